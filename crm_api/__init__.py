@@ -1,0 +1,1 @@
+"""The CRM: customers, and a feed of everything that happens to them."""

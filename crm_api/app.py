@@ -1,0 +1,34 @@
+"""Puts the CRM together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from crm_api import demo
+from crm_api.customers.router import router as customers
+from crm_api.feed.router import router as feed
+from crm_api.settings import Settings
+from service_kit.apps import create_service
+
+DESCRIPTION = """Customers, and a feed of everything that happens to them.
+
+Press **Authorize** and enter a token. In development `agent123`, `admin123`, `viewer123` and
+`integration123` are such tokens, each with the role in its name."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        if settings.wants_demo_data:
+            await app.state.database.write(demo.seed)
+        yield
+
+    return create_service(
+        name="crm_api",
+        description=DESCRIPTION,
+        settings=settings,
+        routers=[customers, feed],
+        running=running,
+        prefix="/api",
+    )

@@ -1,0 +1,48 @@
+"""The CRM's command line."""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+
+from service_kit import commands
+from service_kit.commands import Service
+
+SERVICE = Service(name="crm_api", port=8000)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return commands.main(SERVICE, argv, _add)
+
+
+def _add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    about = "delete events of the change feed that are older than some days"
+    prune = found.add_parser("prune-feed", help=about, description=about)
+    prune.add_argument("--older-than-days", type=int, required=True, metavar="N")
+    prune.set_defaults(run=prune_feed)
+
+
+def prune_feed(service: Service, options: argparse.Namespace) -> int:
+    """Delete old events; a consumer that has not read them is told to start from a snapshot."""
+    settings = commands.prepare(service)
+    if settings is None:
+        return commands.EXIT_REFUSED
+    if options.older_than_days < 1:
+        return commands.refuse(service, "--older-than-days takes 1 or more")
+    pruned = asyncio.run(_prune(settings.database_url, options.older_than_days))
+    print(f"{pruned} events deleted")  # noqa: T201 (a command's own words)
+    return 0
+
+
+async def _prune(url: str, days: int) -> int:
+    from datetime import timedelta
+
+    from crm_api.feed import service
+    from service_kit import clock
+    from service_kit.database import open_database
+
+    database = open_database(url)
+    await database.open()
+    try:
+        return await service.prune(database, clock.now() - timedelta(days=days))
+    finally:
+        await database.close()

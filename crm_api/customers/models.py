@@ -1,0 +1,26 @@
+"""The table of customers."""
+
+from sqlalchemy import JSON, Column, String, Table
+
+from crm_api.feed.models import metadata
+from service_kit.database.types import BigInt, UtcDateTime
+
+customers = Table(
+    "customers",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    # What other systems store: unlike the id it is never given twice, not even after a restore.
+    Column("uid", String(36), nullable=False, unique=True),
+    Column("name", String(200), nullable=False),
+    Column("email", String(320), nullable=False),
+    # The address as it is compared: lower case made by Python, so that both engines agree on it.
+    Column("email_key", String(320), nullable=False, unique=True),
+    Column("company", String(200)),
+    Column("phone", String(50)),
+    Column("external_ref", String(200), unique=True),
+    Column("metadata", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    # Never hand out a deleted row's id again.
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,146 @@
+"""The customers' routes."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
+from pydantic import AwareDatetime
+
+from crm_api.customers import service
+from crm_api.customers.schemas import BatchResult, CustomerChange, CustomerNew, CustomerOut
+from crm_api.customers.store import CustomerRow, Filter
+from crm_api.roles import CanCreateCustomers, CanReadCustomers, CanWriteCustomers
+from service_kit.auth import GuardedRoute
+from service_kit.batch import LARGEST_BATCH, merge, read_items
+from service_kit.fields import Line
+from service_kit.health import DatabaseDep
+from service_kit.openapi import documented
+from service_kit.paging import Cursor, Limit, link_next, number_after
+from service_kit.problems import Problem
+
+router = APIRouter(prefix="/api/customers", route_class=GuardedRoute, tags=["customers"])
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+async def _key(
+    customer: Annotated[str, Path(max_length=36, description="Its id or its uid.", examples=[1])],
+) -> int | str:
+    return int(customer) if _NUMBER.fullmatch(customer) else customer.lower()
+
+
+async def _filter(
+    email: Annotated[Line | None, Query(max_length=320, examples=["jane@example.com"])] = None,
+    q: Annotated[
+        Line | None,
+        Query(min_length=1, max_length=200, description="Part of the name, e-mail or company."),
+    ] = None,
+    created_after: Annotated[AwareDatetime | None, Query()] = None,
+    created_before: Annotated[AwareDatetime | None, Query()] = None,
+    sort: Annotated[Literal["id", "-id"], Query(description="-id is newest first.")] = "id",
+) -> Filter:
+    return Filter(email, q, created_after, created_before, ascending=sort == "id")
+
+
+CustomerKey = Annotated[int | str, Depends(_key)]
+Wanted = Annotated[Filter, Depends(_filter)]
+Items = Annotated[
+    list[Any],
+    Body(
+        min_length=1,
+        max_length=LARGEST_BATCH,
+        description="Customers as POST /api/customers takes them.",
+        examples=[
+            [
+                {"name": "Ada Lovelace", "email": "ada@example.com"},
+                {"name": "Grace Hopper", "email": "grace@example.com"},
+            ]
+        ],
+    ),
+]
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Register a customer",
+    response_model=CustomerOut,
+    responses=documented(service.EmailTaken, service.ExternalRefTaken),
+)
+async def register_customer(
+    new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, response: Response
+) -> CustomerRow:
+    """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
+    customer = await database.write(service.register, new, who)
+    response.headers["Location"] = f"/api/customers/{customer.id}"
+    return customer
+
+
+@router.post("/batch", summary="Register up to 500 customers", response_model_exclude_none=True)
+async def register_customers(
+    items: Items, database: DatabaseDep, who: CanCreateCustomers
+) -> list[BatchResult]:
+    """Add each customer for itself, and answer for each, in order, what became of it."""
+    read = read_items(CustomerNew, items)
+    new = [item for item in read if isinstance(item, CustomerNew)]
+    added = await database.write(service.register_all, new, who)
+    return [_result(found) for found in merge(read, added)]
+
+
+@router.get("", summary="List customers", response_model=list[CustomerOut])
+async def list_customers(
+    request: Request,
+    response: Response,
+    database: DatabaseDep,
+    _: CanReadCustomers,
+    wanted: Wanted,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> list[CustomerRow]:
+    """List customers, newest last.
+
+    The first page's `X-Feed-Cursor` is where the change feed stood before its first row was read:
+    all pages and then the feed from there show every customer.
+    """
+    order = "id" if wanted.ascending else "-id"
+    after = number_after(cursor, order)
+    run = database.scan if wanted.q else database.read
+    if cursor is None:
+        feed_cursor, page = await run(service.first_page, wanted, limit)
+        response.headers["X-Feed-Cursor"] = feed_cursor
+    else:
+        page = await run(service.page, wanted, after, limit)
+    link_next(request, response, page, order)
+    return page.rows
+
+
+@router.get(
+    "/{customer}",
+    summary="Look up a customer",
+    response_model=CustomerOut,
+    responses=documented(service.CustomerNotFound),
+)
+async def get_customer(
+    customer: CustomerKey, database: DatabaseDep, _: CanReadCustomers
+) -> CustomerRow:
+    """Look up one customer by its id or its uid."""
+    return await database.read(service.get, customer)
+
+
+@router.patch(
+    "/{customer}",
+    summary="Change a customer",
+    response_model=CustomerOut,
+    responses=documented(service.CustomerNotFound, service.EmailTaken, service.ExternalRefTaken),
+)
+async def change_customer(
+    customer: CustomerKey, wanted: CustomerChange, database: DatabaseDep, who: CanWriteCustomers
+) -> CustomerRow:
+    """Change the fields that are sent and leave the others as they are."""
+    return await database.write(service.change, customer, wanted, who)
+
+
+def _result(found: CustomerRow | Problem) -> BatchResult:
+    if isinstance(found, Problem):
+        return BatchResult(status=found.status.value, problem=found.document())
+    return BatchResult(status=201, customer=CustomerOut.model_validate(found))

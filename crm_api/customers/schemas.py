@@ -1,0 +1,99 @@
+"""What callers send and get about customers."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints, field_validator
+from pydantic.config import JsonDict
+
+from service_kit.fields import Line
+
+Name = Annotated[Line, Field(min_length=1, max_length=200, examples=["Jane Doe"])]
+Email = Annotated[EmailStr, Field(max_length=320, examples=["jane.doe@example.com"])]
+Company = Annotated[Line, Field(min_length=1, max_length=200, examples=["Example Ltd"])]
+Phone = Annotated[Line, Field(min_length=1, max_length=50, examples=["+44 20 7946 0000"])]
+ExternalRef = Annotated[
+    Line,
+    Field(
+        min_length=1,
+        max_length=200,
+        description="The customer's key in the system it came from; unique.",
+        examples=["shop-1001"],
+    ),
+]
+MetadataKey = Annotated[Line, StringConstraints(min_length=1, max_length=64)]
+MetadataValue = Annotated[Line, StringConstraints(max_length=500)]
+Metadata = Annotated[
+    dict[MetadataKey, MetadataValue], Field(max_length=20, examples=[{"plan": "basic"}])
+]
+
+_EXAMPLE: JsonDict = {"name": "Jane Doe", "email": "jane.doe@example.com"}
+
+
+class CustomerNew(BaseModel):
+    """What a caller sends to register a customer."""
+
+    model_config = ConfigDict(
+        extra="forbid", str_strip_whitespace=True, json_schema_extra={"examples": [_EXAMPLE]}
+    )
+
+    name: Name
+    email: Email
+    company: Company | None = None
+    phone: Phone | None = None
+    external_ref: ExternalRef | None = None
+    metadata: Metadata = {}
+
+
+class CustomerChange(BaseModel):
+    """What a caller sends to change a customer: the fields to change, and null to empty one."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        str_strip_whitespace=True,
+        json_schema_extra={"examples": [{"company": "Example Ltd"}]},
+    )
+
+    name: Name | None = None
+    email: Email | None = None
+    company: Company | None = None
+    phone: Phone | None = None
+    external_ref: ExternalRef | None = None
+    metadata: Metadata | None = None
+
+    @field_validator("name", "email", "metadata")
+    @classmethod
+    def _never_empty(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("can be changed, not emptied")
+        return value
+
+    def changes(self) -> dict[str, Any]:
+        return self.model_dump(include=self.model_fields_set)
+
+
+class CustomerOut(BaseModel):
+    """A customer."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int = Field(description="This CRM's own number; never used again.", examples=[3])
+    uid: str = Field(
+        description="What other systems store.", examples=["019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"]
+    )
+    name: str = Field(examples=["Jane Doe"])
+    email: str = Field(examples=["jane.doe@example.com"])
+    company: str | None = Field(examples=["Example Ltd"])
+    phone: str | None = Field(examples=["+44 20 7946 0000"])
+    external_ref: str | None = Field(examples=["shop-1001"])
+    metadata: dict[str, str] = Field(examples=[{"plan": "basic"}])
+    created_at: datetime
+    updated_at: datetime
+
+
+class BatchResult(BaseModel):
+    """What became of one item of a batch."""
+
+    status: int = Field(description="201, 409 or 422.", examples=[201])
+    customer: CustomerOut | None = Field(None, description="With 201.")
+    problem: dict[str, Any] | None = Field(None, description="With 409 and 422.")

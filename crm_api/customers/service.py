@@ -1,0 +1,147 @@
+"""The rules about customers."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from crm_api.customers import store
+from crm_api.customers.schemas import CustomerChange, CustomerNew
+from crm_api.customers.store import CustomerRow, Filter
+from crm_api.feed import service as feed
+from crm_api.feed.service import Change
+from service_kit import clock
+from service_kit.auth import Principal
+from service_kit.paging import Page, page_of
+from service_kit.problems import Problem
+
+
+class CustomerNotFound(Problem):
+    status = HTTPStatus.NOT_FOUND
+    slug = "customer-not-found"
+
+
+class EmailTaken(Problem):
+    status = HTTPStatus.CONFLICT
+    slug = "email-taken"
+
+
+class ExternalRefTaken(Problem):
+    status = HTTPStatus.CONFLICT
+    slug = "external-ref-taken"
+
+
+def get(db: Connection, key: int | str) -> CustomerRow:
+    """Look up one customer by id or uid. Raises CustomerNotFound."""
+    return _found(store.find(db, key))
+
+
+def first_page(db: Connection, wanted: Filter, limit: int) -> tuple[str, Page[CustomerRow]]:
+    """Read where the feed stands, then the first customers.
+
+    In this order a snapshot and the feed after it overlap, and no customer falls between them.
+    """
+    cursor = feed.head_cursor(db)
+    return cursor, page(db, wanted, None, limit)
+
+
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[CustomerRow]:
+    return page_of(store.page(db, wanted, after, limit + 1), limit, key="id")
+
+
+def register(db: Connection, new: CustomerNew, who: Principal) -> CustomerRow:
+    """Add a customer. Raises EmailTaken or ExternalRefTaken."""
+    [result] = register_all(db, [new], who)
+    if isinstance(result, Problem):
+        raise result
+    return result
+
+
+def register_all(
+    db: Connection, new: Sequence[CustomerNew], who: Principal
+) -> list[CustomerRow | Problem]:
+    """Add customers, each for itself: one that can't be added becomes a problem in its place.
+
+    The constraints decide, not a look-up beforehand: two callers can both pass a look-up, but only
+    one can pass a constraint.
+    """
+    rows = [_row(customer) for customer in new]
+    added = store.add_all(db, rows) if rows else {}
+    if added:
+        in_order = [added[row["uid"]] for row in rows if row["uid"] in added]
+        feed.record(db, [_change("customer.created", customer) for customer in in_order], who)
+    refused = [row for row in rows if row["uid"] not in added]
+    problems = iter(_reasons(db, refused, who))
+    return [added[row["uid"]] if row["uid"] in added else next(problems) for row in rows]
+
+
+def change(db: Connection, key: int | str, wanted: CustomerChange, who: Principal) -> CustomerRow:
+    """Change the fields that were sent. Changing nothing is no change and leaves no event."""
+    before = _found(store.find_for_change(db, key))
+    values = {
+        name: value for name, value in wanted.changes().items() if getattr(before, name) != value
+    }
+    if not values:
+        return before
+    if "email" in values:
+        values["email_key"] = store.email_key(values["email"])
+    try:
+        with db.begin_nested():
+            after = store.change(db, before.id, {**values, "updated_at": clock.now()})
+    except IntegrityError:
+        raise _reasons(db, [values], who)[0] from None
+    feed.record(db, [_change("customer.updated", after)], who)
+    return after
+
+
+def _found(customer: CustomerRow | None) -> CustomerRow:
+    if customer is None:
+        raise CustomerNotFound("There is no customer with this id.")
+    return customer
+
+
+def _row(new: CustomerNew) -> dict[str, Any]:
+    now = clock.now()
+    return {
+        **new.model_dump(),
+        "uid": clock.new_id(),
+        "email_key": store.email_key(new.email),
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _change(kind: str, customer: CustomerRow) -> Change:
+    data = {
+        name: getattr(customer, name)
+        for name in ("id", "uid", "name", "email", "company", "phone", "external_ref", "metadata")
+    }
+    data["created_at"] = clock.rfc3339(customer.created_at)
+    data["updated_at"] = clock.rfc3339(customer.updated_at)
+    return Change(kind, customer.uid, data)
+
+
+def _reasons(db: Connection, refused: Sequence[dict[str, Any]], who: Principal) -> list[Problem]:
+    """Find out, for rows that a constraint refused, which customer stands in the way of each."""
+    if not refused:
+        return []
+    emails = [row["email_key"] for row in refused if row.get("email_key")]
+    refs = [row["external_ref"] for row in refused if row.get("external_ref")]
+    owners = store.in_the_way(db, emails, refs)
+    by_email = {owner.email_key: owner.id for owner in owners}
+    by_ref = {owner.external_ref: owner.id for owner in owners}
+    return [_reason(row, by_email, by_ref, who) for row in refused]
+
+
+def _reason(
+    row: dict[str, Any], by_email: dict[str, int], by_ref: dict[str, int], who: Principal
+) -> Problem:
+    known: dict[str, Any] = {}
+    if (owner := by_email.get(row.get("email_key", ""))) is not None:
+        known = {"customer_id": owner} if who.may("customers:read") else {}
+        return EmailTaken("A customer with this e-mail address already exists.", **known)
+    if (owner := by_ref.get(row.get("external_ref") or "")) is not None:
+        known = {"customer_id": owner} if who.may("customers:read") else {}
+    return ExternalRefTaken("A customer with this external_ref already exists.", **known)

@@ -1,0 +1,106 @@
+"""The statements about customers."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, exists, or_, select, update
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
+
+from crm_api.customers.models import customers
+from service_kit.database.types import AnyRow
+
+CustomerRow = AnyRow
+
+_ANY = select(exists().select_from(customers))
+_BY_ID = select(customers).where(customers.c.id == bindparam("id"))
+_BY_UID = select(customers).where(customers.c.uid == bindparam("uid"))
+_BY_UIDS = select(customers).where(customers.c.uid.in_(bindparam("uids", expanding=True)))
+_ADD = insert(customers).on_conflict_do_nothing()
+_IN_THE_WAY = select(customers.c.id, customers.c.email_key, customers.c.external_ref).where(
+    or_(
+        customers.c.email_key.in_(bindparam("emails", expanding=True)),
+        customers.c.external_ref.in_(bindparam("refs", expanding=True)),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which customers a list shows. `ascending` is newest last."""
+
+    email: str | None = None
+    q: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    ascending: bool = True
+
+
+def email_key(email: str) -> str:
+    return email.lower()
+
+
+def is_empty(db: Connection) -> bool:
+    return not db.execute(_ANY).scalar_one()
+
+
+def find(db: Connection, key: int | str) -> CustomerRow | None:
+    """Look up by the integer id or by the uid."""
+    if isinstance(key, int):
+        return db.execute(_BY_ID, {"id": key}).one_or_none()
+    return db.execute(_BY_UID, {"uid": key}).one_or_none()
+
+
+def find_for_change(db: Connection, key: int | str) -> CustomerRow | None:
+    """Look up, and keep others from changing the row until this transaction ends."""
+    if isinstance(key, int):
+        return db.execute(_BY_ID.with_for_update(), {"id": key}).one_or_none()
+    return db.execute(_BY_UID.with_for_update(), {"uid": key}).one_or_none()
+
+
+def add_all(db: Connection, rows: Sequence[dict[str, Any]]) -> dict[str, CustomerRow]:
+    """Insert those rows that break no constraint; return these by their uid."""
+    db.execute(_ADD, rows)
+    found = db.execute(_BY_UIDS, {"uids": [row["uid"] for row in rows]})
+    return {row.uid: row for row in found}
+
+
+def in_the_way(
+    db: Connection, emails: Collection[str], refs: Collection[str]
+) -> Sequence[CustomerRow]:
+    """Find the id, address and reference of customers that have one of these."""
+    return db.execute(_IN_THE_WAY, {"emails": list(emails), "refs": list(refs)}).all()
+
+
+def change(db: Connection, customer_id: int, values: dict[str, Any]) -> CustomerRow:
+    """Change one row. Raises sqlalchemy.exc.IntegrityError where a constraint forbids it."""
+    statement = (
+        update(customers).where(customers.c.id == customer_id).values(values).returning(customers)
+    )
+    return db.execute(statement).one()
+
+
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[CustomerRow]:
+    """List customers by id, from the one behind `after`."""
+    statement = select(customers)
+    if after is not None:
+        in_order = customers.c.id > after if wanted.ascending else customers.c.id < after
+        statement = statement.where(in_order)
+    if wanted.email is not None:
+        statement = statement.where(customers.c.email_key == email_key(wanted.email))
+    if wanted.created_after is not None:
+        statement = statement.where(customers.c.created_at > wanted.created_after)
+    if wanted.created_before is not None:
+        statement = statement.where(customers.c.created_at < wanted.created_before)
+    if wanted.q is not None:
+        statement = statement.where(
+            or_(
+                *(
+                    column.icontains(wanted.q, autoescape=True)
+                    for column in (customers.c.name, customers.c.email, customers.c.company)
+                )
+            )
+        )
+    order = customers.c.id.asc() if wanted.ascending else customers.c.id.desc()
+    return db.execute(statement.order_by(order).limit(limit)).all()

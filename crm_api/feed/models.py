@@ -1,0 +1,41 @@
+"""The tables of the feed."""
+
+from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text, text
+
+from service_kit.database.types import BigInt, UtcDateTime
+
+metadata = MetaData()
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    Column("event_id", String(36), nullable=False),
+    Column("type", String(40), nullable=False),
+    Column("subject", String(36), nullable=False),
+    Column("occurred_at", UtcDateTime, nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("request_id", String(128), nullable=False),
+    Column("data", Text, nullable=False),
+    # Empty until a reader has numbered the event, which it does after the event's commit: ids are
+    # handed out before commits, so reading by id would pass over whatever commits late.
+    Column("position", BigInt, nullable=True),
+    Index("uq_events_position", "position", unique=True),
+    Index(
+        "ix_events_unnumbered",
+        "id",
+        postgresql_where=text("position IS NULL"),
+        sqlite_where=text("position IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+# One row. It outlives the events it counted, so that no position is ever given twice.
+feed_head = Table(
+    "feed_head",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("epoch", String(16), nullable=False),
+    Column("last_position", BigInt, nullable=False),
+    Column("pruned_position", BigInt, nullable=False),
+)

@@ -1,0 +1,87 @@
+"""The feed's route."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from crm_api.feed import service
+from crm_api.feed.schemas import EVENT_TYPES, Event, FeedPage
+from crm_api.roles import CanReadEvents
+from service_kit.auth import GuardedRoute
+from service_kit.health import DatabaseDep
+from service_kit.openapi import documented
+from service_kit.paging import Limit
+from service_kit.problems import InvalidRequest
+
+router = APIRouter(prefix="/api/events", route_class=GuardedRoute, tags=["events"])
+
+After = Annotated[
+    str | None,
+    Query(max_length=200, description="The `next_cursor` of the page before; absent: the start."),
+]
+Types = Annotated[
+    str | None,
+    Query(
+        max_length=300,
+        description="Only these types, comma-separated.",
+        examples=["customer.created,customer.erased"],
+    ),
+]
+Wait = Annotated[
+    float,
+    Query(ge=0, le=25, description="Seconds to wait for news when there is none.", examples=[0]),
+]
+
+
+@router.get(
+    "",
+    summary="Read the change feed",
+    responses=documented(service.CursorMalformed, service.FeedDiverged, service.CursorExpired),
+)
+async def read_events(
+    request: Request,
+    database: DatabaseDep,
+    _: CanReadEvents,
+    after: After = None,
+    types: Types = None,
+    limit: Limit = 50,
+    wait: Wait = 0,
+) -> FeedPage:
+    """Answer the events after a cursor, in the order of their commits.
+
+    Positions run 1, 2, 3 … without holes: whoever sees one sees all below it. Check that
+    `from_position` follows the last page's `through_position`; then nothing can be missed.
+    """
+    page = await service.next_page(
+        database, request.app.state.stopping, after, _known(types), limit, wait
+    )
+    return FeedPage(
+        events=[
+            Event.model_construct(
+                id=row.event_id,
+                type=row.type,
+                subject=row.subject,
+                time=row.occurred_at,
+                sequence=row.position,
+                data=json.loads(row.data),
+            )
+            for row in page.rows
+        ],
+        from_position=page.from_position,
+        through_position=page.through_position,
+        head_position=page.head_position,
+        next_cursor=page.next_cursor,
+        has_more=page.has_more,
+    )
+
+
+def _known(types: str | None) -> Sequence[str]:
+    wanted = [part.strip() for part in types.split(",")] if types else []
+    if unknown := [part for part in wanted if part not in EVENT_TYPES]:
+        raise InvalidRequest(
+            f"There are the event types {', '.join(sorted(EVENT_TYPES))}.",
+            errors=[{"loc": ["query", "types"], "msg": f"{len(unknown)} unknown"}],
+        )
+    return wanted

@@ -1,0 +1,43 @@
+"""What the feed answers: CloudEvents 1.0, in pages."""
+
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, Field
+
+EventType = Literal[
+    "customer.created",
+    "customer.updated",
+    "customer.erased",
+    "ticket.created",
+    "ticket.updated",
+    "ticket.status_changed",
+    "ticket.note_added",
+    "ticket.deleted",
+]
+EVENT_TYPES: frozenset[str] = frozenset(get_args(EventType))
+
+
+class Event(BaseModel):
+    """One change, as of CloudEvents 1.0 with the sequence extension."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str = Field(examples=["019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"])
+    source: str = Field("/crm", examples=["/crm"])
+    type: EventType = Field(examples=["customer.created"])
+    subject: str = Field(description="The uid of what changed.")
+    time: datetime
+    sequence: int = Field(description="The event's position in the feed.", examples=[41])
+    datacontenttype: Literal["application/json"] = "application/json"
+    data: dict[str, Any] = Field(description="How the subject looked after the change.")
+
+
+class FeedPage(BaseModel):
+    """Events in order, and which positions this answer covers."""
+
+    events: list[Event]
+    from_position: int = Field(description="The first position covered.", examples=[41])
+    through_position: int = Field(description="The last position covered.", examples=[57])
+    head_position: int = Field(description="The newest position there is.", examples=[57])
+    next_cursor: str = Field(description="Send it as `after` to go on.")
+    has_more: bool = Field(description="Whether more can be read at once.")

@@ -1,0 +1,194 @@
+"""Recording changes, and reading them so that none is ever missed."""
+
+import asyncio
+import json
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+from sqlalchemy import Connection
+
+from crm_api.feed import store
+from crm_api.feed.cursor import FeedCursor, MalformedCursor
+from service_kit import clock
+from service_kit.auth import Principal
+from service_kit.database import Database
+from service_kit.database.types import AnyRow
+from service_kit.logs import current_request_id
+from service_kit.problems import Problem
+from service_kit.stopping import Stopping
+
+# How soon a waiting reader sees what another process has written when no notification came.
+RECHECK_SECONDS = 0.5
+PRUNED_AT_ONCE = 5000
+
+
+class CursorMalformed(Problem):
+    status = HTTPStatus.BAD_REQUEST
+    slug = "cursor-malformed"
+
+
+class FeedDiverged(Problem):
+    status = HTTPStatus.CONFLICT
+    slug = "feed-diverged"
+
+
+class CursorExpired(Problem):
+    status = HTTPStatus.GONE
+    slug = "cursor-expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to be told about one change: its type, the uid of what changed, how it looks now."""
+
+    type: str
+    subject: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows of the feed, and the positions they cover."""
+
+    rows: Sequence[AnyRow]
+    from_position: int
+    through_position: int
+    head_position: int
+    next_cursor: str
+    unnumbered: bool
+
+    @property
+    def has_more(self) -> bool:
+        return self.through_position < self.head_position
+
+
+def record(db: Connection, changes: Sequence[Change], who: Principal) -> None:
+    """Write events in the transaction of their changes, after them.
+
+    After them, because the changed row's lock then orders the events of one subject.
+    """
+    now = clock.now()
+    store.add(
+        db,
+        [
+            {
+                "event_id": clock.new_id(),
+                "type": change.type,
+                "subject": change.subject,
+                "occurred_at": now,
+                "actor": who.name,
+                "request_id": current_request_id(),
+                "data": json.dumps(change.data, ensure_ascii=False, separators=(",", ":")),
+            }
+            for change in changes
+        ],
+    )
+
+
+def head_cursor(db: Connection) -> str:
+    """Return the cursor behind everything that is numbered by now."""
+    epoch, last, _ = store.head(db)
+    return _cursor(db, epoch, last).encode()
+
+
+def page(db: Connection, after: str | None, types: Collection[str], limit: int) -> Page:
+    """Read what follows a cursor. Raises CursorMalformed, FeedDiverged or CursorExpired."""
+    epoch, last, pruned = store.head(db)
+    position = _position_after(db, after, epoch, last, pruned)
+    through = min(last, position + store.WINDOW)
+    rows = store.between(db, position, through, types, limit)
+    if len(rows) == limit:
+        through = rows[-1].position
+    last_id = rows[-1].event_id if rows and rows[-1].position == through else None
+    cursor = FeedCursor.at(epoch, through, last_id) if last_id else _cursor(db, epoch, through)
+    return Page(
+        rows=rows,
+        from_position=position + 1,
+        through_position=through,
+        head_position=last,
+        next_cursor=cursor.encode(),
+        unnumbered=store.has_unnumbered(db),
+    )
+
+
+async def next_page(
+    database: Database,
+    stopping: Stopping,
+    after: str | None,
+    types: Collection[str],
+    limit: int,
+    wait: float,
+) -> Page:
+    """Read what follows a cursor; where there is nothing yet, wait for it up to `wait` seconds."""
+    give_up_at = time.monotonic() + wait
+    while True:
+        beat = database.committed.next()  # taken before looking, so that no news falls between
+        found = await database.read(page, after, types, limit)
+        while found.unnumbered and not found.has_more and len(found.rows) < limit:
+            numbered = await database.write(store.number)
+            found = await database.read(page, after, types, limit)
+            if not numbered:
+                break  # another reader is at it; its commit is the next beat, or a re-check sees it
+        left = give_up_at - time.monotonic()
+        if found.rows or found.has_more or left <= 0 or stopping.begun:
+            return found
+        await _first_of(beat, stopping, min(left, RECHECK_SECONDS))
+
+
+async def prune(database: Database, before: datetime) -> int:
+    """Delete all events older than an instant, a few at a time. Returns how many."""
+    total = 0
+    while pruned := await database.write(store.prune, before, PRUNED_AT_ONCE):
+        total += pruned
+    return total
+
+
+async def _first_of(beat: asyncio.Future[None], stopping: Stopping, seconds: float) -> None:
+    stop = asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait({beat, stop}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.cancel()
+
+
+def _position_after(db: Connection, after: str | None, epoch: str, last: int, pruned: int) -> int:
+    if after is None:
+        if pruned:
+            _refuse_expired(pruned)
+        return 0
+    try:
+        cursor = FeedCursor.decode(after)
+    except MalformedCursor:
+        raise CursorMalformed("This is not a cursor of a feed.") from None
+    if cursor.epoch != epoch:
+        _refuse_diverged("it is of another database")
+    if cursor.position > last:
+        _refuse_diverged(f"it is at {cursor.position}, the feed ends at {last}")
+    if cursor.position < pruned:
+        _refuse_expired(pruned)
+    event_id = store.find_event_id(db, cursor.position)
+    if event_id is not None and not cursor.marks(event_id):
+        _refuse_diverged(f"another event stands at position {cursor.position} now")
+    return cursor.position
+
+
+def _cursor(db: Connection, epoch: str, position: int) -> FeedCursor:
+    return FeedCursor.at(epoch, position, store.find_event_id(db, position))
+
+
+def _refuse_diverged(reason: str) -> NoReturn:
+    raise FeedDiverged(
+        f"The cursor does not belong to this feed: {reason}. The CRM's database was restored or "
+        "replaced. Read all customers, then go on from the X-Feed-Cursor of their first page."
+    )
+
+
+def _refuse_expired(pruned: int) -> NoReturn:
+    raise CursorExpired(
+        f"Events up to position {pruned} are deleted. Read all customers, then go on from the "
+        "X-Feed-Cursor of their first page."
+    )

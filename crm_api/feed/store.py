@@ -1,0 +1,115 @@
+"""The feed's statements."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, exists, insert, select, text, update
+
+from crm_api.feed.models import events, feed_head
+from service_kit.database.types import AnyRow
+
+# So that one transaction stays short however much has piled up.
+NUMBERED_AT_ONCE = 1000
+# A page covers at most this many positions, so that rare types cost no long search.
+WINDOW = 10_000
+
+# Any number; it is this database's own.
+_LOCK = 0x66656564
+
+_HEAD = select(feed_head.c.epoch, feed_head.c.last_position, feed_head.c.pruned_position)
+_LOCK_HEAD = select(feed_head.c.id).with_for_update()
+_UNNUMBERED = select(exists().where(events.c.position.is_(None)))
+_ID_AT = select(events.c.event_id).where(events.c.position == bindparam("position"))
+_BETWEEN = (
+    select(events)
+    .where(events.c.position > bindparam("after"), events.c.position <= bindparam("through"))
+    .order_by(events.c.position)
+    .limit(bindparam("limit"))
+)
+_BETWEEN_OF_TYPES = _BETWEEN.where(events.c.type.in_(bindparam("types", expanding=True)))
+_NUMBER = text("""
+    UPDATE events SET position = numbered.position
+    FROM (
+        SELECT id,
+               (SELECT last_position FROM feed_head) + row_number() OVER (ORDER BY id) AS position
+        FROM events WHERE position IS NULL ORDER BY id LIMIT :limit
+    ) AS numbered
+    WHERE events.id = numbered.id
+""")
+_ADVANCE = text("UPDATE feed_head SET last_position = last_position + :count")
+
+_FORGET = (
+    update(feed_head)
+    .where(feed_head.c.pruned_position < bindparam("through"))
+    .values(pruned_position=bindparam("through"))
+)
+
+
+def add(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    db.execute(insert(events), rows)
+
+
+def head(db: Connection) -> AnyRow:
+    return db.execute(_HEAD).one()
+
+
+def lock_head(db: Connection) -> None:
+    """Keep others who lock the head out until this transaction ends."""
+    db.execute(_LOCK_HEAD)
+
+
+def has_unnumbered(db: Connection) -> bool:
+    return bool(db.execute(_UNNUMBERED).scalar_one())
+
+
+def find_event_id(db: Connection, position: int) -> str | None:
+    found: str | None = db.execute(_ID_AT, {"position": position}).scalar_one_or_none()
+    return found
+
+
+def between(
+    db: Connection, after: int, through: int, types: Collection[str], limit: int
+) -> Sequence[AnyRow]:
+    values = {"after": after, "through": through, "limit": limit}
+    if types:
+        return db.execute(_BETWEEN_OF_TYPES, {**values, "types": list(types)}).all()
+    return db.execute(_BETWEEN, values).all()
+
+
+def number(db: Connection) -> int:
+    """Give the next positions to events that are committed and have none. Returns how many.
+
+    Only one transaction does so at a time; one that comes second leaves it to the first. The lock
+    is taken before anything is read: under READ COMMITTED each statement then sees all that was
+    committed before it, so no event can be passed over.
+    """
+    if db.dialect.name == "postgresql":
+        locked = db.execute(text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")).scalar_one()
+        if not locked:
+            return 0
+    count = db.execute(_NUMBER, {"limit": NUMBERED_AT_ONCE}).rowcount
+    if count:
+        db.execute(_ADVANCE, {"count": count})
+    return count
+
+
+def prune(db: Connection, before: datetime, limit: int) -> int:
+    """Delete the oldest events up to the first that happened later. Returns how many."""
+    old = (
+        select(events.c.position, events.c.occurred_at)
+        .where(events.c.position.is_not(None))
+        .order_by(events.c.position)
+        .limit(limit)
+    )
+    through = 0
+    for position, occurred_at in db.execute(old):
+        if occurred_at >= before:
+            break
+        through = position
+    if not through:
+        return 0
+    lock_head(db)
+    pruned = db.execute(delete(events).where(events.c.position <= through)).rowcount
+    db.execute(_FORGET, {"through": through})
+    return pruned

@@ -1,0 +1,21 @@
+"""Who may do what in the CRM: a role is a bundle of scopes, and a route asks for scopes."""
+
+from typing import Annotated
+
+from service_kit.auth import Principal, needs
+
+CUSTOMERS = {"customers:create", "customers:read", "customers:write"}
+TICKETS = {"tickets:read", "tickets:write"}
+ADMINISTRATION = {"customers:delete", "tokens:manage", "audit:read", "imports:run"}
+
+ROLES = {
+    "agent": frozenset(CUSTOMERS | TICKETS),
+    "admin": frozenset(CUSTOMERS | TICKETS | ADMINISTRATION | {"events:read"}),
+    "viewer": frozenset({"customers:read", "tickets:read"}),
+    "integration": frozenset({"events:read", "customers:read"}),
+}
+
+CanCreateCustomers = Annotated[Principal, needs("customers:create")]
+CanReadCustomers = Annotated[Principal, needs("customers:read")]
+CanWriteCustomers = Annotated[Principal, needs("customers:write")]
+CanReadEvents = Annotated[Principal, needs("events:read")]

@@ -1,0 +1,107 @@
+"""Puts a service together: its routers, its database, and what every service has around them."""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from service_kit import VERSION, health, openapi
+from service_kit.auth import FindToken, Tokens, refuse_unguarded
+from service_kit.database import Database, open_database
+from service_kit.edge import Edge, Prefixed
+from service_kit.metrics import Metrics
+from service_kit.problems import install_problem_handlers
+from service_kit.settings import ServiceSettings
+from service_kit.stopping import Stopping
+
+logger = logging.getLogger(__name__)
+
+# What a service does between the opening of its database and the closing.
+Running = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_service(
+    *,
+    name: str,
+    description: str,
+    settings: ServiceSettings,
+    routers: Sequence[APIRouter],
+    running: Running | None = None,
+    prefix: str = "",
+    find_token: FindToken | None = None,
+) -> FastAPI:
+    """Build one service's app. Raises RuntimeError for a route that says not who may call it.
+
+    `prefix` names the start of its canonical paths, when they are to answer without it too.
+    """
+    database = open_database(settings.database_url, pool_size=settings.database_pool_size)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await database.open()
+        try:
+            if running is None:
+                yield
+            else:
+                async with running(app):
+                    yield
+        finally:
+            await database.close()
+
+    app = FastAPI(
+        title=name,
+        description=description,
+        version=VERSION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False},
+    )
+    _fill_state(app, name, settings, database)
+    app.state.tokens = Tokens(settings, find_token)
+    for router in [*routers, health.router]:
+        app.include_router(router)
+    refuse_unguarded(app)
+    install_problem_handlers(app)
+    _add_layers(app, settings, prefix)
+    openapi.install(app)
+    return app
+
+
+def _fill_state(app: FastAPI, name: str, settings: ServiceSettings, database: Database) -> None:
+    readiness_checks: list[health.ReadinessCheck] = []
+    app.state.name = name
+    app.state.settings = settings
+    app.state.database = database
+    app.state.metrics = Metrics()
+    app.state.stopping = Stopping()
+    app.state.readiness_checks = readiness_checks
+
+
+def _add_layers(app: FastAPI, settings: ServiceSettings, prefix: str) -> None:
+    layers = [Middleware(Edge, metrics=app.state.metrics)]
+    if settings.cors_origins:
+        layers.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(settings.cors_origins),
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=["*"],
+            )
+        )
+    if prefix:
+        below = {path.split("/")[2] for path in openapi.paths(app) if path.startswith(prefix + "/")}
+        layers.append(Middleware(Prefixed, prefix=prefix, segments=below))
+    # Starlette puts each one it is given around the ones before.
+    app.user_middleware[:] = layers
+
+
+def warn_of_demo_tokens(settings: ServiceSettings) -> None:
+    if settings.uses_demo_tokens:
+        logger.warning(
+            "Demo tokens are on; anyone who has read the README has them. "
+            "Set API_TOKENS or ENVIRONMENT=production."
+        )

@@ -1,0 +1,165 @@
+"""Bearer tokens, roles and scopes, decided before a byte of a request's body is read."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request, Response, Security
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.models import HTTPBearer as BearerModel
+from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.security.base import SecurityBase
+from starlette.routing import Route
+
+from service_kit.body import StrictRequest, check_body_headers
+from service_kit.problems import Problem
+from service_kit.settings import TOKEN, ServiceSettings
+
+
+class NotAuthenticated(Problem):
+    status = HTTPStatus.UNAUTHORIZED
+    slug = "not-authenticated"
+    headers = {"WWW-Authenticate": "Bearer"}
+
+    def __init__(self) -> None:
+        # One text for all reasons: which it was is nobody's business but the log's.
+        super().__init__("Send a valid token as 'Authorization: Bearer <token>'.")
+
+
+class ScopeMissing(Problem):
+    status = HTTPStatus.FORBIDDEN
+    slug = "scope-missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling, and what they may do."""
+
+    name: str
+    role: str
+    scopes: frozenset[str]
+
+    def may(self, scope: str) -> bool:
+        return scope in self.scopes
+
+
+# Given a token that no setting names, finds whose it is; for tokens that live in a database.
+FindToken = Callable[[str], Awaitable[Principal | None]]
+
+
+class Tokens:
+    """Everyone this service knows by a token."""
+
+    def __init__(self, settings: ServiceSettings, find: FindToken | None = None) -> None:
+        self._known = {
+            _digest(token): Principal(role, role, settings.roles[role])
+            for role, token in settings.tokens()
+        }
+        self._find = find
+        scopes = settings.anonymous_scopes
+        self._anonymous = Principal("anonymous", "anonymous", scopes) if scopes else None
+
+    async def principal(self, request: Request) -> Principal:
+        """Find out who sent this request. Raises NotAuthenticated."""
+        given = [value for name, value in request.scope["headers"] if name == b"authorization"]
+        if not given and self._anonymous is not None:
+            return self._anonymous
+        if len(given) != 1:
+            raise NotAuthenticated
+        scheme, _, token = given[0].decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer" or not TOKEN.fullmatch(token):
+            raise NotAuthenticated
+        # Looked up by digest: how long that takes says nothing about the token.
+        known = self._known.get(_digest(token))
+        if known is None and self._find is not None:
+            known = await self._find(token)
+        if known is None:
+            raise NotAuthenticated
+        return known
+
+
+class _Bearer(SecurityBase):
+    """Puts the Authorize button into /docs, and hands a handler the principal it asks for."""
+
+    model = BearerModel()
+    scheme_name = "bearer"
+
+    async def __call__(self, request: Request) -> Principal:
+        principal: Principal = request.scope["principal"]
+        return principal
+
+
+async def _public() -> None:
+    """Mark a route that answers anybody."""
+
+
+_bearer = _Bearer()
+Public = Depends(_public)
+
+
+def needs(*scopes: str) -> Any:
+    """Build the dependency by which a handler says, in its signature, what its caller must have."""
+    return Security(_bearer, scopes=list(scopes))
+
+
+class GuardedRoute(APIRoute):
+    """A route that looks at the token, then at the headers of a body, and only then at the body."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        required = required_scopes(self)
+        takes_body = self.body_field is not None
+
+        async def guarded(request: Request) -> Response:
+            if required is not None:
+                await _authorize(request, required)
+            if takes_body:
+                check_body_headers(request)
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return guarded
+
+
+async def _authorize(request: Request, required: frozenset[str]) -> None:
+    principal = await request.app.state.tokens.principal(request)
+    if missing := required - principal.scopes:
+        if principal.role == "anonymous":
+            raise NotAuthenticated
+        scopes = ", ".join(sorted(missing))
+        raise ScopeMissing(f"The role {principal.role} does not have the scope {scopes}.")
+    request.scope["principal"] = principal
+
+
+def required_scopes(route: APIRoute) -> frozenset[str] | None:
+    """Return what a caller needs, or None where the route is public or says nothing."""
+    asked = [part for part in route.dependant.dependencies if part.call is _bearer]
+    scopes = frozenset(scope for part in asked for scope in part.own_oauth_scopes or ())
+    return scopes if asked and scopes else None
+
+
+def is_public(dependant: Dependant) -> bool:
+    return any(part.call is _public for part in dependant.dependencies)
+
+
+def refuse_unguarded(app: FastAPI) -> None:
+    """Refuse to start with a route of which nobody has said who may call it."""
+    documentation = {
+        app.docs_url,
+        app.redoc_url,
+        app.openapi_url,
+        app.swagger_ui_oauth2_redirect_url,
+    }
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        if isinstance(route, GuardedRoute):
+            if (required_scopes(route) is not None) != is_public(route.dependant):
+                continue
+        elif type(route) is Route and context.path in documentation:
+            continue
+        raise RuntimeError(f"{context.path} declares neither a scope nor that it is public.")
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

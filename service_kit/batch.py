@@ -1,0 +1,30 @@
+"""Bodies that hold many items, of which one that is wrong never spoils the others."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from service_kit.problems import Problem, invalid
+
+LARGEST_BATCH = 500
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_items(model: type[Model], items: Sequence[Any]) -> list[Model | Problem]:
+    """Validate each item for itself; one that does not fit becomes the problem that says why."""
+    return [_read(model, item) for item in items]
+
+
+def _read(model: type[Model], item: Any) -> Model | Problem:
+    try:
+        return model.model_validate(item)
+    except ValidationError as error:
+        return invalid(error.errors(include_url=False, include_context=False, include_input=False))
+
+
+def merge(read: Sequence[Any], done: Sequence[Any]) -> list[Any]:
+    """Put what became of the items that could be read back between those that could not."""
+    results = iter(done)
+    return [item if isinstance(item, Problem) else next(results) for item in read]

@@ -1,0 +1,55 @@
+"""Bounds on a request's body, and a stricter reading of its JSON than Python's own."""
+
+import json
+from typing import Any
+
+import pydantic_core
+from fastapi import Request
+from starlette.types import Message
+
+from service_kit.problems import BodyTooLarge, UnsupportedMediaType
+
+MAX_BODY_BYTES = 1024 * 1024
+
+
+def check_body_headers(request: Request) -> None:
+    """Refuse by its headers a body that is too large or is not JSON."""
+    headers = request.headers
+    length = headers.get("content-length", "")
+    if length.isdecimal() and (len(length) > 18 or int(length) > MAX_BODY_BYTES):  # noqa: PLR2004
+        raise BodyTooLarge(MAX_BODY_BYTES)
+    if length in {"", "0"} and "transfer-encoding" not in headers:
+        return
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (
+        kind.startswith("application/") and kind.endswith("+json")
+    ):
+        raise UnsupportedMediaType("Send the body as application/json.")
+
+
+class StrictRequest(Request):
+    """Counts a body as it comes, and reads it as the JSON of RFC 8259.
+
+    No NaN or Infinity, no other encoding than UTF-8, and a bound on nesting, which json.loads
+    has none of.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._receive_unbounded = self._receive
+        self._receive = self._receive_bounded
+        self._received = 0
+
+    async def _receive_bounded(self) -> Message:
+        message = await self._receive_unbounded()
+        self._received += len(message.get("body", b""))
+        if self._received > MAX_BODY_BYTES:
+            raise BodyTooLarge(MAX_BODY_BYTES)
+        return message
+
+    async def json(self) -> Any:
+        body = await self.body()
+        try:
+            return pydantic_core.from_json(body, allow_inf_nan=False)
+        except ValueError as error:
+            raise json.JSONDecodeError(str(error), "", 0) from error

@@ -1,0 +1,180 @@
+"""The command line that all services share: serve, migrate, openapi, healthcheck.
+
+Each command imports what it needs when it runs, so that a health check costs no more than a socket.
+"""
+
+import argparse
+import functools
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from service_kit.migrations import Migrations
+    from service_kit.settings import ServiceSettings
+
+EXIT_REFUSED = 2
+HEALTHCHECK_SECONDS = 4.0
+
+logger = logging.getLogger(__name__)
+
+# The action that add_subparsers returns has no public name.
+AddCommands = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]  # noqa: SLF001
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service by the name of its package, which holds `settings` and `app`."""
+
+    name: str
+    port: int
+
+    def settings(self) -> "ServiceSettings":
+        """Read the environment. Raises Refused with a line for each fault."""
+        from pydantic import ValidationError
+
+        from service_kit.settings import Refused, explain
+
+        try:
+            found: ServiceSettings = import_module(f"{self.name}.settings").Settings()
+        except ValidationError as error:
+            raise Refused(explain(error)) from None
+        return found
+
+    def app(self, settings: "ServiceSettings") -> "FastAPI":
+        app: FastAPI = import_module(f"{self.name}.app").create_app(settings)
+        return app
+
+    def migrations(self) -> "Migrations":
+        from service_kit.migrations import Migrations
+
+        folder = Path(import_module(self.name).__path__[0]) / "migrations"
+        return Migrations(folder)
+
+
+def main(
+    service: Service, argv: Sequence[str] | None = None, add: AddCommands | None = None
+) -> int:
+    """Run one command. Returns its exit code; 2 says that the environment or the call was wrong."""
+    parser = argparse.ArgumentParser(prog=f"python -m {service.name}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, run, about in (
+        ("serve", serve, "migrate the database, then answer requests until a signal comes"),
+        ("migrate", migrate, "bring the database's schema up to date"),
+        ("openapi", openapi, "print the OpenAPI description"),
+        ("healthcheck", healthcheck, "exit with 0 when a service answers on this machine's PORT"),
+    ):
+        commands.add_parser(name, help=about, description=about).set_defaults(run=run)
+    if add is not None:
+        add(commands)
+    options = parser.parse_args(argv)
+    chosen: Callable[[Service, argparse.Namespace], int] = options.run
+    return chosen(service, options)
+
+
+def serve(service: Service, _options: argparse.Namespace) -> int:
+    from service_kit import server
+    from service_kit.apps import warn_of_demo_tokens
+
+    settings = prepare(service)
+    if settings is None:
+        return EXIT_REFUSED
+    try:
+        listening = server.listen(settings.host, settings.port)
+    except server.CannotListen as error:
+        return refuse(service, str(error))
+    if not _migrate(service, settings):
+        return EXIT_REFUSED
+    warn_of_demo_tokens(settings)
+    if settings.workers == 1:
+        return server.run(service.app(settings), settings, listening)
+    from service_kit.workers import supervise
+
+    return supervise(functools.partial(_work, service), listening, settings.workers)
+
+
+def migrate(service: Service, _options: argparse.Namespace) -> int:
+    settings = prepare(service)
+    return 0 if settings is not None and _migrate(service, settings) else EXIT_REFUSED
+
+
+def openapi(service: Service, _options: argparse.Namespace) -> int:
+    """Print the description; it is the same whatever the environment says."""
+    from service_kit.settings import Refused
+
+    try:
+        settings = service.settings()
+    except Refused as error:
+        return refuse(service, str(error))
+    json.dump(service.app(settings).openapi(), sys.stdout, indent=2)
+    sys.stdout.write("\n")
+    return 0
+
+
+def healthcheck(service: Service, _options: argparse.Namespace) -> int:
+    """Ask /health over a bare socket: an HTTP client would cost more than the answer."""
+    port = int(os.environ.get("PORT") or service.port)
+    host = os.environ.get("HOST") or "127.0.0.1"
+    host = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 (a comparison)
+    request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    try:
+        with socket.create_connection((host, port), HEALTHCHECK_SECONDS) as connection:
+            connection.sendall(request)
+            answer = connection.recv(64)
+    except OSError as error:
+        return refuse(service, f"nothing answers on {host}:{port} ({error})", code=1)
+    return 0 if answer.startswith(b"HTTP/1.1 200") else 1
+
+
+def prepare(service: Service) -> "ServiceSettings | None":
+    """Read the environment and set up the log; None, with the reason printed, if that failed."""
+    from service_kit import logs
+    from service_kit.settings import Refused
+
+    try:
+        settings = service.settings()
+    except Refused as error:
+        refuse(service, str(error))
+        return None
+    logs.configure(settings.log_level, settings.log_style)
+    return settings
+
+
+def refuse(service: Service, reason: str, code: int = EXIT_REFUSED) -> int:
+    for line in reason.splitlines():
+        print(f"{service.name}: {line}", file=sys.stderr)  # noqa: T201 (a command's own words)
+    return code
+
+
+def _migrate(service: Service, settings: "ServiceSettings") -> bool:
+    from service_kit.database import DatabaseUnavailable
+    from service_kit.migrations import SchemaMismatch
+
+    migrations = service.migrations()
+    try:
+        before = migrations.upgrade(settings.database_url)
+    except (SchemaMismatch, DatabaseUnavailable, ValueError) as error:
+        refuse(service, f"the database can't be used: {error}")
+        return False
+    if before != migrations.head:
+        logger.info("Migrated the database from %s to %s.", before or "nothing", migrations.head)
+    return True
+
+
+def _work(service: Service, listening: socket.socket) -> int:
+    """Serve in a worker process, which has a log and a settings object of its own."""
+    from service_kit import server
+
+    settings = prepare(service)
+    if settings is None:
+        return EXIT_REFUSED
+    return server.run(service.app(settings), settings, listening)

@@ -1,0 +1,86 @@
+"""The three verbs, and the choice of an engine by its URL."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, text
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Pulse:
+    """Wakes everyone who waits, each time it beats. A hint to look again, never the news itself."""
+
+    def __init__(self) -> None:
+        self._next: asyncio.Future[None] | None = None
+
+    def beat(self) -> None:
+        if self._next is not None and not self._next.done():
+            self._next.set_result(None)
+        self._next = None
+
+    def next(self) -> asyncio.Future[None]:
+        """Return what is done at the next beat. Take it before looking, wait for it after."""
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+        return self._next
+
+
+class Database(ABC):
+    """One engine, and all of its policy on concurrency."""
+
+    def __init__(self) -> None:
+        # Beats after each commit that this process makes.
+        self.committed = Pulse()
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect. Raises DurabilityMissing where the engine may forget what it has committed."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish what was accepted, then let go of every connection."""
+
+    @abstractmethod
+    async def read(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a short reading work on what is committed."""
+
+    @abstractmethod
+    async def write(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a changing work, all of it or nothing, and return after its commit.
+
+        Raises what the work raised, or DatabaseUnavailable when nothing was changed or, after a
+        lost connection, when nobody can say; an answer of any other kind is durable.
+        """
+
+    @abstractmethod
+    async def scan(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a reading work that may be long, out of everyone's way, for ten seconds at most."""
+
+    async def ping(self) -> None:
+        """Raise DatabaseUnavailable unless a statement can be answered."""
+        await self.read(_select_one)
+
+
+def open_database(url: str, *, pool_size: int = 20) -> Database:
+    """Choose the engine for a `sqlite:///…` or `postgresql://…` URL. Nothing is connected yet."""
+    if url.startswith("sqlite:"):
+        from service_kit.database.sqlite import SqliteDatabase
+
+        return SqliteDatabase(url)
+    from service_kit.database.postgres import PostgresDatabase
+
+    return PostgresDatabase(url, pool_size=pool_size)
+
+
+def _select_one(db: Connection) -> None:
+    db.execute(text("SELECT 1"))

@@ -1,0 +1,150 @@
+"""PostgreSQL: asyncpg under SQLAlchemy Core; a transaction of its own for each write."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Callable
+from typing import Any, Concatenate
+
+import asyncpg
+from sqlalchemy import Connection
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from service_kit.database.errors import (
+    DatabaseBusy,
+    DatabaseUnavailable,
+    DurabilityMissing,
+    is_conflict,
+    is_unavailable,
+    unavailable,
+)
+from service_kit.database.interface import Database, P, T
+
+CONNECT_SECONDS = 5.0
+POOL_SECONDS = 5.0
+CONFLICT_TRIES = 8
+# No statement, lock or forgotten transaction may hold others for long (milliseconds).
+SESSION = {
+    "statement_timeout": "10000",
+    "lock_timeout": "5000",
+    "idle_in_transaction_session_timeout": "30000",
+    "timezone": "UTC",
+}
+_DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
+
+
+def libpq_url(url: str) -> str:
+    """Drop SQLAlchemy's driver name: `postgresql+psycopg://` and the like mean the same here."""
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)
+
+
+async def connect(url: str, **session: str) -> asyncpg.Connection:
+    """Open one connection of its own; every libpq parameter of the URL (sslmode, …) counts."""
+    return await asyncpg.connect(
+        libpq_url(url), timeout=CONNECT_SECONDS, server_settings={**SESSION, **session}
+    )
+
+
+def postgres_engine(url: str, *, pool_size: int, **session: str) -> AsyncEngine:
+    """Make an engine. A caller waits at most five seconds for one of its connections."""
+
+    async def creator(*_args: Any, **_kwargs: Any) -> asyncpg.Connection:
+        return await connect(url, **session)
+
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=creator,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=POOL_SECONDS,
+        pool_use_lifo=True,
+    )
+
+
+class PostgresDatabase(Database):
+    """A pool of connections; any number of processes may share the server."""
+
+    def __init__(self, url: str, *, pool_size: int) -> None:
+        super().__init__()
+        self.url = url
+        self._engine = postgres_engine(url, pool_size=pool_size)
+        # Statement by statement: a read costs one round trip, not three.
+        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._writes: set[asyncio.Task[Any]] = set()
+        self._closing = False
+
+    async def open(self) -> None:
+        try:
+            async with self._reading.connect() as connection:
+                for name in _DURABLE:
+                    answer = await connection.exec_driver_sql(f"SHOW {name}")
+                    if (value := answer.scalar_one()) == "off":
+                        raise DurabilityMissing(f"PostgreSQL runs with {name}={value}.")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise unavailable(error) from error
+
+    async def close(self) -> None:
+        self._closing = True
+        if self._writes:
+            await asyncio.wait(self._writes)
+        await self._engine.dispose()
+
+    async def read(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        try:
+            async with self._reading.connect() as connection:
+                return await connection.run_sync(work, *args, **kwargs)
+        except Exception as error:
+            _explain(error)
+            raise
+
+    scan = read
+
+    async def write(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        if self._closing:
+            raise DatabaseUnavailable("The service is stopping.")
+        # In a task of its own: a caller that goes away must not cut a commit in half.
+        task = asyncio.create_task(self._transact(work, args, kwargs))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        task.add_done_callback(_retrieve)
+        return await asyncio.shield(task)
+
+    async def _transact(
+        self, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> T:
+        for attempt in range(1, CONFLICT_TRIES + 1):
+            try:
+                async with self._engine.begin() as connection:
+                    result = await connection.run_sync(work, *args, **kwargs)
+            except Exception as error:
+                if not is_conflict(error):
+                    _explain(error)
+                    raise
+                if attempt == CONFLICT_TRIES:
+                    raise DatabaseBusy("Too many others change the same thing.") from error
+                await asyncio.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311
+            else:
+                self.committed.beat()
+                return result
+        raise AssertionError("the last try answers or raises")
+
+
+def _explain(error: Exception) -> None:
+    """Raise what the error means to a caller, where it means "later"."""
+    if isinstance(error, PoolTimeout):
+        raise DatabaseBusy("Every database connection is in use.") from error
+    if is_unavailable(error):
+        raise unavailable(error) from error
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Look at the error, if any, of a write whose caller has gone, so that asyncio is content."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,264 @@
+"""SQLite: reads in the event loop, writes in groups that share one flush to the disk."""
+
+import asyncio
+import contextvars
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Concatenate
+
+from sqlalchemy import Connection, Engine, create_engine, make_url
+from sqlalchemy.pool import NullPool
+
+from service_kit.database.errors import (
+    DatabaseBusy,
+    DatabaseUnavailable,
+    DurabilityMissing,
+    is_unavailable,
+    unavailable,
+)
+from service_kit.database.interface import Database, P, T
+
+BUSY_SECONDS = 5.0
+# WAL readers wait for nobody, but for a moment when another process recovers after a crash.
+READ_BUSY_SECONDS = 1.0
+SCAN_SECONDS = 10.0
+SCAN_THREADS = 2
+# A group ends when it is full or has run this long, so that reads are never kept waiting.
+GROUP_WORKS = 256
+GROUP_SECONDS = 0.02
+QUEUED_WORKS = 4096
+
+
+def file_of(url: str) -> Path:
+    """Return the file of a SQLite URL, with its folder made; a database in memory is refused."""
+    name = make_url(url).database
+    if not name or name == ":memory:":
+        raise ValueError("DATABASE_URL: SQLite needs a file, as in sqlite:///data/crm.db")
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def sqlite_engine(path: Path, *, query_only: bool = False, busy_seconds: float = 0.0) -> Engine:
+    """Make an engine whose transactions are begun by hand, with the settings that keep promises.
+
+    WAL lets readers and the writer go on side by side; FULL flushes every commit. Without the first
+    a reader blocks the writer, without the second a power cut takes back what callers were told.
+    """
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,  # the driver would begin transactions late and deferred
+            check_same_thread=False,  # a commit runs in a thread; never two at once
+            cached_statements=512,
+        )
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        level = connection.execute("PRAGMA synchronous").fetchone()[0]
+        if mode != "wal" or level < 2:  # noqa: PLR2004 (FULL)
+            connection.close()
+            raise DurabilityMissing(f"SQLite gave journal_mode={mode} synchronous={level}.")
+        if query_only:
+            connection.execute("PRAGMA query_only = ON")
+        connection.execute(f"PRAGMA busy_timeout = {busy_seconds * 1000:.0f}")
+        return connection
+
+    return create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+
+def driver(connection: Connection) -> sqlite3.Connection:
+    found = connection.connection.driver_connection
+    assert isinstance(found, sqlite3.Connection)
+    return found
+
+
+class _Waiting:
+    """A work in the queue, and whom to tell."""
+
+    __slots__ = ("answer", "context", "run")
+
+    def __init__(self, run: Callable[[Connection], Any]) -> None:
+        self.run = run
+        self.context = contextvars.copy_context()
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+
+class _GroupLost(Exception):
+    """SQLite rolled the whole transaction back by itself, as it does on a full disk."""
+
+
+class SqliteDatabase(Database):
+    """One reading connection, one writing one, and a few for scans."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._path = file_of(url)
+        self._queue: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._writer: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        try:
+            self._reading = sqlite_engine(
+                self._path, query_only=True, busy_seconds=READ_BUSY_SECONDS
+            ).connect()
+            self._writing = sqlite_engine(self._path).connect()
+        except sqlite3.Error as error:
+            raise unavailable(error) from error
+        self._scans = sqlite_engine(self._path, query_only=True, busy_seconds=BUSY_SECONDS)
+        self._commits = ThreadPoolExecutor(1, "sqlite-commit")
+        self._scanners = ThreadPoolExecutor(SCAN_THREADS, "sqlite-scan")
+        self._writer = asyncio.create_task(self._write_groups(), name="sqlite-writer")
+
+    async def close(self) -> None:
+        self._closing = True
+        self._wake.set()
+        if self._writer is None:
+            return
+        await self._writer
+        self._writer = None
+        self._commits.shutdown()
+        self._scanners.shutdown()
+        self._reading.close()
+        self._writing.close()
+
+    async def read(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        # In the loop itself: a look-up by key takes microseconds, a thread's hand-over costs more.
+        return _in_snapshot(self._reading, work, args, kwargs)
+
+    async def scan(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        def run() -> T:
+            with self._scans.connect() as connection:
+                give_up_at = time.monotonic() + SCAN_SECONDS
+                driver(connection).set_progress_handler(
+                    lambda: time.monotonic() > give_up_at, 10_000
+                )
+                return _in_snapshot(connection, work, args, kwargs)
+
+        context = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._scanners, context.run, run)
+
+    async def write(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        if self._closing:
+            raise DatabaseUnavailable("The service is stopping.")
+        if len(self._queue) >= QUEUED_WORKS:
+            raise DatabaseBusy("Too many changes are waiting. Nothing was changed.")
+        waiting = _Waiting(lambda db: work(db, *args, **kwargs))
+        self._queue.append(waiting)
+        self._wake.set()
+        answer: T = await waiting.answer
+        return answer
+
+    async def _write_groups(self) -> None:
+        while not self._closing or self._queue:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                group: list[tuple[_Waiting, Any, Exception | None]] = []
+                try:
+                    await self._begin()
+                    self._run_group(group)
+                    await self._commit()
+                except Exception as error:  # noqa: BLE001 (each caller gets it)
+                    self._lose(group, error)
+                else:
+                    self.committed.beat()
+                    for waiting, result, refusal in group:
+                        _tell(waiting, result, refusal)
+
+    async def _begin(self) -> None:
+        """Take SQLite's one writer lock, without keeping the loop while another process has it."""
+        give_up_at = time.monotonic() + BUSY_SECONDS
+        pause = 0.001
+        while True:
+            try:
+                driver(self._writing).execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                if time.monotonic() > give_up_at:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 0.025)
+            else:
+                self._writing.begin()
+                return
+
+    def _run_group(self, group: list[tuple[_Waiting, Any, Exception | None]]) -> None:
+        """Run what waits, one after another, each in its own savepoint."""
+        end_at = time.monotonic() + GROUP_SECONDS
+        while self._queue and len(group) < GROUP_WORKS and time.monotonic() < end_at:
+            waiting = self._queue.popleft()
+            if waiting.answer.done():
+                continue  # the caller went away before its turn
+            savepoint = self._writing.begin_nested()
+            try:
+                result = waiting.context.run(waiting.run, self._writing)
+            except Exception as error:
+                group.append((waiting, None, error))
+                if not driver(self._writing).in_transaction:
+                    raise _GroupLost from error
+                savepoint.rollback()
+            else:
+                group.append((waiting, result, None))
+                savepoint.commit()
+
+    async def _commit(self) -> None:
+        transaction = self._writing.get_transaction()
+        assert transaction is not None
+        # In a thread: the flush to the disk takes most of a write's time, and meanwhile the loop
+        # gathers the next group.
+        await asyncio.get_running_loop().run_in_executor(self._commits, transaction.commit)
+
+    def _lose(self, group: list[tuple[_Waiting, Any, Exception | None]], error: Exception) -> None:
+        """Roll back, and tell everyone in the group: what one was told rested on the others."""
+        transaction = self._writing.get_transaction()
+        if transaction is not None:
+            transaction.rollback()
+        if driver(self._writing).in_transaction:
+            driver(self._writing).rollback()
+        cause = error.__cause__ if isinstance(error, _GroupLost) else error
+        assert cause is not None
+        if not group and self._queue:
+            # The lock was not to be had: whoever waited for it has waited long enough.
+            group.extend((waiting, None, None) for waiting in self._queue)
+            self._queue.clear()
+        for waiting, _, _ in group:
+            _tell(waiting, None, unavailable(cause) if is_unavailable(cause) else cause)
+
+
+def _in_snapshot(
+    connection: Connection, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> T:
+    try:
+        driver(connection).execute("BEGIN")
+        with connection.begin():
+            return work(connection, *args, **kwargs)
+    except Exception as error:
+        if is_unavailable(error):
+            raise unavailable(error) from error
+        raise
+
+
+def _tell(waiting: _Waiting, result: Any, refusal: BaseException | None) -> None:
+    if waiting.answer.done():
+        return
+    if refusal is None:
+        waiting.answer.set_result(result)
+    else:
+        waiting.answer.set_exception(refusal)

@@ -1,0 +1,27 @@
+"""Text that is safe to keep, to print and to send on; one type, so that no field forgets."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, StringConstraints
+
+# Control characters (NUL breaks PostgreSQL, line breaks forge log lines) and lone surrogates,
+# which no encoding can write.
+_FORBIDDEN_IN_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_FORBIDDEN_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def _one_line(value: str) -> str:
+    if _FORBIDDEN_IN_LINE.search(value):
+        raise ValueError("must not hold control characters or line breaks")
+    return value
+
+
+def _many_lines(value: str) -> str:
+    if _FORBIDDEN_IN_TEXT.search(value):
+        raise ValueError("must not hold control characters")
+    return value
+
+
+Line = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_one_line)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_many_lines)]

@@ -1,0 +1,90 @@
+"""Log lines: text for people, JSON for machines, the request's id on each, no secrets in any."""
+
+import json
+import logging
+import re
+import sys
+import time
+from contextvars import ContextVar
+from typing import Any
+
+_request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+_EMAIL = re.compile(r"[^\s@<>\"'(),:;]+@[^\s@<>\"'(),:;]+")
+_BEARER = re.compile(r"(?i)\bbearer\s+\S+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+
+# What every LogRecord has; the rest came with `extra=` and is worth showing.
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def current_request_id() -> str:
+    return _request_id.get()
+
+
+def use_request_id(request_id: str) -> None:
+    """Put this id on every later log line, problem and onward request of the current task."""
+    _request_id.set(request_id)
+
+
+def configure(level: str, style: str) -> None:
+    """Send all logging to stderr. `style` is `text` or `json`."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    # Their INFO is about themselves: every request sent, every process id.
+    for name in ("httpx", "httpcore", "alembic", "asyncio", "uvicorn"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def clean(text: str) -> str:
+    """Take out what must not be in a log, and what would forge a second line."""
+    text = _BEARER.sub("Bearer [token]", _EMAIL.sub("[e-mail]", text))
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    if request_id := _request_id.get():
+        fields.setdefault("request_id", request_id)
+    return fields
+
+
+def _instant(record: logging.LogRecord) -> str:
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return f"{seconds}.{int(record.msecs):03d}Z"
+
+
+class TextFormatter(logging.Formatter):
+    """`INFO: what happened [2026-01-05T12:00:00.000Z request_id=…]`, a traceback below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        line = clean(f"{record.levelname}: {record.getMessage()} [{_instant(record)}{fields}]")
+        if record.exc_info:
+            trace = self.formatException(record.exc_info)
+            line += "".join(f"\n    {clean(part)}" for part in trace.splitlines())
+        return line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": _instant(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": clean(record.getMessage()),
+            **{name: clean(str(value)) for name, value in _fields(record).items()},
+        }
+        if record.exc_info:
+            line["traceback"] = "\n".join(
+                clean(part) for part in self.formatException(record.exc_info).splitlines()
+            )
+        return json.dumps(line, ensure_ascii=False)

@@ -1,0 +1,111 @@
+"""Brings a database's schema up to date, and tells whether it is.
+
+A migration is a file `NNNN_what_it_does.py` whose revision is NNNN, so the newest is known from the
+file names, and a service that is up to date starts without loading Alembic.
+"""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from service_kit.database.errors import unavailable
+from service_kit.database.postgres import postgres_engine
+from service_kit.database.sqlite import driver, file_of, sqlite_engine
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+# Any number that every replica shares; only one of them migrates at a time.
+_LOCK = 0x63726D
+_LOCK_SECONDS = 60.0
+
+
+class SchemaMismatch(RuntimeError):
+    """The database's schema is not the one this version works with."""
+
+
+class Migrations:
+    """The migrations of one service."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.revisions = sorted(path.name[:4] for path in folder.glob("[0-9]*_*.py"))
+
+    @property
+    def head(self) -> str:
+        return self.revisions[-1]
+
+    def upgrade(self, url: str) -> str | None:
+        """Run what is missing, under a lock. Returns the revision it was at before.
+
+        Raises SchemaMismatch where the database is ahead of this version.
+        """
+        if url.startswith("sqlite:"):
+            return self._upgrade_sqlite(url)
+        return asyncio.run(self._upgrade_postgres(url))
+
+    def _upgrade_sqlite(self, url: str) -> str | None:
+        engine = sqlite_engine(file_of(url), busy_seconds=_LOCK_SECONDS)
+        try:
+            with engine.connect() as connection:
+                driver(connection).execute("BEGIN IMMEDIATE")
+                with connection.begin():
+                    return self._upgrade(connection)
+        except sqlite3.Error as error:
+            raise unavailable(error) from error
+        finally:
+            engine.dispose()
+
+    async def _upgrade_postgres(self, url: str) -> str | None:
+        waiting = {"lock_timeout": f"{_LOCK_SECONDS * 1000:.0f}", "statement_timeout": "0"}
+        engine = postgres_engine(url, pool_size=1, **waiting)
+        try:
+            async with engine.begin() as connection:
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+                return await connection.run_sync(self._upgrade)
+        except OSError as error:
+            raise unavailable(error) from error
+        finally:
+            await engine.dispose()
+
+    def _upgrade(self, connection: Connection) -> str | None:
+        revision = current_revision(connection)
+        if revision == self.head:
+            return revision
+        if revision is not None and revision not in self.revisions:
+            raise SchemaMismatch(
+                f"The schema is at {revision}, this version knows it up to {self.head}: "
+                "start the newer version, or restore a backup from before it."
+            )
+        from alembic import command
+
+        command.upgrade(self._config(connection), "head")
+        return revision
+
+    def _config(self, connection: Connection) -> "Config":
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent))
+        config.set_main_option("version_locations", str(self.folder))
+        config.set_main_option("path_separator", "newline")
+        config.attributes["connection"] = connection
+        return config
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Read which migration a database is at; None before the first."""
+    nested = connection.begin_nested()
+    try:
+        revision: str | None = connection.execute(
+            text("SELECT version_num FROM alembic_version")
+        ).scalar_one_or_none()
+    except DBAPIError:
+        nested.rollback()
+        return None
+    nested.commit()
+    return revision

@@ -1,0 +1,165 @@
+"""One shape for every error that leaves a service: RFC 9457 problem+json."""
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from service_kit.logs import current_request_id
+
+MEDIA_TYPE = "application/problem+json"
+
+# A name in `loc` may be the caller's own (an unknown field), so it is cut to a length that helps.
+_LONGEST_LOC = 100
+
+
+class Problem(Exception):
+    """A refusal the caller can act on. Its slug is public and never changes."""
+
+    status: ClassVar[HTTPStatus]
+    slug: ClassVar[str]
+    headers: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(
+        self, detail: str, *, headers: Mapping[str, str] | None = None, **extra: Any
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extra = extra
+        self.all_headers = {**self.headers, **(headers or {})}
+
+    def document(self) -> dict[str, Any]:
+        """Return the problem without what belongs to one request; for results inside a batch."""
+        return _document(self.status, self.slug, self.detail, self.extra)
+
+
+class InvalidRequest(Problem):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    slug = "invalid-request"
+
+
+class NotFound(Problem):
+    status = HTTPStatus.NOT_FOUND
+    slug = "not-found"
+
+
+class UnsupportedMediaType(Problem):
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    slug = "unsupported-media-type"
+
+
+class BodyTooLarge(HTTPException):
+    """A body over the limit.
+
+    An HTTPException, since FastAPI hides any other error in reading a body.
+    """
+
+    slug = "body-too-large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body may have at most {limit} bytes."
+        )
+
+
+class ServiceUnavailable(Problem):
+    """The service, or what it stands on, can't do it now; the same request may succeed later."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    slug = "service-unavailable"
+    headers = {"Retry-After": "1"}
+
+
+def invalid(errors: Sequence[Any]) -> InvalidRequest:
+    """Say where and why the input was refused, never what it was: it may be somebody's data."""
+    return InvalidRequest(
+        "The request does not match the schema.",
+        errors=[
+            {"loc": [_safe(part) for part in error["loc"]], "msg": error["msg"]} for error in errors
+        ],
+    )
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every error that a handler or the router raises leave the app in the one shape."""
+
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, problem: Problem) -> Response:
+        return answer(request, problem)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        return answer(request, invalid(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def on_http_exception(request: Request, error: HTTPException) -> Response:
+        status = HTTPStatus(error.status_code)
+        headers = dict(error.headers or {})
+        detail = error.detail
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_allowed_methods(request))
+            detail = f"This resource answers {headers['Allow']}."
+        elif status is HTTPStatus.NOT_FOUND:
+            detail = "There is nothing at this address."
+        slug = getattr(error, "slug", status.phrase.lower().replace(" ", "-"))
+        return render(request, _document(status, slug, detail), headers)
+
+
+def answer(request: Request, problem: Problem) -> Response:
+    return render(request, problem.document(), problem.all_headers)
+
+
+def render(
+    request: Request, document: dict[str, Any], headers: Mapping[str, str] | None = None
+) -> Response:
+    """Build the response; ASCII-only JSON, so that no text a caller sent can make it fail."""
+    path = request.scope.get("raw_path") or request.url.path.encode()
+    document = {
+        **document,
+        "instance": path.decode("ascii", "replace"),
+        "request_id": current_request_id(),
+    }
+    return Response(
+        json.dumps(document, ensure_ascii=True).encode(),
+        document["status"],
+        headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def internal_error(request: Request) -> Response:
+    """Build the answer to a bug: nothing about it but the id under which the log has it."""
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    detail = "This is our fault. The log has the details under this request id."
+    return render(request, _document(status, "internal-error", detail))
+
+
+def _document(
+    status: HTTPStatus, slug: str, detail: str, extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    return {
+        "type": f"urn:problem:{slug}",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail,
+        **(extra or {}),
+    }
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    allowed: set[str] = set()
+    for context in iter_route_contexts(request.app.routes):
+        match, _ = context.original_route.matches(request.scope)
+        if match is not Match.NONE:
+            allowed |= context.methods or set()
+    return sorted(allowed)
+
+
+def _safe(part: Any) -> Any:
+    return part[:_LONGEST_LOC] if isinstance(part, str) else part

