@@ -121,9 +121,9 @@ def render(
     """Build the response; ASCII-only JSON, so that no text a caller sent can make it fail."""
     path = request.scope.get("raw_path") or request.url.path.encode()
     document = {
-        **document,
         "instance": path.decode("ascii", "replace"),
         "request_id": current_request_id(),
+        **document,
     }
     return Response(
         json.dumps(document, ensure_ascii=True).encode(),

@@ -1,0 +1,41 @@
+"""Puts the integration together: its poller, and the API that shows and steers it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from integration_service.poller import Poller
+from integration_service.router import router
+from integration_service.settings import Settings
+from service_kit.apps import create_service
+
+DESCRIPTION = """Finds each new customer of the CRM and has Inventory make one welcome package.
+
+Press **Authorize** and enter a token. In development `admin123` and `viewer123` are such tokens,
+each with the role in its name."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        poller = Poller(settings, app.state.database, app.state.stopping)
+        app.state.poller = poller
+        task = asyncio.create_task(poller.run(), name="The poller")
+        app.state.stopping.watch(task)
+        app.state.readiness_checks.append(lambda: "it has died" if task.done() else None)
+        try:
+            yield
+        finally:
+            app.state.stopping.begin()
+            await asyncio.gather(task, return_exceptions=True)
+            await poller.close()
+
+    return create_service(
+        name="integration_service",
+        description=DESCRIPTION,
+        settings=settings,
+        routers=[router],
+        running=running,
+    )

@@ -1,0 +1,274 @@
+"""Sends what is owed to Inventory, in batches, and writes down what came of each."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+
+from integration_service import retries
+from integration_service.ingest import Clock, tell_failure
+from integration_service.ledger import store
+from integration_service.ledger.lease import Lease, LeaseLost
+from integration_service.ledger.store import DeliveryRow, Settlement
+from integration_service.links.circuit import Circuit
+from integration_service.links.failures import CallFailed, Misconfigured, Refused
+from integration_service.links.inventory import InventoryClient, Wanted
+from integration_service.settings import Settings
+from service_kit.database import Database, DatabaseUnavailable
+from service_kit.stopping import Stopping
+
+logger = logging.getLogger("integration_service")
+
+# Retries never take all the places: a storm of them must neither hit an Inventory that has just
+# come back nor keep a new customer waiting.
+RETRY_PLACES = 3
+LONGEST_NAP_SECONDS = 5.0
+PAUSE_AFTER_ERROR_SECONDS = 1.0
+FINISH_SECONDS = 7.0
+INTERNAL_ERROR = 500
+
+
+class Dispatch:
+    """Keeps up to a number of batches under way."""
+
+    def __init__(
+        self,
+        database: Database,
+        inventory: InventoryClient,
+        circuit: Circuit,
+        settings: Settings,
+        clock: Clock,
+        changed: asyncio.Event,
+    ) -> None:
+        self._database = database
+        self._inventory = inventory
+        self._circuit = circuit
+        self._settings = settings
+        self._clock = clock
+        self._changed = changed
+        self._fresh: set[asyncio.Task[None]] = set()
+        self._retrying: set[asyncio.Task[None]] = set()
+
+    async def run(self, lease: Lease, stopping: Stopping) -> None:
+        """Send until the process is to stop, then finish what is under way. Raises LeaseLost."""
+        try:
+            while not stopping.begun:
+                self._changed.clear()
+                nap = await self.start_batches(lease)
+                await self._sleep(stopping, nap)
+        finally:
+            await self.finish()
+
+    async def drain(self, lease: Lease) -> None:
+        """Send what is due now, and return when nothing of it is left."""
+        while True:
+            self._changed.clear()
+            nap = await self.start_batches(lease)
+            if not self._under_way and nap > 0:
+                return
+            if self._under_way:
+                await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+
+    async def finish(self) -> None:
+        """Wait for the batches under way; one that takes too long is cut, and sent again later."""
+        under_way = self._under_way
+        if under_way:
+            _, late = await asyncio.wait(under_way, timeout=FINISH_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def start_batches(self, lease: Lease) -> float:
+        """Start as many batches as there is work and room for.
+
+        Returns after how many seconds to look again if nothing else happens before.
+        """
+        now = self._clock()
+        if not self._circuit.may_call(now):
+            assert self._circuit.next_probe_at is not None
+            return (self._circuit.next_probe_at - now).total_seconds()
+        due_at = await self._database.read(store.next_due, lease)
+        if due_at is None:
+            return LONGEST_NAP_SECONDS
+        if self._circuit.is_open:
+            await self._start_probe(lease)
+            return LONGEST_NAP_SECONDS
+        if due_at > now:
+            return (due_at - now).total_seconds()
+        started = await self._start_fresh(lease) + await self._start_retries(lease)
+        return 0.0 if started else LONGEST_NAP_SECONDS
+
+    @property
+    def _under_way(self) -> set[asyncio.Task[None]]:
+        return self._fresh | self._retrying
+
+    async def _start_fresh(self, lease: Lease) -> int:
+        places = self._settings.delivery_concurrency - len(self._under_way)
+        if places <= 0:
+            return 0
+        limit = self._settings.batch_size
+        batch = await self._database.write(store.claim_fresh, lease, self._clock(), limit)
+        return self._start(batch, lease, self._fresh)
+
+    async def _start_retries(self, lease: Lease) -> int:
+        places = min(
+            RETRY_PLACES - len(self._retrying),
+            self._settings.delivery_concurrency - len(self._under_way),
+        )
+        if places <= 0:
+            return 0
+        limit = self._settings.batch_size
+        batch = await self._database.write(store.claim_retries, lease, self._clock(), limit)
+        return self._start(batch, lease, self._retrying)
+
+    async def _start_probe(self, lease: Lease) -> None:
+        if not self._under_way:
+            batch = await self._database.write(store.claim_probe, lease, self._clock())
+            self._start(batch, lease, self._retrying)
+
+    def _start(
+        self, batch: list[DeliveryRow], lease: Lease, places: set[asyncio.Task[None]]
+    ) -> int:
+        if not batch:
+            return 0
+        task = asyncio.create_task(self._carry_out(batch, lease))
+        places.add(task)
+        task.add_done_callback(places.discard)
+        task.add_done_callback(lambda _: self._changed.set())
+        return 1
+
+    async def _carry_out(self, batch: list[DeliveryRow], lease: Lease) -> None:
+        """Send one batch; whatever happens to it, the others go on."""
+        try:
+            await self._send(batch, lease)
+        except LeaseLost:
+            pass  # whoever has the lease now sends it; the loop finds out by itself
+        except Exception as error:
+            if isinstance(error, DatabaseUnavailable):
+                logger.warning("A batch could not be written down: %s", error)
+            else:
+                logger.exception("A batch failed because of a bug; it is sent again.")
+            await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
+            with contextlib.suppress(LeaseLost, DatabaseUnavailable):
+                await self._database.write(store.unclaim, lease, [row.id for row in batch])
+
+    async def _send(self, batch: Sequence[DeliveryRow], lease: Lease) -> None:
+        for row in batch:
+            logger.info("Creating package request for customer ID: %s", row.customer_uid)
+        wanted = [Wanted(row.customer_uid, row.customer_name) for row in batch]
+        is_probe = self._circuit.is_open
+        started_at = time.monotonic()
+        try:
+            results = await self._inventory.request_packages(wanted, once=is_probe)
+        except CallFailed as failure:
+            await self._after_failure(batch, lease, failure, _milliseconds_since(started_at))
+            return
+        at, duration = self._clock(), _milliseconds_since(started_at)
+        settlements = [
+            retries.after_result(row, result, self._circuit, at, duration)
+            for row, result in zip(batch, results, strict=True)
+        ]
+        await self._settle(batch, lease, settlements)
+        await self._note_success(lease)
+
+    async def _after_failure(
+        self, batch: Sequence[DeliveryRow], lease: Lease, failure: CallFailed, duration: float
+    ) -> None:
+        if isinstance(failure, Refused):
+            await self._after_refusal(batch, lease, failure, duration)
+            return
+        now = self._clock()
+        was_open = self._circuit.is_open
+        if not self._is_of_one_delivery(batch, failure) and self._circuit.failed(now, failure):
+            tell_failure("Inventory", failure)
+        if was_open or isinstance(failure, Misconfigured):
+            # No attempt is counted: this says nothing about these deliveries.
+            await self._database.write(store.unclaim, lease, [row.id for row in batch])
+        else:
+            settlements = [
+                retries.after_failure(row, failure, self._circuit, now, duration) for row in batch
+            ]
+            await self._settle(batch, lease, settlements)
+        await self._save_circuit(lease)
+
+    async def _after_refusal(
+        self, batch: Sequence[DeliveryRow], lease: Lease, failure: Refused, duration: float
+    ) -> None:
+        """Find the one that spoils a refused batch by halving; alone, it is dead."""
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            await self._send(batch[:middle], lease)
+            await self._send(batch[middle:], lease)
+            return
+        at = self._clock()
+        settlement = retries.after_failure(batch[0], failure, self._circuit, at, duration)
+        await self._settle(batch, lease, [settlement])
+
+    def _is_of_one_delivery(self, batch: Sequence[DeliveryRow], failure: CallFailed) -> bool:
+        """Tell a delivery that Inventory fails over from an Inventory that fails.
+
+        Others have succeeded since this one failed first; so its failures say nothing of the link.
+        """
+        [first, *others] = batch
+        succeeded_at = self._circuit.last_success_at
+        return (
+            not others
+            and failure.status == INTERNAL_ERROR
+            and first.first_failed_at is not None
+            and succeeded_at is not None
+            and succeeded_at > first.first_failed_at
+        )
+
+    async def _settle(
+        self, batch: Sequence[DeliveryRow], lease: Lease, settlements: Sequence[Settlement]
+    ) -> None:
+        await self._database.write(store.settle, lease, settlements)
+        _tell([(row.customer_uid, one) for row, one in zip(batch, settlements, strict=True)])
+
+    async def _note_success(self, lease: Lease) -> None:
+        now = self._clock()
+        if self._circuit.succeeded(now):
+            held = await self._database.write(store.release_held, lease, now)
+            logger.info("Inventory answers again; %d deliveries are due at once.", held)
+            await self._save_circuit(lease)
+
+    async def _save_circuit(self, lease: Lease) -> None:
+        columns = self._circuit.columns()
+        await self._database.write(store.save_link, lease, self._circuit.target, columns)
+
+    async def _sleep(self, stopping: Stopping, seconds: float) -> None:
+        if seconds <= 0 or stopping.begun:
+            return
+        stop = asyncio.ensure_future(stopping.wait())
+        change = asyncio.ensure_future(self._changed.wait())
+        try:
+            nap = min(seconds, LONGEST_NAP_SECONDS)
+            await asyncio.wait({stop, change}, timeout=nap, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            change.cancel()
+
+
+def _milliseconds_since(started_at: float) -> float:
+    return round((time.monotonic() - started_at) * 1000, 1)
+
+
+def _tell(settled: Sequence[tuple[str, Settlement]]) -> None:
+    for uid, one in settled:
+        if one.to_state == "delivered":
+            logger.info("Successfully created package request for customer ID: %s", uid)
+        elif one.to_state == "dead":
+            logger.error(
+                "The package request for customer ID: %s is dead until someone retries it: %s.",
+                uid,
+                one.text_of_error,
+            )
+    if waiting := [(uid, one) for uid, one in settled if one.to_state == "retrying"]:
+        uid, one = waiting[0]
+        logger.warning(
+            "%d package requests wait for another try: %s. The first is for customer ID: %s",
+            len(waiting),
+            one.text_of_error,
+            uid,
+        )

@@ -1,0 +1,189 @@
+"""Reads the CRM's feed, and writes down to whom a package is owed."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from integration_service.ledger import store
+from integration_service.ledger.lease import Lease
+from integration_service.ledger.store import Arrival
+from integration_service.links.circuit import Circuit
+from integration_service.links.crm import CrmClient, FeedBroken, FeedPage
+from integration_service.links.failures import CallFailed
+from integration_service.settings import Settings
+from service_kit.database import Database
+from service_kit.database.types import AnyRow
+
+logger = logging.getLogger("integration_service")
+
+# Reading stops above this many unfinished deliveries, and goes on below half of it: an outage of
+# Inventory must not copy the whole CRM into this database.
+HIGH_MARK = 20_000
+LONGEST_UID = 64
+LONGEST_NAME = 200
+# A look that came back at once although it was to wait: the CRM is stopping, or does not know how.
+IMPATIENT_PAUSE_SECONDS = 0.5
+
+Clock = Callable[[], datetime]
+
+
+class Ingest:
+    """One look at the feed after another."""
+
+    def __init__(
+        self, database: Database, crm: CrmClient, circuit: Circuit, settings: Settings, clock: Clock
+    ) -> None:
+        self._database = database
+        self._crm = crm
+        self._circuit = circuit
+        self._settings = settings
+        self._clock = clock
+        self._is_full = False
+        # Set whenever there may be something new to send.
+        self.arrived = asyncio.Event()
+
+    async def turn(self, lease: Lease, *, wait: float) -> float:
+        """Look once, and write down what is new. Returns how many seconds may pass until the next.
+
+        Safe to repeat: dying anywhere in it leaves the cursor where it was, or moved together with
+        the deliveries that it moved past.
+        """
+        feed = await self._database.read(store.feed)
+        if await self._has_enough():
+            return 0.1
+        started_at = time.monotonic()
+        try:
+            if feed.start_from is None:
+                feed = await self._begin(lease)
+            page = await self._crm.page(feed.cursor, feed.position, self._settings.batch_size, wait)
+        except FeedBroken as broken:
+            await self._halt(lease, feed, broken)
+            return self._settings.polling_interval_seconds
+        except CallFailed as failure:
+            return await self._fail(lease, failure)
+        await self._note(lease, feed, page)
+        if page.has_more:
+            return 0.0
+        if not wait:
+            return self._settings.polling_interval_seconds
+        is_early = not page.events and time.monotonic() - started_at < wait / 2
+        return IMPATIENT_PAUSE_SECONDS if is_early else 0.0
+
+    async def _begin(self, lease: Lease) -> AnyRow:
+        """Decide, at the very first start, whether customers that are there already are owed."""
+        start_from = self._settings.start_from
+        cursor = await self._crm.newest_cursor() if start_from == "now" else None
+        position = None if cursor else 0
+        await self._database.write(store.begin, lease, start_from, cursor, position)
+        logger.info("Reading the CRM's feed from: %s", start_from)
+        return await self._database.read(store.feed)
+
+    async def _note(self, lease: Lease, feed: AnyRow, page: FeedPage) -> None:
+        now = self._clock()
+        arrivals = [
+            understand(event, page.through_position, index)
+            for index, event in enumerate(page.events)
+        ]
+        move = {
+            "old": page.after,
+            "new": page.next_cursor,
+            "through": page.through_position,
+            "head": page.head_position,
+            "caught_up": None if page.has_more else now,
+        }
+        new = await self._database.write(store.note_page, lease, arrivals, move, now)
+        for arrival in new:
+            _tell(arrival)
+        if new:
+            self.arrived.set()
+        if feed.feed_state != "running":
+            logger.info("The CRM's feed goes on from position %d.", page.through_position)
+        if self._circuit.succeeded(now):
+            logger.info("The CRM answers again.")
+            await self._save_circuit(lease)
+
+    async def _halt(self, lease: Lease, feed: AnyRow, broken: FeedBroken) -> None:
+        """Stop where the feed can't be gone on with: going on elsewhere might pass someone over."""
+        if feed.feed_state != broken.state:
+            logger.error(
+                "The CRM's feed is %s: %s. Nobody new is found until this is resolved.",
+                broken.state,
+                broken.detail,
+            )
+        await self._database.write(
+            store.mark_feed, lease, broken.state, broken.detail, self._clock()
+        )
+
+    async def _fail(self, lease: Lease, failure: CallFailed) -> float:
+        now = self._clock()
+        if self._circuit.failed(now, failure):
+            tell_failure("CRM", failure)
+        await self._database.write(store.note_error, lease, f"CRM: {failure.error}", now)
+        await self._save_circuit(lease)
+        next_look_at = self._circuit.next_probe_at or now
+        wait = (next_look_at - now).total_seconds()
+        return min(wait, max(self._settings.polling_interval_seconds, failure.retry_after))
+
+    async def _save_circuit(self, lease: Lease) -> None:
+        columns = self._circuit.columns()
+        await self._database.write(store.save_link, lease, self._circuit.target, columns)
+
+    async def _has_enough(self) -> bool:
+        mark = HIGH_MARK // 2 if self._is_full else HIGH_MARK
+        unfinished = await self._database.read(store.unfinished, mark + 1)
+        if (is_full := unfinished > mark) != self._is_full:
+            self._is_full = is_full
+            logger.info(
+                "%d or more deliveries are unfinished; reading the feed %s.",
+                mark,
+                "pauses" if is_full else "goes on",
+            )
+        return is_full
+
+
+def understand(event: Any, through: int, index: int) -> Arrival:
+    """Read one event. One that can't be understood becomes a dead delivery, so that it is seen."""
+    try:
+        data = event["data"]
+        uid, name, sequence = event["subject"], data.get("name"), event["sequence"]
+    except (TypeError, KeyError, AttributeError):
+        return _unreadable(event, through, index, "it has no subject, sequence or data")
+    if not isinstance(uid, str) or not 0 < len(uid) <= LONGEST_UID or "\x00" in uid:
+        return _unreadable(event, through, index, "its subject is no customer's uid")
+    if type(sequence) is not int or not 0 < sequence <= through:
+        return _unreadable(event, through, index, "its sequence is not within the page")
+    has_name = isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and "\x00" not in name
+    return Arrival(uid, name if has_name else None, sequence)
+
+
+def _unreadable(event: Any, through: int, index: int, error: str) -> Arrival:
+    raw = json.dumps(event, ensure_ascii=True).replace("\\u0000", "\\ufffd")
+    return Arrival(f"unreadable-{through}-{index}", None, through, raw, f"The event: {error}.")
+
+
+def _tell(arrival: Arrival) -> None:
+    if arrival.error:
+        logger.error("%s It is kept as dead: %s", arrival.error, arrival.customer_uid)
+    else:
+        logger.info("Found new customer: %s (ID: %s)", arrival.customer_name, arrival.customer_uid)
+
+
+def tell_failure(name: str, failure: CallFailed) -> None:
+    """Log once that a far side can't be used, and what to do where only a person can."""
+    if failure.error_class != "configuration":
+        logger.warning(
+            "%s can't be reached: %s. Nothing is lost; it goes on trying.", name, failure
+        )
+        return
+    variable = f"{name.upper()}_API_URL"
+    cure = f"Check {variable}."
+    if failure.status in {401, 403}:
+        variable = f"{name.upper()}_API_TOKEN"
+        cure = f"Set {variable} to a valid token of its role integration."
+    logger.error(
+        "%s can't be used: %s. %s Nothing is lost; it goes on trying.", name, failure, cure
+    )

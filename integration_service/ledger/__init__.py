@@ -1,0 +1,1 @@
+"""What is owed and what was done about it; all that the poller knows survives in here."""

@@ -1,0 +1,109 @@
+"""Who polls: one process for a database. The others stand by, and a zombie can do no harm."""
+
+import fcntl
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy import Connection, bindparam, func, select, update
+
+from integration_service.ledger.models import poller
+from service_kit import clock
+
+_ROW = select(poller.c.lease_holder, poller.c.lease_epoch, poller.c.lease_until).with_for_update()
+_EPOCH = select(poller.c.lease_epoch).with_for_update()
+_SET = update(poller).values(
+    lease_holder=bindparam("holder"), lease_epoch=bindparam("epoch"), lease_until=bindparam("until")
+)
+
+
+class LeaseLost(Exception):
+    """Another poller has taken over; whatever this one was about to write is void."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    holder: str
+    epoch: int
+
+
+def holder_name() -> str:
+    """Name this process, for people who look who is polling."""
+    return f"{socket.gethostname()[:100]}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+
+
+def take(db: Connection, holder: str, seconds: float, *, is_alone: bool) -> Lease | None:
+    """Become the poller, or return None while another's lease runs.
+
+    `is_alone` says that no other process can be at work on this database, so that after a crash
+    nobody has to wait for the lease of the dead.
+    """
+    _, epoch, until = db.execute(_ROW).one()
+    now = _now(db)
+    if not is_alone and until is not None and until > now:
+        return None
+    lease = Lease(holder, epoch + 1)
+    _write(db, lease, now + timedelta(seconds=seconds))
+    return lease
+
+
+def fence(db: Connection, lease: Lease) -> None:
+    """Let a transaction go on only while its poller's lease is the newest. Raises LeaseLost."""
+    if db.execute(_EPOCH).scalar_one() != lease.epoch:
+        raise LeaseLost
+
+
+def renew(db: Connection, lease: Lease, seconds: float) -> None:
+    fence(db, lease)
+    _write(db, lease, _now(db) + timedelta(seconds=seconds))
+
+
+def release(db: Connection, lease: Lease) -> None:
+    """Let the next poller begin at once. Does nothing where it already has."""
+    if db.execute(_EPOCH).scalar_one() == lease.epoch:
+        db.execute(_SET, {"holder": None, "epoch": lease.epoch, "until": None})
+
+
+class FileClaim:
+    """A lock on a file beside a SQLite database, which the system frees when its process dies."""
+
+    def __init__(self, url: str) -> None:
+        is_file = url.startswith("sqlite:///")
+        self._path = Path(url.removeprefix("sqlite:///") + ".poller") if is_file else None
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> bool:
+        """Return whether this process has it; never for a database that has no file."""
+        if self._path is None:
+            return False
+        if self._file is not None:
+            return True
+        file = self._path.open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _write(db: Connection, lease: Lease, until: datetime) -> None:
+    db.execute(_SET, {"holder": lease.holder, "epoch": lease.epoch, "until": until})
+
+
+def _now(db: Connection) -> datetime:
+    """Ask the one clock that all replicas share, where they may be on several machines."""
+    if db.dialect.name == "postgresql":
+        now: datetime = db.execute(select(func.clock_timestamp())).scalar_one()
+        return now
+    return clock.now()

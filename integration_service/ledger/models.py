@@ -1,0 +1,108 @@
+"""The integration's tables."""
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+from service_kit.database.types import BigInt, UtcDateTime
+
+metadata = MetaData()
+
+_UNFINISHED = text("state IN ('pending', 'retrying')")
+
+# One row: who polls, and how far the feed has been read.
+poller = Table(
+    "poller",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("lease_holder", String(200)),
+    # Grows at each takeover; every write of a poller names the epoch of its lease.
+    Column("lease_epoch", BigInt, nullable=False),
+    Column("lease_until", UtcDateTime),
+    # Empty until the very first start has decided where to begin.
+    Column("start_from", String(10)),
+    Column("cursor", String(200)),
+    Column("position", BigInt),
+    Column("head_position", BigInt),
+    Column("feed_state", String(10), nullable=False),
+    Column("last_poll_at", UtcDateTime),
+    Column("caught_up_at", UtcDateTime),
+    Column("last_error", Text),
+    Column("last_error_at", UtcDateTime),
+)
+
+# One row a customer: the inbox.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    Column("customer_uid", String(64), nullable=False, unique=True),
+    Column("customer_name", String(200)),
+    Column("sequence", BigInt, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("attempt_count", Integer, nullable=False),
+    # Empty when it is finished.
+    Column("next_attempt_at", UtcDateTime),
+    # The lease epoch of the poller that is sending it; a claim of an older one counts for nothing.
+    Column("claimed_epoch", BigInt),
+    Column("first_failed_at", UtcDateTime),
+    # How long the link had been down in all when it first failed; that time does not age it.
+    Column("down_seconds_before", Float, nullable=False),
+    Column("request_id", String(36)),
+    Column("error_class", String(20)),
+    Column("error", Text),
+    Column("problem", JSON),
+    # The event as it came, where it could not be understood.
+    Column("raw", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("delivered_at", UtcDateTime),
+    Index(
+        "ix_deliveries_due",
+        "next_attempt_at",
+        "id",
+        postgresql_where=_UNFINISHED,
+        sqlite_where=_UNFINISHED,
+    ),
+    Index("ix_deliveries_state", "state", "id"),
+    sqlite_autoincrement=True,
+)
+
+# Append-only.
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    Column("delivery_id", BigInt, ForeignKey("deliveries.id"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("status", Integer),
+    Column("duration_ms", Float, nullable=False),
+    Column("error_class", String(20)),
+    Column("error", Text),
+    Index("ix_attempts_delivery", "delivery_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+# One row a far side: whether it can be reached, and how long it could not be in all.
+links = Table(
+    "links",
+    metadata,
+    Column("target", String(20), primary_key=True),
+    Column("opened_at", UtcDateTime),
+    Column("next_probe_at", UtcDateTime),
+    Column("probe_seconds", Float, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("down_seconds", Float, nullable=False),
+    Column("error_class", String(20)),
+    Column("error", Text),
+)

@@ -1,0 +1,117 @@
+"""What people ask of the ledger. Nothing here changes anything."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from http import HTTPStatus
+
+from sqlalchemy import Connection, bindparam, func, select
+
+from integration_service.ledger import store
+from integration_service.ledger.models import attempts, deliveries
+from integration_service.ledger.store import DeliveryRow
+from integration_service.schemas import (
+    STATES,
+    Attempt,
+    CircuitStatus,
+    DeliveryDetail,
+    FeedStatus,
+    PollerStatus,
+    State,
+    Status,
+)
+from service_kit.database.types import AnyRow
+from service_kit.paging import Page, page_of
+from service_kit.problems import Problem
+
+_COUNTS = select(deliveries.c.state, func.count().label("number")).group_by(deliveries.c.state)
+_OLDEST = select(func.min(deliveries.c.created_at)).where(
+    deliveries.c.state.in_(("pending", "retrying"))
+)
+_ONE = select(deliveries).where(deliveries.c.customer_uid == bindparam("uid"))
+_ATTEMPTS = (
+    select(attempts).where(attempts.c.delivery_id == bindparam("id")).order_by(attempts.c.id)
+)
+
+
+class DeliveryNotFound(Problem):
+    status = HTTPStatus.NOT_FOUND
+    slug = "delivery-not-found"
+
+
+def status(db: Connection, now: datetime, own_holder: str | None) -> Status:
+    """Sum everything up. Its cost grows with the number of deliveries."""
+    row = store.feed(db)
+    found: dict[State, int] = {row.state: row.number for row in db.execute(_COUNTS)}
+    oldest: datetime | None = db.execute(_OLDEST).scalar_one()
+    return Status(
+        feed=_feed(row, now),
+        deliveries={state: found.get(state, 0) for state in STATES},
+        oldest_unfinished_seconds=_seconds(oldest, now),
+        circuits={
+            "crm": _circuit(store.link_rows(db)["crm"]),
+            "inventory": _circuit(store.link_rows(db)["inventory"]),
+        },
+        last_poll_at=row.last_poll_at,
+        last_error=row.last_error,
+        last_error_at=row.last_error_at,
+        poller=PollerStatus(
+            is_here=own_holder is not None and row.lease_holder == own_holder,
+            holder=row.lease_holder,
+            lease_until=row.lease_until,
+        ),
+    )
+
+
+def page(db: Connection, state: State | None, after: int | None, limit: int) -> Page[DeliveryRow]:
+    """List deliveries in the order in which their customers were found."""
+    statement = select(deliveries).order_by(deliveries.c.id).limit(limit + 1)
+    if state is not None:
+        statement = statement.where(deliveries.c.state == state)
+    if after is not None:
+        statement = statement.where(deliveries.c.id > after)
+    found: Sequence[DeliveryRow] = db.execute(statement).all()
+    return page_of(found, limit, key="id")
+
+
+def delivery(db: Connection, uid: str) -> DeliveryDetail:
+    """Show one delivery and each attempt at it. Raises DeliveryNotFound."""
+    row = db.execute(_ONE, {"uid": uid}).one_or_none()
+    if row is None:
+        raise DeliveryNotFound("The feed has not told of a customer with this uid.")
+    tries = [Attempt.model_validate(one) for one in db.execute(_ATTEMPTS, {"id": row.id})]
+    shown = {name: getattr(row, name) for name in row._fields if name in _SHOWN}
+    return DeliveryDetail.model_construct(
+        **shown,
+        attempts=tries,
+    )
+
+
+_SHOWN = set(DeliveryDetail.model_fields) - {"attempts"}
+
+
+def _feed(row: AnyRow, now: datetime) -> FeedStatus:
+    lag = None
+    if row.head_position is not None and row.position is not None:
+        lag = max(0, row.head_position - row.position)
+    return FeedStatus(
+        state=row.feed_state,
+        start_from=row.start_from,
+        position=row.position,
+        head_position=row.head_position,
+        lag_events=lag,
+        lag_seconds=0.0 if lag == 0 else _seconds(row.caught_up_at, now),
+    )
+
+
+def _circuit(row: AnyRow) -> CircuitStatus:
+    return CircuitStatus(
+        state="closed" if row.opened_at is None else "open",
+        opened_at=row.opened_at,
+        next_probe_at=row.next_probe_at,
+        error_class=row.error_class,
+        error=row.error,
+    )
+
+
+def _seconds(since: datetime | None, now: datetime) -> float | None:
+    return None if since is None else round(max(0.0, (now - since).total_seconds()), 1)

@@ -1,0 +1,1 @@
+"""The two far sides, and what their failures mean."""

@@ -1,0 +1,85 @@
+"""Stops calling a far side that does not answer, and finds out when it does again."""
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from integration_service.links.failures import CallFailed, Misconfigured
+
+
+@dataclass(slots=True)
+class Circuit:
+    """Whether a far side may be called. Its columns outlive the process; its rules do not.
+
+    It opens after `threshold` transient failures in a row, or at once when only an operator can
+    help. While it is open one probe is let through now and then, at growing intervals.
+    """
+
+    target: str
+    threshold: int
+    first_probe_seconds: float
+    longest_probe_seconds: float
+    opened_at: datetime | None = None
+    next_probe_at: datetime | None = None
+    probe_seconds: float = 0.0
+    failures: int = 0
+    down_seconds: float = 0.0
+    error_class: str | None = None
+    error: str | None = None
+    last_success_at: datetime | None = None
+
+    def restore(self, row: Any) -> Self:
+        """Go on from what was stored, and probe at once: it may have changed since."""
+        for name in ("opened_at", "probe_seconds", "down_seconds", "error_class", "error"):
+            setattr(self, name, getattr(row, name))
+        self.next_probe_at = self.opened_at
+        return self
+
+    def columns(self) -> dict[str, Any]:
+        names = ("opened_at", "next_probe_at", "probe_seconds", "failures", "down_seconds")
+        stored = {name: getattr(self, name) for name in names}
+        return {**stored, "error_class": self.error_class, "error": self.error}
+
+    @property
+    def is_open(self) -> bool:
+        return self.opened_at is not None
+
+    def may_call(self, now: datetime) -> bool:
+        return self.opened_at is None or self.next_probe_at is None or now >= self.next_probe_at
+
+    def down_at(self, now: datetime) -> float:
+        """Return for how many seconds it has been open in all."""
+        if self.opened_at is None:
+            return self.down_seconds
+        return self.down_seconds + max(0.0, (now - self.opened_at).total_seconds())
+
+    def succeeded(self, now: datetime) -> bool:
+        """Note a success. Returns whether the circuit was open until now."""
+        was_open = self.is_open
+        self.down_seconds = self.down_at(now)
+        self.opened_at = self.next_probe_at = self.error_class = self.error = None
+        self.failures = 0
+        self.probe_seconds = 0.0
+        self.last_success_at = now
+        return was_open
+
+    def failed(self, now: datetime, failure: CallFailed) -> bool:
+        """Note a failure. Returns whether that is news: it opened, or it fails in another way."""
+        news = self.error_class is not None and self.error_class != failure.error_class
+        self.error_class, self.error = failure.error_class, failure.error
+        self.failures += 1
+        if not self.is_open:
+            if self.failures < self.threshold and not isinstance(failure, Misconfigured):
+                return False
+            self.opened_at = now
+            self.probe_seconds = self.first_probe_seconds
+            news = True
+        else:
+            self.probe_seconds = min(
+                max(self.probe_seconds * 2, self.first_probe_seconds), self.longest_probe_seconds
+            )
+        jitter = random.uniform(0.9, 1.0)  # noqa: S311
+        wait = max(self.probe_seconds * jitter, failure.retry_after)
+        self.next_probe_at = now + timedelta(seconds=wait)
+        return news

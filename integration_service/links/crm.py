@@ -1,0 +1,117 @@
+"""What the integration asks of the CRM. Nothing in its answers is taken on trust."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from integration_service.links.failures import CallFailed, TooLarge, Transient
+from integration_service.links.link import Link
+
+TYPES = "customer.created"
+
+
+class FeedBroken(Exception):
+    """The feed can't be gone on with from here. `state` is what to call that."""
+
+    def __init__(self, state: str, detail: str) -> None:
+        super().__init__(detail)
+        self.state = state
+        self.detail = detail
+
+
+class _Page(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    events: list[Any]
+    from_position: int = Field(ge=1)
+    through_position: int = Field(ge=0)
+    head_position: int = Field(ge=0)
+    next_cursor: str = Field(min_length=1, max_length=200)
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPage:
+    """Events that follow `after`, and what they cover."""
+
+    after: str | None
+    events: Sequence[Any]
+    through_position: int
+    head_position: int
+    next_cursor: str
+    has_more: bool
+
+
+class CrmClient:
+    """Reads the change feed."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        # Halved when a page's events are so large that their answer is not read whole.
+        self._limit_divisor = 1
+
+    async def page(
+        self, after: str | None, position: int | None, limit: int, wait: float
+    ) -> FeedPage:
+        """Read the page after a cursor, which stood at `position` where that is known.
+
+        Raises CallFailed, or FeedBroken when the CRM does not know the cursor as its own, or when
+        the page does not start where the last one ended.
+        """
+        params: dict[str, Any] = {"types": TYPES, "limit": max(1, limit // self._limit_divisor)}
+        if after is not None:
+            params["after"] = after
+        if wait:
+            params["wait"] = f"{wait:g}"
+        try:
+            answer = await self._link.call(
+                "GET", "/api/events", params=params, extra_seconds=wait, once=True
+            )
+        except TooLarge:
+            self._limit_divisor *= 2
+            raise
+        except CallFailed as failure:
+            _raise_if_broken(failure)
+            raise
+        self._limit_divisor = max(1, self._limit_divisor // 2)
+        return _checked(answer.body, after, position)
+
+    async def newest_cursor(self) -> str:
+        """Return the cursor behind everything that is in the feed by now."""
+        answer = await self._link.call("GET", "/api/customers", params={"limit": 1})
+        cursor: str | None = answer.headers.get("x-feed-cursor")
+        if not cursor:
+            raise Transient("its list of customers names no feed cursor", status=answer.status)
+        return cursor
+
+
+def _raise_if_broken(failure: CallFailed) -> None:
+    slug = str((failure.problem or {}).get("type", "")).removeprefix("urn:problem:")
+    if slug == "feed-diverged":
+        raise FeedBroken("diverged", failure.error) from failure
+    if slug == "cursor-expired":
+        raise FeedBroken("expired", failure.error) from failure
+
+
+def _checked(body: Any, after: str | None, position: int | None) -> FeedPage:
+    try:
+        page = _Page.model_validate(body)
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]
+        raise Transient(f"its page of events is malformed at {fault['loc']}") from None
+    if position is not None and page.from_position != position + 1:
+        raise FeedBroken(
+            "diverged", f"the page after position {position} starts at {page.from_position}"
+        )
+    if page.through_position < page.from_position - 1 or page.head_position < page.through_position:
+        raise Transient("its page of events covers impossible positions")
+    return FeedPage(
+        after=after,
+        events=page.events,
+        through_position=page.through_position,
+        head_position=page.head_position,
+        next_cursor=page.next_cursor,
+        has_more=page.has_more,
+    )

@@ -1,0 +1,99 @@
+"""What the integration asks of Inventory: one package request for each customer, in batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from integration_service.links.failures import Transient
+from integration_service.links.link import Link
+
+PACKAGE_TYPE = "welcome_package"
+_CREATED_OR_THERE = frozenset({200, 201})
+_REFUSED = frozenset({400, 409, 410, 413, 415, 422})
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A package for one customer. The same customer always wants the same package."""
+
+    customer_uid: str
+    customer_name: str | None
+
+    def document(self) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "customer_id": self.customer_uid,
+            "package_type": PACKAGE_TYPE,
+            "occurrence": 1,
+        }
+        if self.customer_name is not None:
+            document["customer_name"] = self.customer_name
+        return document
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The package request is there."""
+
+    status: int
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Inventory will never make it as it was asked for."""
+
+    status: int
+    error: str
+    problem: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """Inventory's word on this one can't be understood, so it counts as not said."""
+
+    status: int | None
+    error: str
+
+
+Result = Made | Rejected | Unclear
+
+
+class InventoryClient:
+    """Has packages made."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def request_packages(self, wanted: Sequence[Wanted], *, once: bool) -> list[Result]:
+        """Ask for a package each. Raises CallFailed when the answer as a whole is none."""
+        answer = await self._link.call(
+            "POST",
+            "/package-requests/batch",
+            body=[item.document() for item in wanted],
+            once=once,
+        )
+        if not isinstance(answer.body, list) or len(answer.body) != len(wanted):
+            raise Transient("its answer is not one result an item", status=answer.status)
+        return [_result(item, given) for item, given in zip(wanted, answer.body, strict=True)]
+
+
+def _result(wanted: Wanted, given: Any) -> Result:
+    """Believe a success only when it names the customer and the package that were asked for."""
+    if not isinstance(given, dict) or not isinstance(status := given.get("status"), int):
+        return Unclear(None, "the result has no status")
+    if status in _CREATED_OR_THERE:
+        made = given.get("package_request")
+        if (
+            isinstance(made, dict)
+            and made.get("customer_id") == wanted.customer_uid
+            and made.get("package_type") == PACKAGE_TYPE
+            and isinstance(made.get("request_id"), str)
+        ):
+            return Made(status, made["request_id"])
+        return Unclear(status, "the result is of another package")
+    if status in _REFUSED:
+        problem = given.get("problem")
+        problem = problem if isinstance(problem, dict) else None
+        detail = str((problem or {}).get("detail") or "no details")[:500]
+        return Rejected(status, f"it answered {status}: {detail}", problem)
+    return Unclear(status, f"it answered {status}")

@@ -1,0 +1,161 @@
+"""A far side: one kept HTTP client, a deadline over each whole call, a cap on each answer."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
+from tenacity.wait import wait_base
+
+from integration_service.links.failures import (
+    CallFailed,
+    Timeout,
+    TooLarge,
+    Transient,
+    of_exception,
+    of_status,
+)
+
+CALL_SECONDS = 10.0
+CONNECT_SECONDS = 3.0
+LARGEST_ANSWER = 4 * 1024 * 1024
+BLIP_TRIES = 3
+BLIP_SECONDS = 3.0
+BLIP_WAIT = wait_random_exponential(multiplier=0.05, max=1.0)
+# Answers of a proxy whose backend is just restarting.
+_BLIP_STATUSES = frozenset({None, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A success: its status, its headers, its JSON."""
+
+    status: int
+    headers: httpx.Headers
+    body: Any
+
+
+class Link:
+    """Calls one far side. Every failure leaves as a CallFailed."""
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str,
+        *,
+        call_seconds: float = CALL_SECONDS,
+        blip_wait: wait_base = BLIP_WAIT,
+    ) -> None:
+        self._call_seconds = call_seconds
+        self._blip_wait = blip_wait
+        # A client costs 25 ms to make, so it lives as long as the process.
+        self._client = httpx.AsyncClient(
+            base_url=base_url,
+            headers={
+                "Authorization": f"Bearer {token}",
+                "Accept": "application/json",
+                # A small compressed answer can unfold to more than there is memory.
+                "Accept-Encoding": "identity",
+                "User-Agent": "crmsys-integration",
+            },
+            timeout=httpx.Timeout(call_seconds, connect=CONNECT_SECONDS),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        extra_seconds: float = 0.0,
+        once: bool = False,
+    ) -> Answer:
+        """Send a request that is safe to repeat, and repeat it at once a few times after a blip.
+
+        `extra_seconds` is how much longer than usual the far side may take; `once` forbids the
+        repeating.
+        """
+        # The same id on each repetition: it is one call to whoever reads both logs.
+        headers = {"X-Request-ID": uuid.uuid4().hex}
+        request = self._client.build_request(
+            method, path, params=params, json=body, headers=headers
+        )
+        if extra_seconds:
+            request.extensions["timeout"]["read"] = self._call_seconds + extra_seconds
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(is_blip),
+            stop=stop_after_attempt(1 if once else BLIP_TRIES) | stop_after_delay(BLIP_SECONDS),
+            wait=self._blip_wait,
+            reraise=True,
+        )
+        answer: Answer = await retrying(self._exchange, request, extra_seconds)
+        return answer
+
+    async def _exchange(self, request: httpx.Request, extra_seconds: float) -> Answer:
+        seconds = self._call_seconds + extra_seconds
+        try:
+            # Over all of it: httpx limits single reads, so one byte a second would never end.
+            async with asyncio.timeout(seconds):
+                response = await self._client.send(request, stream=True)
+                try:
+                    content = await _read(response)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise Timeout(f"no whole answer within {seconds:g} s") from None
+        except httpx.HTTPError as error:
+            raise of_exception(error) from error
+        return _understand(response, content)
+
+
+def is_blip(error: BaseException) -> bool:
+    """Tell what is likely gone in a moment: not a time-out, which has taken its time already."""
+    return (
+        isinstance(error, Transient)
+        and not isinstance(error, Timeout)
+        and error.status in _BLIP_STATUSES
+        and not error.retry_after
+    )
+
+
+async def _read(response: httpx.Response) -> bytes:
+    content = bytearray()
+    async for chunk in response.aiter_raw():
+        content += chunk
+        if len(content) > LARGEST_ANSWER:
+            raise TooLarge(f"the answer is larger than {LARGEST_ANSWER} bytes")
+    return bytes(content)
+
+
+def _understand(response: httpx.Response, content: bytes) -> Answer:
+    if response.is_success:
+        try:
+            return Answer(response.status_code, response.headers, json.loads(content))
+        except (ValueError, RecursionError):
+            raise Transient("its answer is not JSON", status=response.status_code) from None
+    failure: CallFailed = of_status(response.status_code, response.headers, _problem(content))
+    raise failure
+
+
+def _problem(content: bytes) -> dict[str, Any] | None:
+    try:
+        problem = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return problem if isinstance(problem, dict) else None

@@ -1,0 +1,201 @@
+"""The one poller of a database: takes the lease, runs both loops, and gives it back."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from integration_service.dispatch import Dispatch
+from integration_service.ingest import Clock, Ingest
+from integration_service.ledger import lease as leases
+from integration_service.ledger import store
+from integration_service.ledger.lease import FileClaim, Lease, LeaseLost
+from integration_service.links.circuit import Circuit
+from integration_service.links.crm import CrmClient
+from integration_service.links.inventory import InventoryClient
+from integration_service.links.link import Link
+from integration_service.settings import Settings
+from service_kit import clock as system_clock
+from service_kit.database import Database, DatabaseUnavailable
+from service_kit.stopping import Stopping
+
+logger = logging.getLogger("integration_service")
+
+PAUSE_AFTER_ERROR_SECONDS = 1.0
+INVENTORY_THRESHOLD = 5
+INVENTORY_PROBE_SECONDS = 5.0
+INVENTORY_LONGEST_PROBE_SECONDS = 60.0
+
+
+class Poller:
+    """Finds new customers and has their packages made, for as long as it holds the lease."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        stopping: Stopping,
+        *,
+        clock: Clock = system_clock.now,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._stopping = stopping
+        self.holder = leases.holder_name()
+        self._claim = FileClaim(settings.database_url)
+        self._looking = asyncio.Event()
+        self._crm = Link(settings.crm_api_url, settings.crm_token)
+        self._inventory = Link(settings.inventory_api_url, settings.inventory_token)
+        self._crm_circuit = Circuit("crm", 1, 1.0, settings.polling_interval_seconds)
+        self._inventory_circuit = Circuit(
+            "inventory",
+            INVENTORY_THRESHOLD,
+            INVENTORY_PROBE_SECONDS,
+            INVENTORY_LONGEST_PROBE_SECONDS,
+        )
+        self.ingest = Ingest(database, CrmClient(self._crm), self._crm_circuit, settings, clock)
+        self.dispatch = Dispatch(
+            database,
+            InventoryClient(self._inventory),
+            self._inventory_circuit,
+            settings,
+            clock,
+            self.ingest.arrived,
+        )
+        # The lease this process polls under, while it does.
+        self.lease: Lease | None = None
+
+    async def run(self) -> None:
+        """Poll, or stand by for whoever does, until the process is to stop."""
+        try:
+            while not self._stopping.begun:
+                try:
+                    lease = await self.take_lease()
+                    if lease is None:
+                        await self._stand_by()
+                    else:
+                        await self._reign(lease)
+                except LeaseLost:
+                    logger.warning("Another poller has taken over; this one stands by.")
+                    self._claim.release()
+                except DatabaseUnavailable as error:
+                    logger.warning("The poller waits for its database: %s", error)
+                    await self._pause(PAUSE_AFTER_ERROR_SECONDS)
+        finally:
+            self.lease = None
+
+    def look_now(self) -> None:
+        """Look at the feed at once instead of when it is time."""
+        self._looking.set()
+
+    async def take_lease(self) -> Lease | None:
+        """Become the poller, or return None while another is."""
+        lease = await self._database.write(
+            leases.take,
+            self.holder,
+            self._settings.lease_seconds,
+            is_alone=self._claim.acquire(),
+        )
+        if lease is not None:
+            await self._restore_circuits()
+            self.lease = lease
+        return lease
+
+    async def give_back(self, lease: Lease) -> None:
+        """Let the next poller begin at once."""
+        self.lease = None
+        await self._database.write(leases.release, lease)
+        self._claim.release()
+
+    async def close(self) -> None:
+        await self._crm.close()
+        await self._inventory.close()
+
+    async def _reign(self, lease: Lease) -> None:
+        logger.info("Polling under lease %d.", lease.epoch)
+        is_lost = False
+        try:
+            async with asyncio.TaskGroup() as group:
+                renewing = group.create_task(self._keep_renewing(lease))
+                dispatching = group.create_task(
+                    self._keep_going(lambda: self.dispatch.run(lease, self._stopping))
+                )
+                reading = group.create_task(self._keep_going(lambda: self._read(lease)))
+                await asyncio.wait({dispatching, reading})
+                renewing.cancel()
+        except* LeaseLost:
+            is_lost = True
+        if is_lost:
+            self.lease = None
+            raise LeaseLost
+        await self.give_back(lease)
+        logger.info("Stopped polling; all that was under way is written down.")
+
+    async def _read(self, lease: Lease) -> None:
+        """Look at the feed again and again; a stop does not wait for a long poll to end."""
+        while not self._stopping.begun:
+            self._looking.clear()
+            turn = asyncio.create_task(
+                self.ingest.turn(lease, wait=self._settings.long_poll_seconds)
+            )
+            stop = asyncio.create_task(self._stopping.wait())
+            try:
+                await asyncio.wait({turn, stop}, return_when=asyncio.FIRST_COMPLETED)
+                if not turn.done():
+                    return
+                await self._pause(turn.result())
+            finally:
+                stop.cancel()
+                turn.cancel()
+                await asyncio.gather(turn, return_exceptions=True)
+
+    async def _keep_going(self, loop: Callable[[], Awaitable[None]]) -> None:
+        """Begin a loop again after a failure; what it needs to know is in the database."""
+        while not self._stopping.begun:
+            try:
+                await loop()
+            except LeaseLost:
+                raise
+            except DatabaseUnavailable as error:
+                logger.warning("The poller waits for its database: %s", error)
+            except Exception:
+                logger.exception("A turn failed because of a bug; the next one starts afresh.")
+            else:
+                return
+            await self._pause(PAUSE_AFTER_ERROR_SECONDS)
+
+    async def _keep_renewing(self, lease: Lease) -> None:
+        """Renew the lease three times before it ends. Raises LeaseLost if it can't be."""
+        seconds = self._settings.lease_seconds
+        loop = asyncio.get_running_loop()
+        good_until = loop.time() + seconds
+        while True:
+            await asyncio.sleep(seconds / 3)
+            began_at = loop.time()
+            try:
+                await self._database.write(leases.renew, lease, seconds)
+            except DatabaseUnavailable:
+                if loop.time() > good_until:
+                    raise LeaseLost from None
+            else:
+                good_until = began_at + seconds
+                self._claim.acquire()
+
+    async def _stand_by(self) -> None:
+        await self._pause(self._settings.lease_seconds / 3)
+
+    async def _restore_circuits(self) -> None:
+        rows = await self._database.read(store.link_rows)
+        self._crm_circuit.restore(rows["crm"])
+        self._inventory_circuit.restore(rows["inventory"])
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, unless the process is to stop or someone asks to look now."""
+        if seconds <= 0:
+            return
+        events = [self._stopping.wait(), self._looking.wait()]
+        tasks = [asyncio.ensure_future(event) for event in events]
+        try:
+            await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()

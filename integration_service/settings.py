@@ -1,0 +1,81 @@
+"""What the integration reads from its environment; `.env.example` lists it all."""
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from integration_service.roles import ROLES
+from service_kit.settings import TOKEN, Roles, ServiceSettings, demo_token, is_demo
+
+
+def _http_address(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("it must start with http:// or https://")
+    return value.rstrip("/")
+
+
+Address = Annotated[str, AfterValidator(_http_address)]
+
+
+class Settings(ServiceSettings):
+    roles: ClassVar[Roles] = ROLES
+
+    port: int = Field(8002, ge=1, le=65535, description="Port to listen on.")
+    database_url: str = Field(
+        "sqlite:///data/integration.db",
+        description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.",
+    )
+    crm_api_url: Address = Field("http://localhost:8000", description="Where the CRM is.")
+    crm_api_token: SecretStr | None = Field(
+        None, description="A token of the CRM's role integration; integration123 in development."
+    )
+    inventory_api_url: Address = Field("http://localhost:8001", description="Where Inventory is.")
+    inventory_api_token: SecretStr | None = Field(
+        None, description="A token of Inventory's role integration; integration123 in development."
+    )
+    polling_interval_seconds: float = Field(
+        10, gt=0, le=3600, description="The longest time between two looks at the feed."
+    )
+    long_poll_seconds: float = Field(
+        10, ge=0, le=25, description="How long one look may wait for news; 0 switches it off."
+    )
+    start_from: Literal["beginning", "now"] = Field(
+        "beginning",
+        description="Where to start in the feed: beginning or now; used at the first start only.",
+    )
+    delivery_concurrency: int = Field(
+        4, ge=2, le=64, description="Batches under way to Inventory at once."
+    )
+    batch_size: int = Field(
+        500, ge=1, le=500, description="Events of a page, and package requests of a batch, at most."
+    )
+    lease_seconds: float = Field(
+        15, ge=1, le=300, description="How long a poller that has died keeps others waiting."
+    )
+
+    @model_validator(mode="after")
+    def _production_has_links_of_its_own(self) -> Self:
+        given = {
+            "CRM_API_TOKEN": self.crm_api_token,
+            "INVENTORY_API_TOKEN": self.inventory_api_token,
+        }
+        for variable, token in given.items():
+            if token is not None and not TOKEN.fullmatch(token.get_secret_value()):
+                raise ValueError(f"{variable}: it holds a character that no token has")
+            if self.environment == "production" and (
+                token is None or is_demo(token.get_secret_value())
+            ):
+                raise ValueError(f"set {variable}: production starts with no demo token")
+        return self
+
+    @property
+    def crm_token(self) -> str:
+        return _revealed(self.crm_api_token)
+
+    @property
+    def inventory_token(self) -> str:
+        return _revealed(self.inventory_api_token)
+
+
+def _revealed(token: SecretStr | None) -> str:
+    return demo_token("integration") if token is None else token.get_secret_value()

@@ -1,0 +1,1 @@
+"""Inventory: welcome packages, each requested once for ever."""

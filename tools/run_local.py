@@ -1,0 +1,120 @@
+"""Runs all three services on this machine, as `make run` does: no Docker, SQLite under ./data.
+
+Each line of theirs is printed behind the service's name. A service that dies is started again; one
+Ctrl-C stops all.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import urllib.request
+from asyncio.subprocess import PIPE, STDOUT, Process
+
+# What a caller without a token may do here, so that the README's first commands work as printed.
+# All three listen on 127.0.0.1 only.
+SERVICES = {
+    "crm_api": (8000, "customers:create"),
+    "inventory_api": (8001, "packages:read"),
+    "integration_service": (8002, "sync:read"),
+}
+RESTART_SECONDS = 1.0
+STOP_SECONDS = 9.0
+REFUSED = 2
+
+WELCOME = """
+All three services run; their data is in ./data, their API pages are
+
+    http://localhost:8000/docs    CRM
+    http://localhost:8001/docs    Inventory
+    http://localhost:8002/docs    Integration
+
+Add a customer, and look for its welcome package:
+
+    curl -X POST "http://localhost:8000/customers" -H "Content-Type: application/json" \\
+      -d '{"name": "Jane Doe", "email": "jane.doe@example.com"}'
+    curl http://localhost:8001/package-requests
+
+Ctrl-C stops them.
+"""
+
+
+class Runner:
+    def __init__(self) -> None:
+        self._stopping = asyncio.Event()
+        self._failed = False
+        self._width = max(map(len, SERVICES))
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stopping.set)
+        async with asyncio.TaskGroup() as group:
+            for name, (port, scopes) in SERVICES.items():
+                group.create_task(self._keep_running(name, port, scopes))
+            group.create_task(self._welcome())
+        return 1 if self._failed else 0
+
+    async def _keep_running(self, name: str, port: int, scopes: str) -> None:
+        environment = {"HOST": "127.0.0.1", "ANONYMOUS_SCOPES": scopes, **os.environ}
+        while not self._stopping.is_set():
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                name,
+                "serve",
+                env=environment | {"PORT": str(port)},
+                stdout=PIPE,
+                stderr=STDOUT,
+                # A Ctrl-C reaches this process alone, which then stops the others in order.
+                start_new_session=True,
+            )
+            await self._watch(name, process)
+            if process.returncode == REFUSED:
+                self._failed = True
+                self._stopping.set()
+            elif not self._stopping.is_set():
+                self._print(name, f"ended with {process.returncode}; starting it again")
+                await asyncio.sleep(RESTART_SECONDS)
+
+    async def _watch(self, name: str, process: Process) -> None:
+        printing = asyncio.create_task(self._print_lines(name, process))
+        stop = asyncio.create_task(self._stopping.wait())
+        ended = asyncio.create_task(process.wait())
+        await asyncio.wait({stop, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            process.terminate()
+            _, late = await asyncio.wait({ended}, timeout=STOP_SECONDS)
+            if late:
+                process.kill()
+            await ended
+        stop.cancel()
+        await printing
+
+    async def _print_lines(self, name: str, process: Process) -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            self._print(name, line.decode(errors="replace").rstrip())
+
+    def _print(self, name: str, line: str) -> None:
+        print(f"{name:<{self._width}} | {line}", flush=True)
+
+    async def _welcome(self) -> None:
+        for port, _ in SERVICES.values():
+            while not await asyncio.to_thread(_answers, port):
+                if self._stopping.is_set():
+                    return
+                await asyncio.sleep(0.1)
+        print(WELCOME, flush=True)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
+            return bool(answer.status == 200)  # noqa: PLR2004
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(Runner().run()))
