@@ -6,11 +6,12 @@ import logging
 import time
 from collections.abc import Sequence
 
-from integration_service import retries
-from integration_service.ingest import Clock, tell_failure
+from integration_service import journal, retries
+from integration_service.ingest import Clock
 from integration_service.ledger import store
 from integration_service.ledger.lease import Lease, LeaseLost
-from integration_service.ledger.store import DeliveryRow, Settlement
+from integration_service.ledger.records import Settlement
+from integration_service.ledger.store import DeliveryRow
 from integration_service.links.circuit import Circuit
 from integration_service.links.failures import CallFailed, Misconfigured, Refused
 from integration_service.links.inventory import InventoryClient, Wanted
@@ -56,7 +57,7 @@ class Dispatch:
             while not stopping.begun:
                 self._changed.clear()
                 nap = await self.start_batches(lease)
-                await self._sleep(stopping, nap)
+                await stopping.sleep(min(nap, LONGEST_NAP_SECONDS), self._changed.wait())
         finally:
             await self.finish()
 
@@ -181,7 +182,7 @@ class Dispatch:
         now = self._clock()
         was_open = self._circuit.is_open
         if not self._is_of_one_delivery(batch, failure) and self._circuit.failed(now, failure):
-            tell_failure("Inventory", failure)
+            journal.failed("Inventory", failure)
         if was_open or isinstance(failure, Misconfigured):
             # No attempt is counted: this says nothing about these deliveries.
             await self._database.write(store.unclaim, lease, [row.id for row in batch])
@@ -224,7 +225,9 @@ class Dispatch:
         self, batch: Sequence[DeliveryRow], lease: Lease, settlements: Sequence[Settlement]
     ) -> None:
         await self._database.write(store.settle, lease, settlements)
-        _tell([(row.customer_uid, one) for row, one in zip(batch, settlements, strict=True)])
+        journal.settled(
+            [(row.customer_uid, one) for row, one in zip(batch, settlements, strict=True)]
+        )
 
     async def _note_success(self, lease: Lease) -> None:
         now = self._clock()
@@ -237,38 +240,6 @@ class Dispatch:
         columns = self._circuit.columns()
         await self._database.write(store.save_link, lease, self._circuit.target, columns)
 
-    async def _sleep(self, stopping: Stopping, seconds: float) -> None:
-        if seconds <= 0 or stopping.begun:
-            return
-        stop = asyncio.ensure_future(stopping.wait())
-        change = asyncio.ensure_future(self._changed.wait())
-        try:
-            nap = min(seconds, LONGEST_NAP_SECONDS)
-            await asyncio.wait({stop, change}, timeout=nap, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stop.cancel()
-            change.cancel()
-
 
 def _milliseconds_since(started_at: float) -> float:
     return round((time.monotonic() - started_at) * 1000, 1)
-
-
-def _tell(settled: Sequence[tuple[str, Settlement]]) -> None:
-    for uid, one in settled:
-        if one.to_state == "delivered":
-            logger.info("Successfully created package request for customer ID: %s", uid)
-        elif one.to_state == "dead":
-            logger.error(
-                "The package request for customer ID: %s is dead until someone retries it: %s.",
-                uid,
-                one.text_of_error,
-            )
-    if waiting := [(uid, one) for uid, one in settled if one.to_state == "retrying"]:
-        uid, one = waiting[0]
-        logger.warning(
-            "%d package requests wait for another try: %s. The first is for customer ID: %s",
-            len(waiting),
-            one.text_of_error,
-            uid,
-        )

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from integration_service import journal
 from integration_service.ledger import store
 from integration_service.ledger.lease import Lease
-from integration_service.ledger.store import Arrival
+from integration_service.ledger.records import Arrival
 from integration_service.links.circuit import Circuit
 from integration_service.links.crm import CrmClient, FeedBroken, FeedPage
 from integration_service.links.failures import CallFailed
@@ -97,7 +98,7 @@ class Ingest:
         }
         new = await self._database.write(store.note_page, lease, arrivals, move, now)
         for arrival in new:
-            _tell(arrival)
+            journal.found(arrival)
         if new:
             self.arrived.set()
         if feed.feed_state != "running":
@@ -121,7 +122,7 @@ class Ingest:
     async def _fail(self, lease: Lease, failure: CallFailed) -> float:
         now = self._clock()
         if self._circuit.failed(now, failure):
-            tell_failure("CRM", failure)
+            journal.failed("CRM", failure)
         await self._database.write(store.note_error, lease, f"CRM: {failure.error}", now)
         await self._save_circuit(lease)
         next_look_at = self._circuit.next_probe_at or now
@@ -163,27 +164,3 @@ def understand(event: Any, through: int, index: int) -> Arrival:
 def _unreadable(event: Any, through: int, index: int, error: str) -> Arrival:
     raw = json.dumps(event, ensure_ascii=True).replace("\\u0000", "\\ufffd")
     return Arrival(f"unreadable-{through}-{index}", None, through, raw, f"The event: {error}.")
-
-
-def _tell(arrival: Arrival) -> None:
-    if arrival.error:
-        logger.error("%s It is kept as dead: %s", arrival.error, arrival.customer_uid)
-    else:
-        logger.info("Found new customer: %s (ID: %s)", arrival.customer_name, arrival.customer_uid)
-
-
-def tell_failure(name: str, failure: CallFailed) -> None:
-    """Log once that a far side can't be used, and what to do where only a person can."""
-    if failure.error_class != "configuration":
-        logger.warning(
-            "%s can't be reached: %s. Nothing is lost; it goes on trying.", name, failure
-        )
-        return
-    variable = f"{name.upper()}_API_URL"
-    cure = f"Check {variable}."
-    if failure.status in {401, 403}:
-        variable = f"{name.upper()}_API_TOKEN"
-        cure = f"Set {variable} to a valid token of its role integration."
-    logger.error(
-        "%s can't be used: %s. %s Nothing is lost; it goes on trying.", name, failure, cure
-    )

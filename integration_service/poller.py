@@ -71,7 +71,7 @@ class Poller:
                 try:
                     lease = await self.take_lease()
                     if lease is None:
-                        await self._stand_by()
+                        await self._stopping.sleep(self._settings.lease_seconds / 3)
                     else:
                         await self._reign(lease)
                 except LeaseLost:
@@ -79,7 +79,7 @@ class Poller:
                     self._claim.release()
                 except DatabaseUnavailable as error:
                     logger.warning("The poller waits for its database: %s", error)
-                    await self._pause(PAUSE_AFTER_ERROR_SECONDS)
+                    await self._stopping.sleep(PAUSE_AFTER_ERROR_SECONDS)
         finally:
             self.lease = None
 
@@ -142,7 +142,7 @@ class Poller:
                 await asyncio.wait({turn, stop}, return_when=asyncio.FIRST_COMPLETED)
                 if not turn.done():
                     return
-                await self._pause(turn.result())
+                await self._stopping.sleep(turn.result(), self._looking.wait())
             finally:
                 stop.cancel()
                 turn.cancel()
@@ -161,7 +161,7 @@ class Poller:
                 logger.exception("A turn failed because of a bug; the next one starts afresh.")
             else:
                 return
-            await self._pause(PAUSE_AFTER_ERROR_SECONDS)
+            await self._stopping.sleep(PAUSE_AFTER_ERROR_SECONDS)
 
     async def _keep_renewing(self, lease: Lease) -> None:
         """Renew the lease three times before it ends. Raises LeaseLost if it can't be."""
@@ -180,22 +180,7 @@ class Poller:
                 good_until = began_at + seconds
                 self._claim.acquire()
 
-    async def _stand_by(self) -> None:
-        await self._pause(self._settings.lease_seconds / 3)
-
     async def _restore_circuits(self) -> None:
         rows = await self._database.read(store.link_rows)
         self._crm_circuit.restore(rows["crm"])
         self._inventory_circuit.restore(rows["inventory"])
-
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, unless the process is to stop or someone asks to look now."""
-        if seconds <= 0:
-            return
-        events = [self._stopping.wait(), self._looking.wait()]
-        tasks = [asyncio.ensure_future(event) for event in events]
-        try:
-            await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()

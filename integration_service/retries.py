@@ -4,7 +4,8 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
-from integration_service.ledger.store import DeliveryRow, Settlement
+from integration_service.ledger.records import Settlement
+from integration_service.ledger.store import DeliveryRow
 from integration_service.links.circuit import Circuit
 from integration_service.links.failures import CallFailed, Refused, Transient
 from integration_service.links.inventory import Made, Rejected, Result

@@ -39,23 +39,11 @@ def create_service(
     """
     database = open_database(settings.database_url, pool_size=settings.database_pool_size)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await database.open()
-        try:
-            if running is None:
-                yield
-            else:
-                async with running(app):
-                    yield
-        finally:
-            await database.close()
-
     app = FastAPI(
         title=name,
         description=description,
         version=VERSION,
-        lifespan=lifespan,
+        lifespan=_lifespan(database, running),
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False},
     )
@@ -68,6 +56,24 @@ def create_service(
     _add_layers(app, settings, prefix)
     openapi.install(app)
     return app
+
+
+def _lifespan(
+    database: Database, running: Running | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await database.open()
+        try:
+            if running is None:
+                yield
+            else:
+                async with running(app):
+                    yield
+        finally:
+            await database.close()
+
+    return lifespan
 
 
 def _fill_state(app: FastAPI, name: str, settings: ServiceSettings, database: Database) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+from collections.abc import Awaitable
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,17 @@ class Stopping:
 
     async def wait(self) -> None:
         await self._event.wait()
+
+    async def sleep(self, seconds: float, *news: Awaitable[object]) -> None:
+        """Sleep, but not past the stop, nor past the first of these."""
+        if seconds <= 0 or self.begun:
+            return
+        waiting = [asyncio.ensure_future(one) for one in (self.wait(), *news)]
+        try:
+            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waiting:
+                one.cancel()
 
     def watch(self, task: asyncio.Task[None]) -> None:
         """End the process when this task dies, so that whoever runs it starts it again.

@@ -76,7 +76,7 @@ async def register_customer(
     return customer
 
 
-@router.post("/batch", summary="Register up to 500 customers", response_model_exclude_none=True)
+@router.post("/batch", summary="Register up to 500 customers", response_model_exclude_unset=True)
 async def register_customers(
     items: Items, database: DatabaseDep, who: CanCreateCustomers
 ) -> list[BatchResult]:

@@ -85,8 +85,8 @@ def change(db: Connection, key: int | str, wanted: CustomerChange, who: Principa
     }
     if not values:
         return before
-    if "email" in values:
-        values["email_key"] = store.email_key(values["email"])
+    if "email" in values and (key := store.email_key(values["email"])) != before.email_key:
+        values["email_key"] = key
     try:
         with db.begin_nested():
             after = store.change(db, before.id, {**values, "updated_at": clock.now()})

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, exists, or_, select, update
@@ -60,8 +61,12 @@ def find_for_change(db: Connection, key: int | str) -> CustomerRow | None:
 
 
 def add_all(db: Connection, rows: Sequence[dict[str, Any]]) -> dict[str, CustomerRow]:
-    """Insert those rows that break no constraint; return these by their uid."""
-    db.execute(_ADD, rows)
+    """Insert those rows that break no constraint; return these by their uid.
+
+    In the order of the addresses: PostgreSQL lets the second of two transactions that add the same
+    address wait, and two that wait for each other are a deadlock.
+    """
+    db.execute(_ADD, sorted(rows, key=itemgetter("email_key")))
     found = db.execute(_BY_UIDS, {"uids": [row["uid"] for row in rows]})
     return {row.uid: row for row in found}
 

@@ -136,7 +136,7 @@ async def next_page(
         left = give_up_at - time.monotonic()
         if found.rows or found.has_more or left <= 0 or stopping.begun:
             return found
-        await _first_of(beat, stopping, min(left, RECHECK_SECONDS))
+        await stopping.sleep(min(left, RECHECK_SECONDS), asyncio.shield(beat))
 
 
 async def prune(database: Database, before: datetime) -> int:
@@ -145,14 +145,6 @@ async def prune(database: Database, before: datetime) -> int:
     while pruned := await database.write(store.prune, before, PRUNED_AT_ONCE):
         total += pruned
     return total
-
-
-async def _first_of(beat: asyncio.Future[None], stopping: Stopping, seconds: float) -> None:
-    stop = asyncio.ensure_future(stopping.wait())
-    try:
-        await asyncio.wait({beat, stop}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stop.cancel()
 
 
 def _position_after(db: Connection, after: str | None, epoch: str, last: int, pruned: int) -> int:

@@ -7,22 +7,19 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Concatenate
 
-from sqlalchemy import Connection, Engine, create_engine, make_url
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection
 
 from service_kit.database.errors import (
     DatabaseBusy,
     DatabaseUnavailable,
-    DurabilityMissing,
     is_unavailable,
     unavailable,
 )
 from service_kit.database.interface import Database, P, T
+from service_kit.database.sqlite_engine import BUSY_SECONDS, driver, file_of, sqlite_engine
 
-BUSY_SECONDS = 5.0
 # WAL readers wait for nobody, but for a moment when another process recovers after a crash.
 READ_BUSY_SECONDS = 1.0
 SCAN_SECONDS = 10.0
@@ -31,52 +28,6 @@ SCAN_THREADS = 2
 GROUP_WORKS = 256
 GROUP_SECONDS = 0.02
 QUEUED_WORKS = 4096
-
-
-def file_of(url: str) -> Path:
-    """Return the file of a SQLite URL, with its folder made; a database in memory is refused."""
-    name = make_url(url).database
-    if not name or name == ":memory:":
-        raise ValueError("DATABASE_URL: SQLite needs a file, as in sqlite:///data/crm.db")
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def sqlite_engine(path: Path, *, query_only: bool = False, busy_seconds: float = 0.0) -> Engine:
-    """Make an engine whose transactions are begun by hand, with the settings that keep promises.
-
-    WAL lets readers and the writer go on side by side; FULL flushes every commit. Without the first
-    a reader blocks the writer, without the second a power cut takes back what callers were told.
-    """
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            path,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,  # the driver would begin transactions late and deferred
-            check_same_thread=False,  # a commit runs in a thread; never two at once
-            cached_statements=512,
-        )
-        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        level = connection.execute("PRAGMA synchronous").fetchone()[0]
-        if mode != "wal" or level < 2:  # noqa: PLR2004 (FULL)
-            connection.close()
-            raise DurabilityMissing(f"SQLite gave journal_mode={mode} synchronous={level}.")
-        if query_only:
-            connection.execute("PRAGMA query_only = ON")
-        connection.execute(f"PRAGMA busy_timeout = {busy_seconds * 1000:.0f}")
-        return connection
-
-    return create_engine("sqlite://", creator=connect, poolclass=NullPool)
-
-
-def driver(connection: Connection) -> sqlite3.Connection:
-    found = connection.connection.driver_connection
-    assert isinstance(found, sqlite3.Connection)
-    return found
 
 
 class _Waiting:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from service_kit.database.errors import unavailable
 from service_kit.database.postgres import postgres_engine
-from service_kit.database.sqlite import driver, file_of, sqlite_engine
+from service_kit.database.sqlite_engine import driver, file_of, sqlite_engine
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -99,13 +99,11 @@ class Migrations:
 
 def current_revision(connection: Connection) -> str | None:
     """Read which migration a database is at; None before the first."""
-    nested = connection.begin_nested()
     try:
-        revision: str | None = connection.execute(
-            text("SELECT version_num FROM alembic_version")
-        ).scalar_one_or_none()
+        with connection.begin_nested():
+            revision: str | None = connection.execute(
+                text("SELECT version_num FROM alembic_version")
+            ).scalar_one_or_none()
     except DBAPIError:
-        nested.rollback()
         return None
-    nested.commit()
     return revision

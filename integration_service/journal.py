@@ -1,0 +1,53 @@
+"""The log lines that operators, and their scripts, look for."""
+
+import logging
+from collections.abc import Sequence
+
+from integration_service.ledger.records import Arrival, Settlement
+from integration_service.links.failures import CallFailed
+
+logger = logging.getLogger("integration_service")
+
+
+def found(arrival: Arrival) -> None:
+    if arrival.error:
+        logger.error("%s It is kept as dead: %s", arrival.error, arrival.customer_uid)
+    else:
+        logger.info("Found new customer: %s (ID: %s)", arrival.customer_name, arrival.customer_uid)
+
+
+def failed(name: str, failure: CallFailed) -> None:
+    """Log once that a far side can't be used, and what to do where only a person can."""
+    if failure.error_class != "configuration":
+        logger.warning(
+            "%s can't be reached: %s. Nothing is lost; it goes on trying.", name, failure
+        )
+        return
+    variable = f"{name.upper()}_API_URL"
+    cure = f"Check {variable}."
+    if failure.status in {401, 403}:
+        variable = f"{name.upper()}_API_TOKEN"
+        cure = f"Set {variable} to a valid token of its role integration."
+    logger.error(
+        "%s can't be used: %s. %s Nothing is lost; it goes on trying.", name, failure, cure
+    )
+
+
+def settled(outcomes: Sequence[tuple[str, Settlement]]) -> None:
+    for uid, one in outcomes:
+        if one.to_state == "delivered":
+            logger.info("Successfully created package request for customer ID: %s", uid)
+        elif one.to_state == "dead":
+            logger.error(
+                "The package request for customer ID: %s is dead until someone retries it: %s.",
+                uid,
+                one.text_of_error,
+            )
+    if waiting := [(uid, one) for uid, one in outcomes if one.to_state == "retrying"]:
+        uid, one = waiting[0]
+        logger.warning(
+            "%d package requests wait for another try: %s. The first is for customer ID: %s",
+            len(waiting),
+            one.text_of_error,
+            uid,
+        )

@@ -1,0 +1,52 @@
+"""What the loops tell the ledger."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A customer as the feed told of it; or, with `error`, an event that nobody can understand."""
+
+    customer_uid: str
+    customer_name: str | None
+    sequence: int
+    raw: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What is to be written down about one delivery after one attempt."""
+
+    delivery_id: int
+    to_state: str
+    at: datetime
+    due_at: datetime | None
+    status: int | None
+    duration_ms: float
+    made_id: str | None = None
+    class_of_error: str | None = None
+    text_of_error: str | None = None
+    document: dict[str, Any] | None = None
+    failing_since: datetime | None = None
+    down_before: float = 0.0
+    done_at: datetime | None = None
+
+    def outcome(self) -> dict[str, Any]:
+        """Return what changes in the delivery."""
+        values = asdict(self)
+        del values["status"], values["duration_ms"]
+        return values
+
+    def attempt(self) -> dict[str, Any]:
+        """Return the attempt's own row."""
+        return {
+            "delivery_id": self.delivery_id,
+            "at": self.at,
+            "status": self.status,
+            "duration_ms": self.duration_ms,
+            "error_class": self.class_of_error,
+            "error": self.text_of_error,
+        }
