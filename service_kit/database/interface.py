@@ -33,7 +33,7 @@ class Database(ABC):
     """One engine, and all of its policy on concurrency."""
 
     def __init__(self) -> None:
-        # Beats after each commit that this process makes.
+        # Beats after each commit of this process, and on PostgreSQL soon after those of others.
         self.committed = Pulse()
 
     @abstractmethod

@@ -21,6 +21,7 @@ from service_kit.database.errors import (
     is_unavailable,
     unavailable,
 )
+from service_kit.database.herald import Herald
 from service_kit.database.interface import Database, P, T
 
 CONNECT_SECONDS = 5.0
@@ -73,6 +74,7 @@ class PostgresDatabase(Database):
         self._engine = postgres_engine(url, pool_size=pool_size)
         # Statement by statement: a read costs one round trip, not three.
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._herald = Herald(lambda: connect(url), self.committed)
         self._writes: set[asyncio.Task[Any]] = set()
         self._closing = False
 
@@ -85,11 +87,13 @@ class PostgresDatabase(Database):
                         raise DurabilityMissing(f"PostgreSQL runs with {name}={value}.")
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise unavailable(error) from error
+        self._herald.start()
 
     async def close(self) -> None:
         self._closing = True
         if self._writes:
             await asyncio.wait(self._writes)
+        await self._herald.stop()
         await self._engine.dispose()
 
     async def read(
@@ -132,6 +136,7 @@ class PostgresDatabase(Database):
                 await asyncio.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311
             else:
                 self.committed.beat()
+                self._herald.announce()
                 return result
         raise AssertionError("the last try answers or raises")
 
