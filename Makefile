@@ -1,7 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock migrations
+.PHONY: help run test check format lock
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 GROUPS_LOCKED := crm_api inventory_api integration_service dev
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url
@@ -9,17 +10,21 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
+# What running needs, and what changing needs.
+.venv/running: requirements/crm_api.txt requirements/integration_service.txt
 .venv/installed: requirements/dev.txt
+.venv/running .venv/installed:
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(INSTALL) $(addprefix -r ,$^)
 	@touch $@
 
-run: .venv/installed ## all three services on this machine, no Docker; one Ctrl-C stops all
-	@$(BIN)/python tools/run_local.py
+run: .venv/running ## all three services on this machine, no Docker; one Ctrl-C stops all
+	@set -a; [ ! -f .env ] || . ./.env; $(BIN)/python tools/run_local.py
 
 test: .venv/installed ## all tests but those that need a Docker engine
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered \
+		--cov-fail-under=90 $(ARGS)
 
 check: .venv/installed ## format, lint, types, import rules, lock file
 	$(BIN)/ruff format --check .

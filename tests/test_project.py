@@ -1,0 +1,66 @@
+"""The files around the code say what the code does."""
+
+import re
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from service_kit import VERSION
+from tests.conftest import ROOT, SERVICES
+
+FENCE = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+
+
+def variables() -> set[str]:
+    """Name every setting of every service."""
+    return {
+        name.upper()
+        for service in SERVICES
+        for name in import_module(f"{service}.settings").Settings.model_fields
+    }
+
+
+def test_the_example_environment_names_every_setting_and_no_other() -> None:
+    text = (ROOT / ".env.example").read_text()
+
+    assert set(re.findall(r"^#?([A-Z_]+)=", text, re.MULTILINE)) == variables()
+
+
+def test_the_example_environment_shows_the_defaults() -> None:
+    shown = dict(re.findall(r"^#([A-Z_]+)=(.+)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    for service in SERVICES:
+        for name, field in import_module(f"{service}.settings").Settings.model_fields.items():
+            value = shown.get(name.upper())
+            if value is None or field.default in {None, ()} or name in {"port", "database_url"}:
+                continue
+            assert str(field.default) == value, name
+
+
+def test_one_version_is_told_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert project["version"] == VERSION
+    assert f"## {VERSION}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_make_lists_each_of_its_verbs() -> None:
+    text = (ROOT / "Makefile").read_text()
+    [verbs] = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+
+    assert set(re.findall(r"^([a-z-]+):.*## ", text, re.MULTILINE)) == set(verbs.split())
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")), ids=lambda path: path.name)
+def test_links_between_documents_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", path.read_text()):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_make_verb_in_the_documents_exists() -> None:
+    verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for path in ROOT.glob("*.md"):
+        for block in FENCE.findall(path.read_text()):
+            for verb in re.findall(r"^make ([a-z-]+)", block, re.MULTILINE):
+                assert verb in verbs, f"{path.name}: make {verb}"
