@@ -17,6 +17,7 @@ from integration_service.links.failures import CallFailed, Misconfigured, Refuse
 from integration_service.links.inventory import InventoryClient, Wanted
 from integration_service.settings import Settings
 from service_kit.database import Database, DatabaseUnavailable
+from service_kit.logs import new_request_id, use_request_id
 from service_kit.stopping import Stopping
 
 logger = logging.getLogger("integration_service")
@@ -141,6 +142,7 @@ class Dispatch:
 
     async def _carry_out(self, batch: list[DeliveryRow], lease: Lease) -> None:
         """Send one batch; whatever happens to it, the others go on."""
+        use_request_id(new_request_id())
         try:
             await self._send(batch, lease)
         except LeaseLost:

@@ -18,6 +18,7 @@ from integration_service.links.failures import CallFailed
 from integration_service.settings import Settings
 from service_kit.database import Database
 from service_kit.database.types import AnyRow
+from service_kit.logs import new_request_id, use_request_id
 
 logger = logging.getLogger("integration_service")
 
@@ -53,6 +54,7 @@ class Ingest:
         Safe to repeat: dying anywhere in it leaves the cursor where it was, or moved together with
         the deliveries that it moved past.
         """
+        use_request_id(new_request_id())
         feed = await self._database.read(store.feed)
         if await self._has_enough():
             return 0.1

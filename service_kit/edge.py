@@ -3,14 +3,13 @@
 import logging
 import re
 import time
-import uuid
 from collections.abc import Collection
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service_kit import problems
-from service_kit.logs import use_request_id
+from service_kit.logs import new_request_id, use_request_id
 from service_kit.metrics import Metrics
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -83,4 +82,4 @@ def _request_id_of(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return bytes(value).decode()
-    return uuid.uuid4().hex
+    return new_request_id()

@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 import time
+import uuid
 from contextvars import ContextVar
 from typing import Any
 
@@ -20,6 +21,10 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 def current_request_id() -> str:
     return _request_id.get()
+
+
+def new_request_id() -> str:
+    return uuid.uuid4().hex
 
 
 def use_request_id(request_id: str) -> None:

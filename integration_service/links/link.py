@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,7 @@ from integration_service.links.failures import (
     of_exception,
     of_status,
 )
+from service_kit.logs import current_request_id, new_request_id
 
 CALL_SECONDS = 10.0
 CONNECT_SECONDS = 3.0
@@ -92,7 +92,7 @@ class Link:
         repeating.
         """
         # The same id on each repetition: it is one call to whoever reads both logs.
-        headers = {"X-Request-ID": uuid.uuid4().hex}
+        headers = {"X-Request-ID": current_request_id() or new_request_id()}
         request = self._client.build_request(
             method, path, params=params, json=body, headers=headers
         )
