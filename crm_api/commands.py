@@ -8,6 +8,7 @@ from service_kit import commands
 from service_kit.commands import Service
 
 SERVICE = Service(name="crm_api", port=8000)
+OLDEST_DAYS = 36_500
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,12 +24,17 @@ def _add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def prune_feed(service: Service, options: argparse.Namespace) -> int:
     """Delete old events; a consumer that has not read them is told to start from a snapshot."""
+    from service_kit.database import DatabaseUnavailable
+
     settings = commands.prepare(service)
     if settings is None:
         return commands.EXIT_REFUSED
-    if options.older_than_days < 1:
-        return commands.refuse(service, "--older-than-days takes 1 or more")
-    pruned = asyncio.run(_prune(settings.database_url, options.older_than_days))
+    if not 1 <= options.older_than_days <= OLDEST_DAYS:
+        return commands.refuse(service, f"--older-than-days takes 1 to {OLDEST_DAYS}")
+    try:
+        pruned = asyncio.run(_prune(settings.database_url, options.older_than_days))
+    except DatabaseUnavailable as error:
+        return commands.refuse(service, f"the database can't be used: {error}")
     print(f"{pruned} events deleted")  # noqa: T201 (a command's own words)
     return 0
 

@@ -5,10 +5,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from crm_api.roles import ROLES
-from service_kit.settings import Roles, ServiceSettings
+from service_kit.settings import DemoDataSettings, Roles
 
 
-class Settings(ServiceSettings):
+class Settings(DemoDataSettings):
     roles: ClassVar[Roles] = ROLES
 
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
@@ -16,13 +16,3 @@ class Settings(ServiceSettings):
         "sqlite:///data/crm.db",
         description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.",
     )
-    seed_demo_data: bool | None = Field(
-        None,
-        description="Whether an empty database starts with demo data; by default in development.",
-    )
-
-    @property
-    def wants_demo_data(self) -> bool:
-        if self.seed_demo_data is None:
-            return self.environment == "development"
-        return self.seed_demo_data

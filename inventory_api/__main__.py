@@ -1,8 +1,6 @@
 import sys
 
-from service_kit.commands import Service, main
-
-SERVICE = Service(name="inventory_api", port=8001)
+from inventory_api.commands import main
 
 if __name__ == "__main__":
-    sys.exit(main(SERVICE))
+    sys.exit(main())

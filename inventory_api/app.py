@@ -1,21 +1,37 @@
 """Puts Inventory together."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 
+from inventory_api import demo
+from inventory_api.books.router import router as books
+from inventory_api.items.router import router as items
+from inventory_api.kits.router import router as kits
+from inventory_api.movements.router import router as movements
 from inventory_api.package_requests.router import router as package_requests
 from inventory_api.settings import Settings
 from service_kit.apps import create_service
 
-DESCRIPTION = """Package requests: one for ever for each customer, type of package and occurrence.
+DESCRIPTION = """Package requests: one for ever for each customer, type of package and occurrence;
+and the stock that goes into them.
 
 Press **Authorize** and enter a token. In development `clerk123`, `admin123`, `viewer123` and
 `integration123` are such tokens, each with the role in its name."""
 
 
 def create_app(settings: Settings) -> FastAPI:
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        if settings.wants_demo_data:
+            await app.state.database.write(demo.seed)
+        yield
+
     return create_service(
         name="inventory_api",
         description=DESCRIPTION,
         settings=settings,
-        routers=[package_requests],
+        routers=[package_requests, items, movements, kits, books],
+        running=running,
     )

@@ -5,10 +5,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from inventory_api.roles import ROLES
-from service_kit.settings import Roles, ServiceSettings
+from service_kit.settings import DemoDataSettings, Roles
 
 
-class Settings(ServiceSettings):
+class Settings(DemoDataSettings):
     roles: ClassVar[Roles] = ROLES
 
     port: int = Field(8001, ge=1, le=65535, description="Port to listen on.")

@@ -1,9 +1,10 @@
-"""Text that is safe to keep, to print and to send on; one type, so that no field forgets."""
+"""Values that are safe to keep, to print and to send on; one type, so that no field forgets."""
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, StringConstraints
 
 # Control characters (NUL breaks PostgreSQL, line breaks forge log lines) and lone surrogates,
 # which no encoding can write.
@@ -23,5 +24,13 @@ def _many_lines(value: str) -> str:
     return value
 
 
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be within the years 1 to 9999 of UTC") from None
+
+
 Line = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_one_line)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_many_lines)]
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]

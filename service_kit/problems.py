@@ -17,6 +17,7 @@ MEDIA_TYPE = "application/problem+json"
 
 # A name in `loc` may be the caller's own (an unknown field), so it is cut to a length that helps.
 _LONGEST_LOC = 100
+_FIRST = ("type", "title", "status", "detail")
 
 
 class Problem(Exception):
@@ -120,11 +121,12 @@ def render(
 ) -> Response:
     """Build the response; ASCII-only JSON, so that no text a caller sent can make it fail."""
     path = request.scope.get("raw_path") or request.url.path.encode()
-    document = {
+    of_this_request = {
         "instance": path.decode("ascii", "replace"),
         "request_id": current_request_id(),
-        **document,
     }
+    # In this order for readers; where a problem names a request_id of its own, that one stands.
+    document = {**{name: document[name] for name in _FIRST}, **of_this_request, **document}
     return Response(
         json.dumps(document, ensure_ascii=True).encode(),
         document["status"],

@@ -129,6 +129,21 @@ class ServiceSettings(BaseSettings):
         return given
 
 
+class DemoDataSettings(ServiceSettings):
+    """For a service that can start with something to look at."""
+
+    seed_demo_data: bool | None = Field(
+        None,
+        description="Whether an empty database starts with demo data; by default in development.",
+    )
+
+    @property
+    def wants_demo_data(self) -> bool:
+        if self.seed_demo_data is None:
+            return self.environment == "development"
+        return self.seed_demo_data
+
+
 def demo_token(role: str) -> str:
     return f"{role}123"
 

@@ -4,7 +4,6 @@ import re
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
-from pydantic import AwareDatetime
 
 from crm_api.customers import service
 from crm_api.customers.schemas import BatchResult, CustomerChange, CustomerNew, CustomerOut
@@ -12,7 +11,7 @@ from crm_api.customers.store import CustomerRow, Filter
 from crm_api.roles import CanCreateCustomers, CanReadCustomers, CanWriteCustomers
 from service_kit.auth import GuardedRoute
 from service_kit.batch import LARGEST_BATCH, merge, read_items
-from service_kit.fields import Line
+from service_kit.fields import Instant, Line
 from service_kit.health import DatabaseDep
 from service_kit.openapi import documented
 from service_kit.paging import Cursor, Limit, link_next, number_after
@@ -24,7 +23,7 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 async def _key(
-    customer: Annotated[str, Path(max_length=36, description="Its id or its uid.", examples=[1])],
+    customer: Annotated[Line, Path(max_length=36, description="Its id or its uid.", examples=[1])],
 ) -> int | str:
     return int(customer) if _NUMBER.fullmatch(customer) else customer.lower()
 
@@ -35,8 +34,8 @@ async def _filter(
         Line | None,
         Query(min_length=1, max_length=200, description="Part of the name, e-mail or company."),
     ] = None,
-    created_after: Annotated[AwareDatetime | None, Query()] = None,
-    created_before: Annotated[AwareDatetime | None, Query()] = None,
+    created_after: Annotated[Instant | None, Query()] = None,
+    created_before: Annotated[Instant | None, Query()] = None,
     sort: Annotated[Literal["id", "-id"], Query(description="-id is newest first.")] = "id",
 ) -> Filter:
     return Filter(email, q, created_after, created_before, ascending=sort == "id")

@@ -105,13 +105,16 @@ def page(db: Connection, after: str | None, types: Collection[str], limit: int) 
         through = rows[-1].position
     last_id = rows[-1].event_id if rows and rows[-1].position == through else None
     cursor = FeedCursor.at(epoch, through, last_id) if last_id else _cursor(db, epoch, through)
+    unnumbered, pruned = store.rest(db)
+    if position < pruned:
+        _refuse_expired(pruned)  # in the meantime: the first of the rows may be missing
     return Page(
         rows=rows,
         from_position=position + 1,
         through_position=through,
         head_position=last,
         next_cursor=cursor.encode(),
-        unnumbered=store.has_unnumbered(db),
+        unnumbered=unnumbered,
     )
 
 
@@ -128,7 +131,7 @@ async def next_page(
     while True:
         beat = database.committed.next()  # taken before looking, so that no news falls between
         found = await database.read(page, after, types, limit)
-        while found.unnumbered and not found.has_more and len(found.rows) < limit:
+        while found.unnumbered and not found.has_more:
             numbered = await database.write(store.number)
             found = await database.read(page, after, types, limit)
             if not numbered:
@@ -141,6 +144,8 @@ async def next_page(
 
 async def prune(database: Database, before: datetime) -> int:
     """Delete all events older than an instant, a few at a time. Returns how many."""
+    while await database.write(store.number):
+        pass  # only what has a position is pruned, and it may be that nobody reads this feed
     total = 0
     while pruned := await database.write(store.prune, before, PRUNED_AT_ONCE):
         total += pruned

@@ -19,7 +19,9 @@ _LOCK = 0x66656564
 
 _HEAD = select(feed_head.c.epoch, feed_head.c.last_position, feed_head.c.pruned_position)
 _LOCK_HEAD = select(feed_head.c.id).with_for_update()
-_UNNUMBERED = select(exists().where(events.c.position.is_(None)))
+_REST = select(
+    exists().where(events.c.position.is_(None)).label("unnumbered"), feed_head.c.pruned_position
+)
 _ID_AT = select(events.c.event_id).where(events.c.position == bindparam("position"))
 _BETWEEN = (
     select(events)
@@ -59,8 +61,9 @@ def lock_head(db: Connection) -> None:
     db.execute(_LOCK_HEAD)
 
 
-def has_unnumbered(db: Connection) -> bool:
-    return bool(db.execute(_UNNUMBERED).scalar_one())
+def rest(db: Connection) -> AnyRow:
+    """Read whether events wait to be numbered, and through which position they are deleted."""
+    return db.execute(_REST).one()
 
 
 def find_event_id(db: Connection, position: int) -> str | None:

@@ -1,10 +1,19 @@
-"""The table of package requests."""
+"""Package requests, and what is reserved for them."""
 
-from sqlalchemy import Column, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
+from inventory_api.tables import metadata
 from service_kit.database.types import BigInt, UtcDateTime
-
-metadata = MetaData()
 
 package_requests = Table(
     "package_requests",
@@ -17,6 +26,11 @@ package_requests = Table(
     Column("customer_name", String(200)),
     Column("note", Text),
     Column("status", String(20), nullable=False),
+    # The version of the kit that it was promised; empty where its type had none.
+    Column("kit_id", BigInt, ForeignKey("kits.id")),
+    Column("version", Integer, nullable=False),
+    # Since when its personal fields are blank because the customer was erased.
+    Column("erased_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     # The promise of one package a customer. Rows are never deleted, so it holds for ever: whoever
@@ -24,5 +38,17 @@ package_requests = Table(
     UniqueConstraint(
         "customer_id", "package_type", "occurrence", name="uq_package_requests_identity"
     ),
+    Index("ix_package_requests_status", "status", "id"),
     sqlite_autoincrement=True,
+)
+
+# A row is a promise that still holds: it goes when its goods are shipped or no longer wanted.
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("package_request_id", BigInt, ForeignKey("package_requests.id"), primary_key=True),
+    Column("item_id", BigInt, ForeignKey("items.id"), primary_key=True),
+    Column("quantity", Integer, nullable=False),
+    CheckConstraint("quantity > 0", name="ck_reservations_quantity"),
+    Index("ix_reservations_item", "item_id"),
 )

@@ -1,25 +1,31 @@
 """The package requests' routes."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
-from pydantic import AwareDatetime
+from pydantic import AfterValidator, TypeAdapter
 
-from inventory_api.package_requests import service
+from inventory_api.package_requests import moves, service
 from inventory_api.package_requests.schemas import (
     BatchResult,
     CustomerId,
+    Move,
     PackageRequestNew,
     PackageRequestOut,
     PackageType,
     Status,
 )
 from inventory_api.package_requests.service import Requested
-from inventory_api.package_requests.store import Filter, PackageRequestRow
+from inventory_api.package_requests.store import Filter
 from inventory_api.roles import CanReadPackages, CanWritePackages
+from inventory_api.tables import idempotency_keys
 from service_kit.auth import GuardedRoute
 from service_kit.batch import LARGEST_BATCH, merge, read_items
+from service_kit.etags import IfMatch, PreconditionFailed, set_etag
+from service_kit.fields import Instant, Line
 from service_kit.health import DatabaseDep
+from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
 from service_kit.openapi import documented
 from service_kit.paging import Cursor, Limit, link_next, number_after
 from service_kit.problems import Problem
@@ -31,11 +37,12 @@ async def _filter(
     customer_id: Annotated[CustomerId | None, Query()] = None,
     status: Annotated[Status | None, Query()] = None,
     package_type: Annotated[PackageType | None, Query()] = None,
-    created_after: Annotated[AwareDatetime | None, Query()] = None,
+    created_after: Annotated[Instant | None, Query()] = None,
 ) -> Filter:
     return Filter(customer_id, status, package_type, created_after)
 
 
+RequestId = Annotated[Line, Path(max_length=36), AfterValidator(str.lower)]
 Wanted = Annotated[Filter, Depends(_filter)]
 Items = Annotated[
     list[Any],
@@ -59,37 +66,46 @@ Items = Annotated[
     summary="Request a package",
     response_model=PackageRequestOut,
     responses={
-        **documented(service.PackageRequestConflict),
+        **documented(service.PackageRequestConflict, StillRunning, IdempotencyKeyReused),
         200: {"model": PackageRequestOut, "description": "It was requested before: that request."},
     },
 )
 async def request_package(
-    new: PackageRequestNew, database: DatabaseDep, _: CanWritePackages, response: Response
-) -> PackageRequestRow:
+    new: PackageRequestNew, database: DatabaseDep, who: CanWritePackages, once: OnceDep
+) -> Response:
     """Have a package made: one for ever for a customer, a type and an occurrence.
 
     Send it again as often as you like: you get the request that is there, with 200.
     """
-    requested = await database.write(service.request, new)
-    service.tell([requested])
-    response.status_code = 201 if requested.is_new else 200
-    response.headers["Location"] = f"/package-requests/{requested.row.request_id}"
-    return requested.row
+    work = once.around(idempotency_keys, who, service.request, _answer)
+    outcome = await database.write(work, new, who)
+    if outcome.result is not None:
+        service.tell([outcome.result])
+    return outcome.answer.response()
 
 
-@router.post("/batch", summary="Request up to 500 packages", response_model_exclude_none=True)
+@router.post(
+    "/batch",
+    summary="Request up to 500 packages",
+    response_model=list[BatchResult],
+    responses=documented(StillRunning, IdempotencyKeyReused),
+)
 async def request_packages(
-    items: Items, database: DatabaseDep, _: CanWritePackages
-) -> list[BatchResult]:
+    items: Items, database: DatabaseDep, who: CanWritePackages, once: OnceDep
+) -> Response:
     """Have each package made for itself, and answer for each, in order, what became of it."""
     read = read_items(PackageRequestNew, items)
     new = [item for item in read if isinstance(item, PackageRequestNew)]
-    done = await database.write(service.request_all, new)
-    service.tell(done)
-    return [_result(found) for found in merge(read, done)]
+    work = once.around(
+        idempotency_keys, who, service.request_all, lambda done: _answer_all(merge(read, done))
+    )
+    outcome = await database.write(work, new, who)
+    if outcome.result is not None:
+        service.tell(outcome.result)
+    return outcome.answer.response()
 
 
-@router.get("", summary="List package requests", response_model=list[PackageRequestOut])
+@router.get("", summary="List package requests")
 async def list_package_requests(
     request: Request,
     response: Response,
@@ -98,7 +114,7 @@ async def list_package_requests(
     wanted: Wanted,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> list[PackageRequestRow]:
+) -> list[PackageRequestOut]:
     """List package requests, newest last."""
     page = await database.read(service.page, wanted, number_after(cursor, "id"), limit)
     link_next(request, response, page, "id")
@@ -108,20 +124,58 @@ async def list_package_requests(
 @router.get(
     "/{request_id}",
     summary="Look up a package request",
-    response_model=PackageRequestOut,
     responses=documented(service.PackageRequestNotFound),
 )
 async def get_package_request(
-    request_id: Annotated[str, Path(max_length=36)], database: DatabaseDep, _: CanReadPackages
-) -> PackageRequestRow:
+    request_id: RequestId, database: DatabaseDep, _: CanReadPackages, response: Response
+) -> PackageRequestOut:
     """Look up one package request by its id."""
-    return await database.read(service.get, request_id.lower())
+    shown = await database.read(service.show, request_id)
+    set_etag(response, shown.version)
+    return shown.out
 
 
-def _result(found: Requested | Problem) -> BatchResult:
-    if isinstance(found, Problem):
-        return BatchResult(status=found.status.value, problem=found.document())
-    return BatchResult(
-        status=201 if found.is_new else 200,
-        package_request=PackageRequestOut.model_validate(found.row),
-    )
+@router.post(
+    "/{request_id}/{move}",
+    summary="Take a package request one step on",
+    responses=documented(
+        service.PackageRequestNotFound, moves.InvalidTransition, PreconditionFailed
+    ),
+)
+async def move_package_request(
+    request_id: RequestId,
+    move: Annotated[Move, Path(description="What was done with it.")],
+    database: DatabaseDep,
+    who: CanWritePackages,
+    versions: IfMatch,
+    response: Response,
+) -> PackageRequestOut:
+    """Pack, ship, deliver, cancel or return it. What was done already is not done again.
+
+    Shipping alone takes goods out of stock; cancelling frees what was promised, and returning puts
+    back what was shipped: what is waiting for it gets it at once, the oldest first.
+    """
+    shown = await database.write(moves.move, request_id, move, versions, who)
+    set_etag(response, shown.version)
+    return shown.out
+
+
+def _answer(requested: Requested) -> Answer:
+    out = requested.shown.out
+    location = {"Location": f"/package-requests/{out.request_id}"}
+    return Answer(201 if requested.is_new else 200, out.model_dump_json(), location)
+
+
+def _answer_all(done: Sequence[Requested | Problem]) -> Answer:
+    results = [_result(one) for one in done]
+    return Answer(200, _RESULTS.dump_json(results, exclude_unset=True).decode())
+
+
+def _result(done: Requested | Problem) -> BatchResult:
+    if isinstance(done, Problem):
+        return BatchResult(status=done.status.value, problem=done.document())
+    status = 201 if done.is_new else 200
+    return BatchResult.model_construct(status=status, package_request=done.shown.out)
+
+
+_RESULTS = TypeAdapter(list[BatchResult])

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from inventory_api.kits.schemas import LineOut
 from service_kit.fields import Line, Text
 
 _UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
@@ -12,6 +13,7 @@ _UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
 Status = Literal[
     "pending", "backordered", "packed", "shipped", "delivered", "cancelled", "returned"
 ]
+Move = Literal["pack", "ship", "deliver", "cancel", "return"]
 CustomerId = Annotated[
     Line,
     Field(
@@ -61,6 +63,7 @@ class PackageRequestOut(BaseModel):
     customer_name: str | None = Field(examples=["Jane Doe"])
     note: str | None = Field(examples=[None])
     status: Status = Field(examples=["pending"])
+    lines: list[LineOut] = Field(description="What goes into it: the kit of its type at the time.")
     created_at: datetime
     updated_at: datetime
 

@@ -1,17 +1,21 @@
 """The rules about package requests."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from sqlalchemy import Connection
 
-from inventory_api.package_requests import store
-from inventory_api.package_requests.schemas import PackageRequestNew
+from inventory_api.kits import store as kits
+from inventory_api.kits.schemas import LineOut
+from inventory_api.kits.store import Kit
+from inventory_api.package_requests import allocation, store
+from inventory_api.package_requests.schemas import PackageRequestNew, PackageRequestOut
 from inventory_api.package_requests.store import Filter, PackageRequestRow
 from service_kit import clock
+from service_kit.auth import Principal
 from service_kit.paging import Page, page_of
 from service_kit.problems import Problem
 
@@ -29,10 +33,18 @@ class PackageRequestConflict(Problem):
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """A package request as callers see it, and its version."""
+
+    out: PackageRequestOut
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class Requested:
     """A package request, and whether it was made just now or was there already."""
 
-    row: PackageRequestRow
+    shown: Shown
     is_new: bool
 
 
@@ -44,35 +56,73 @@ def get(db: Connection, request_id: str) -> PackageRequestRow:
     return found
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[PackageRequestRow]:
-    return page_of(store.page(db, wanted, after, limit + 1), limit, key="id")
+def show(db: Connection, request_id: str) -> Shown:
+    """Look up one package request with its lines. Raises PackageRequestNotFound."""
+    [shown] = present(db, [get(db, request_id)])
+    return shown
 
 
-def request(db: Connection, new: PackageRequestNew) -> Requested:
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[PackageRequestOut]:
+    found = page_of(store.page(db, wanted, after, limit + 1), limit, key="id")
+    rows = [shown.out for shown in present(db, found.rows)]
+    return Page.model_construct(rows=rows, next_key=found.next_key)
+
+
+def present(db: Connection, rows: Sequence[PackageRequestRow]) -> list[Shown]:
+    """Show rows with what goes into each package."""
+    known = kits.by_id(db, {row.kit_id for row in rows if row.kit_id is not None})
+    lines = {
+        kit.id: [LineOut(sku=line.sku, quantity=line.quantity) for line in kit.lines]
+        for kit in known.values()
+    }
+    return [
+        Shown(
+            PackageRequestOut.model_construct(
+                **{name: getattr(row, name) for name in _COLUMNS}, lines=lines.get(row.kit_id, [])
+            ),
+            row.version,
+        )
+        for row in rows
+    ]
+
+
+def request(db: Connection, new: PackageRequestNew, who: Principal) -> Requested:
     """Have a package made, once. Raises PackageRequestConflict."""
-    [result] = request_all(db, [new])
+    [result] = request_all(db, [new], who)
     if isinstance(result, Problem):
         raise result
     return result
 
 
 def request_all(
-    db: Connection, new: Sequence[PackageRequestNew]
+    db: Connection, new: Sequence[PackageRequestNew], who: Principal
 ) -> list[Requested | PackageRequestConflict]:
     """Have packages made, each for itself, and each once for ever.
 
     Insert first and read after: whoever comes second, at the same moment or years later, finds the
-    request of whoever came first.
+    request of whoever came first. A request is never refused for lack of stock; it waits for it.
     """
     if not new:
         return []
-    rows = [_row(item) for item in new]
+    known = kits.newest(db, {item.package_type for item in new})
+    rows = [_row(item, known.get(item.package_type)) for item in new]
     store.add_missing(db, rows)
-    there = store.of_identities(db, [item.identity for item in new])
+    identities = [item.identity for item in new]
+    there = store.of_identities(db, identities)
+    own_ids = {row["request_id"] for row in rows}
+    made = sorted((row for row in there.values() if row.request_id in own_ids), key=_age)
+    if _reserve(db, made, known, who):
+        there = store.of_identities(db, identities)
+    shown = dict(zip(there, present(db, list(there.values())), strict=True))
     return [
-        _answer(item, row["request_id"], there[item.identity])
+        _answer(item, row["request_id"], there[item.identity], shown[item.identity])
         for item, row in zip(new, rows, strict=True)
     ]
+
+
+def erase(db: Connection, customer_ids: Sequence[str]) -> int:
+    """Forget who these customers were; their packages stay. Returns how many requests changed."""
+    return store.erase(db, customer_ids)
 
 
 def tell(results: Sequence[Requested | Problem]) -> None:
@@ -80,33 +130,58 @@ def tell(results: Sequence[Requested | Problem]) -> None:
     for result in results:
         if isinstance(result, Requested) and result.is_new:
             logger.info(
-                "INVENTORY_API: Created package request for customer: %s", result.row.customer_id
+                "INVENTORY_API: Created package request for customer: %s",
+                result.shown.out.customer_id,
             )
 
 
-def _row(new: PackageRequestNew) -> dict[str, Any]:
+_COLUMNS = set(PackageRequestOut.model_fields) - {"lines"}
+
+
+def _age(row: PackageRequestRow) -> int:
+    return int(row.id)
+
+
+def _reserve(
+    db: Connection, made: Sequence[PackageRequestRow], known: Mapping[str, Kit], who: Principal
+) -> bool:
+    """Promise stock to new requests. Returns whether some did not get theirs."""
+    waiting = [
+        allocation.Waiting(row.id, row.request_id, known[row.package_type])
+        for row in made
+        if row.package_type in known
+    ]
+    served = allocation.reserve(db, waiting, who.name)
+    unserved = {one.id for one in waiting} - served
+    store.set_status(db, unserved, "backordered")
+    return bool(unserved)
+
+
+def _row(new: PackageRequestNew, kit: Kit | None) -> dict[str, Any]:
     now = clock.now()
     return {
         **new.model_dump(),
         "request_id": clock.new_id(),
         "status": "pending",
+        "kit_id": kit.id if kit else None,
+        "version": 1,
         "created_at": now,
         "updated_at": now,
     }
 
 
 def _answer(
-    wanted: PackageRequestNew, own_id: str, there: PackageRequestRow
+    wanted: PackageRequestNew, own_id: str, there: PackageRequestRow, shown: Shown
 ) -> Requested | PackageRequestConflict:
     if there.request_id == own_id:
-        return Requested(there, is_new=True)
-    for name in ("customer_name", "note"):
+        return Requested(shown, is_new=True)
+    # What a repeated request leaves out is no contradiction, nor what was erased meanwhile.
+    for name in () if there.erased_at else ("customer_name", "note"):
         value = getattr(wanted, name)
-        # What a repeated request leaves out is no contradiction.
         if value is not None and value != getattr(there, name):
             return PackageRequestConflict(
                 f"This customer's package was requested before with another {name}. "
                 "request_id is that request's.",
                 request_id=there.request_id,
             )
-    return Requested(there, is_new=False)
+    return Requested(shown, is_new=False)

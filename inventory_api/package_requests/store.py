@@ -1,14 +1,17 @@
 """The statements about package requests."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
-from inventory_api.package_requests.models import package_requests
+from inventory_api.kits.models import kit_lines
+from inventory_api.package_requests.models import package_requests, reservations
+from service_kit import clock
 from service_kit.database.types import AnyRow
 
 PackageRequestRow = AnyRow
@@ -22,6 +25,50 @@ _OF_CUSTOMERS = select(package_requests).where(
     package_requests.c.occurrence.in_(bindparam("occurrences", expanding=True)),
 )
 _ADD = insert(package_requests).on_conflict_do_nothing()
+_LOCKED = select(package_requests).where(package_requests.c.id == bindparam("id")).with_for_update()
+_SET_STATUS = (
+    update(package_requests)
+    .where(package_requests.c.id.in_(bindparam("ids", expanding=True)))
+    .values(
+        status=bindparam("to_status"),
+        version=package_requests.c.version + 1,
+        updated_at=bindparam("at"),
+    )
+)
+_KITS_WITH = select(kit_lines.c.kit_id).where(
+    kit_lines.c.item_id.in_(bindparam("items", expanding=True))
+)
+_BACKORDERS = select(package_requests).where(
+    package_requests.c.status == "backordered", package_requests.c.kit_id.in_(_KITS_WITH)
+)
+_KITS_OF_BACKORDERS = _BACKORDERS.with_only_columns(package_requests.c.kit_id).distinct()
+_BACKORDERS_PAGE = (
+    _BACKORDERS.where(package_requests.c.id > bindparam("after"))
+    .order_by(package_requests.c.id)
+    .limit(bindparam("limit"))
+)
+_TAKE = (
+    delete(reservations)
+    .where(reservations.c.package_request_id == bindparam("row_id"))
+    .returning(reservations.c.item_id, reservations.c.quantity)
+)
+_ERASE = (
+    update(package_requests)
+    .where(
+        package_requests.c.customer_id.in_(bindparam("customer_ids", expanding=True)),
+        package_requests.c.erased_at.is_(None),
+    )
+    .values(
+        customer_name=None,
+        note=None,
+        erased_at=bindparam("at"),
+        updated_at=bindparam("at"),
+        version=package_requests.c.version + 1,
+    )
+)
+_COUNTS = select(package_requests.c.status, func.count().label("number")).group_by(
+    package_requests.c.status
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +86,12 @@ def find(db: Connection, request_id: str) -> PackageRequestRow | None:
 
 
 def add_missing(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert those whose identity is new; the unique constraint decides which are."""
-    db.execute(_ADD, rows)
+    """Insert those whose identity is new; the unique constraint decides which are.
+
+    In one order whoever asks: two that insert the same in different orders wait for each other.
+    """
+    identity = itemgetter("customer_id", "package_type", "occurrence")
+    db.execute(_ADD, sorted(rows, key=identity))
 
 
 def of_identities(
@@ -77,3 +128,47 @@ def page(
     if wanted.created_after is not None:
         statement = statement.where(package_requests.c.created_at > wanted.created_after)
     return db.execute(statement.order_by(package_requests.c.id).limit(limit)).all()
+
+
+def get_locked(db: Connection, row_id: int) -> PackageRequestRow:
+    """Read a request that exists, and keep others from changing it until the transaction ends."""
+    return db.execute(_LOCKED, {"id": row_id}).one()
+
+
+def set_status(db: Connection, row_ids: Collection[int], status: str) -> None:
+    if row_ids:
+        values = {"ids": list(row_ids), "to_status": status, "at": clock.now()}
+        db.execute(_SET_STATUS, values)
+
+
+def kits_of_backorders(db: Connection, item_ids: Collection[int]) -> set[int]:
+    """Find the kits that requests are waiting for and that hold one of these items."""
+    return set(db.execute(_KITS_OF_BACKORDERS, {"items": list(item_ids)}).scalars())
+
+
+def backorders(
+    db: Connection, item_ids: Collection[int], after: int, limit: int
+) -> Sequence[PackageRequestRow]:
+    """List who waits for one of these items, the oldest first."""
+    values = {"items": list(item_ids), "after": after, "limit": limit}
+    return db.execute(_BACKORDERS_PAGE, values).all()
+
+
+def add_reservations(db: Connection, rows: Sequence[Mapping[str, int]]) -> None:
+    if rows:
+        db.execute(insert(reservations), [dict(row) for row in rows])
+
+
+def take_reservations(db: Connection, row_id: int) -> dict[int, int]:
+    """Delete what is reserved for a request, and return it; the second time there is nothing."""
+    return {row.item_id: row.quantity for row in db.execute(_TAKE, {"row_id": row_id})}
+
+
+def erase(db: Connection, customer_ids: Collection[str]) -> int:
+    """Blank the personal fields of all requests for these customers."""
+    values = {"customer_ids": list(customer_ids), "at": clock.now()}
+    return db.execute(_ERASE, values).rowcount
+
+
+def counts(db: Connection) -> dict[str, int]:
+    return {row.status: row.number for row in db.execute(_COUNTS)}

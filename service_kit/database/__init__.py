@@ -8,7 +8,12 @@ write   changes; the caller is answered after the commit
 scan    statements whose cost grows with the table
 """
 
-from service_kit.database.errors import DatabaseBusy, DatabaseUnavailable, DurabilityMissing
+from service_kit.database.errors import (
+    DatabaseBusy,
+    DatabaseUnavailable,
+    DurabilityMissing,
+    RunAgain,
+)
 from service_kit.database.interface import Database, open_database
 
 __all__ = [
@@ -16,5 +21,6 @@ __all__ = [
     "DatabaseBusy",
     "DatabaseUnavailable",
     "DurabilityMissing",
+    "RunAgain",
     "open_database",
 ]

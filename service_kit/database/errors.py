@@ -20,9 +20,11 @@ _UNAVAILABLE_SQLITE = frozenset(
     }
 )
 
-# Connection, insufficient resources, object not in prerequisite state (a lock), operator
-# intervention (a time limit, a shutdown), system error; and a server that became a standby.
-_UNAVAILABLE_SQLSTATES = ("08", "53", "55P03", "57", "58", "25006")
+# Connection, a password that is refused, no such database, insufficient resources, object not in
+# prerequisite state (a lock), operator intervention (a time limit, a shutdown), system error; and a
+# server that became a standby.
+_UNAVAILABLE_SQLSTATES = ("08", "28", "3D", "53", "55P03", "57", "58", "25006")
+_GONE = frozenset({"InterfaceError", "InternalClientError"})
 _CONFLICT_SQLSTATES = frozenset({"40001", "40P01"})
 
 
@@ -36,6 +38,10 @@ class DatabaseBusy(ServiceUnavailable):
 
 class DurabilityMissing(RuntimeError):
     """The database may forget what it has acknowledged, so the service does not start on it."""
+
+
+class RunAgain(Exception):
+    """Raised by a work that has found out too late what it should have locked first."""
 
 
 def origin(error: BaseException) -> BaseException:
@@ -53,13 +59,17 @@ def is_unavailable(error: BaseException) -> bool:
         return code is not None and code & 0xFF in _UNAVAILABLE_SQLITE
     if (state := getattr(cause, "sqlstate", None)) is not None:
         return str(state).startswith(_UNAVAILABLE_SQLSTATES)
-    # A connection that is gone is an InterfaceError without a state; a refused one an OSError.
-    return isinstance(cause, OSError) or type(cause).__name__ == "InterfaceError"
+    # A connection that is gone is an InterfaceError without a state, and for the moment between the
+    # server's last word and the end of the socket an InternalClientError; a refused one an OSError.
+    return isinstance(cause, OSError) or type(cause).__name__ in _GONE
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Tell whether PostgreSQL gave up this transaction for another's sake: run it again."""
-    return getattr(origin(error), "sqlstate", None) in _CONFLICT_SQLSTATES
+    """Tell whether a transaction was given up for another's sake, so that it is to run again."""
+    return (
+        isinstance(error, RunAgain)
+        or getattr(origin(error), "sqlstate", None) in _CONFLICT_SQLSTATES
+    )
 
 
 def unavailable(error: BaseException) -> DatabaseUnavailable:
@@ -67,3 +77,18 @@ def unavailable(error: BaseException) -> DatabaseUnavailable:
     if getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
         return DatabaseUnavailable("The database has no room left. Nothing was changed.")
     return DatabaseUnavailable("The database can't be used at the moment.")
+
+
+def meaning(error: Exception) -> Exception:
+    """Find what to tell a caller: that the database can't answer now, or the error as it is."""
+    if is_unavailable(error):
+        return unavailable(error)
+    if isinstance(error, StopIteration):
+        return RuntimeError("A work raised StopIteration, which no future can carry.")
+    return error
+
+
+def explain(error: Exception) -> None:
+    """Raise what the error means to a caller, where that is something else."""
+    if (meant := meaning(error)) is not error:
+        raise meant from error

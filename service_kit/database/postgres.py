@@ -17,9 +17,8 @@ from service_kit.database.errors import (
     DatabaseBusy,
     DatabaseUnavailable,
     DurabilityMissing,
+    explain,
     is_conflict,
-    is_unavailable,
-    unavailable,
 )
 from service_kit.database.herald import Herald
 from service_kit.database.interface import Database, P, T
@@ -79,14 +78,8 @@ class PostgresDatabase(Database):
         self._closing = False
 
     async def open(self) -> None:
-        try:
-            async with self._reading.connect() as connection:
-                for name in _DURABLE:
-                    answer = await connection.exec_driver_sql(f"SHOW {name}")
-                    if (value := answer.scalar_one()) == "off":
-                        raise DurabilityMissing(f"PostgreSQL runs with {name}={value}.")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise unavailable(error) from error
+        if off := await self.read(_switched_off):
+            raise DurabilityMissing(f"PostgreSQL runs with {off}=off.")
         self._herald.start()
 
     async def close(self) -> None:
@@ -99,6 +92,7 @@ class PostgresDatabase(Database):
     async def read(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
+        self._refuse_if_closing()
         try:
             async with self._reading.connect() as connection:
                 return await connection.run_sync(work, *args, **kwargs)
@@ -111,14 +105,17 @@ class PostgresDatabase(Database):
     async def write(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        if self._closing:
-            raise DatabaseUnavailable("The service is stopping.")
+        self._refuse_if_closing()
         # In a task of its own: a caller that goes away must not cut a commit in half.
         task = asyncio.create_task(self._transact(work, args, kwargs))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
         task.add_done_callback(_retrieve)
         return await asyncio.shield(task)
+
+    def _refuse_if_closing(self) -> None:
+        if self._closing:
+            raise DatabaseUnavailable("The service is stopping.")
 
     async def _transact(
         self, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -141,12 +138,17 @@ class PostgresDatabase(Database):
         raise AssertionError("the last try answers or raises")
 
 
+def _switched_off(db: Connection) -> str | None:
+    """Name what would let the server forget a commit, if anything."""
+    values = ((name, db.exec_driver_sql(f"SHOW {name}").scalar_one()) for name in _DURABLE)
+    return next((name for name, value in values if value == "off"), None)
+
+
 def _explain(error: Exception) -> None:
     """Raise what the error means to a caller, where it means "later"."""
     if isinstance(error, PoolTimeout):
         raise DatabaseBusy("Every database connection is in use.") from error
-    if is_unavailable(error):
-        raise unavailable(error) from error
+    explain(error)
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

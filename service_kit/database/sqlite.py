@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 from service_kit.database.errors import (
     DatabaseBusy,
     DatabaseUnavailable,
-    is_unavailable,
-    unavailable,
+    explain,
+    meaning,
 )
 from service_kit.database.interface import Database, P, T
 from service_kit.database.sqlite_engine import BUSY_SECONDS, driver, file_of, sqlite_engine
@@ -44,6 +44,10 @@ class _Waiting:
 class _GroupLost(Exception):
     """SQLite rolled the whole transaction back by itself, as it does on a full disk."""
 
+    def __init__(self, lost_by: Exception) -> None:
+        super().__init__()
+        self.lost_by = lost_by
+
 
 class SqliteDatabase(Database):
     """One reading connection, one writing one, and a few for scans."""
@@ -62,8 +66,9 @@ class SqliteDatabase(Database):
                 self._path, query_only=True, busy_seconds=READ_BUSY_SECONDS
             ).connect()
             self._writing = sqlite_engine(self._path).connect()
-        except sqlite3.Error as error:
-            raise unavailable(error) from error
+        except Exception as error:
+            explain(error)
+            raise
         self._scans = sqlite_engine(self._path, query_only=True, busy_seconds=BUSY_SECONDS)
         self._commits = ThreadPoolExecutor(1, "sqlite-commit")
         self._scanners = ThreadPoolExecutor(SCAN_THREADS, "sqlite-scan")
@@ -84,20 +89,30 @@ class SqliteDatabase(Database):
     async def read(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
+        self._refuse_if_closing()
         # In the loop itself: a look-up by key takes microseconds, a thread's hand-over costs more.
-        return _in_snapshot(self._reading, work, args, kwargs)
+        try:
+            return _in_snapshot(self._reading, work, args, kwargs)
+        except Exception as error:
+            explain(error)
+            raise
 
     async def scan(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         def run() -> T:
-            with self._scans.connect() as connection:
-                give_up_at = time.monotonic() + SCAN_SECONDS
-                driver(connection).set_progress_handler(
-                    lambda: time.monotonic() > give_up_at, 10_000
-                )
-                return _in_snapshot(connection, work, args, kwargs)
+            give_up_at = time.monotonic() + SCAN_SECONDS
+            try:
+                with self._scans.connect() as connection:
+                    driver(connection).set_progress_handler(
+                        lambda: self._closing or time.monotonic() > give_up_at, 10_000
+                    )
+                    return _in_snapshot(connection, work, args, kwargs)
+            except Exception as error:
+                explain(error)
+                raise
 
+        self._refuse_if_closing()
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._scanners, context.run, run)
@@ -105,8 +120,7 @@ class SqliteDatabase(Database):
     async def write(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        if self._closing:
-            raise DatabaseUnavailable("The service is stopping.")
+        self._refuse_if_closing()
         if len(self._queue) >= QUEUED_WORKS:
             raise DatabaseBusy("Too many changes are waiting. Nothing was changed.")
         waiting = _Waiting(lambda db: work(db, *args, **kwargs))
@@ -114,6 +128,10 @@ class SqliteDatabase(Database):
         self._wake.set()
         answer: T = await waiting.answer
         return answer
+
+    def _refuse_if_closing(self) -> None:
+        if self._closing:
+            raise DatabaseUnavailable("The service is stopping.")
 
     async def _write_groups(self) -> None:
         while not self._closing or self._queue:
@@ -163,7 +181,7 @@ class SqliteDatabase(Database):
             except Exception as error:
                 group.append((waiting, None, error))
                 if not driver(self._writing).in_transaction:
-                    raise _GroupLost from error
+                    raise _GroupLost(error) from error
                 savepoint.rollback()
             else:
                 group.append((waiting, result, None))
@@ -183,33 +201,27 @@ class SqliteDatabase(Database):
             transaction.rollback()
         if driver(self._writing).in_transaction:
             driver(self._writing).rollback()
-        cause = error.__cause__ if isinstance(error, _GroupLost) else error
-        assert cause is not None
+        cause = error.lost_by if isinstance(error, _GroupLost) else error
         if not group and self._queue:
             # The lock was not to be had: whoever waited for it has waited long enough.
             group.extend((waiting, None, None) for waiting in self._queue)
             self._queue.clear()
         for waiting, _, _ in group:
-            _tell(waiting, None, unavailable(cause) if is_unavailable(cause) else cause)
+            _tell(waiting, None, cause)
 
 
 def _in_snapshot(
     connection: Connection, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> T:
-    try:
-        driver(connection).execute("BEGIN")
-        with connection.begin():
-            return work(connection, *args, **kwargs)
-    except Exception as error:
-        if is_unavailable(error):
-            raise unavailable(error) from error
-        raise
+    driver(connection).execute("BEGIN")
+    with connection.begin():
+        return work(connection, *args, **kwargs)
 
 
-def _tell(waiting: _Waiting, result: Any, refusal: BaseException | None) -> None:
+def _tell(waiting: _Waiting, result: Any, refusal: Exception | None) -> None:
     if waiting.answer.done():
         return
     if refusal is None:
         waiting.answer.set_result(result)
     else:
-        waiting.answer.set_exception(refusal)
+        waiting.answer.set_exception(meaning(refusal))

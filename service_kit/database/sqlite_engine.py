@@ -12,13 +12,11 @@ BUSY_SECONDS = 5.0
 
 
 def file_of(url: str) -> Path:
-    """Return the file of a SQLite URL, with its folder made; a database in memory is refused."""
+    """Return the file of a SQLite URL; a database in memory is refused."""
     name = make_url(url).database
     if not name or name == ":memory:":
         raise ValueError("DATABASE_URL: SQLite needs a file, as in sqlite:///data/crm.db")
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    return Path(name)
 
 
 def sqlite_engine(path: Path, *, query_only: bool = False, busy_seconds: float = 0.0) -> Engine:
@@ -29,6 +27,7 @@ def sqlite_engine(path: Path, *, query_only: bool = False, busy_seconds: float =
     """
 
     def connect() -> sqlite3.Connection:
+        path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(
             path,
             timeout=BUSY_SECONDS,

@@ -5,14 +5,13 @@ file names, and a service that is up to date starts without loading Alembic.
 """
 
 import asyncio
-import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from service_kit.database.errors import unavailable
+from service_kit.database.errors import explain
 from service_kit.database.postgres import postgres_engine
 from service_kit.database.sqlite_engine import driver, file_of, sqlite_engine
 
@@ -42,11 +41,16 @@ class Migrations:
     def upgrade(self, url: str) -> str | None:
         """Run what is missing, under a lock. Returns the revision it was at before.
 
-        Raises SchemaMismatch where the database is ahead of this version.
+        Raises SchemaMismatch where the database is ahead of this version, DatabaseUnavailable,
+        DurabilityMissing, or ValueError for a URL that is none.
         """
-        if url.startswith("sqlite:"):
-            return self._upgrade_sqlite(url)
-        return asyncio.run(self._upgrade_postgres(url))
+        try:
+            if url.startswith("sqlite:"):
+                return self._upgrade_sqlite(url)
+            return asyncio.run(self._upgrade_postgres(url))
+        except Exception as error:
+            explain(error)
+            raise
 
     def _upgrade_sqlite(self, url: str) -> str | None:
         engine = sqlite_engine(file_of(url), busy_seconds=_LOCK_SECONDS)
@@ -55,8 +59,6 @@ class Migrations:
                 driver(connection).execute("BEGIN IMMEDIATE")
                 with connection.begin():
                     return self._upgrade(connection)
-        except sqlite3.Error as error:
-            raise unavailable(error) from error
         finally:
             engine.dispose()
 
@@ -67,8 +69,6 @@ class Migrations:
             async with engine.begin() as connection:
                 await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
                 return await connection.run_sync(self._upgrade)
-        except OSError as error:
-            raise unavailable(error) from error
         finally:
             await engine.dispose()
 

@@ -1,0 +1,1 @@
+"""Do the books balance: levels against the ledger, reservations against live requests."""

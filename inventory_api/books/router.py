@@ -1,0 +1,29 @@
+"""The routes of the books."""
+
+from fastapi import APIRouter
+
+from inventory_api.books import service
+from inventory_api.books.schemas import Repair, Stats, Verification
+from inventory_api.roles import CanReadStock, CanRepair
+from service_kit.auth import GuardedRoute
+from service_kit.health import DatabaseDep
+
+router = APIRouter(route_class=GuardedRoute, tags=["books"])
+
+
+@router.get("/verify", summary="Do the books balance?")
+async def verify(database: DatabaseDep, _: CanReadStock) -> Verification:
+    """Compare levels with the ledger, and reservations with live package requests."""
+    return await database.scan(service.verify)
+
+
+@router.post("/verify/repair", summary="Put the books right")
+async def repair(database: DatabaseDep, who: CanRepair) -> Repair:
+    """Correct what does not balance, with a row in the ledger for each correction."""
+    return await database.write(service.repair, who.name)
+
+
+@router.get("/stats", summary="Counts for a dashboard")
+async def stats(database: DatabaseDep, _: CanReadStock) -> Stats:
+    """Count package requests by status, and name the items of which too few are available."""
+    return await database.scan(service.stats)

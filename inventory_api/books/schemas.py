@@ -1,0 +1,39 @@
+"""What a check of the books answers."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class Difference(BaseModel):
+    """Something that should be the same and is not."""
+
+    kind: Literal["on_hand", "reserved", "promised", "reservations"] = Field(
+        description="on_hand and reserved: a level against its ledger. promised: what is reserved "
+        "against what live requests need. reservations: their rows against the same."
+    )
+    sku: str = Field(examples=["MUG-BLUE"])
+    level: int = Field(description="What is written.", examples=[7])
+    should_be: int = Field(description="What its ledger, or live requests, add up to.")
+
+
+class Verification(BaseModel):
+    """Whether the books balance."""
+
+    balanced: bool
+    items_checked: int
+    differences: list[Difference]
+
+
+class Repair(BaseModel):
+    """What was put right."""
+
+    repaired: list[Difference]
+    verification: Verification
+
+
+class Stats(BaseModel):
+    """Counts for a dashboard."""
+
+    package_requests: dict[str, int] = Field(description="How many there are in each status.")
+    low_stock: list[str] = Field(description="SKUs of which fewer are available than their level.")

@@ -1,0 +1,81 @@
+"""The statements about the books; each compares in one statement, so that it sees one moment."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, and_, delete, func, insert, select
+
+from inventory_api.items.models import items, movements
+from inventory_api.kits.models import kit_lines
+from inventory_api.package_requests.models import package_requests, reservations
+from service_kit.database.types import AnyRow
+
+# What a live request has been promised follows from its kit; the reservations say it once more.
+_LIVE = ("pending", "packed")
+
+_LEDGER = (
+    select(
+        movements.c.item_id,
+        func.sum(movements.c.on_hand_delta).label("on_hand"),
+        func.sum(movements.c.reserved_delta).label("reserved"),
+    )
+    .group_by(movements.c.item_id)
+    .subquery()
+)
+_PROMISED = (
+    select(kit_lines.c.item_id, func.sum(kit_lines.c.quantity).label("quantity"))
+    .join(package_requests, package_requests.c.kit_id == kit_lines.c.kit_id)
+    .where(package_requests.c.status.in_(_LIVE))
+    .group_by(kit_lines.c.item_id)
+    .subquery()
+)
+_RESERVED = (
+    select(reservations.c.item_id, func.sum(reservations.c.quantity).label("quantity"))
+    .group_by(reservations.c.item_id)
+    .subquery()
+)
+
+
+_COMPARED = (
+    select(
+        items.c.id,
+        items.c.sku,
+        items.c.on_hand,
+        items.c.reserved,
+        func.coalesce(_LEDGER.c.on_hand, 0).label("ledger_on_hand"),
+        func.coalesce(_LEDGER.c.reserved, 0).label("ledger_reserved"),
+        func.coalesce(_RESERVED.c.quantity, 0).label("reservations"),
+        func.coalesce(_PROMISED.c.quantity, 0).label("promised"),
+    )
+    .outerjoin(_LEDGER, _LEDGER.c.item_id == items.c.id)
+    .outerjoin(_RESERVED, _RESERVED.c.item_id == items.c.id)
+    .outerjoin(_PROMISED, _PROMISED.c.item_id == items.c.id)
+    .where(items.c.tracked)
+    .order_by(items.c.id)
+)
+_RESERVE_LIVE = insert(reservations).from_select(
+    ["package_request_id", "item_id", "quantity"],
+    select(package_requests.c.id, kit_lines.c.item_id, kit_lines.c.quantity)
+    .join(kit_lines, kit_lines.c.kit_id == package_requests.c.kit_id)
+    .join(items, items.c.id == kit_lines.c.item_id)
+    .where(package_requests.c.status.in_(_LIVE), items.c.tracked),
+)
+_LOW = (
+    select(items.c.sku)
+    .where(and_(items.c.tracked, items.c.on_hand - items.c.reserved < items.c.reorder_level))
+    .order_by(items.c.id)
+)
+
+
+def compare(db: Connection) -> Sequence[AnyRow]:
+    """Put what each tracked item says beside what it should say."""
+    return db.execute(_COMPARED).all()
+
+
+def renew_reservations(db: Connection) -> None:
+    """Write all reservations anew, as the live requests need them."""
+    db.execute(delete(reservations))
+    db.execute(_RESERVE_LIVE)
+
+
+def low_stock(db: Connection) -> list[str]:
+    return list(db.execute(_LOW).scalars())

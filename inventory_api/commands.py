@@ -1,0 +1,60 @@
+"""Inventory's command line."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from service_kit import commands
+from service_kit.commands import Service
+
+if TYPE_CHECKING:
+    from inventory_api.books.schemas import Difference, Repair, Verification
+
+SERVICE = Service(name="inventory_api", port=8001)
+
+EXIT_UNBALANCED = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return commands.main(SERVICE, argv, _add)
+
+
+def _add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    about = "check the books; exit with 1 when they do not balance"
+    command = found.add_parser("verify", help=about, description=about)
+    command.add_argument("--repair", action="store_true", help="put right what does not balance")
+    command.set_defaults(run=verify)
+
+
+def verify(service: Service, options: argparse.Namespace) -> int:
+    """Compare levels with the ledger and reservations with live requests; print each difference."""
+    settings = commands.prepare(service)
+    if settings is None:
+        return commands.EXIT_REFUSED
+    found, repair = asyncio.run(_verify(settings.database_url, repair=options.repair))
+    if repair is not None:
+        _print("repaired", repair.repaired)
+    _print("differs", found.differences)
+    state = "balance" if found.balanced else "do not balance"
+    sys.stdout.write(f"{found.items_checked} tracked items checked: the books {state}\n")
+    return 0 if found.balanced else EXIT_UNBALANCED
+
+
+async def _verify(url: str, *, repair: bool) -> "tuple[Verification, Repair | None]":
+    from inventory_api.books import service
+    from service_kit.database import open_database
+
+    database = open_database(url)
+    await database.open()
+    try:
+        done = await database.write(service.repair, "command line") if repair else None
+        return await database.scan(service.verify), done
+    finally:
+        await database.close()
+
+
+def _print(what: str, differences: "Sequence[Difference]") -> None:
+    for one in differences:
+        sys.stdout.write(f"{what}: {one.sku} {one.kind} is {one.level}, not {one.should_be}\n")

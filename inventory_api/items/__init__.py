@@ -1,0 +1,1 @@
+"""Items, their levels, and the ledger of every movement."""

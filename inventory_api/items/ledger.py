@@ -1,0 +1,55 @@
+"""Moving stock: levels and ledger change together or not at all."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from inventory_api.items import store
+from service_kit import clock
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """What happens to one item: how many come or go, how many are promised or no longer are."""
+
+    item_id: int
+    on_hand: int
+    reserved: int
+    reason: str
+    reference: str | None = None
+
+
+def write(db: Connection, moved: Sequence[Movement], actor: str) -> None:
+    """Append these movements and change the levels, a statement an item however many they are.
+
+    The items must be locked by this transaction, in the order of their ids.
+    """
+    now = clock.now()
+    store.move(db, [_row(one, actor, now) for one in moved], _totals(moved, now))
+
+
+def _row(one: Movement, actor: str, now: datetime) -> dict[str, Any]:
+    return {
+        "item_id": one.item_id,
+        "on_hand_delta": one.on_hand,
+        "reserved_delta": one.reserved,
+        "reason": one.reason,
+        "reference": one.reference,
+        "actor": actor,
+        "at": now,
+    }
+
+
+def _totals(moved: Sequence[Movement], now: datetime) -> list[dict[str, Any]]:
+    sums: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    for one in moved:
+        sums[one.item_id][0] += one.on_hand
+        sums[one.item_id][1] += one.reserved
+    return [
+        {"item_id": item_id, "on_hand_delta": on_hand, "reserved_delta": reserved, "at": now}
+        for item_id, (on_hand, reserved) in sums.items()
+    ]

@@ -1,0 +1,98 @@
+"""The items' routes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from inventory_api.items import service
+from inventory_api.items.schemas import ItemChange, ItemNew, ItemOut
+from inventory_api.items.store import ItemRow
+from inventory_api.roles import CanReadStock, CanWriteStock
+from inventory_api.tables import idempotency_keys
+from service_kit.auth import GuardedRoute
+from service_kit.etags import IfMatch, PreconditionFailed, set_etag
+from service_kit.health import DatabaseDep
+from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.openapi import documented
+from service_kit.paging import Cursor, Limit, link_next, number_after
+
+router = APIRouter(prefix="/items", route_class=GuardedRoute, tags=["stock"])
+
+SkuInPath = Annotated[str, Path(max_length=64, examples=["MUG-BLUE"])]
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Add an item",
+    response_model=ItemOut,
+    responses=documented(service.SkuTaken, StillRunning, IdempotencyKeyReused),
+)
+async def add_item(
+    new: ItemNew, database: DatabaseDep, who: CanWriteStock, once: OnceDep
+) -> Response:
+    """Add an item. How many of it there are is its first movement."""
+    work = once.around(idempotency_keys, who, service.add, _created)
+    outcome = await database.write(work, new, who)
+    return outcome.answer.response()
+
+
+@router.get("", summary="List items", response_model=list[ItemOut])
+async def list_items(
+    request: Request,
+    response: Response,
+    database: DatabaseDep,
+    _: CanReadStock,
+    below_reorder_level: Annotated[
+        bool, Query(description="Only tracked items of which too few are available.")
+    ] = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> list[ItemRow]:
+    """List items, newest last."""
+    after = number_after(cursor, "id")
+    page = await database.read(
+        service.page, below_reorder_level=below_reorder_level, after=after, limit=limit
+    )
+    link_next(request, response, page, "id")
+    return page.rows
+
+
+@router.get(
+    "/{sku}",
+    summary="Look up an item",
+    response_model=ItemOut,
+    responses=documented(service.ItemNotFound),
+)
+async def get_item(
+    sku: SkuInPath, database: DatabaseDep, _: CanReadStock, response: Response
+) -> ItemRow:
+    """Look up one item and its levels."""
+    item = await database.read(service.get, sku)
+    set_etag(response, item.version)
+    return item
+
+
+@router.patch(
+    "/{sku}",
+    summary="Change an item",
+    response_model=ItemOut,
+    responses=documented(service.ItemNotFound, PreconditionFailed),
+)
+async def change_item(
+    sku: SkuInPath,
+    wanted: ItemChange,
+    database: DatabaseDep,
+    _: CanWriteStock,
+    versions: IfMatch,
+    response: Response,
+) -> ItemRow:
+    """Change its name or reorder level; its stock changes by movements alone."""
+    item = await database.write(service.change, sku, wanted, versions)
+    set_etag(response, item.version)
+    return item
+
+
+def _created(item: ItemRow) -> Answer:
+    body = ItemOut.model_validate(item).model_dump_json()
+    return Answer(201, body, {"Location": f"/items/{item.sku}"})

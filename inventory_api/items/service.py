@@ -1,0 +1,82 @@
+"""The rules about items."""
+
+from http import HTTPStatus
+
+from sqlalchemy import Connection
+
+from inventory_api.items import ledger, store
+from inventory_api.items.ledger import Movement
+from inventory_api.items.schemas import ItemChange, ItemNew
+from inventory_api.items.store import ItemRow
+from service_kit import clock
+from service_kit.auth import Principal
+from service_kit.database.types import AnyRow
+from service_kit.etags import check_version
+from service_kit.paging import Page, page_of
+from service_kit.problems import Problem
+
+
+class ItemNotFound(Problem):
+    status = HTTPStatus.NOT_FOUND
+    slug = "item-not-found"
+
+
+class SkuTaken(Problem):
+    status = HTTPStatus.CONFLICT
+    slug = "sku-taken"
+
+
+class ItemUntracked(Problem):
+    status = HTTPStatus.CONFLICT
+    slug = "item-untracked"
+
+
+class StockBelowReserved(Problem):
+    status = HTTPStatus.CONFLICT
+    slug = "stock-below-reserved"
+
+
+def get(db: Connection, sku: str, *, lock: bool = False) -> ItemRow:
+    """Look up one item. Raises ItemNotFound."""
+    found = store.find(db, sku, lock=lock)
+    if found is None:
+        raise ItemNotFound("There is no item with this SKU.")
+    return found
+
+
+def page(
+    db: Connection, *, below_reorder_level: bool, after: int | None, limit: int
+) -> Page[ItemRow]:
+    rows = store.page(db, below_reorder_level=below_reorder_level, after=after, limit=limit + 1)
+    return page_of(rows, limit, key="id")
+
+
+def add(db: Connection, new: ItemNew, who: Principal) -> ItemRow:
+    """Add an item; what there is of it is its first movement. Raises SkuTaken."""
+    now = clock.now()
+    values = {**new.model_dump(), "on_hand": 0, "reserved": 0, "version": 1}
+    if not store.add(db, {**values, "created_at": now, "updated_at": now}):
+        raise SkuTaken("An item with this SKU exists already.")
+    if new.on_hand:
+        added = get(db, new.sku, lock=True)
+        ledger.write(db, [Movement(added.id, new.on_hand, 0, "initial stock")], who.name)
+    return get(db, new.sku)
+
+
+def change(
+    db: Connection, sku: str, wanted: ItemChange, versions: frozenset[int] | None
+) -> ItemRow:
+    """Change the fields that were sent. Raises ItemNotFound or PreconditionFailed."""
+    before = get(db, sku, lock=True)
+    check_version(versions, before.version)
+    values = {
+        name: value for name, value in wanted.changes().items() if getattr(before, name) != value
+    }
+    if values:
+        store.change(db, before.id, {**values, "updated_at": clock.now()})
+    return get(db, sku)
+
+
+def movements(db: Connection, sku: str, after: int | None, limit: int) -> Page[AnyRow]:
+    item = get(db, sku)
+    return page_of(store.movements_page(db, item.id, after, limit + 1), limit, key="id")

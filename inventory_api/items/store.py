@@ -1,0 +1,99 @@
+"""The statements about items and their movements."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy.dialects.postgresql import (
+    insert as insert_missing,  # its ON CONFLICT compiles for SQLite as well
+)
+
+from inventory_api.items.models import items, movements
+from service_kit.database.types import AnyRow
+
+ItemRow = AnyRow
+
+available = (items.c.on_hand - items.c.reserved).label("available")
+
+_ITEMS = select(items, available)
+_BY_SKU = _ITEMS.where(items.c.sku == bindparam("sku"))
+_BY_SKUS = _ITEMS.where(items.c.sku.in_(bindparam("skus", expanding=True)))
+# In the order of their ids, for every caller: whoever locks several items does so in one order,
+# so that no two can wait for each other.
+_LOCK = _ITEMS.where(items.c.id.in_(bindparam("ids", expanding=True))).order_by(items.c.id)
+_MOVE = (
+    update(items)
+    .where(items.c.id == bindparam("item_id"))
+    .values(
+        on_hand=items.c.on_hand + bindparam("on_hand_delta"),
+        reserved=items.c.reserved + bindparam("reserved_delta"),
+        version=items.c.version + 1,
+        updated_at=bindparam("at"),
+    )
+)
+
+
+def find(db: Connection, sku: str, *, lock: bool = False) -> ItemRow | None:
+    statement = _BY_SKU.with_for_update() if lock else _BY_SKU
+    return db.execute(statement, {"sku": sku}).one_or_none()
+
+
+def by_sku(db: Connection, skus: Collection[str]) -> dict[str, ItemRow]:
+    return {row.sku: row for row in db.execute(_BY_SKUS, {"skus": list(skus)})}
+
+
+def lock(db: Connection, ids: Collection[int]) -> dict[int, ItemRow]:
+    """Keep others from changing these items' levels until this transaction ends."""
+    return {row.id: row for row in db.execute(_LOCK.with_for_update(), {"ids": sorted(ids)})}
+
+
+def add(db: Connection, values: Mapping[str, Any]) -> bool:
+    """Insert an item; False where its SKU is taken."""
+    statement = insert_missing(items).on_conflict_do_nothing()
+    return bool(db.execute(statement, dict(values)).rowcount)
+
+
+def change(db: Connection, item_id: int, values: Mapping[str, Any]) -> None:
+    db.execute(
+        update(items).where(items.c.id == item_id).values(**values, version=items.c.version + 1)
+    )
+
+
+def page(
+    db: Connection, *, below_reorder_level: bool, after: int | None, limit: int
+) -> Sequence[ItemRow]:
+    """List items in the order in which they were added."""
+    statement = _ITEMS.order_by(items.c.id).limit(limit)
+    if after is not None:
+        statement = statement.where(items.c.id > after)
+    if below_reorder_level:
+        statement = statement.where(items.c.tracked, available.element < items.c.reorder_level)
+    return db.execute(statement).all()
+
+
+def move(
+    db: Connection, rows: Sequence[Mapping[str, Any]], totals: Sequence[Mapping[str, Any]]
+) -> None:
+    """Append ledger rows, and change the levels by their totals, one row an item."""
+    if rows:
+        db.execute(insert(movements), [dict(row) for row in rows])
+    for total in sorted(totals, key=lambda one: one["item_id"]):
+        db.execute(_MOVE, dict(total))
+
+
+def movements_page(db: Connection, item_id: int, after: int | None, limit: int) -> Sequence[AnyRow]:
+    statement = (
+        select(movements)
+        .where(movements.c.item_id == item_id)
+        .order_by(movements.c.id)
+        .limit(limit)
+    )
+    if after is not None:
+        statement = statement.where(movements.c.id > after)
+    return db.execute(statement).all()
+
+
+def newest_movement(db: Connection, item_id: int) -> AnyRow:
+    """Return the last ledger row of an item that is locked and has one."""
+    statement = select(movements).where(movements.c.item_id == item_id)
+    return db.execute(statement.order_by(movements.c.id.desc()).limit(1)).one()

@@ -1,0 +1,46 @@
+"""The kits' routes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from inventory_api.kits import service
+from inventory_api.kits.schemas import KitNew, KitOut
+from inventory_api.kits.store import Kit
+from inventory_api.roles import CanReadStock, CanWriteStock
+from service_kit.auth import GuardedRoute
+from service_kit.health import DatabaseDep
+from service_kit.openapi import documented
+
+router = APIRouter(prefix="/kits", route_class=GuardedRoute, tags=["stock"])
+
+
+@router.get("", summary="List kits", response_model=list[KitOut])
+async def list_kits(database: DatabaseDep, _: CanReadStock) -> list[Kit]:
+    """List what goes into a package of each type, as of now."""
+    return await database.read(service.every)
+
+
+@router.put(
+    "/{package_type}",
+    summary="Say what goes into a package",
+    response_model=KitOut,
+    responses={
+        **documented(service.KitChanged),
+        201: {"model": KitOut, "description": "The type had no kit before."},
+    },
+)
+async def put_kit(
+    package_type: Annotated[
+        str,
+        Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$", examples=["gift_package"]),
+    ],
+    new: KitNew,
+    database: DatabaseDep,
+    who: CanWriteStock,
+    response: Response,
+) -> Kit:
+    """Make the next version of a kit. Package requests that are there keep the one they have."""
+    kit, is_new = await database.write(service.put, package_type, new, who)
+    response.status_code = 201 if is_new else 200
+    return kit

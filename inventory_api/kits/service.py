@@ -1,0 +1,58 @@
+"""The rules about kits."""
+
+from http import HTTPStatus
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from inventory_api.items import store as items
+from inventory_api.kits import store
+from inventory_api.kits.schemas import KitNew
+from inventory_api.kits.store import Kit
+from service_kit import clock
+from service_kit.auth import Principal
+from service_kit.problems import InvalidRequest, Problem
+
+
+class KitChanged(Problem):
+    status = HTTPStatus.CONFLICT
+    slug = "kit-changed"
+
+
+def every(db: Connection) -> list[Kit]:
+    """List the newest version of each kit, by its type."""
+    return list(store.newest(db).values())
+
+
+def put(db: Connection, package_type: str, new: KitNew, who: Principal) -> tuple[Kit, bool]:
+    """Say what goes into packages of a type from now on. Returns the kit and whether it is new.
+
+    Saying what is so already is no new version. Requests that are there keep theirs. Raises
+    InvalidRequest for an item that does not exist.
+    """
+    there = store.newest(db, [package_type]).get(package_type)
+    wanted = {line.sku: line.quantity for line in new.lines}
+    if there is not None and {line.sku: line.quantity for line in there.lines} == wanted:
+        return there, False
+    known = items.by_sku(db, wanted)
+    if missing := [sku for sku in wanted if sku not in known]:
+        raise InvalidRequest(
+            "A kit holds items that exist.",
+            errors=[
+                {"loc": ["body", "lines", list(wanted).index(sku), "sku"], "msg": "No such item"}
+                for sku in missing
+            ],
+        )
+    kit = {
+        "package_type": package_type,
+        "version": 1 if there is None else there.version + 1,
+        "actor": who.name,
+        "created_at": clock.now(),
+    }
+    quantities = {known[sku].id: quantity for sku, quantity in wanted.items()}
+    try:
+        with db.begin_nested():
+            store.add(db, kit, quantities)
+    except IntegrityError:
+        raise KitChanged("Someone else has changed this kit just now. Try again.") from None
+    return store.newest(db, [package_type])[package_type], there is None

@@ -1,0 +1,95 @@
+"""The statements about kits."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, insert, select
+
+from inventory_api.items.models import items
+from inventory_api.kits.models import kit_lines, kits
+from service_kit.database.types import AnyRow
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An item of a kit."""
+
+    item_id: int
+    sku: str
+    quantity: int
+    tracked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """One version of what goes into a package."""
+
+    id: int
+    package_type: str
+    version: int
+    created_at: datetime
+    lines: Sequence[Line]
+
+
+_NEWEST = select(kits.c.package_type, func.max(kits.c.version).label("version")).group_by(
+    kits.c.package_type
+)
+_LINES = (
+    select(kit_lines.c.kit_id, items.c.id.label("item_id"), items.c.sku, kit_lines.c.quantity)
+    .add_columns(items.c.tracked)
+    .join(items, items.c.id == kit_lines.c.item_id)
+    .where(kit_lines.c.kit_id.in_(bindparam("ids", expanding=True)))
+    .order_by(items.c.id)
+)
+_OF_IDS = select(kits).where(kits.c.id.in_(bindparam("ids", expanding=True)))
+
+
+def newest(db: Connection, package_types: Collection[str] | None = None) -> dict[str, Kit]:
+    """Find the newest version for each of these types, or for all; by type."""
+    chosen = _NEWEST
+    if package_types is not None:
+        chosen = chosen.where(kits.c.package_type.in_(list(package_types)))
+    latest = chosen.subquery()
+    rows = db.execute(
+        select(kits)
+        .join(
+            latest,
+            (latest.c.package_type == kits.c.package_type) & (latest.c.version == kits.c.version),
+        )
+        .order_by(kits.c.package_type)
+    ).all()
+    return {kit.package_type: kit for kit in _with_lines(db, rows)}
+
+
+def by_id(db: Connection, ids: Collection[int]) -> dict[int, Kit]:
+    if not ids:
+        return {}
+    rows = db.execute(_OF_IDS, {"ids": list(ids)}).all()
+    return {kit.id: kit for kit in _with_lines(db, rows)}
+
+
+def add(db: Connection, kit: Mapping[str, Any], quantities: Mapping[int, int]) -> int:
+    """Insert a version and its lines. Returns its id."""
+    kit_id: int = db.execute(insert(kits).returning(kits.c.id), dict(kit)).scalar_one()
+    if quantities:
+        db.execute(
+            insert(kit_lines),
+            [
+                {"kit_id": kit_id, "item_id": item_id, "quantity": quantity}
+                for item_id, quantity in sorted(quantities.items())
+            ],
+        )
+    return kit_id
+
+
+def _with_lines(db: Connection, rows: Sequence[AnyRow]) -> list[Kit]:
+    lines: dict[int, list[Line]] = defaultdict(list)
+    if rows:
+        for row in db.execute(_LINES, {"ids": [row.id for row in rows]}):
+            lines[row.kit_id].append(Line(row.item_id, row.sku, row.quantity, row.tracked))
+    return [
+        Kit(row.id, row.package_type, row.version, row.created_at, lines[row.id]) for row in rows
+    ]

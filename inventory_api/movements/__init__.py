@@ -1,0 +1,1 @@
+"""Moving stock, and giving what comes in to whoever waits for it."""

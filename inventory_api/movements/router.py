@@ -1,0 +1,68 @@
+"""The routes of stock movements."""
+
+from fastapi import APIRouter, Request, Response
+
+from inventory_api.items import service as items
+from inventory_api.items.router import SkuInPath
+from inventory_api.items.schemas import MovementNew, MovementOut
+from inventory_api.movements import service
+from inventory_api.roles import CanReadStock, CanWriteStock
+from inventory_api.tables import idempotency_keys
+from service_kit.auth import GuardedRoute
+from service_kit.database.types import AnyRow
+from service_kit.health import DatabaseDep
+from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.openapi import documented
+from service_kit.paging import Cursor, Limit, link_next, number_after
+
+router = APIRouter(prefix="/items/{sku}/movements", route_class=GuardedRoute, tags=["stock"])
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Move stock",
+    response_model=MovementOut,
+    responses=documented(
+        items.ItemNotFound,
+        items.ItemUntracked,
+        items.StockBelowReserved,
+        StillRunning,
+        IdempotencyKeyReused,
+    ),
+)
+async def move_stock(
+    sku: SkuInPath, new: MovementNew, database: DatabaseDep, who: CanWriteStock, once: OnceDep
+) -> Response:
+    """Write down that stock came in, went out or was counted, never below what is reserved.
+
+    What is waiting for the item gets it at once, the oldest first.
+    """
+    work = once.around(idempotency_keys, who, service.move_stock, _moved)
+    outcome = await database.write(work, sku, new, who)
+    return outcome.answer.response()
+
+
+@router.get(
+    "",
+    summary="Read an item's ledger",
+    response_model=list[MovementOut],
+    responses=documented(items.ItemNotFound),
+)
+async def list_movements(
+    sku: SkuInPath,
+    request: Request,
+    response: Response,
+    database: DatabaseDep,
+    _: CanReadStock,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> list[AnyRow]:
+    """List every movement of the item, newest last; their sums are its levels."""
+    page = await database.read(items.movements, sku, number_after(cursor, "id"), limit)
+    link_next(request, response, page, "id")
+    return page.rows
+
+
+def _moved(movement: AnyRow) -> Answer:
+    return Answer(201, MovementOut.model_validate(movement).model_dump_json())

@@ -1,0 +1,137 @@
+"""Promising stock to package requests: all that one needs or none of it, the oldest first.
+
+Every transaction that touches levels locks the items it needs first, in the order of their ids, and
+package requests after them. So no two can wait for each other.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from inventory_api.items import ledger
+from inventory_api.items import store as items
+from inventory_api.items.ledger import Movement
+from inventory_api.kits import store as kits
+from inventory_api.kits.store import Kit
+from inventory_api.package_requests import store
+from service_kit.database import RunAgain
+
+AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A package request that wants what its kit holds."""
+
+    id: int
+    request_id: str
+    kit: Kit
+
+
+def reserve(db: Connection, waiting: Sequence[Waiting], actor: str) -> set[int]:
+    """Promise stock to new requests, in their order. Returns the ids of those that got theirs.
+
+    It costs a few statements, however many requests there are.
+    """
+    wanted = {line.item_id for one in waiting for line in one.kit.lines if line.tracked}
+    levels = items.lock(db, wanted) if wanted else {}
+    available = {item_id: level.available for item_id, level in levels.items()}
+    return _promise(db, waiting, available, actor)
+
+
+def lock_with_backorders(db: Connection, item_ids: Collection[int]) -> set[int]:
+    """Lock these items, and all that requests waiting for one of them want besides.
+
+    Returns the ids of all items that are locked.
+    """
+    wanted = set(item_ids)
+    waiting_kits = kits.by_id(db, store.kits_of_backorders(db, item_ids)) if item_ids else {}
+    for kit in waiting_kits.values():
+        wanted.update(line.item_id for line in kit.lines if line.tracked)
+    items.lock(db, wanted)
+    return wanted
+
+
+def allocate(
+    db: Connection, item_ids: Collection[int], locked: Collection[int], actor: str
+) -> None:
+    """Promise what has become available of these items to the requests that wait for it.
+
+    Raises RunAgain where one of them wants an item that this transaction has not locked, since it
+    began to wait after the locking.
+    """
+    available = {row.id: row.available for row in items.lock(db, locked).values()}
+    after = 0
+    while item_ids and any(available[item_id] > 0 for item_id in item_ids):
+        rows = store.backorders(db, item_ids, after, AT_ONCE)
+        known = kits.by_id(db, {row.kit_id for row in rows})
+        waiting = [Waiting(row.id, row.request_id, known[row.kit_id]) for row in rows]
+        if not _items_of(waiting) <= set(locked):
+            raise RunAgain
+        served = _promise(db, waiting, available, actor)
+        store.set_status(db, served, "pending")
+        if len(rows) < AT_ONCE:
+            return
+        after = rows[-1].id
+
+
+def release(db: Connection, row_id: int, request_id: str, reason: str, actor: str) -> None:
+    """Take a promise back; the goods stay."""
+    held = store.take_reservations(db, row_id)
+    moved = [Movement(item, 0, -quantity, reason, request_id) for item, quantity in held.items()]
+    ledger.write(db, moved, actor)
+
+
+def hand_out(db: Connection, row_id: int, request_id: str, actor: str) -> None:
+    """Let the goods go that were promised; the only way by which a package lowers on_hand."""
+    held = store.take_reservations(db, row_id)
+    moved = [
+        Movement(item, -quantity, -quantity, "shipped", request_id)
+        for item, quantity in held.items()
+    ]
+    ledger.write(db, moved, actor)
+
+
+def take_back(db: Connection, kit: Kit | None, request_id: str, actor: str) -> None:
+    """Put what was shipped back on the shelf."""
+    moved = [
+        Movement(line.item_id, line.quantity, 0, "returned", request_id)
+        for line in tracked_lines(kit)
+    ]
+    ledger.write(db, moved, actor)
+
+
+def tracked_lines(kit: Kit | None) -> Iterator[kits.Line]:
+    return (line for line in (kit.lines if kit else ()) if line.tracked)
+
+
+def _promise(
+    db: Connection, waiting: Sequence[Waiting], available: dict[int, int], actor: str
+) -> set[int]:
+    """Go through the requests in order; write down for each what it gets, if it gets all."""
+    served, moved, reserved = set(), [], []
+    for one in waiting:
+        lines = list(tracked_lines(one.kit))
+        if any(available[line.item_id] < line.quantity for line in lines):
+            continue
+        served.add(one.id)
+        for line in lines:
+            available[line.item_id] -= line.quantity
+            reserved.append(_reservation(one, line))
+            moved.append(Movement(line.item_id, 0, line.quantity, "reserved", one.request_id))
+    store.add_reservations(db, reserved)
+    ledger.write(db, moved, actor)
+    return served
+
+
+def _reservation(one: Waiting, line: kits.Line) -> Mapping[str, int]:
+    return {
+        "package_request_id": one.id,
+        "item_id": line.item_id,
+        "quantity": line.quantity,
+    }
+
+
+def _items_of(waiting: Sequence[Waiting]) -> set[int]:
+    return {line.item_id for one in waiting for line in tracked_lines(one.kit)}

@@ -1,0 +1,46 @@
+"""Entity tags: a caller changes what it has seen, or learns that it has changed since."""
+
+import re
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import Depends, Header, Response
+
+from service_kit.problems import Problem
+
+_TAG = re.compile(r'"([0-9]{1,18})"')
+
+
+class PreconditionFailed(Problem):
+    status = HTTPStatus.PRECONDITION_FAILED
+    slug = "precondition-failed"
+
+
+def set_etag(response: Response, version: int) -> None:
+    """Name the version of what is answered, as of RFC 9110, section 8.8.3."""
+    response.headers["ETag"] = f'"{version}"'
+
+
+async def _versions(
+    if_match: Annotated[
+        str | None,
+        Header(
+            max_length=500,
+            description="Change it only if it still has this ETag; else 412.",
+        ),
+    ] = None,
+) -> frozenset[int] | None:
+    if if_match is None or if_match.strip() == "*":
+        return None
+    # A tag that is not one of ours matches nothing, which is what the standard asks for.
+    return frozenset(int(tag) for tag in _TAG.findall(if_match))
+
+
+# The versions a caller will change, or None for any.
+IfMatch = Annotated[frozenset[int] | None, Depends(_versions)]
+
+
+def check_version(wanted: frozenset[int] | None, version: int) -> None:
+    """Raise PreconditionFailed unless this version is one that the caller has named."""
+    if wanted is not None and version not in wanted:
+        raise PreconditionFailed("It was changed since you read it. Read it again, then decide.")
