@@ -18,4 +18,5 @@ ROLES = {
 CanCreateCustomers = Annotated[Principal, needs("customers:create")]
 CanReadCustomers = Annotated[Principal, needs("customers:read")]
 CanWriteCustomers = Annotated[Principal, needs("customers:write")]
+CanDeleteCustomers = Annotated[Principal, needs("customers:delete")]
 CanReadEvents = Annotated[Principal, needs("events:read")]

@@ -74,6 +74,8 @@ async def _run_once(settings: "Settings") -> "Status | None":
         while await poller.ingest.turn(lease, wait=0) == 0:
             await poller.dispatch.drain(lease)
         await poller.dispatch.drain(lease)
+        while await poller.erasing.turn(lease):
+            pass
         await poller.give_back(lease)
         return await database.scan(views.status, clock.now(), None)
     finally:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from integration_service import journal, retries
-from integration_service.ingest import Clock
+from integration_service.clocks import Clock
 from integration_service.ledger import store
 from integration_service.ledger.lease import Lease, LeaseLost
 from integration_service.ledger.records import Settlement

@@ -4,16 +4,15 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from integration_service import journal
+from integration_service.clocks import Clock
 from integration_service.ledger import store
 from integration_service.ledger.lease import Lease
 from integration_service.ledger.records import Arrival
 from integration_service.links.circuit import Circuit
-from integration_service.links.crm import CrmClient, FeedBroken, FeedPage
+from integration_service.links.crm import ERASED, CrmClient, FeedBroken, FeedPage
 from integration_service.links.failures import CallFailed
 from integration_service.settings import Settings
 from service_kit.database import Database
@@ -30,8 +29,6 @@ LONGEST_NAME = 200
 # A look that came back at once although it was to wait: the CRM is stopping, or does not know how.
 IMPATIENT_PAUSE_SECONDS = 0.5
 
-Clock = Callable[[], datetime]
-
 
 class Ingest:
     """One look at the feed after another."""
@@ -47,6 +44,8 @@ class Ingest:
         self._is_full = False
         # Set whenever there may be something new to send.
         self.arrived = asyncio.Event()
+        # Set when someone was erased.
+        self.erased = asyncio.Event()
 
     async def turn(self, lease: Lease, *, wait: float) -> float:
         """Look once, and write down what is new. Returns how many seconds may pass until the next.
@@ -90,7 +89,9 @@ class Ingest:
         arrivals = [
             understand(event, page.through_position, index)
             for index, event in enumerate(page.events)
+            if not is_erasure(event)
         ]
+        erased = [event["subject"] for event in page.events if is_erasure(event)]
         move = {
             "old": page.after,
             "new": page.next_cursor,
@@ -98,11 +99,13 @@ class Ingest:
             "head": page.head_position,
             "caught_up": None if page.has_more else now,
         }
-        new = await self._database.write(store.note_page, lease, arrivals, move, now)
+        new = await self._database.write(store.note_page, lease, arrivals, move, now, erased)
         for arrival in new:
             journal.found(arrival)
         if new:
             self.arrived.set()
+        if erased:
+            self.erased.set()
         if feed.feed_state != "running":
             logger.info("The CRM's feed goes on from position %d.", page.through_position)
         if self._circuit.succeeded(now):
@@ -148,6 +151,17 @@ class Ingest:
         return is_full
 
 
+def is_erasure(event: Any) -> bool:
+    """Tell whether an event says that a customer was erased."""
+    if not isinstance(event, dict) or event.get("type") != ERASED:
+        return False
+    return _is_uid(event.get("subject"))
+
+
+def _is_uid(subject: Any) -> bool:
+    return isinstance(subject, str) and 0 < len(subject) <= LONGEST_UID and "\x00" not in subject
+
+
 def understand(event: Any, through: int, index: int) -> Arrival:
     """Read one event. One that can't be understood becomes a dead delivery, so that it is seen."""
     try:
@@ -155,7 +169,7 @@ def understand(event: Any, through: int, index: int) -> Arrival:
         uid, name, sequence = event["subject"], data.get("name"), event["sequence"]
     except (TypeError, KeyError, AttributeError):
         return _unreadable(event, through, index, "it has no subject, sequence or data")
-    if not isinstance(uid, str) or not 0 < len(uid) <= LONGEST_UID or "\x00" in uid:
+    if not _is_uid(uid):
         return _unreadable(event, through, index, "its subject is no customer's uid")
     if type(sequence) is not int or not 0 < sequence <= through:
         return _unreadable(event, through, index, "its sequence is not within the page")

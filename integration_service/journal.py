@@ -16,6 +16,11 @@ def found(arrival: Arrival) -> None:
         logger.info("Found new customer: %s (ID: %s)", arrival.customer_name, arrival.customer_uid)
 
 
+def erasure_failed(count: int, failure: CallFailed) -> None:
+    """Log that erased customers are not forgotten yet."""
+    logger.warning("%d erased customers wait to be forgotten by Inventory: %s", count, failure)
+
+
 def failed(name: str, failure: CallFailed) -> None:
     """Log once that a far side can't be used, and what to do where only a person can."""
     if failure.error_class != "configuration":

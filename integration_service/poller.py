@@ -4,8 +4,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from integration_service.clocks import Clock
 from integration_service.dispatch import Dispatch
-from integration_service.ingest import Clock, Ingest
+from integration_service.erasing import Erasing
+from integration_service.ingest import Ingest
 from integration_service.ledger import lease as leases
 from integration_service.ledger import store
 from integration_service.ledger.lease import FileClaim, Lease, LeaseLost
@@ -53,9 +55,13 @@ class Poller:
             INVENTORY_LONGEST_PROBE_SECONDS,
         )
         self.ingest = Ingest(database, CrmClient(self._crm), self._crm_circuit, settings, clock)
+        inventory = InventoryClient(self._inventory)
+        self.erasing = Erasing(
+            database, inventory, self._inventory_circuit, clock, self.ingest.erased
+        )
         self.dispatch = Dispatch(
             database,
-            InventoryClient(self._inventory),
+            inventory,
             self._inventory_circuit,
             settings,
             clock,
@@ -120,7 +126,10 @@ class Poller:
                     self._keep_going(lambda: self.dispatch.run(lease, self._stopping))
                 )
                 reading = group.create_task(self._keep_going(lambda: self._read(lease)))
-                await asyncio.wait({dispatching, reading})
+                erasing = group.create_task(
+                    self._keep_going(lambda: self.erasing.run(lease, self._stopping))
+                )
+                await asyncio.wait({dispatching, reading, erasing})
                 renewing.cancel()
         except* LeaseLost:
             is_lost = True

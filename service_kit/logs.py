@@ -13,7 +13,7 @@ _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _EMAIL = re.compile(r"[^\s@<>\"'(),:;]+@[^\s@<>\"'(),:;]+")
 _BEARER = re.compile(r"(?i)\bbearer\s+\S+")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 # What every LogRecord has; the rest came with `extra=` and is worth showing.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -69,8 +69,10 @@ class TextFormatter(logging.Formatter):
     """`INFO: what happened [2026-01-05T12:00:00.000Z request_id=…]`, a traceback below it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
-        line = clean(f"{record.levelname}: {record.getMessage()} [{_instant(record)}{fields}]")
+        # Piece by piece: what is taken out of one must not take our bracket along.
+        pairs = _fields(record).items()
+        fields = "".join(f" {name}={clean(str(value))}" for name, value in pairs)
+        line = f"{record.levelname}: {clean(record.getMessage())} [{_instant(record)}{fields}]"
         if record.exc_info:
             trace = self.formatException(record.exc_info)
             line += "".join(f"\n    {clean(part)}" for part in trace.splitlines())

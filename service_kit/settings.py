@@ -84,14 +84,15 @@ class ServiceSettings(BaseSettings):
 
     @validator_of_all(mode="after")
     def _roles_and_scopes_exist(self) -> Self:
-        for role, token in self.api_tokens:
+        for place, (role, token) in enumerate(self.api_tokens, start=1):
             if role not in self.roles:
-                raise ValueError(f"API_TOKENS: no role {role!r}; there are {', '.join(self.roles)}")
+                # By its place, for who writes token:role has put the token here.
+                known = ", ".join(self.roles)
+                raise ValueError(f"API_TOKENS: the role of entry {place} is none of {known}")
             _check_token("API_TOKENS", token)
         if self.admin_token is not None:
             _check_token("ADMIN_TOKEN", self.admin_token)
-        known = frozenset().union(*self.roles.values())
-        if unknown := self.anonymous_scopes - known:
+        if unknown := self.anonymous_scopes - frozenset().union(*self.roles.values()):
             raise ValueError(f"ANONYMOUS_SCOPES: no scope {', '.join(sorted(unknown))}")
         return self
 

@@ -1,6 +1,6 @@
 """The table of customers."""
 
-from sqlalchemy import JSON, Column, String, Table
+from sqlalchemy import JSON, Column, Integer, String, Table
 
 from crm_api.feed.models import metadata
 from service_kit.database.types import BigInt, UtcDateTime
@@ -21,6 +21,9 @@ customers = Table(
     Column("metadata", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("version", Integer, nullable=False),
+    # Since when the personal fields are blank.
+    Column("erased_at", UtcDateTime),
     # Never hand out a deleted row's id again.
     sqlite_autoincrement=True,
 )

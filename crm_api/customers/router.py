@@ -8,9 +8,15 @@ from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from crm_api.customers import service
 from crm_api.customers.schemas import BatchResult, CustomerChange, CustomerNew, CustomerOut
 from crm_api.customers.store import CustomerRow, Filter
-from crm_api.roles import CanCreateCustomers, CanReadCustomers, CanWriteCustomers
+from crm_api.roles import (
+    CanCreateCustomers,
+    CanDeleteCustomers,
+    CanReadCustomers,
+    CanWriteCustomers,
+)
 from service_kit.auth import GuardedRoute
 from service_kit.batch import LARGEST_BATCH, merge, read_items
+from service_kit.etags import IfMatch, PreconditionFailed, set_etag
 from service_kit.fields import Instant, Line
 from service_kit.health import DatabaseDep
 from service_kit.openapi import documented
@@ -120,23 +126,54 @@ async def list_customers(
     responses=documented(service.CustomerNotFound),
 )
 async def get_customer(
-    customer: CustomerKey, database: DatabaseDep, _: CanReadCustomers
+    customer: CustomerKey, database: DatabaseDep, _: CanReadCustomers, response: Response
 ) -> CustomerRow:
     """Look up one customer by its id or its uid."""
-    return await database.read(service.get, customer)
+    found = await database.read(service.get, customer)
+    set_etag(response, found.version)
+    return found
 
 
 @router.patch(
     "/{customer}",
     summary="Change a customer",
     response_model=CustomerOut,
-    responses=documented(service.CustomerNotFound, service.EmailTaken, service.ExternalRefTaken),
+    responses=documented(
+        service.CustomerNotFound,
+        service.CustomerErased,
+        service.EmailTaken,
+        service.ExternalRefTaken,
+        PreconditionFailed,
+    ),
 )
 async def change_customer(
-    customer: CustomerKey, wanted: CustomerChange, database: DatabaseDep, who: CanWriteCustomers
+    customer: CustomerKey,
+    wanted: CustomerChange,
+    database: DatabaseDep,
+    who: CanWriteCustomers,
+    versions: IfMatch,
+    response: Response,
 ) -> CustomerRow:
     """Change the fields that are sent and leave the others as they are."""
-    return await database.write(service.change, customer, wanted, who)
+    changed = await database.write(service.change, customer, wanted, versions, who)
+    set_etag(response, changed.version)
+    return changed
+
+
+@router.delete(
+    "/{customer}",
+    status_code=204,
+    summary="Erase a customer",
+    responses=documented(service.CustomerNotFound, PreconditionFailed),
+)
+async def erase_customer(
+    customer: CustomerKey, database: DatabaseDep, who: CanDeleteCustomers, versions: IfMatch
+) -> None:
+    """Forget the person: every personal field is blanked, here and in the feed's past events.
+
+    The id and the uid stay, and `customer.erased` tells other systems to forget as well.
+    """
+    await database.write(service.erase, customer, versions, who)
 
 
 def _result(found: CustomerRow | Problem) -> BatchResult:

@@ -1,6 +1,6 @@
 """The rules about customers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -14,8 +14,19 @@ from crm_api.feed import service as feed
 from crm_api.feed.service import Change
 from service_kit import clock
 from service_kit.auth import Principal
+from service_kit.etags import check_version
 from service_kit.paging import Page, page_of
 from service_kit.problems import Problem
+
+# What is left of a person that was erased.
+_BLANK: Mapping[str, Any] = {
+    "name": "",
+    "email": "",
+    "company": None,
+    "phone": None,
+    "external_ref": None,
+    "metadata": {},
+}
 
 
 class CustomerNotFound(Problem):
@@ -26,6 +37,11 @@ class CustomerNotFound(Problem):
 class EmailTaken(Problem):
     status = HTTPStatus.CONFLICT
     slug = "email-taken"
+
+
+class CustomerErased(Problem):
+    status = HTTPStatus.CONFLICT
+    slug = "customer-erased"
 
 
 class ExternalRefTaken(Problem):
@@ -77,9 +93,21 @@ def register_all(
     return [added[row["uid"]] if row["uid"] in added else next(problems) for row in rows]
 
 
-def change(db: Connection, key: int | str, wanted: CustomerChange, who: Principal) -> CustomerRow:
-    """Change the fields that were sent. Changing nothing is no change and leaves no event."""
+def change(
+    db: Connection,
+    key: int | str,
+    wanted: CustomerChange,
+    versions: frozenset[int] | None,
+    who: Principal,
+) -> CustomerRow:
+    """Change the fields that were sent. Changing nothing is no change and leaves no event.
+
+    Raises CustomerNotFound, CustomerErased, PreconditionFailed, EmailTaken or ExternalRefTaken.
+    """
     before = _found(store.find_for_change(db, key))
+    check_version(versions, before.version)
+    if before.erased_at is not None:
+        raise CustomerErased("This customer was erased; there is nothing left to change.")
     values = {
         name: value for name, value in wanted.changes().items() if getattr(before, name) != value
     }
@@ -96,6 +124,25 @@ def change(db: Connection, key: int | str, wanted: CustomerChange, who: Principa
     return after
 
 
+def erase(db: Connection, key: int | str, versions: frozenset[int] | None, who: Principal) -> None:
+    """Forget who this customer was, in the customer and in all that the feed has told of it.
+
+    The row stays, so that what other systems store still leads somewhere. Erasing once more does
+    nothing. Raises CustomerNotFound or PreconditionFailed.
+    """
+    before = _found(store.find_for_change(db, key))
+    check_version(versions, before.version)
+    if before.erased_at is not None:
+        return
+    now = clock.now()
+    # No address holds a colon and no @, so none can be in the way of this one.
+    gone = {"email_key": f"erased:{before.uid}", "erased_at": now, "updated_at": now}
+    store.change(db, before.id, {**_BLANK, **gone})
+    feed.forget(db, before.uid, _BLANK)
+    told = {"id": before.id, "uid": before.uid, "erased_at": clock.rfc3339(now)}
+    feed.record(db, [Change("customer.erased", before.uid, told)], who)
+
+
 def _found(customer: CustomerRow | None) -> CustomerRow:
     if customer is None:
         raise CustomerNotFound("There is no customer with this id.")
@@ -110,6 +157,7 @@ def _row(new: CustomerNew) -> dict[str, Any]:
         "email_key": store.email_key(new.email),
         "created_at": now,
         "updated_at": now,
+        "version": 1,
     }
 
 

@@ -80,6 +80,7 @@ def in_the_way(
 
 def change(db: Connection, customer_id: int, values: dict[str, Any]) -> CustomerRow:
     """Change one row. Raises sqlalchemy.exc.IntegrityError where a constraint forbids it."""
+    values = {**values, "version": customers.c.version + 1}
     statement = (
         update(customers).where(customers.c.id == customer_id).values(values).returning(customers)
     )

@@ -27,6 +27,7 @@ events = Table(
         postgresql_where=text("position IS NULL"),
         sqlite_where=text("position IS NULL"),
     ),
+    Index("ix_events_subject", "subject", "id"),
     sqlite_autoincrement=True,
 )
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -82,11 +82,21 @@ def record(db: Connection, changes: Sequence[Change], who: Principal) -> None:
                 "occurred_at": now,
                 "actor": who.name,
                 "request_id": current_request_id(),
-                "data": json.dumps(change.data, ensure_ascii=False, separators=(",", ":")),
+                "data": _json(change.data),
             }
             for change in changes
         ],
     )
+
+
+def forget(db: Connection, subject: str, blank: Mapping[str, Any]) -> None:
+    """Overwrite these fields in all that the feed has told about a subject."""
+
+    def rewritten(data: str) -> str:
+        known = json.loads(data)
+        return _json({**known, **{name: blank[name] for name in blank if name in known}})
+
+    store.rewrite(db, subject, rewritten)
 
 
 def head_cursor(db: Connection) -> str:
@@ -150,6 +160,10 @@ async def prune(database: Database, before: datetime) -> int:
     while pruned := await database.write(store.prune, before, PRUNED_AT_ONCE):
         total += pruned
     return total
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
 def _position_after(db: Connection, after: str | None, epoch: str, last: int, pruned: int) -> int:

@@ -1,6 +1,6 @@
 """The feed's statements."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,8 @@ _BETWEEN = (
     .limit(bindparam("limit"))
 )
 _BETWEEN_OF_TYPES = _BETWEEN.where(events.c.type.in_(bindparam("types", expanding=True)))
+_OF_SUBJECT = select(events.c.id, events.c.data).where(events.c.subject == bindparam("about"))
+_REWRITE = update(events).where(events.c.id == bindparam("event")).values(data=bindparam("to_data"))
 _NUMBER = text("""
     UPDATE events SET position = numbered.position
     FROM (
@@ -95,6 +97,12 @@ def number(db: Connection) -> int:
     if count:
         db.execute(_ADVANCE, {"count": count})
     return count
+
+
+def rewrite(db: Connection, subject: str, rewritten: Callable[[str], str]) -> None:
+    """Replace the data of every event about a subject."""
+    for row in db.execute(_OF_SUBJECT, {"about": subject}).all():
+        db.execute(_REWRITE, {"event": row.id, "to_data": rewritten(row.data)})
 
 
 def prune(db: Connection, before: datetime, limit: int) -> int:

@@ -25,6 +25,8 @@ def upgrade() -> None:
         sa.Column("metadata", sa.JSON, nullable=False),
         sa.Column("created_at", UtcDateTime, nullable=False),
         sa.Column("updated_at", UtcDateTime, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("erased_at", UtcDateTime),
         sqlite_autoincrement=True,
     )
     op.create_table(
@@ -48,6 +50,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("position IS NULL"),
         sqlite_where=sa.text("position IS NULL"),
     )
+    op.create_index("ix_events_subject", "events", ["subject", "id"])
     head = op.create_table(
         "feed_head",
         sa.Column("id", sa.Integer, primary_key=True),

@@ -93,6 +93,23 @@ attempts = Table(
     sqlite_autoincrement=True,
 )
 
+# One row a customer whom Inventory is to forget.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    Column("customer_uid", String(64), nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("done_at", UtcDateTime),
+    Index(
+        "ix_erasures_due",
+        "id",
+        postgresql_where=text("done_at IS NULL"),
+        sqlite_where=text("done_at IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
 # One row a far side: whether it can be reached, and how long it could not be in all.
 links = Table(
     "links",

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
+from integration_service.ledger import erasures
 from integration_service.ledger.lease import Lease, LeaseLost, fence
 from integration_service.ledger.models import attempts, deliveries, links, poller
 from integration_service.ledger.records import Arrival, Settlement
@@ -110,8 +111,11 @@ def note_page(
     arrivals: Sequence[Arrival],
     move: Mapping[str, Any],
     now: datetime,
+    erased: Sequence[str] = (),
 ) -> list[Arrival]:
     """Owe a package to each customer who is new, and move past the page; both or neither.
+
+    Those who were erased are noted as such, in the same transaction.
 
     Returns whom it is owed to from now on. Raises LeaseLost when the cursor is not where this page
     was read from, or the lease is another's.
@@ -120,6 +124,7 @@ def note_page(
     new = list({a.customer_uid: a for a in arrivals if a.customer_uid not in known}.values())
     if new:
         db.execute(_OWE, [_row(arrival, now) for arrival in new])
+    erasures.note(db, erased, now)
     if db.execute(_MOVE, {**move, "epoch": lease.epoch, "now": now}).rowcount != 1:
         raise LeaseLost
     return new

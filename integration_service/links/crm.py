@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from integration_service.links.failures import CallFailed, TooLarge, Transient
 from integration_service.links.link import Link
 
-TYPES = "customer.created"
+ERASED = "customer.erased"
+TYPES = f"customer.created,{ERASED}"
 
 
 class FeedBroken(Exception):

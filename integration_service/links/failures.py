@@ -1,6 +1,8 @@
 """What can go wrong with a call, sorted by what helps: time, an operator, or nothing."""
 
 import email.utils
+import json
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -13,6 +15,8 @@ LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 _TIME_HELPS = frozenset({408, 425, 429})
 _OPERATOR_HELPS = frozenset({401, 403, 404, 405})
+# Legal in JSON, but no database keeps the first and no encoding writes the others.
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class CallFailed(Exception):
@@ -28,11 +32,11 @@ class CallFailed(Exception):
         retry_after: float = 0.0,
         problem: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(error)
-        self.error = error
+        self.error = _writable(error)
+        super().__init__(self.error)
         self.status = status
         self.retry_after = retry_after
-        self.problem = problem
+        self.problem = problem and json.loads(_writable(json.dumps(problem, ensure_ascii=False)))
 
 
 class Transient(CallFailed):
@@ -102,8 +106,15 @@ def seconds_of(retry_after: str | None, now: datetime) -> float:
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
 
 
+def _writable(text: str) -> str:
+    return _UNWRITABLE.sub("\ufffd", text)
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
+    """Walk down to what began it. A chain may be a circle: `raise a from b` where a caused b."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        yield cause
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__

@@ -1,5 +1,6 @@
 """What the integration asks of Inventory: one package request for each customer, in batches."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from integration_service.links.link import Link
 PACKAGE_TYPE = "welcome_package"
 _CREATED_OR_THERE = frozenset({200, 201})
 _REFUSED = frozenset({400, 409, 410, 413, 415, 422})
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,36}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,19 @@ class InventoryClient:
             raise Transient("its answer is not one result an item", status=answer.status)
         return [_result(item, given) for item, given in zip(wanted, answer.body, strict=True)]
 
+    async def erase(self, customer_uids: Sequence[str]) -> None:
+        """Have these customers forgotten. Raises CallFailed."""
+        answer = await self._link.call(
+            "POST", "/package-requests/erasures", body={"customer_ids": list(customer_uids)}
+        )
+        if not isinstance(answer.body, dict) or not isinstance(answer.body.get("erased"), int):
+            raise Transient("its answer does not say what was erased", status=answer.status)
+
 
 def _result(wanted: Wanted, given: Any) -> Result:
     """Believe a success only when it names the customer and the package that were asked for."""
-    if not isinstance(given, dict) or not isinstance(status := given.get("status"), int):
+    status = given.get("status") if isinstance(given, dict) else None
+    if type(status) is not int or not 100 <= status <= 599:  # noqa: PLR2004 (HTTP's range)
         return Unclear(None, "the result has no status")
     if status in _CREATED_OR_THERE:
         made = given.get("package_request")
@@ -87,9 +98,10 @@ def _result(wanted: Wanted, given: Any) -> Result:
             isinstance(made, dict)
             and made.get("customer_id") == wanted.customer_uid
             and made.get("package_type") == PACKAGE_TYPE
-            and isinstance(made.get("request_id"), str)
+            and isinstance(request_id := made.get("request_id"), str)
+            and _REQUEST_ID.fullmatch(request_id)
         ):
-            return Made(status, made["request_id"])
+            return Made(status, request_id)
         return Unclear(status, "the result is of another package")
     if status in _REFUSED:
         problem = given.get("problem")

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 from tenacity import (
@@ -146,16 +146,25 @@ async def _read(response: httpx.Response) -> bytes:
 def _understand(response: httpx.Response, content: bytes) -> Answer:
     if response.is_success:
         try:
-            return Answer(response.status_code, response.headers, json.loads(content))
+            return Answer(response.status_code, response.headers, _parse(content))
         except (ValueError, RecursionError):
             raise Transient("its answer is not JSON", status=response.status_code) from None
     failure: CallFailed = of_status(response.status_code, response.headers, _problem(content))
     raise failure
 
 
+def _parse(content: bytes) -> Any:
+    return json.loads(content, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python reads though they are no JSON."""
+    raise ValueError(name)
+
+
 def _problem(content: bytes) -> dict[str, Any] | None:
     try:
-        problem = json.loads(content)
+        problem = _parse(content)
     except (ValueError, RecursionError):
         return None
     return problem if isinstance(problem, dict) else None

@@ -1,4 +1,4 @@
-"""The ledger: the poller's place in the feed, deliveries, their attempts, and the links."""
+"""The ledger: the place in the feed, deliveries, their attempts, erasures, and the links."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,6 +14,7 @@ UNFINISHED = sa.text("state IN ('pending', 'retrying')")
 def upgrade() -> None:
     create_poller()
     create_deliveries()
+    create_erasures()
     create_links()
 
 
@@ -80,6 +81,25 @@ def create_deliveries() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_attempts_delivery", "attempts", ["delivery_id", "id"])
+
+
+def create_erasures() -> None:
+    op.create_table(
+        "erasures",
+        sa.Column("id", BigInt, primary_key=True),
+        sa.Column("customer_uid", sa.String(64), nullable=False, unique=True),
+        sa.Column("created_at", UtcDateTime, nullable=False),
+        sa.Column("done_at", UtcDateTime),
+        sqlite_autoincrement=True,
+    )
+    unfinished = sa.text("done_at IS NULL")
+    op.create_index(
+        "ix_erasures_due",
+        "erasures",
+        ["id"],
+        postgresql_where=unfinished,
+        sqlite_where=unfinished,
+    )
 
 
 def create_links() -> None:

@@ -11,6 +11,7 @@ from inventory_api.roles import CanReadStock, CanWriteStock
 from inventory_api.tables import idempotency_keys
 from service_kit.auth import GuardedRoute
 from service_kit.etags import IfMatch, PreconditionFailed, set_etag
+from service_kit.fields import Line
 from service_kit.health import DatabaseDep
 from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
 from service_kit.openapi import documented
@@ -18,7 +19,7 @@ from service_kit.paging import Cursor, Limit, link_next, number_after
 
 router = APIRouter(prefix="/items", route_class=GuardedRoute, tags=["stock"])
 
-SkuInPath = Annotated[str, Path(max_length=64, examples=["MUG-BLUE"])]
+SkuInPath = Annotated[Line, Path(max_length=64, examples=["MUG-BLUE"])]
 
 
 @router.post(

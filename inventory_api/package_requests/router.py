@@ -10,6 +10,8 @@ from inventory_api.package_requests import moves, service
 from inventory_api.package_requests.schemas import (
     BatchResult,
     CustomerId,
+    Erased,
+    Erasure,
     Move,
     PackageRequestNew,
     PackageRequestOut,
@@ -133,6 +135,15 @@ async def get_package_request(
     shown = await database.read(service.show, request_id)
     set_etag(response, shown.version)
     return shown.out
+
+
+@router.post("/erasures", summary="Forget customers")
+async def erase_customers(wanted: Erasure, database: DatabaseDep, _: CanWritePackages) -> Erased:
+    """Blank the names and notes in all package requests for these customers; they stay as they are.
+
+    Safe to repeat. A later request for such a customer finds the one that is there.
+    """
+    return Erased(erased=await database.write(service.erase, wanted.customer_ids))
 
 
 @router.post(

@@ -68,6 +68,22 @@ class PackageRequestOut(BaseModel):
     updated_at: datetime
 
 
+class Erasure(BaseModel):
+    """Whose personal fields are to be blanked."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"customer_ids": [_UID]}]}
+    )
+
+    customer_ids: Annotated[list[CustomerId], Field(min_length=1, max_length=100)]
+
+
+class Erased(BaseModel):
+    """What was blanked."""
+
+    erased: int = Field(description="How many package requests were changed.", examples=[1])
+
+
 class BatchResult(BaseModel):
     """What became of one item of a batch."""
 

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles fo
 
 from inventory_api.kits.models import kit_lines
 from inventory_api.package_requests.models import package_requests, reservations
+from inventory_api.tables import idempotency_keys
 from service_kit import clock
 from service_kit.database.types import AnyRow
 
@@ -65,6 +66,9 @@ _ERASE = (
         updated_at=bindparam("at"),
         version=package_requests.c.version + 1,
     )
+)
+_FORGET_ANSWERS = delete(idempotency_keys).where(
+    idempotency_keys.c.body.contains(bindparam("named"), autoescape=False)
 )
 _COUNTS = select(package_requests.c.status, func.count().label("number")).group_by(
     package_requests.c.status
@@ -167,6 +171,8 @@ def take_reservations(db: Connection, row_id: int) -> dict[int, int]:
 def erase(db: Connection, customer_ids: Collection[str]) -> int:
     """Blank the personal fields of all requests for these customers."""
     values = {"customer_ids": list(customer_ids), "at": clock.now()}
+    # Stored answers hold the same fields.
+    db.execute(_FORGET_ANSWERS, [{"named": f'"customer_id":"{uid}"'} for uid in customer_ids])
     return db.execute(_ERASE, values).rowcount
 
 

@@ -1,0 +1,127 @@
+"""Erasing a person leaves nothing personal, and tells others to forget as well."""
+
+import httpx
+from sqlalchemy import text
+
+from crm_api.app import create_app
+from crm_api.settings import Settings
+from tests.conftest import bearer, running
+
+JANE = {
+    "name": "Jane Doe",
+    "email": "jane@example.com",
+    "company": "Example Ltd",
+    "phone": "+44 20 7946 0000",
+    "external_ref": "shop-1",
+    "metadata": {"plan": "basic"},
+}
+PERSONAL = ("Jane", "jane@example.com", "Example Ltd", "7946", "shop-1", "basic")
+
+
+async def jane(crm: httpx.AsyncClient) -> dict[str, object]:
+    answer = await crm.post("/api/customers", json=JANE)
+    assert answer.status_code == 201
+    return dict(answer.json())
+
+
+async def test_erasing_blanks_every_personal_field_and_keeps_the_ids(
+    crm: httpx.AsyncClient,
+) -> None:
+    customer = await jane(crm)
+
+    erased = await crm.delete("/api/customers/1")
+    left = (await crm.get(f"/api/customers/{customer['uid']}")).json()
+
+    assert (erased.status_code, erased.content) == (204, b"")
+    assert (left["id"], left["uid"]) == (customer["id"], customer["uid"])
+    assert (left["name"], left["email"]) == ("", "")
+    assert left["company"] is left["phone"] is left["external_ref"] is None
+    assert left["metadata"] == {}
+
+
+async def test_nothing_personal_is_left_anywhere_in_the_database(crm: httpx.AsyncClient) -> None:
+    await jane(crm)
+    await crm.patch("/api/customers/1", json={"name": "Jane Roe"})
+
+    await crm.delete("/api/customers/1")
+
+    def everything(db) -> str:
+        tables = ("customers", "events")
+        return "".join(str(db.execute(text(f"SELECT * FROM {t}")).all()) for t in tables)  # noqa: S608
+
+    left = await crm.app.state.database.read(everything)
+    assert [word for word in PERSONAL if word in left] == []
+
+
+async def test_the_feed_tells_of_the_erasure_and_no_longer_who_it_was(
+    crm: httpx.AsyncClient,
+) -> None:
+    customer = await jane(crm)
+    await crm.delete("/api/customers/1")
+
+    events = (await crm.get("/api/events")).json()["events"]
+
+    assert [event["type"] for event in events] == ["customer.created", "customer.erased"]
+    assert [event["subject"] for event in events] == [customer["uid"]] * 2
+    assert events[0]["data"]["name"] == events[0]["data"]["email"] == ""
+    assert set(events[1]["data"]) == {"id", "uid", "erased_at"}
+
+
+async def test_erasing_once_more_does_nothing(crm: httpx.AsyncClient) -> None:
+    await jane(crm)
+
+    answers = [(await crm.delete("/api/customers/1")).status_code for _ in range(2)]
+
+    assert answers == [204, 204]
+    assert len((await crm.get("/api/events")).json()["events"]) == 2
+
+
+async def test_the_address_is_free_again(crm: httpx.AsyncClient) -> None:
+    await jane(crm)
+    await crm.delete("/api/customers/1")
+
+    again = await crm.post("/api/customers", json=JANE)
+
+    assert (again.status_code, again.json()["id"]) == (201, 2)
+
+
+async def test_an_erased_customer_can_not_be_changed(crm: httpx.AsyncClient) -> None:
+    await jane(crm)
+    await crm.delete("/api/customers/1")
+
+    answer = await crm.patch("/api/customers/1", json={"name": "Jane Doe"})
+
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:problem:customer-erased")
+
+
+async def test_only_an_admin_erases(settings: Settings) -> None:
+    async with running(create_app(settings)) as client:
+        for role in ("agent", "viewer", "integration"):
+            answer = await client.delete("/api/customers/1", headers=bearer(f"{role}123"))
+            assert (role, answer.status_code) == (role, 403)
+            assert "customers:delete" in answer.json()["detail"]
+
+
+async def test_a_customer_that_was_changed_since_is_neither_changed_nor_erased(
+    crm: httpx.AsyncClient,
+) -> None:
+    await jane(crm)
+    seen = (await crm.get("/api/customers/1")).headers["ETag"]
+    changed = await crm.patch(
+        "/api/customers/1", json={"name": "Jane Roe"}, headers={"If-Match": seen}
+    )
+
+    stale = [
+        await crm.patch("/api/customers/1", json={"name": "X"}, headers={"If-Match": seen}),
+        await crm.delete("/api/customers/1", headers={"If-Match": seen}),
+    ]
+
+    assert [answer.status_code for answer in stale] == [412, 412]
+    assert changed.headers["ETag"] != seen
+    assert (await crm.get("/api/customers/1")).json()["name"] == "Jane Roe"
+    fresh = {"If-Match": changed.headers["ETag"]}
+    assert (await crm.delete("/api/customers/1", headers=fresh)).status_code == 204
+
+
+async def test_erasing_nobody_is_not_found(crm: httpx.AsyncClient) -> None:
+    assert (await crm.delete("/api/customers/99")).status_code == 404
