@@ -1,1 +1,1 @@
-"""The CRM: customers, and a feed of everything that happens to them."""
+"""The CRM: customers, their tickets, and a feed of everything that happens to them."""

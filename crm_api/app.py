@@ -9,9 +9,11 @@ from crm_api import demo
 from crm_api.customers.router import router as customers
 from crm_api.feed.router import router as feed
 from crm_api.settings import Settings
+from crm_api.tickets.notes_router import router as notes
+from crm_api.tickets.router import router as tickets
 from service_kit.apps import create_service
 
-DESCRIPTION = """Customers, and a feed of everything that happens to them.
+DESCRIPTION = """Customers and support tickets, and a feed of everything that happens to them.
 
 Press **Authorize** and enter a token. In development `agent123`, `admin123`, `viewer123` and
 `integration123` are such tokens, each with the role in its name."""
@@ -21,14 +23,14 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         if settings.wants_demo_data:
-            await app.state.database.write(demo.seed)
+            await app.state.database.write(demo.seed, settings.sla_targets)
         yield
 
     return create_service(
         name="crm_api",
         description=DESCRIPTION,
         settings=settings,
-        routers=[customers, feed],
+        routers=[customers, tickets, notes, feed],
         running=running,
         prefix="/api",
     )

@@ -5,6 +5,9 @@ from sqlalchemy import Connection
 from crm_api.customers import service, store
 from crm_api.customers.schemas import CustomerNew
 from crm_api.feed import store as feed
+from crm_api.tickets import service as tickets
+from crm_api.tickets.schemas import TicketNew
+from crm_api.tickets.sla import Policy
 from service_kit.auth import Principal
 
 SEEDER = Principal("demo-data", "admin", frozenset())
@@ -15,9 +18,30 @@ CUSTOMERS = [
 ]
 
 
-def seed(db: Connection) -> None:
+TICKETS = [
+    TicketNew(
+        customer_id=1,
+        subject="Where is my parcel?",
+        description="It was to come on Monday.",
+        priority="high",
+        tags=["delivery"],
+    ),
+    TicketNew(
+        customer_id=1,
+        subject="Change of address",
+        description="I have moved.",
+        priority="low",
+        assignee="maria",
+    ),
+    TicketNew(customer_id=2, subject="An invoice is missing", description="The one of last month."),
+]
+
+
+def seed(db: Connection, policy: Policy) -> None:
     """Add the demo data unless there are customers already, or someone else is adding it."""
     feed.lock_head(db)
     if store.is_empty(db):
         for new in CUSTOMERS:
             service.register(db, new, SEEDER)
+        for ticket in TICKETS:
+            tickets.open_ticket(db, ticket, policy, SEEDER)

@@ -6,7 +6,13 @@ from service_kit.auth import Principal, needs
 
 CUSTOMERS = {"customers:create", "customers:read", "customers:write"}
 TICKETS = {"tickets:read", "tickets:write"}
-ADMINISTRATION = {"customers:delete", "tokens:manage", "audit:read", "imports:run"}
+ADMINISTRATION = {
+    "customers:delete",
+    "tickets:delete",
+    "tokens:manage",
+    "audit:read",
+    "imports:run",
+}
 
 ROLES = {
     "agent": frozenset(CUSTOMERS | TICKETS),
@@ -19,4 +25,7 @@ CanCreateCustomers = Annotated[Principal, needs("customers:create")]
 CanReadCustomers = Annotated[Principal, needs("customers:read")]
 CanWriteCustomers = Annotated[Principal, needs("customers:write")]
 CanDeleteCustomers = Annotated[Principal, needs("customers:delete")]
+CanReadTickets = Annotated[Principal, needs("tickets:read")]
+CanWriteTickets = Annotated[Principal, needs("tickets:write")]
+CanDeleteTickets = Annotated[Principal, needs("tickets:delete")]
 CanReadEvents = Annotated[Principal, needs("events:read")]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from integration_service import journal, retries
 from integration_service.clocks import Clock
-from integration_service.ledger import store
+from integration_service.ledger import circuits, store
 from integration_service.ledger.lease import Lease, LeaseLost
 from integration_service.ledger.records import Settlement
 from integration_service.ledger.store import DeliveryRow
@@ -28,7 +28,6 @@ RETRY_PLACES = 3
 LONGEST_NAP_SECONDS = 5.0
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 FINISH_SECONDS = 7.0
-INTERNAL_ERROR = 500
 
 
 class Dispatch:
@@ -66,11 +65,11 @@ class Dispatch:
         """Send what is due now, and return when nothing of it is left."""
         while True:
             self._changed.clear()
-            nap = await self.start_batches(lease)
-            if not self._under_way and nap > 0:
+            if await self.start_batches(lease) <= 0 or self._changed.is_set():
+                continue
+            if not self._under_way:
                 return
-            if self._under_way:
-                await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
 
     async def finish(self) -> None:
         """Wait for the batches under way; one that takes too long is cut, and sent again later."""
@@ -152,9 +151,19 @@ class Dispatch:
                 logger.warning("A batch could not be written down: %s", error)
             else:
                 logger.exception("A batch failed because of a bug; it is sent again.")
-            await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
-            with contextlib.suppress(LeaseLost, DatabaseUnavailable):
-                await self._database.write(store.unclaim, lease, [row.id for row in batch])
+            await self._give_back(batch, lease)
+
+    async def _give_back(self, batch: Sequence[DeliveryRow], lease: Lease) -> None:
+        """Have deliveries sent again whose fate could not be written down; until it can, wait."""
+        with contextlib.suppress(LeaseLost):
+            while True:
+                await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
+                try:
+                    await self._database.write(store.unclaim, lease, [row.id for row in batch])
+                except DatabaseUnavailable as error:
+                    logger.debug("A batch still can't be written down: %s", error)
+                else:
+                    return
 
     async def _send(self, batch: Sequence[DeliveryRow], lease: Lease) -> None:
         for row in batch:
@@ -182,8 +191,14 @@ class Dispatch:
             await self._after_refusal(batch, lease, failure, duration)
             return
         now = self._clock()
+        if retries.is_of_one_delivery(batch, failure, self._circuit):
+            if self._circuit.is_open:
+                await self._note_success(lease)  # it answers, though not to this
+            settlement = retries.after_failure(batch[0], failure, self._circuit, now, duration)
+            await self._settle(batch, lease, [settlement])
+            return
         was_open = self._circuit.is_open
-        if not self._is_of_one_delivery(batch, failure) and self._circuit.failed(now, failure):
+        if self._circuit.failed(now, failure):
             journal.failed("Inventory", failure)
         if was_open or isinstance(failure, Misconfigured):
             # No attempt is counted: this says nothing about these deliveries.
@@ -207,21 +222,7 @@ class Dispatch:
         at = self._clock()
         settlement = retries.after_failure(batch[0], failure, self._circuit, at, duration)
         await self._settle(batch, lease, [settlement])
-
-    def _is_of_one_delivery(self, batch: Sequence[DeliveryRow], failure: CallFailed) -> bool:
-        """Tell a delivery that Inventory fails over from an Inventory that fails.
-
-        Others have succeeded since this one failed first; so its failures say nothing of the link.
-        """
-        [first, *others] = batch
-        succeeded_at = self._circuit.last_success_at
-        return (
-            not others
-            and failure.status == INTERNAL_ERROR
-            and first.first_failed_at is not None
-            and succeeded_at is not None
-            and succeeded_at > first.first_failed_at
-        )
+        await self._note_success(lease)
 
     async def _settle(
         self, batch: Sequence[DeliveryRow], lease: Lease, settlements: Sequence[Settlement]
@@ -240,7 +241,7 @@ class Dispatch:
 
     async def _save_circuit(self, lease: Lease) -> None:
         columns = self._circuit.columns()
-        await self._database.write(store.save_link, lease, self._circuit.target, columns)
+        await self._database.write(circuits.save_link, lease, self._circuit.target, columns)
 
 
 def _milliseconds_since(started_at: float) -> float:

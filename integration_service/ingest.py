@@ -6,17 +6,20 @@ import logging
 import time
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from integration_service import journal
 from integration_service.clocks import Clock
-from integration_service.ledger import store
+from integration_service.ledger import circuits, store
 from integration_service.ledger.lease import Lease
 from integration_service.ledger.records import Arrival
 from integration_service.links.circuit import Circuit
-from integration_service.links.crm import ERASED, CrmClient, FeedBroken, FeedPage
+from integration_service.links.crm import CREATED, ERASED, CrmClient, FeedBroken, FeedPage
 from integration_service.links.failures import CallFailed
 from integration_service.settings import Settings
 from service_kit.database import Database
 from service_kit.database.types import AnyRow
+from service_kit.fields import Line
 from service_kit.logs import new_request_id, use_request_id
 
 logger = logging.getLogger("integration_service")
@@ -28,6 +31,9 @@ LONGEST_UID = 64
 LONGEST_NAME = 200
 # A look that came back at once although it was to wait: the CRM is stopping, or does not know how.
 IMPATIENT_PAUSE_SECONDS = 0.5
+
+
+_LINE: TypeAdapter[str] = TypeAdapter(Line)
 
 
 class Ingest:
@@ -42,6 +48,8 @@ class Ingest:
         self._settings = settings
         self._clock = clock
         self._is_full = False
+        # What this process has logged as wrong with the feed.
+        self._told: str | None = None
         # Set whenever there may be something new to send.
         self.arrived = asyncio.Event()
         # Set when someone was erased.
@@ -63,7 +71,7 @@ class Ingest:
                 feed = await self._begin(lease)
             page = await self._crm.page(feed.cursor, feed.position, self._settings.batch_size, wait)
         except FeedBroken as broken:
-            await self._halt(lease, feed, broken)
+            await self._halt(lease, broken)
             return self._settings.polling_interval_seconds
         except CallFailed as failure:
             return await self._fail(lease, failure)
@@ -89,7 +97,7 @@ class Ingest:
         arrivals = [
             understand(event, page.through_position, index)
             for index, event in enumerate(page.events)
-            if not is_erasure(event)
+            if not is_erasure(event) and not is_of_other_type(event)
         ]
         erased = [event["subject"] for event in page.events if is_erasure(event)]
         move = {
@@ -108,13 +116,18 @@ class Ingest:
             self.erased.set()
         if feed.feed_state != "running":
             logger.info("The CRM's feed goes on from position %d.", page.through_position)
-        if self._circuit.succeeded(now):
+        self._told = None
+        await self._note_answer(lease)
+
+    async def _note_answer(self, lease: Lease) -> None:
+        if self._circuit.succeeded(self._clock()):
             logger.info("The CRM answers again.")
             await self._save_circuit(lease)
 
-    async def _halt(self, lease: Lease, feed: AnyRow, broken: FeedBroken) -> None:
+    async def _halt(self, lease: Lease, broken: FeedBroken) -> None:
         """Stop where the feed can't be gone on with: going on elsewhere might pass someone over."""
-        if feed.feed_state != broken.state:
+        if self._told != broken.state:
+            self._told = broken.state
             logger.error(
                 "The CRM's feed is %s: %s. Nobody new is found until this is resolved.",
                 broken.state,
@@ -123,6 +136,7 @@ class Ingest:
         await self._database.write(
             store.mark_feed, lease, broken.state, broken.detail, self._clock()
         )
+        await self._note_answer(lease)
 
     async def _fail(self, lease: Lease, failure: CallFailed) -> float:
         now = self._clock()
@@ -136,7 +150,7 @@ class Ingest:
 
     async def _save_circuit(self, lease: Lease) -> None:
         columns = self._circuit.columns()
-        await self._database.write(store.save_link, lease, self._circuit.target, columns)
+        await self._database.write(circuits.save_link, lease, self._circuit.target, columns)
 
     async def _has_enough(self) -> bool:
         mark = HIGH_MARK // 2 if self._is_full else HIGH_MARK
@@ -158,23 +172,39 @@ def is_erasure(event: Any) -> bool:
     return _is_uid(event.get("subject"))
 
 
+def is_of_other_type(event: Any) -> bool:
+    """Tell an event that was not asked for: what it names may not even be a customer."""
+    kind = event.get("type") if isinstance(event, dict) else None
+    return isinstance(kind, str) and kind not in {CREATED, ERASED}
+
+
 def _is_uid(subject: Any) -> bool:
-    return isinstance(subject, str) and 0 < len(subject) <= LONGEST_UID and "\x00" not in subject
+    return isinstance(subject, str) and _line(subject, LONGEST_UID) == subject
+
+
+def _line(value: Any, longest: int) -> str | None:
+    """Read a text that Inventory takes as well; None where it is none."""
+    try:
+        text = _LINE.validate_python(value, strict=True)
+    except ValidationError:
+        return None
+    return text if 0 < len(text) <= longest else None
 
 
 def understand(event: Any, through: int, index: int) -> Arrival:
     """Read one event. One that can't be understood becomes a dead delivery, so that it is seen."""
     try:
-        data = event["data"]
-        uid, name, sequence = event["subject"], data.get("name"), event["sequence"]
+        kind, uid, sequence = event["type"], event["subject"], event["sequence"]
+        name = event["data"].get("name")
     except (TypeError, KeyError, AttributeError):
-        return _unreadable(event, through, index, "it has no subject, sequence or data")
+        return _unreadable(event, through, index, "it has no type, subject, sequence or data")
+    if not isinstance(kind, str):
+        return _unreadable(event, through, index, "its type is none")
     if not _is_uid(uid):
         return _unreadable(event, through, index, "its subject is no customer's uid")
     if type(sequence) is not int or not 0 < sequence <= through:
         return _unreadable(event, through, index, "its sequence is not within the page")
-    has_name = isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and "\x00" not in name
-    return Arrival(uid, name if has_name else None, sequence)
+    return Arrival(uid, _line(name, LONGEST_NAME), sequence)
 
 
 def _unreadable(event: Any, through: int, index: int, error: str) -> Arrival:

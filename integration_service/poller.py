@@ -8,8 +8,8 @@ from integration_service.clocks import Clock
 from integration_service.dispatch import Dispatch
 from integration_service.erasing import Erasing
 from integration_service.ingest import Ingest
+from integration_service.ledger import circuits
 from integration_service.ledger import lease as leases
-from integration_service.ledger import store
 from integration_service.ledger.lease import FileClaim, Lease, LeaseLost
 from integration_service.links.circuit import Circuit
 from integration_service.links.crm import CrmClient
@@ -47,7 +47,8 @@ class Poller:
         self._looking = asyncio.Event()
         self._crm = Link(settings.crm_api_url, settings.crm_token)
         self._inventory = Link(settings.inventory_api_url, settings.inventory_token)
-        self._crm_circuit = Circuit("crm", 1, 1.0, settings.polling_interval_seconds)
+        interval = settings.polling_interval_seconds
+        self._crm_circuit = Circuit("crm", 1, min(1.0, interval), interval)
         self._inventory_circuit = Circuit(
             "inventory",
             INVENTORY_THRESHOLD,
@@ -190,6 +191,7 @@ class Poller:
                 self._claim.acquire()
 
     async def _restore_circuits(self) -> None:
-        rows = await self._database.read(store.link_rows)
-        self._crm_circuit.restore(rows["crm"])
-        self._inventory_circuit.restore(rows["inventory"])
+        rows = await self._database.read(circuits.link_rows)
+        last_delivery_at = await self._database.read(circuits.last_delivery_at)
+        self._crm_circuit.restore(rows["crm"], None)
+        self._inventory_circuit.restore(rows["inventory"], last_delivery_at)

@@ -1,6 +1,7 @@
 """When to try again, and when to stop: what one attempt means for one delivery."""
 
 import random
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 300.0
 # Of a link that answers: while it is down no delivery grows older.
 GIVE_UP_AFTER = timedelta(hours=72)
+INTERNAL_ERROR = 500
 # From here on two to the power of it is over the longest wait anyway.
 _ENOUGH_DOUBLINGS = 16
 
@@ -49,6 +51,22 @@ def after_result(
         return after_failure(delivery, refusal, circuit, at, duration_ms)
     unclear = Transient(result.error, status=result.status)
     return after_failure(delivery, unclear, circuit, at, duration_ms)
+
+
+def is_of_one_delivery(batch: Sequence[DeliveryRow], failure: CallFailed, circuit: Circuit) -> bool:
+    """Tell a delivery that Inventory fails over from an Inventory that fails.
+
+    Others have succeeded since this one failed first; so its failures say nothing of the link.
+    """
+    [first, *others] = batch
+    succeeded_at = circuit.last_success_at
+    return (
+        not others
+        and failure.status == INTERNAL_ERROR
+        and first.first_failed_at is not None
+        and succeeded_at is not None
+        and succeeded_at > first.first_failed_at
+    )
 
 
 def after_failure(

@@ -30,10 +30,17 @@ def _add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def verify(service: Service, options: argparse.Namespace) -> int:
     """Compare levels with the ledger and reservations with live requests; print each difference."""
+    from service_kit.database import DatabaseUnavailable
+    from service_kit.migrations import SchemaMismatch
+
     settings = commands.prepare(service)
     if settings is None:
         return commands.EXIT_REFUSED
-    found, repair = asyncio.run(_verify(settings.database_url, repair=options.repair))
+    head = service.migrations().head
+    try:
+        found, repair = asyncio.run(_verify(settings.database_url, head, repair=options.repair))
+    except (DatabaseUnavailable, SchemaMismatch) as error:
+        return commands.refuse(service, f"the database can't be used: {error}")
     if repair is not None:
         _print("repaired", repair.repaired)
     _print("differs", found.differences)
@@ -42,13 +49,16 @@ def verify(service: Service, options: argparse.Namespace) -> int:
     return 0 if found.balanced else EXIT_UNBALANCED
 
 
-async def _verify(url: str, *, repair: bool) -> "tuple[Verification, Repair | None]":
+async def _verify(url: str, head: str, *, repair: bool) -> "tuple[Verification, Repair | None]":
     from inventory_api.books import service
     from service_kit.database import open_database
+    from service_kit.migrations import SchemaMismatch, current_revision
 
     database = open_database(url)
     await database.open()
     try:
+        if (revision := await database.write(current_revision)) != head:
+            raise SchemaMismatch(f"Its schema is at {revision or 'nothing'}, not at {head}.")
         done = await database.write(service.repair, "command line") if repair else None
         return await database.scan(service.verify), done
     finally:

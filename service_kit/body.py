@@ -1,6 +1,7 @@
 """Bounds on a request's body, and a stricter reading of its JSON than Python's own."""
 
 import json
+import re
 from typing import Any
 
 import pydantic_core
@@ -10,6 +11,10 @@ from starlette.types import Message
 from service_kit.problems import BodyTooLarge, UnsupportedMediaType
 
 MAX_BODY_BYTES = 1024 * 1024
+
+# What a number has that is too large for a float, which reading makes infinite: a long exponent, or
+# very many digits.
+_MAY_BE_INFINITE = re.compile(rb"[eE]\+?[0-9]{2}|[0-9]{300}")
 
 
 def check_body_headers(request: Request) -> None:
@@ -50,6 +55,9 @@ class StrictRequest(Request):
     async def json(self) -> Any:
         body = await self.body()
         try:
-            return pydantic_core.from_json(body, allow_inf_nan=False)
+            value = pydantic_core.from_json(body, allow_inf_nan=False)
+            if _MAY_BE_INFINITE.search(body):
+                json.dumps(value, allow_nan=False)
         except ValueError as error:
             raise json.JSONDecodeError(str(error), "", 0) from error
+        return value

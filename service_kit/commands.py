@@ -85,6 +85,7 @@ def serve(service: Service, _options: argparse.Namespace) -> int:
     from service_kit import server
     from service_kit.apps import warn_of_demo_tokens
 
+    server.end_on_signals()
     settings = prepare(service)
     if settings is None:
         return EXIT_REFUSED
@@ -122,7 +123,9 @@ def openapi(service: Service, _options: argparse.Namespace) -> int:
 
 def healthcheck(service: Service, _options: argparse.Namespace) -> int:
     """Ask /health over a bare socket: an HTTP client would cost more than the answer."""
-    port = int(os.environ.get("PORT") or service.port)
+    port = os.environ.get("PORT") or str(service.port)
+    if not port.isdecimal():
+        return refuse(service, "PORT must be a number")
     host = os.environ.get("HOST") or "127.0.0.1"
     host = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 (a comparison)
     request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -156,14 +159,16 @@ def refuse(service: Service, reason: str, code: int = EXIT_REFUSED) -> int:
 
 
 def _migrate(service: Service, settings: "ServiceSettings") -> bool:
-    from service_kit.database import DatabaseUnavailable
+    from service_kit.database import DatabaseUnavailable, DurabilityMissing
+    from service_kit.database.errors import origin
     from service_kit.migrations import SchemaMismatch
 
     migrations = service.migrations()
     try:
         before = migrations.upgrade(settings.database_url)
-    except (SchemaMismatch, DatabaseUnavailable, ValueError) as error:
-        refuse(service, f"the database can't be used: {error}")
+    except (SchemaMismatch, DurabilityMissing, DatabaseUnavailable, ValueError) as error:
+        # An operator gets the driver's own words, which a caller over HTTP never does.
+        refuse(service, f"the database can't be used: {origin(error)}")
         return False
     if before != migrations.head:
         logger.info("Migrated the database from %s to %s.", before or "nothing", migrations.head)

@@ -8,7 +8,8 @@ from fastapi import Depends, Header, Response
 
 from service_kit.problems import Problem
 
-_TAG = re.compile(r'"([0-9]{1,18})"')
+# A weak tag (W/"1", as a proxy makes that compresses) never matches: RFC 9110, section 13.1.1.
+_TAG = re.compile(r'(?<!W/)"([1-9][0-9]{0,17})"')
 
 
 class PreconditionFailed(Problem):
@@ -16,9 +17,13 @@ class PreconditionFailed(Problem):
     slug = "precondition-failed"
 
 
+def etag(version: int) -> str:
+    """Write a version as an entity tag of RFC 9110, section 8.8.3."""
+    return f'"{version}"'
+
+
 def set_etag(response: Response, version: int) -> None:
-    """Name the version of what is answered, as of RFC 9110, section 8.8.3."""
-    response.headers["ETag"] = f'"{version}"'
+    response.headers["ETag"] = etag(version)
 
 
 async def _versions(

@@ -3,8 +3,8 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Annotated, Any, Generic, TypeVar
-from urllib.parse import urlencode
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from urllib.parse import quote, urlencode
 
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict
@@ -18,6 +18,7 @@ LARGEST_PAGE = 500
 Limit = Annotated[
     int, Query(ge=1, le=LARGEST_PAGE, description="How many to answer at most.", examples=[50])
 ]
+Sort = Annotated[Literal["id", "-id"], Query(description="-id is newest first.")]
 Cursor = Annotated[
     str | None,
     Query(max_length=200, description="Where to go on: the X-Next-Cursor of the page before."),
@@ -74,7 +75,8 @@ def link_next(request: Request, response: Response, page: Page[Any], order: str)
         return
     cursor = encode_cursor(page.next_key, order)
     query = [pair for pair in request.query_params.multi_items() if pair[0] != "cursor"]
-    address = f"{request.url.path}?{urlencode([*query, ('cursor', cursor)])}"
+    # The path is decoded, and its caller's: a line break in it would forge a header.
+    address = f"{quote(request.scope['path'])}?{urlencode([*query, ('cursor', cursor)])}"
     response.headers["Link"] = f'<{address}>; rel="next"'
     response.headers["X-Next-Cursor"] = cursor
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import signal
 import socket
+import sys
 from types import FrameType
 
 import uvicorn
@@ -22,6 +24,15 @@ logger = logging.getLogger(__name__)
 
 class CannotListen(RuntimeError):
     """The address is taken, or not this machine's."""
+
+
+def end_on_signals() -> None:
+    """End at once at a signal, until a server takes over: nothing has been accepted yet.
+
+    Without it the process would die by the signal or, as the first of a container, ignore it.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
 
 
 class _Server(uvicorn.Server):

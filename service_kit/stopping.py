@@ -27,11 +27,11 @@ class Stopping:
 
     async def sleep(self, seconds: float, *news: Awaitable[object]) -> None:
         """Sleep, but not past the stop, nor past the first of these."""
-        if seconds <= 0 or self.begun:
-            return
+        # Even where there is nothing to wait for: Python warns of a coroutine that nobody awaits.
         waiting = [asyncio.ensure_future(one) for one in (self.wait(), *news)]
         try:
-            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if seconds > 0 and not self.begun:
+                await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for one in waiting:
                 one.cancel()

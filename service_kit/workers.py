@@ -51,7 +51,8 @@ class _Supervisor:
                         "Worker %d ended with %s; starting another.", worker.pid, worker.exitcode
                     )
                     time.sleep(PAUSE_BEFORE_RESTART_SECONDS)
-                    self._workers[index] = self._start()
+                    if not self._stopping:
+                        self._workers[index] = self._start()
         return self._join()
 
     def _start(self) -> SpawnProcess:
@@ -72,7 +73,9 @@ class _Supervisor:
                 logger.error("Worker %d did not stop in time; killing it.", worker.pid)
                 worker.kill()
                 worker.join()
-        return max(abs(worker.exitcode or 0) for worker in self._workers)
+        # One that was still starting dies by our signal, as it should.
+        codes = [0 if one.exitcode == -signal.SIGTERM else one.exitcode for one in self._workers]
+        return max(abs(code or 0) for code in codes)
 
 
 def _enter(work: Work, listening: socket.socket) -> None:

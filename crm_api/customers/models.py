@@ -2,7 +2,7 @@
 
 from sqlalchemy import JSON, Column, Integer, String, Table
 
-from crm_api.feed.models import metadata
+from crm_api.tables import metadata
 from service_kit.database.types import BigInt, UtcDateTime
 
 customers = Table(

@@ -1,9 +1,11 @@
 """The customers' routes."""
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
+from pydantic import TypeAdapter
 
 from crm_api.customers import service
 from crm_api.customers.schemas import BatchResult, CustomerChange, CustomerNew, CustomerOut
@@ -14,13 +16,15 @@ from crm_api.roles import (
     CanReadCustomers,
     CanWriteCustomers,
 )
+from crm_api.tables import idempotency_keys
 from service_kit.auth import GuardedRoute
 from service_kit.batch import LARGEST_BATCH, merge, read_items
-from service_kit.etags import IfMatch, PreconditionFailed, set_etag
+from service_kit.etags import IfMatch, PreconditionFailed, etag, set_etag
 from service_kit.fields import Instant, Line
 from service_kit.health import DatabaseDep
+from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
 from service_kit.openapi import documented
-from service_kit.paging import Cursor, Limit, link_next, number_after
+from service_kit.paging import Cursor, Limit, Sort, link_next, number_after
 from service_kit.problems import Problem
 
 router = APIRouter(prefix="/api/customers", route_class=GuardedRoute, tags=["customers"])
@@ -42,7 +46,7 @@ async def _filter(
     ] = None,
     created_after: Annotated[Instant | None, Query()] = None,
     created_before: Annotated[Instant | None, Query()] = None,
-    sort: Annotated[Literal["id", "-id"], Query(description="-id is newest first.")] = "id",
+    sort: Sort = "id",
 ) -> Filter:
     return Filter(email, q, created_after, created_before, ascending=sort == "id")
 
@@ -70,26 +74,36 @@ Items = Annotated[
     status_code=201,
     summary="Register a customer",
     response_model=CustomerOut,
-    responses=documented(service.EmailTaken, service.ExternalRefTaken),
+    responses=documented(
+        service.EmailTaken, service.ExternalRefTaken, StillRunning, IdempotencyKeyReused
+    ),
 )
 async def register_customer(
-    new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, response: Response
-) -> CustomerRow:
+    new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, once: OnceDep
+) -> Response:
     """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
-    customer = await database.write(service.register, new, who)
-    response.headers["Location"] = f"/api/customers/{customer.id}"
-    return customer
+    work = once.around(idempotency_keys, who, service.register, _registered)
+    outcome = await database.write(work, new, who)
+    return outcome.answer.response()
 
 
-@router.post("/batch", summary="Register up to 500 customers", response_model_exclude_unset=True)
+@router.post(
+    "/batch",
+    summary="Register up to 500 customers",
+    response_model=list[BatchResult],
+    responses=documented(StillRunning, IdempotencyKeyReused),
+)
 async def register_customers(
-    items: Items, database: DatabaseDep, who: CanCreateCustomers
-) -> list[BatchResult]:
+    items: Items, database: DatabaseDep, who: CanCreateCustomers, once: OnceDep
+) -> Response:
     """Add each customer for itself, and answer for each, in order, what became of it."""
     read = read_items(CustomerNew, items)
     new = [item for item in read if isinstance(item, CustomerNew)]
-    added = await database.write(service.register_all, new, who)
-    return [_result(found) for found in merge(read, added)]
+    work = once.around(
+        idempotency_keys, who, service.register_all, lambda done: _answer_all(merge(read, done))
+    )
+    outcome = await database.write(work, new, who)
+    return outcome.answer.response()
 
 
 @router.get("", summary="List customers", response_model=list[CustomerOut])
@@ -176,7 +190,24 @@ async def erase_customer(
     await database.write(service.erase, customer, versions, who)
 
 
+def _registered(customer: CustomerRow) -> Answer:
+    body = CustomerOut.model_validate(customer).model_dump_json()
+    headers = {
+        "Location": f"/api/customers/{customer.id}",
+        "ETag": etag(customer.version),
+    }
+    return Answer(201, body, headers)
+
+
+def _answer_all(done: Sequence[CustomerRow | Problem]) -> Answer:
+    results = [_result(one) for one in done]
+    return Answer(200, _RESULTS.dump_json(results, exclude_unset=True).decode())
+
+
 def _result(found: CustomerRow | Problem) -> BatchResult:
     if isinstance(found, Problem):
         return BatchResult(status=found.status.value, problem=found.document())
     return BatchResult(status=201, customer=CustomerOut.model_validate(found))
+
+
+_RESULTS = TypeAdapter(list[BatchResult])

@@ -6,10 +6,11 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from crm_api.customers.models import customers
+from crm_api.tables import idempotency_keys
 from service_kit.database.types import AnyRow
 
 CustomerRow = AnyRow
@@ -19,6 +20,9 @@ _BY_ID = select(customers).where(customers.c.id == bindparam("id"))
 _BY_UID = select(customers).where(customers.c.uid == bindparam("uid"))
 _BY_UIDS = select(customers).where(customers.c.uid.in_(bindparam("uids", expanding=True)))
 _ADD = insert(customers).on_conflict_do_nothing()
+_FORGET_ANSWERS = delete(idempotency_keys).where(
+    idempotency_keys.c.body.contains(bindparam("named"))
+)
 _IN_THE_WAY = select(customers.c.id, customers.c.email_key, customers.c.external_ref).where(
     or_(
         customers.c.email_key.in_(bindparam("emails", expanding=True)),
@@ -85,6 +89,11 @@ def change(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
         update(customers).where(customers.c.id == customer_id).values(values).returning(customers)
     )
     return db.execute(statement).one()
+
+
+def forget_answers(db: Connection, uid: str) -> None:
+    """Delete stored answers that show this customer: they hold the personal fields."""
+    db.execute(_FORGET_ANSWERS, {"named": uid})
 
 
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[CustomerRow]:

@@ -1,10 +1,9 @@
 """The tables of the feed."""
 
-from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text, text
+from sqlalchemy import Column, Index, Integer, String, Table, Text, text
 
+from crm_api.tables import metadata
 from service_kit.database.types import BigInt, UtcDateTime
-
-metadata = MetaData()
 
 events = Table(
     "events",

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles fo
 
 from integration_service.ledger import erasures
 from integration_service.ledger.lease import Lease, LeaseLost, fence
-from integration_service.ledger.models import attempts, deliveries, links, poller
+from integration_service.ledger.models import attempts, deliveries, poller
 from integration_service.ledger.records import Arrival, Settlement
 from service_kit.database.types import AnyRow
 
@@ -207,16 +207,6 @@ def release_held(db: Connection, lease: Lease, now: datetime) -> int:
     """Make due what waits for another try, now that the far side answers again."""
     fence(db, lease)
     return db.execute(_RELEASE_HELD, {"now": now}).rowcount
-
-
-def link_rows(db: Connection) -> dict[str, AnyRow]:
-    """Return what is stored about each far side, by its name."""
-    return {row.target: row for row in db.execute(select(links))}
-
-
-def save_link(db: Connection, lease: Lease, target: str, columns: Mapping[str, Any]) -> None:
-    fence(db, lease)
-    db.execute(update(links).where(links.c.target == target).values(**columns))
 
 
 def _row(arrival: Arrival, now: datetime) -> dict[str, Any]:

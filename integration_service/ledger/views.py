@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from integration_service.ledger import store
+from integration_service.ledger import circuits, store
 from integration_service.ledger.models import attempts, deliveries
 from integration_service.ledger.store import DeliveryRow
 from integration_service.schemas import (
@@ -40,7 +40,7 @@ class DeliveryNotFound(Problem):
 
 def status(db: Connection, now: datetime, own_holder: str | None) -> Status:
     """Sum everything up. Its cost grows with the number of deliveries."""
-    row = store.feed(db)
+    row, link_rows = store.feed(db), circuits.link_rows(db)
     found: dict[State, int] = {row.state: row.number for row in db.execute(_COUNTS)}
     oldest: datetime | None = db.execute(_OLDEST).scalar_one()
     return Status(
@@ -48,8 +48,8 @@ def status(db: Connection, now: datetime, own_holder: str | None) -> Status:
         deliveries={state: found.get(state, 0) for state in STATES},
         oldest_unfinished_seconds=_seconds(oldest, now),
         circuits={
-            "crm": _circuit(store.link_rows(db)["crm"]),
-            "inventory": _circuit(store.link_rows(db)["inventory"]),
+            "crm": _circuit(link_rows["crm"]),
+            "inventory": _circuit(link_rows["inventory"]),
         },
         last_poll_at=row.last_poll_at,
         last_error=row.last_error,

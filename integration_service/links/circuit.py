@@ -29,11 +29,15 @@ class Circuit:
     error: str | None = None
     last_success_at: datetime | None = None
 
-    def restore(self, row: Any) -> Self:
-        """Go on from what was stored, and probe at once: it may have changed since."""
-        for name in ("opened_at", "probe_seconds", "down_seconds", "error_class", "error"):
+    def restore(self, row: Any, last_success_at: datetime | None) -> Self:
+        """Go on from what was stored, and probe at once: it may have changed since.
+
+        Not from the stored error: that it still fails is news in this process's log.
+        """
+        for name in ("opened_at", "probe_seconds", "down_seconds"):
             setattr(self, name, getattr(row, name))
         self.next_probe_at = self.opened_at
+        self.last_success_at = last_success_at
         return self
 
     def columns(self) -> dict[str, Any]:
@@ -66,7 +70,7 @@ class Circuit:
 
     def failed(self, now: datetime, failure: CallFailed) -> bool:
         """Note a failure. Returns whether that is news: it opened, or it fails in another way."""
-        news = self.error_class is not None and self.error_class != failure.error_class
+        news = self.is_open and self.error_class != failure.error_class
         self.error_class, self.error = failure.error_class, failure.error
         self.failures += 1
         if not self.is_open:
@@ -75,10 +79,12 @@ class Circuit:
             self.opened_at = now
             self.probe_seconds = self.first_probe_seconds
             news = True
-        else:
+        elif self.may_call(now):
             self.probe_seconds = min(
                 max(self.probe_seconds * 2, self.first_probe_seconds), self.longest_probe_seconds
             )
+        else:
+            return news  # it was under way when others opened it; only a probe tells more
         jitter = random.uniform(0.9, 1.0)  # noqa: S311
         wait = max(self.probe_seconds * jitter, failure.retry_after)
         self.next_probe_at = now + timedelta(seconds=wait)

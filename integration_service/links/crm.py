@@ -1,8 +1,9 @@
 """What the integration asks of the CRM. Nothing in its answers is taken on trust."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -10,7 +11,11 @@ from integration_service.links.failures import CallFailed, TooLarge, Transient
 from integration_service.links.link import Link
 
 ERASED = "customer.erased"
-TYPES = f"customer.created,{ERASED}"
+CREATED = "customer.created"
+TYPES = f"{CREATED},{ERASED}"
+LARGEST_PAGE = 500
+# Whatever it means to the CRM, it can be kept and be sent back.
+CURSOR = r"^[\x21-\x7e]{1,200}$"
 
 
 class FeedBroken(Exception):
@@ -22,14 +27,17 @@ class FeedBroken(Exception):
         self.detail = detail
 
 
+_Position = Annotated[int, Field(ge=0, lt=2**63)]
+
+
 class _Page(BaseModel):
     model_config = ConfigDict(strict=True)
 
-    events: list[Any]
-    from_position: int = Field(ge=1)
-    through_position: int = Field(ge=0)
-    head_position: int = Field(ge=0)
-    next_cursor: str = Field(min_length=1, max_length=200)
+    events: list[Any] = Field(max_length=LARGEST_PAGE)
+    from_position: int = Field(ge=1, lt=2**63)
+    through_position: _Position
+    head_position: _Position
+    next_cursor: str = Field(pattern=CURSOR)
     has_more: bool
 
 
@@ -83,7 +91,7 @@ class CrmClient:
         """Return the cursor behind everything that is in the feed by now."""
         answer = await self._link.call("GET", "/api/customers", params={"limit": 1})
         cursor: str | None = answer.headers.get("x-feed-cursor")
-        if not cursor:
+        if not cursor or not re.fullmatch(CURSOR, cursor):
             raise Transient("its list of customers names no feed cursor", status=answer.status)
         return cursor
 
@@ -106,7 +114,9 @@ def _checked(body: Any, after: str | None, position: int | None) -> FeedPage:
         raise FeedBroken(
             "diverged", f"the page after position {position} starts at {page.from_position}"
         )
-    if page.through_position < page.from_position - 1 or page.head_position < page.through_position:
+    covered = page.through_position - page.from_position + 1
+    # A page that has more and reads nothing would be asked for again without end.
+    if covered < page.has_more or page.head_position < page.through_position:
         raise Transient("its page of events covers impossible positions")
     return FeedPage(
         after=after,

@@ -16,7 +16,7 @@ LONGEST_RETRY_AFTER_SECONDS = 3600.0
 _TIME_HELPS = frozenset({408, 425, 429})
 _OPERATOR_HELPS = frozenset({401, 403, 404, 405})
 # Legal in JSON, but no database keeps the first and no encoding writes the others.
-_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+_UNWRITABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 class CallFailed(Exception):

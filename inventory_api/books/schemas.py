@@ -8,9 +8,10 @@ from pydantic import BaseModel, Field
 class Difference(BaseModel):
     """Something that should be the same and is not."""
 
-    kind: Literal["on_hand", "reserved", "promised", "reservations"] = Field(
+    kind: Literal["on_hand", "reserved", "promised", "reservations", "orphaned"] = Field(
         description="on_hand and reserved: a level against its ledger. promised: what is reserved "
-        "against what live requests need. reservations: their rows against the same."
+        "against what live requests need. reservations: their rows against the same. orphaned: "
+        "rows that no live request needs."
     )
     sku: str = Field(examples=["MUG-BLUE"])
     level: int = Field(description="What is written.", examples=[7])

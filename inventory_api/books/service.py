@@ -49,6 +49,7 @@ def _differences(row: AnyRow) -> Iterator[Difference]:
         ("reserved", row.reserved, row.ledger_reserved),
         ("promised", row.reserved, row.promised),
         ("reservations", row.reservations, row.promised),
+        ("orphaned", row.orphaned, 0),
     )
     for kind, level, should_be in compared:
         if level != should_be:

@@ -33,7 +33,22 @@ _RESERVED = (
     .group_by(reservations.c.item_id)
     .subquery()
 )
-
+# Those of them that a live request's kit wants just so: what one lacks, another's doesn't make up.
+_DUE = (
+    select(reservations.c.item_id, func.sum(reservations.c.quantity).label("quantity"))
+    .join(package_requests, package_requests.c.id == reservations.c.package_request_id)
+    .join(
+        kit_lines,
+        and_(
+            kit_lines.c.kit_id == package_requests.c.kit_id,
+            kit_lines.c.item_id == reservations.c.item_id,
+            kit_lines.c.quantity == reservations.c.quantity,
+        ),
+    )
+    .where(package_requests.c.status.in_(_LIVE))
+    .group_by(reservations.c.item_id)
+    .subquery()
+)
 
 _COMPARED = (
     select(
@@ -43,11 +58,15 @@ _COMPARED = (
         items.c.reserved,
         func.coalesce(_LEDGER.c.on_hand, 0).label("ledger_on_hand"),
         func.coalesce(_LEDGER.c.reserved, 0).label("ledger_reserved"),
-        func.coalesce(_RESERVED.c.quantity, 0).label("reservations"),
+        func.coalesce(_DUE.c.quantity, 0).label("reservations"),
+        (func.coalesce(_RESERVED.c.quantity, 0) - func.coalesce(_DUE.c.quantity, 0)).label(
+            "orphaned"
+        ),
         func.coalesce(_PROMISED.c.quantity, 0).label("promised"),
     )
     .outerjoin(_LEDGER, _LEDGER.c.item_id == items.c.id)
     .outerjoin(_RESERVED, _RESERVED.c.item_id == items.c.id)
+    .outerjoin(_DUE, _DUE.c.item_id == items.c.id)
     .outerjoin(_PROMISED, _PROMISED.c.item_id == items.c.id)
     .where(items.c.tracked)
     .order_by(items.c.id)

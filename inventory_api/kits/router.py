@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from inventory_api.kits import service
 from inventory_api.kits.schemas import KitNew, KitOut
@@ -11,14 +11,24 @@ from inventory_api.roles import CanReadStock, CanWriteStock
 from service_kit.auth import GuardedRoute
 from service_kit.health import DatabaseDep
 from service_kit.openapi import documented
+from service_kit.paging import Cursor, Limit, link_next, number_after
 
 router = APIRouter(prefix="/kits", route_class=GuardedRoute, tags=["stock"])
 
 
 @router.get("", summary="List kits", response_model=list[KitOut])
-async def list_kits(database: DatabaseDep, _: CanReadStock) -> list[Kit]:
-    """List what goes into a package of each type, as of now."""
-    return await database.read(service.every)
+async def list_kits(
+    request: Request,
+    response: Response,
+    database: DatabaseDep,
+    _: CanReadStock,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> list[Kit]:
+    """List what goes into a package of each type, as of now; the newest type last."""
+    page = await database.read(service.page, number_after(cursor, "id"), limit)
+    link_next(request, response, page, "id")
+    return page.rows
 
 
 @router.put(

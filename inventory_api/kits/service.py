@@ -11,6 +11,7 @@ from inventory_api.kits.schemas import KitNew
 from inventory_api.kits.store import Kit
 from service_kit import clock
 from service_kit.auth import Principal
+from service_kit.paging import Page, page_of
 from service_kit.problems import InvalidRequest, Problem
 
 
@@ -19,9 +20,12 @@ class KitChanged(Problem):
     slug = "kit-changed"
 
 
-def every(db: Connection) -> list[Kit]:
-    """List the newest version of each kit, by its type."""
-    return list(store.newest(db).values())
+def page(db: Connection, after: int | None, limit: int) -> Page[Kit]:
+    """List the newest version of each kit, in the order in which the kits were first made."""
+    first = page_of(store.first_versions(db, after, limit + 1), limit, key="id")
+    known = store.newest(db, [row.package_type for row in first.rows])
+    rows = [known[row.package_type] for row in first.rows]
+    return Page.model_construct(rows=rows, next_key=first.next_key)
 
 
 def put(db: Connection, package_type: str, new: KitNew, who: Principal) -> tuple[Kit, bool]:

@@ -34,8 +34,21 @@ class Kit:
     lines: Sequence[Line]
 
 
-_NEWEST = select(kits.c.package_type, func.max(kits.c.version).label("version")).group_by(
-    kits.c.package_type
+_FIRST = (
+    select(kits)
+    .where(kits.c.version == 1, kits.c.id > bindparam("after"))
+    .order_by(kits.c.id)
+    .limit(bindparam("limit"))
+)
+_NEWEST = (
+    select(kits.c.package_type, func.max(kits.c.version).label("version"))
+    .where(kits.c.package_type.in_(bindparam("package_types", expanding=True)))
+    .group_by(kits.c.package_type)
+    .subquery()
+)
+_OF_TYPES = select(kits).join(
+    _NEWEST,
+    (_NEWEST.c.package_type == kits.c.package_type) & (_NEWEST.c.version == kits.c.version),
 )
 _LINES = (
     select(kit_lines.c.kit_id, items.c.id.label("item_id"), items.c.sku, kit_lines.c.quantity)
@@ -47,20 +60,14 @@ _LINES = (
 _OF_IDS = select(kits).where(kits.c.id.in_(bindparam("ids", expanding=True)))
 
 
-def newest(db: Connection, package_types: Collection[str] | None = None) -> dict[str, Kit]:
-    """Find the newest version for each of these types, or for all; by type."""
-    chosen = _NEWEST
-    if package_types is not None:
-        chosen = chosen.where(kits.c.package_type.in_(list(package_types)))
-    latest = chosen.subquery()
-    rows = db.execute(
-        select(kits)
-        .join(
-            latest,
-            (latest.c.package_type == kits.c.package_type) & (latest.c.version == kits.c.version),
-        )
-        .order_by(kits.c.package_type)
-    ).all()
+def first_versions(db: Connection, after: int | None, limit: int) -> Sequence[AnyRow]:
+    """List the first version of each kit, in the order in which they were made."""
+    return db.execute(_FIRST, {"after": after or 0, "limit": limit}).all()
+
+
+def newest(db: Connection, package_types: Collection[str]) -> dict[str, Kit]:
+    """Find the newest version for each of these types; by type."""
+    rows = db.execute(_OF_TYPES, {"package_types": list(package_types)}).all()
     return {kit.package_type: kit for kit in _with_lines(db, rows)}
 
 

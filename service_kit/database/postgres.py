@@ -43,9 +43,15 @@ def libpq_url(url: str) -> str:
 
 async def connect(url: str, **session: str) -> asyncpg.Connection:
     """Open one connection of its own; every libpq parameter of the URL (sslmode, …) counts."""
-    return await asyncpg.connect(
-        libpq_url(url), timeout=CONNECT_SECONDS, server_settings={**SESSION, **session}
-    )
+    try:
+        return await asyncpg.connect(
+            libpq_url(url), timeout=CONNECT_SECONDS, server_settings={**SESSION, **session}
+        )
+    except ValueError:
+        # The driver's own words may hold a part of the password.
+        raise ValueError(
+            "DATABASE_URL is not a valid URL. Is a special character in it written as %XX?"
+        ) from None
 
 
 def postgres_engine(url: str, *, pool_size: int, **session: str) -> AsyncEngine:

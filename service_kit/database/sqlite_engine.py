@@ -1,6 +1,7 @@
 """Connections to a SQLite file, with the settings that the promises need."""
 
 import sqlite3
+import time
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, make_url
@@ -35,19 +36,44 @@ def sqlite_engine(path: Path, *, query_only: bool = False, busy_seconds: float =
             check_same_thread=False,  # a commit runs in a thread; never two at once
             cached_statements=512,
         )
-        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        level = connection.execute("PRAGMA synchronous").fetchone()[0]
-        if mode != "wal" or level < 2:  # noqa: PLR2004 (FULL)
+        try:
+            _keep_promises(connection)
+        except Exception:
             connection.close()
-            raise DurabilityMissing(f"SQLite gave journal_mode={mode} synchronous={level}.")
+            raise
         if query_only:
             connection.execute("PRAGMA query_only = ON")
         connection.execute(f"PRAGMA busy_timeout = {busy_seconds * 1000:.0f}")
         return connection
 
     return create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+
+def _keep_promises(connection: sqlite3.Connection) -> None:
+    mode = _switch_to_wal(connection)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    level = connection.execute("PRAGMA synchronous").fetchone()[0]
+    if mode != "wal" or level < 2:  # noqa: PLR2004 (FULL)
+        raise DurabilityMissing(f"SQLite gave journal_mode={mode} synchronous={level}.")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> str:
+    """Choose the journal of a file, which needs it for itself when it is new.
+
+    SQLite doesn't wait its busy timeout for that, since two who both read first would wait for each
+    other for ever.
+    """
+    give_up_at = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            if time.monotonic() > give_up_at:
+                raise
+        time.sleep(0.005)
 
 
 def driver(connection: Connection) -> sqlite3.Connection:

@@ -1,0 +1,1 @@
+"""Tickets: their life, their deadlines, what was said and what was changed."""

@@ -1,0 +1,30 @@
+"""Which move of a ticket is allowed when. Nothing here knows a database."""
+
+from datetime import datetime, timedelta
+from typing import Literal, get_args
+
+Status = Literal["open", "in_progress", "pending", "on_hold", "resolved", "closed"]
+Priority = Literal["low", "normal", "high", "urgent"]
+
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+STATUSES: tuple[Status, ...] = get_args(Status)
+# Among these a ticket moves as it likes.
+WORKING: tuple[Status, ...] = ("open", "in_progress", "pending", "on_hold")
+# While someone else has to act, the clock of the resolution stands still.
+WAITING: frozenset[Status] = frozenset({"pending", "on_hold"})
+DONE: frozenset[Status] = frozenset({"resolved", "closed"})
+
+REOPEN_WINDOW = timedelta(days=7)
+
+
+def allowed(status: Status, resolved_at: datetime | None, now: datetime) -> list[Status]:
+    """List the statuses that a ticket may be given besides the one it has."""
+    if status in WORKING:
+        return [other for other in STATUSES if other != status]
+    if status == "resolved":
+        return ["open", "closed"] if may_reopen(resolved_at, now) else ["closed"]
+    return []
+
+
+def may_reopen(resolved_at: datetime | None, now: datetime) -> bool:
+    return resolved_at is not None and now - resolved_at <= REOPEN_WINDOW

@@ -1,0 +1,72 @@
+"""Tickets, and what hangs on them."""
+
+from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Text
+
+from crm_api.tables import metadata
+from service_kit.database.types import BigInt, UtcDateTime
+
+tickets = Table(
+    "tickets",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    Column("uid", String(36), nullable=False, unique=True),
+    Column("customer_id", BigInt, ForeignKey("customers.id"), nullable=False),
+    Column("subject", String(200), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("priority", String(10), nullable=False),
+    Column("assignee", String(200)),
+    # The closed ticket that this one goes on from.
+    Column("follow_up_of", BigInt, ForeignKey("tickets.id")),
+    Column("version", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("resolved_at", UtcDateTime),
+    Column("closed_at", UtcDateTime),
+    # When the first of the running clocks ends. A cache for the filter `overdue` alone: what a
+    # caller is shown is computed from the history.
+    Column("due_at", UtcDateTime),
+    Index("ix_tickets_customer", "customer_id", "id"),
+    Index("ix_tickets_status", "status", "id"),
+    Index("ix_tickets_assignee", "assignee", "id"),
+    Index("ix_tickets_due", "due_at"),
+    sqlite_autoincrement=True,
+)
+
+ticket_tags = Table(
+    "ticket_tags",
+    metadata,
+    Column("ticket_id", BigInt, ForeignKey("tickets.id"), primary_key=True),
+    Column("tag", String(50), primary_key=True),
+    Index("ix_ticket_tags_tag", "tag", "ticket_id"),
+)
+
+notes = Table(
+    "notes",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    Column("ticket_id", BigInt, ForeignKey("tickets.id"), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("visibility", String(10), nullable=False),
+    Column("author_kind", String(10), nullable=False),
+    Column("author", String(100), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("ix_notes_ticket", "ticket_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+# Append-only.
+ticket_history = Table(
+    "ticket_history",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    Column("ticket_id", BigInt, ForeignKey("tickets.id"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("field", String(20), nullable=False),
+    Column("old", Text),
+    Column("new", Text),
+    Column("request_id", String(128), nullable=False),
+    Index("ix_ticket_history_ticket", "ticket_id", "id"),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,96 @@
+"""The routes of what was said on a ticket and what was changed."""
+
+from fastapi import APIRouter, Request, Response
+
+from crm_api.roles import CanReadTickets, CanWriteTickets
+from crm_api.tables import idempotency_keys
+from crm_api.tickets import service
+from crm_api.tickets.router import PolicyDep, TicketId
+from crm_api.tickets.schemas import HistoryEntry, NoteNew, NoteOut
+from service_kit.auth import GuardedRoute
+from service_kit.database.types import AnyRow
+from service_kit.health import DatabaseDep
+from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.openapi import documented
+from service_kit.paging import Cursor, Limit, link_next, number_after
+
+router = APIRouter(prefix="/api", route_class=GuardedRoute, tags=["tickets"])
+
+_ADDING = documented(
+    service.TicketNotFound, service.TicketClosed, StillRunning, IdempotencyKeyReused
+)
+
+
+@router.get(
+    "/tickets/{ticket_id}/notes",
+    summary="Read a ticket's notes",
+    response_model=list[NoteOut],
+    responses=documented(service.TicketNotFound),
+)
+async def list_notes(
+    ticket_id: TicketId,
+    request: Request,
+    response: Response,
+    database: DatabaseDep,
+    _: CanReadTickets,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> list[AnyRow]:
+    """List what was said, newest last."""
+    page = await database.read(service.notes, ticket_id, number_after(cursor, "id"), limit)
+    link_next(request, response, page, "id")
+    return page.rows
+
+
+@router.post(
+    "/tickets/{ticket_id}/notes",
+    status_code=201,
+    summary="Add a note",
+    response_model=NoteOut,
+    responses=_ADDING,
+)
+@router.post(
+    "/notes/{ticket_id}",
+    status_code=201,
+    summary="Add a note (old address)",
+    response_model=NoteOut,
+    responses=_ADDING,
+    deprecated=True,
+)
+async def add_note(
+    ticket_id: TicketId,
+    new: NoteNew,
+    database: DatabaseDep,
+    who: CanWriteTickets,
+    policy: PolicyDep,
+    once: OnceDep,
+) -> Response:
+    """Say something; what a customer says in public reopens a pending or resolved ticket."""
+    work = once.around(idempotency_keys, who, service.add_note, _noted)
+    outcome = await database.write(work, ticket_id, new, policy, who)
+    return outcome.answer.response()
+
+
+@router.get(
+    "/tickets/{ticket_id}/history",
+    summary="Read a ticket's history",
+    response_model=list[HistoryEntry],
+    responses=documented(service.TicketNotFound),
+)
+async def list_history(
+    ticket_id: TicketId,
+    request: Request,
+    response: Response,
+    database: DatabaseDep,
+    _: CanReadTickets,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> list[AnyRow]:
+    """List every change of every field, newest last."""
+    page = await database.read(service.history, ticket_id, number_after(cursor, "id"), limit)
+    link_next(request, response, page, "id")
+    return page.rows
+
+
+def _noted(note: AnyRow) -> Answer:
+    return Answer(201, NoteOut.model_validate(note).model_dump_json())

@@ -1,0 +1,188 @@
+"""The tickets' routes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from crm_api.customers.router import CustomerKey
+from crm_api.customers.service import CustomerNotFound
+from crm_api.roles import CanDeleteTickets, CanReadTickets, CanWriteTickets
+from crm_api.tables import idempotency_keys
+from crm_api.tickets import service
+from crm_api.tickets.lifecycle import Priority, Status
+from crm_api.tickets.schemas import (
+    Assignee,
+    Tag,
+    TicketChange,
+    TicketNew,
+    TicketOut,
+)
+from crm_api.tickets.sla import Policy
+from crm_api.tickets.store import Filter
+from crm_api.tickets.view import Shown
+from service_kit import clock
+from service_kit.auth import GuardedRoute
+from service_kit.etags import IfMatch, PreconditionFailed, etag, set_etag
+from service_kit.fields import Line
+from service_kit.health import DatabaseDep
+from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.openapi import documented
+from service_kit.paging import Cursor, Limit, Sort, link_next, number_after
+
+router = APIRouter(prefix="/api", route_class=GuardedRoute, tags=["tickets"])
+
+
+async def _policy(request: Request) -> Policy:
+    policy: Policy = request.app.state.settings.sla_targets
+    return policy
+
+
+async def _filter(
+    customer_id: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+    status: Annotated[Status | None, Query()] = None,
+    priority: Annotated[Priority | None, Query()] = None,
+    assignee: Annotated[Assignee | None, Query()] = None,
+    tag: Annotated[Tag | None, Query()] = None,
+    q: Annotated[
+        Line | None,
+        Query(min_length=1, max_length=200, description="Part of the subject or description."),
+    ] = None,
+    overdue: Annotated[
+        bool | None, Query(description="Whether a deadline has passed that is not met.")
+    ] = None,
+    sort: Sort = "id",
+) -> Filter:
+    return Filter(
+        customer_id,
+        status,
+        priority,
+        assignee,
+        tag,
+        q,
+        overdue_at=None if overdue is None else clock.now(),
+        is_overdue=bool(overdue),
+        ascending=sort == "id",
+    )
+
+
+PolicyDep = Annotated[Policy, Depends(_policy)]
+Wanted = Annotated[Filter, Depends(_filter)]
+TicketId = Annotated[int, Path(ge=1, lt=2**63, examples=[1])]
+
+
+@router.post(
+    "/tickets",
+    status_code=201,
+    summary="Open a ticket",
+    response_model=TicketOut,
+    responses=documented(CustomerNotFound, service.NoFollowUp, StillRunning, IdempotencyKeyReused),
+)
+async def open_ticket(
+    new: TicketNew, database: DatabaseDep, who: CanWriteTickets, policy: PolicyDep, once: OnceDep
+) -> Response:
+    """Open a ticket for a customer; with `follow_up_of` it goes on from a closed one."""
+    work = once.around(idempotency_keys, who, service.open_ticket, _opened)
+    outcome = await database.write(work, new, policy, who)
+    return outcome.answer.response()
+
+
+@router.get("/tickets", summary="List tickets")
+async def list_tickets(
+    request: Request,
+    response: Response,
+    database: DatabaseDep,
+    _: CanReadTickets,
+    wanted: Wanted,
+    policy: PolicyDep,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> list[TicketOut]:
+    """List tickets, newest last."""
+    order = "id" if wanted.ascending else "-id"
+    run = database.scan if wanted.q else database.read
+    page = await run(service.page, wanted, number_after(cursor, order), limit, policy)
+    link_next(request, response, page, order)
+    return page.rows
+
+
+@router.get(
+    "/customers/{customer}/tickets",
+    summary="List a customer's tickets",
+    responses=documented(CustomerNotFound),
+)
+async def list_customer_tickets(
+    customer: CustomerKey,
+    request: Request,
+    response: Response,
+    database: DatabaseDep,
+    _: CanReadTickets,
+    policy: PolicyDep,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> list[TicketOut]:
+    """List a customer's tickets, newest last."""
+    after = number_after(cursor, "id")
+    page = await database.read(service.of_customer, customer, after, limit, policy)
+    link_next(request, response, page, "id")
+    return page.rows
+
+
+@router.get(
+    "/tickets/{ticket_id}",
+    summary="Look up a ticket",
+    responses=documented(service.TicketNotFound),
+)
+async def get_ticket(
+    ticket_id: TicketId,
+    database: DatabaseDep,
+    _: CanReadTickets,
+    policy: PolicyDep,
+    response: Response,
+) -> TicketOut:
+    """Look up one ticket with its deadlines and the statuses it may be given."""
+    found = await database.read(service.show, ticket_id, policy)
+    set_etag(response, found.version)
+    return found.out
+
+
+@router.patch(
+    "/tickets/{ticket_id}",
+    summary="Change a ticket",
+    responses=documented(
+        service.TicketNotFound,
+        service.InvalidTransition,
+        service.TicketClosed,
+        PreconditionFailed,
+    ),
+)
+async def change_ticket(
+    ticket_id: TicketId,
+    wanted: TicketChange,
+    database: DatabaseDep,
+    who: CanWriteTickets,
+    versions: IfMatch,
+    policy: PolicyDep,
+    response: Response,
+) -> TicketOut:
+    """Change the fields that are sent. The status moves as `allowed_statuses` says."""
+    changed = await database.write(service.change, ticket_id, wanted, versions, policy, who)
+    set_etag(response, changed.version)
+    return changed.out
+
+
+@router.delete(
+    "/tickets/{ticket_id}",
+    status_code=204,
+    summary="Delete a ticket",
+    responses=documented(service.TicketNotFound, PreconditionFailed),
+)
+async def delete_ticket(
+    ticket_id: TicketId, database: DatabaseDep, who: CanDeleteTickets, versions: IfMatch
+) -> None:
+    """Delete a ticket with its notes and its history."""
+    await database.write(service.remove, ticket_id, versions, who)
+
+
+def _opened(opened: Shown) -> Answer:
+    location = {"Location": f"/api/tickets/{opened.out.id}", "ETag": etag(opened.version)}
+    return Answer(201, opened.out.model_dump_json(), location)

@@ -1,0 +1,157 @@
+"""What callers send and get about tickets."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic.config import JsonDict
+
+from crm_api.tickets.lifecycle import Priority, Status
+from crm_api.tickets.sla import ClockState
+from service_kit.fields import Line, Text
+
+Subject = Annotated[Line, Field(min_length=1, max_length=200, examples=["The parcel is damaged"])]
+Description = Annotated[Text, Field(max_length=20_000, examples=["The box came open."])]
+Assignee = Annotated[Line, Field(min_length=1, max_length=200, examples=["maria"])]
+Tag = Annotated[
+    Line,
+    StringConstraints(min_length=1, max_length=50, pattern=r"^[A-Za-z0-9._-]+$", to_lower=True),
+]
+Tags = Annotated[list[Tag], Field(max_length=20, examples=[["delivery"]])]
+Body = Annotated[Text, Field(min_length=1, max_length=20_000, examples=["We send you another."])]
+Visibility = Literal["public", "internal"]
+AuthorKind = Literal["agent", "customer"]
+
+_NEW: JsonDict = {
+    "customer_id": 1,
+    "subject": "The parcel is damaged",
+    "description": "The box came open.",
+    "priority": "high",
+    "tags": ["delivery"],
+}
+
+
+class TicketNew(BaseModel):
+    """What a caller sends to open a ticket."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_NEW]})
+
+    customer_id: int = Field(ge=1, lt=2**63, strict=True, description="The customer's integer id.")
+    subject: Subject
+    description: Description
+    priority: Priority = "normal"
+    assignee: Assignee | None = None
+    tags: Tags = []
+    follow_up_of: int | None = Field(
+        None, ge=1, lt=2**63, strict=True, description="The closed ticket that this goes on from."
+    )
+
+
+class TicketChange(BaseModel):
+    """What a caller sends to change a ticket: the fields to change."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"status": "in_progress"}]}
+    )
+
+    subject: Subject | None = None
+    description: Description | None = None
+    status: Status | None = None
+    priority: Priority | None = None
+    assignee: Assignee | None = None
+    tags: Tags | None = None
+
+    @field_validator("subject", "description", "status", "priority", "tags")
+    @classmethod
+    def _never_empty(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("can be changed, not emptied")
+        return value
+
+    def changes(self) -> dict[str, Any]:
+        return self.model_dump(include=self.model_fields_set)
+
+
+class ClockOut(BaseModel):
+    """One deadline."""
+
+    state: ClockState = Field(examples=["running"])
+    due_at: datetime | None = Field(description="Empty while it is paused.")
+    used_seconds: float = Field(examples=[120.0])
+    target_seconds: float = Field(examples=[14400.0])
+
+
+class SlaOut(BaseModel):
+    """The ticket's deadlines as of now."""
+
+    first_response: ClockOut
+    next_response: ClockOut | None = Field(description="Once the customer has written.")
+    resolution: ClockOut
+
+
+class TicketOut(BaseModel):
+    """A ticket."""
+
+    id: int = Field(examples=[3])
+    uid: str = Field(examples=["019a5d3e-0000-7000-8000-000000000001"])
+    customer_id: int = Field(examples=[1])
+    subject: str = Field(examples=["The parcel is damaged"])
+    description: str = Field(examples=["The box came open."])
+    status: Status = Field(examples=["open"])
+    allowed_statuses: list[Status] = Field(description="What it may become as of now.")
+    priority: Priority = Field(examples=["high"])
+    assignee: str | None = Field(examples=["maria"])
+    tags: list[str] = Field(examples=[["delivery"]])
+    follow_up_of: int | None = Field(examples=[None])
+    sla: SlaOut
+    created_at: datetime
+    updated_at: datetime
+    resolved_at: datetime | None
+    closed_at: datetime | None
+
+
+class NoteNew(BaseModel):
+    """What a caller sends to add a note."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"body": "We send you another.", "visibility": "public"}]},
+    )
+
+    body: Body
+    visibility: Visibility = "public"
+    author_kind: AuthorKind = "agent"
+
+    @field_validator("author_kind")
+    @classmethod
+    def _customers_write_in_public(cls, value: str, info: Any) -> str:
+        if value == "customer" and info.data.get("visibility") == "internal":
+            raise ValueError("a customer's note is public")
+        return value
+
+
+class NoteOut(BaseModel):
+    """A note on a ticket."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    ticket_id: int
+    body: str = Field(examples=["We send you another."])
+    visibility: Visibility
+    author_kind: AuthorKind
+    author: str = Field(description="The caller's name.", examples=["agent"])
+    created_at: datetime
+
+
+class HistoryEntry(BaseModel):
+    """One change of one field."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    at: datetime
+    actor: str = Field(examples=["agent"])
+    field: str = Field(examples=["status"])
+    old: str | None = Field(examples=["open"])
+    new: str | None = Field(examples=["in_progress"])
+    request_id: str

@@ -1,0 +1,216 @@
+"""The rules about tickets."""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from sqlalchemy import Connection
+
+from crm_api.customers import service as customers
+from crm_api.tickets import lifecycle, record, sla, store
+from crm_api.tickets.schemas import NoteNew, TicketChange, TicketNew, TicketOut
+from crm_api.tickets.sla import Policy
+from crm_api.tickets.store import Filter, TicketRow
+from crm_api.tickets.view import Shown, next_due, present, shown
+from service_kit import clock
+from service_kit.auth import Principal
+from service_kit.database.types import AnyRow
+from service_kit.etags import check_version
+from service_kit.paging import Page, page_of
+from service_kit.problems import Problem
+
+
+class TicketNotFound(Problem):
+    status = HTTPStatus.NOT_FOUND
+    slug = "ticket-not-found"
+
+
+class TicketClosed(Problem):
+    status = HTTPStatus.CONFLICT
+    slug = "ticket-closed"
+
+
+class InvalidTransition(Problem):
+    status = HTTPStatus.CONFLICT
+    slug = "invalid-transition"
+
+
+class NoFollowUp(Problem):
+    status = HTTPStatus.CONFLICT
+    slug = "no-follow-up"
+
+
+def show(db: Connection, ticket_id: int, policy: Policy) -> Shown:
+    """Look up one ticket. Raises TicketNotFound."""
+    return shown(db, get(db, ticket_id), policy)
+
+
+def get(db: Connection, ticket_id: int, *, lock: bool = False) -> TicketRow:
+    found = store.find(db, ticket_id, lock=lock)
+    if found is None:
+        raise TicketNotFound("There is no ticket with this id.")
+    return found
+
+
+def page(
+    db: Connection, wanted: Filter, after: int | None, limit: int, policy: Policy
+) -> Page[TicketOut]:
+    found = page_of(store.page(db, wanted, after, limit + 1), limit, key="id")
+    rows = present(db, found.rows, policy, clock.now())
+    return Page.model_construct(rows=rows, next_key=found.next_key)
+
+
+def of_customer(
+    db: Connection, key: int | str, after: int | None, limit: int, policy: Policy
+) -> Page[TicketOut]:
+    """List a customer's tickets. Raises CustomerNotFound."""
+    customer = customers.get(db, key)
+    return page(db, Filter(customer_id=customer.id), after, limit, policy)
+
+
+def open_ticket(db: Connection, new: TicketNew, policy: Policy, who: Principal) -> Shown:
+    """Open a ticket. Raises CustomerNotFound, or NoFollowUp where it can't go on from another."""
+    customer = customers.get(db, new.customer_id)
+    if new.follow_up_of is not None:
+        _check_follow_up(store.find(db, new.follow_up_of), customer.id)
+    now = clock.now()
+    values = new.model_dump(exclude={"tags"})
+    times = {"created_at": now, "updated_at": now}
+    due_at = sla.first_due(sla.clocks(now, new.priority, [], policy, now))
+    ticket = store.add(
+        db,
+        {**values, **times, "uid": clock.new_id(), "status": "open", "version": 1}
+        | {"due_at": due_at},
+    )
+    store.set_tags(db, ticket.id, new.tags)
+    record.tell(db, ticket, "ticket.created", who, record.facts(ticket, tags=sorted(set(new.tags))))
+    return shown(db, ticket, policy)
+
+
+def change(
+    db: Connection,
+    ticket_id: int,
+    wanted: TicketChange,
+    versions: frozenset[int] | None,
+    policy: Policy,
+    who: Principal,
+) -> Shown:
+    """Change what was sent and differs; the history and the feed tell of each field.
+
+    Raises TicketNotFound, PreconditionFailed, TicketClosed or InvalidTransition.
+    """
+    before = get(db, ticket_id, lock=True)
+    check_version(versions, before.version)
+    tags = store.tags_of(db, [ticket_id])[ticket_id]
+    changes = _differences(before, tags, wanted)
+    if not changes:
+        return shown(db, before, policy)
+    now = clock.now()
+    if "status" in changes:
+        _check_move(before, changes["status"], now)
+    elif before.status == "closed":
+        raise TicketClosed("A closed ticket is not changed any more; open a follow-up.")
+    if "tags" in changes:
+        store.set_tags(db, ticket_id, changes["tags"])
+    record.changes_of(db, before, tags, changes, now, who)
+    return shown(db, _write(db, before, changes, policy, now, who), policy)
+
+
+def add_note(
+    db: Connection, ticket_id: int, new: NoteNew, policy: Policy, who: Principal
+) -> AnyRow:
+    """Add a note. What a customer writes in public reopens a pending or resolved ticket.
+
+    Raises TicketNotFound or TicketClosed.
+    """
+    ticket = get(db, ticket_id, lock=True)
+    if ticket.status == "closed":
+        raise TicketClosed("A closed ticket takes no more notes; open a follow-up.")
+    now = clock.now()
+    values = {**new.model_dump(), "ticket_id": ticket_id, "author": who.name, "created_at": now}
+    note = store.add_note(db, values)
+    told = {"note_id": note.id, "visibility": note.visibility, "author_kind": note.author_kind}
+    record.tell(db, ticket, "ticket.note_added", who, told)
+    changes: dict[str, Any] = {}
+    if new.author_kind == "customer" and _is_reopened_by_customer(ticket, now):
+        changes["status"] = "open"
+        record.changes_of(db, ticket, [], changes, now, who)
+    _write(db, ticket, changes, policy, now, who)
+    return note
+
+
+def remove(db: Connection, ticket_id: int, versions: frozenset[int] | None, who: Principal) -> None:
+    """Delete a ticket with its notes and history. Raises TicketNotFound or PreconditionFailed."""
+    ticket = get(db, ticket_id, lock=True)
+    check_version(versions, ticket.version)
+    store.remove(db, ticket_id)
+    record.tell(db, ticket, "ticket.deleted", who, {})
+
+
+def notes(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[AnyRow]:
+    get(db, ticket_id)
+    return page_of(store.notes_page(db, ticket_id, after, limit + 1), limit, key="id")
+
+
+def history(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[AnyRow]:
+    get(db, ticket_id)
+    return page_of(store.history_page(db, ticket_id, after, limit + 1), limit, key="id")
+
+
+def _write(
+    db: Connection,
+    before: TicketRow,
+    changes: dict[str, Any],
+    policy: Policy,
+    now: datetime,
+    who: Principal,
+) -> TicketRow:
+    """Change the row, and what follows from the change: instants, the next deadline, events."""
+    values = {name: value for name, value in changes.items() if name != "tags"}
+    priority = changes.get("priority", before.priority)
+    values["due_at"] = next_due(db, before, priority, policy, now)
+    values["updated_at"] = now
+    if (status := changes.get("status")) is not None:
+        values["resolved_at"] = now if status == "resolved" else before.resolved_at
+        values["closed_at"] = now if status == "closed" else None
+        if status not in lifecycle.DONE:
+            values["resolved_at"] = None
+    after = store.change(db, before.id, values)
+    if status is not None:
+        moved = {"from": before.status, "to": status}
+        record.tell(db, after, "ticket.status_changed", who, moved)
+    if others := sorted(set(changes) - {"status"}):
+        record.tell(db, after, "ticket.updated", who, {**record.facts(after), "changed": others})
+    return after
+
+
+def _differences(before: TicketRow, tags: list[str], wanted: TicketChange) -> dict[str, Any]:
+    sent = wanted.changes()
+    if "tags" in sent:
+        sent["tags"] = sorted(set(sent["tags"]))
+    return {
+        name: value
+        for name, value in sent.items()
+        if value != (tags if name == "tags" else getattr(before, name))
+    }
+
+
+def _check_move(before: TicketRow, status: lifecycle.Status, now: datetime) -> None:
+    allowed = lifecycle.allowed(before.status, before.resolved_at, now)
+    if status in allowed:
+        return
+    can = f"It can become {', '.join(allowed)}." if allowed else "Open a follow-up instead."
+    raise InvalidTransition(
+        f"A {before.status} ticket can't become {status}. {can}", allowed_statuses=allowed
+    )
+
+
+def _check_follow_up(earlier: TicketRow | None, customer_id: int) -> None:
+    if earlier is None or earlier.status != "closed" or earlier.customer_id != customer_id:
+        raise NoFollowUp("A follow-up goes on from a closed ticket of the same customer.")
+
+
+def _is_reopened_by_customer(ticket: TicketRow, now: datetime) -> bool:
+    if ticket.status == "resolved":
+        return lifecycle.may_reopen(ticket.resolved_at, now)
+    return bool(ticket.status == "pending")

@@ -1,0 +1,186 @@
+"""Three clocks of a ticket: a pure function of its history, the targets and an instant.
+
+The first response runs from the start to the first public note of an agent; the next response from
+a public note of the customer to the next public note of an agent; the resolution while the ticket
+neither waits for someone else nor is done. What a clock has used is never lost: not by a pause, not
+by reopening, not by another priority, which only changes the target.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from crm_api.tickets.lifecycle import DONE, PRIORITIES, WAITING, Priority, Status
+
+ClockState = Literal["running", "paused", "met", "breached"]
+Happening = Literal["status", "agent_note", "customer_note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """How long a response and the resolution may take."""
+
+    response: timedelta
+    resolution: timedelta
+
+
+Policy = Mapping[Priority, Target]
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_TARGET = re.compile(r"(\w+)=([1-9]\d{0,4}[mhd])/([1-9]\d{0,4}[mhd])")
+
+
+def parse_targets(text: str | Policy) -> Policy:
+    """Read `urgent=1h/4h,high=4h/1d,…`: a response and a resolution for each priority.
+
+    A time is a number of minutes (m), hours (h) or days (d). Raises ValueError.
+    """
+    if not isinstance(text, str):
+        return text
+    policy: dict[Priority, Target] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        found = _TARGET.fullmatch(part)
+        if found is None:
+            raise ValueError("each entry is PRIORITY=RESPONSE/RESOLUTION, as in urgent=1h/4h")
+        policy[_priority(found[1])] = Target(_time(found[2]), _time(found[3]))
+    if missing := [priority for priority in PRIORITIES if priority not in policy]:
+        raise ValueError(f"no target for {', '.join(missing)}")
+    return policy
+
+
+def _priority(text: str) -> Priority:
+    for priority in PRIORITIES:
+        if priority == text:
+            return priority
+    raise ValueError(f"the priorities are {', '.join(PRIORITIES)}")
+
+
+def _time(text: str) -> timedelta:
+    return int(text[:-1]) * _UNITS[text[-1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that happened to a ticket and matters to its clocks."""
+
+    at: datetime
+    what: Happening
+    status: Status | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Where one clock stands. `due_at` is empty while it is paused: the pause's end decides it."""
+
+    state: ClockState
+    due_at: datetime | None
+    used: timedelta
+    target: timedelta
+    # Whether what it waits for has come, in time or late.
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sla:
+    first_response: Clock
+    next_response: Clock | None
+    resolution: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    start: datetime
+    end: datetime | None
+
+
+def clocks(
+    created_at: datetime,
+    priority: Priority,
+    history: Iterable[Entry],
+    policy: Policy,
+    now: datetime,
+) -> Sla:
+    """Read the three clocks at an instant. The order of the history does not matter."""
+    entries = sorted((entry for entry in history if entry.at <= now), key=lambda entry: entry.at)
+    target = policy[priority]
+    return Sla(
+        first_response=_first_response(created_at, entries, target.response, now),
+        next_response=_next_response(entries, target.response, now),
+        resolution=_resolution(created_at, entries, target.resolution, now),
+    )
+
+
+def first_due(sla: Sla) -> datetime | None:
+    """Return when the first clock is due whose end has not come; it may be past."""
+    waiting = [sla.first_response, sla.next_response, sla.resolution]
+    return min(
+        (clock.due_at for clock in waiting if clock and clock.due_at and not clock.is_over),
+        default=None,
+    )
+
+
+def _first_response(
+    created_at: datetime, entries: Sequence[Entry], target: timedelta, now: datetime
+) -> Clock:
+    answered_at = next((entry.at for entry in entries if entry.what == "agent_note"), None)
+    return _read([_Span(created_at, answered_at)], target, now, is_over=answered_at is not None)
+
+
+def _next_response(entries: Sequence[Entry], target: timedelta, now: datetime) -> Clock | None:
+    asked_at: datetime | None = None
+    answered_at: datetime | None = None
+    for entry in entries:
+        if entry.what == "customer_note" and (asked_at is None or answered_at is not None):
+            asked_at, answered_at = entry.at, None
+        elif entry.what == "agent_note" and asked_at is not None and answered_at is None:
+            answered_at = entry.at
+    if asked_at is None:
+        return None
+    return _read([_Span(asked_at, answered_at)], target, now, is_over=answered_at is not None)
+
+
+def _resolution(
+    created_at: datetime, entries: Sequence[Entry], target: timedelta, now: datetime
+) -> Clock:
+    spans: list[_Span] = []
+    status: Status = "open"
+    since: datetime | None = created_at
+    for entry in entries:
+        if entry.what != "status" or entry.status is None:
+            continue
+        stands = entry.status in WAITING or entry.status in DONE
+        if since is not None and stands:
+            spans.append(_Span(since, entry.at))
+            since = None
+        elif since is None and not stands:
+            since = entry.at
+        status = entry.status
+    if since is not None:
+        spans.append(_Span(since, None))
+    return _read(spans, target, now, is_over=status in DONE)
+
+
+def _read(spans: Sequence[_Span], target: timedelta, now: datetime, *, is_over: bool) -> Clock:
+    used = sum(((span.end or now) - span.start for span in spans), timedelta())
+    is_paused = not is_over and spans[-1].end is not None
+    due_at = _due_at(spans, target, is_paused=is_paused)
+    if used > target:
+        return Clock("breached", due_at, used, target, is_over)
+    state: ClockState = "met" if is_over else "paused" if is_paused else "running"
+    return Clock(state, due_at, used, target, is_over)
+
+
+def _due_at(spans: Sequence[_Span], target: timedelta, *, is_paused: bool) -> datetime | None:
+    """Find the instant at which the target is used up, as far as the spans tell."""
+    *earlier, last = spans
+    left = target
+    for span in earlier:
+        assert span.end is not None
+        if span.end - span.start > left:
+            return span.start + left
+        left -= span.end - span.start
+    if is_paused and last.end is not None and last.end - last.start <= left:
+        return None
+    return last.start + left

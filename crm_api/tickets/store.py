@@ -1,0 +1,142 @@
+"""The statements about tickets."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+
+from crm_api.tickets.models import notes, ticket_history, ticket_tags, tickets
+from service_kit.database.types import AnyRow
+
+TicketRow = AnyRow
+
+_BY_ID = select(tickets).where(tickets.c.id == bindparam("id"))
+_TAGS = (
+    select(ticket_tags)
+    .where(ticket_tags.c.ticket_id.in_(bindparam("ids", expanding=True)))
+    .order_by(ticket_tags.c.ticket_id, ticket_tags.c.tag)
+)
+_STATUS_CHANGES = (
+    select(ticket_history.c.ticket_id, ticket_history.c.at, ticket_history.c.new)
+    .where(
+        ticket_history.c.ticket_id.in_(bindparam("ids", expanding=True)),
+        ticket_history.c.field == "status",
+    )
+    .order_by(ticket_history.c.id)
+)
+_PUBLIC_NOTES = (
+    select(notes.c.ticket_id, notes.c.created_at, notes.c.author_kind)
+    .where(notes.c.ticket_id.in_(bindparam("ids", expanding=True)), notes.c.visibility == "public")
+    .order_by(notes.c.id)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which tickets a list shows. `overdue_at` is the instant at which they are overdue."""
+
+    customer_id: int | None = None
+    status: str | None = None
+    priority: str | None = None
+    assignee: str | None = None
+    tag: str | None = None
+    q: str | None = None
+    overdue_at: datetime | None = None
+    is_overdue: bool = True
+    ascending: bool = True
+
+
+def find(db: Connection, ticket_id: int, *, lock: bool = False) -> TicketRow | None:
+    statement = _BY_ID.with_for_update() if lock else _BY_ID
+    return db.execute(statement, {"id": ticket_id}).one_or_none()
+
+
+def add(db: Connection, values: Mapping[str, Any]) -> TicketRow:
+    return db.execute(insert(tickets).returning(tickets), dict(values)).one()
+
+
+def change(db: Connection, ticket_id: int, values: Mapping[str, Any]) -> TicketRow:
+    statement = update(tickets).where(tickets.c.id == ticket_id)
+    values = {**values, "version": tickets.c.version + 1}
+    return db.execute(statement.values(values).returning(tickets)).one()
+
+
+def remove(db: Connection, ticket_id: int) -> None:
+    """Delete a ticket and all that hangs on it."""
+    db.execute(update(tickets).where(tickets.c.follow_up_of == ticket_id).values(follow_up_of=None))
+    for table in (ticket_tags, notes, ticket_history):
+        db.execute(delete(table).where(table.c.ticket_id == ticket_id))
+    db.execute(delete(tickets).where(tickets.c.id == ticket_id))
+
+
+def set_tags(db: Connection, ticket_id: int, tags: Collection[str]) -> None:
+    db.execute(delete(ticket_tags).where(ticket_tags.c.ticket_id == ticket_id))
+    if tags:
+        rows = [{"ticket_id": ticket_id, "tag": tag} for tag in sorted(set(tags))]
+        db.execute(insert(ticket_tags), rows)
+
+
+def tags_of(db: Connection, ids: Collection[int]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = defaultdict(list)
+    for row in db.execute(_TAGS, {"ids": list(ids)}):
+        found[row.ticket_id].append(row.tag)
+    return found
+
+
+def status_changes(db: Connection, ids: Collection[int]) -> Sequence[AnyRow]:
+    return db.execute(_STATUS_CHANGES, {"ids": list(ids)}).all()
+
+
+def public_notes(db: Connection, ids: Collection[int]) -> Sequence[AnyRow]:
+    return db.execute(_PUBLIC_NOTES, {"ids": list(ids)}).all()
+
+
+def add_note(db: Connection, values: Mapping[str, Any]) -> AnyRow:
+    return db.execute(insert(notes).returning(notes), dict(values)).one()
+
+
+def notes_page(db: Connection, ticket_id: int, after: int | None, limit: int) -> Sequence[AnyRow]:
+    statement = select(notes).where(notes.c.ticket_id == ticket_id)
+    if after is not None:
+        statement = statement.where(notes.c.id > after)
+    return db.execute(statement.order_by(notes.c.id).limit(limit)).all()
+
+
+def add_history(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        db.execute(insert(ticket_history), [dict(row) for row in rows])
+
+
+def history_page(db: Connection, ticket_id: int, after: int | None, limit: int) -> Sequence[AnyRow]:
+    statement = select(ticket_history).where(ticket_history.c.ticket_id == ticket_id)
+    if after is not None:
+        statement = statement.where(ticket_history.c.id > after)
+    return db.execute(statement.order_by(ticket_history.c.id).limit(limit)).all()
+
+
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[TicketRow]:
+    """List tickets by id, from the one behind `after`."""
+    statement = select(tickets)
+    if after is not None:
+        in_order = tickets.c.id > after if wanted.ascending else tickets.c.id < after
+        statement = statement.where(in_order)
+    for column in ("customer_id", "status", "priority", "assignee"):
+        if (value := getattr(wanted, column)) is not None:
+            statement = statement.where(tickets.c[column] == value)
+    if wanted.tag is not None:
+        tagged = select(ticket_tags.c.ticket_id).where(ticket_tags.c.tag == wanted.tag)
+        statement = statement.where(tickets.c.id.in_(tagged))
+    if wanted.overdue_at is not None:
+        due = tickets.c.due_at <= wanted.overdue_at
+        is_not = or_(tickets.c.due_at.is_(None), tickets.c.due_at > wanted.overdue_at)
+        statement = statement.where(due if wanted.is_overdue else is_not)
+    if wanted.q is not None:
+        columns = (tickets.c.subject, tickets.c.description)
+        statement = statement.where(
+            or_(*(column.icontains(wanted.q, autoescape=True) for column in columns))
+        )
+    order = tickets.c.id.asc() if wanted.ascending else tickets.c.id.desc()
+    return db.execute(statement.order_by(order).limit(limit)).all()
