@@ -1,20 +1,220 @@
-from collections.abc import AsyncIterator
+"""The CRM on both engines: an empty one of a test's own, or one that a whole module shares."""
+
+import asyncio
+import functools
+import re
+import shutil
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from sqlalchemy import Connection, text
 
 from crm_api.app import create_app
+from crm_api.customers import service
+from crm_api.customers.schemas import CustomerNew
+from crm_api.feed import store
 from crm_api.settings import Settings
-from tests.conftest import NewDatabase, running
+from service_kit.auth import Principal
+from service_kit.database import open_database
+from tests.conftest import NewDatabase, run_sql, running, with_database
+
+PROBLEM = "application/problem+json"
+OUTSIDER = Principal("outsider", "admin", frozenset())
+# Every table, whichever there are by now, as it is behind the migrations.
+EMPTIED = (
+    """DO $$ BEGIN EXECUTE (
+        SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ') || ' RESTART IDENTITY'
+        FROM pg_tables WHERE schemaname = 'public'
+        AND tablename NOT IN ('alembic_version', 'feed_head')
+    ); END $$""",
+    "UPDATE feed_head SET last_position = 0, pruned_position = 0",
+)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"], scope="session")
+def engine(request: pytest.FixtureRequest) -> str:
+    """Make a test run on both engines; for the session, so that a module can share an app."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def kept_database(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Give the URL of a PostgreSQL database by its name; made once, since that takes 100 ms."""
+    server = request.getfixturevalue("postgres_server")
+    template = request.getfixturevalue("postgres_template")("crm_api")
+
+    @functools.cache
+    def kept(name: str) -> str:
+        run_sql(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return with_database(server, name)
+
+    return kept
 
 
 @pytest.fixture
-def settings(new_database: NewDatabase) -> Settings:
-    return Settings(database_url=new_database("crm_api"), seed_demo_data=False)
+def settings(engine: str, new_database: NewDatabase, request: pytest.FixtureRequest) -> Settings:
+    """What a CRM with an empty database is told by its environment."""
+    if engine == "sqlite":
+        url = new_database("crm_api")
+    else:
+        url = request.getfixturevalue("kept_database")("emptied")
+        change_from_outside(url, *EMPTIED)
+    return Settings(database_url=url, seed_demo_data=False)
 
 
 @pytest.fixture
 async def crm(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The CRM with an empty database, as an admin sees it."""
     async with running(create_app(settings), token="admin123") as client:
-        yield client
+        yield keeps_its_word(client)
+
+
+@pytest.fixture(scope="module")
+def shared_url(
+    engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """Give the URL of a database for a whole module."""
+    if engine == "sqlite":
+        path = tmp_path_factory.mktemp("shared") / "crm.db"
+        shutil.copy(request.getfixturevalue("sqlite_template")("crm_api"), path)
+        return f"sqlite:///{path}"
+    kept: Callable[[str], str] = request.getfixturevalue("kept_database")
+    return kept("shared")
+
+
+@pytest.fixture(scope="module")
+async def shared_crm(shared_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A CRM that all tests of a module share, as an admin sees it; customer 1 is there."""
+    app = create_app(Settings(database_url=shared_url, seed_demo_data=True))
+    async with running(app, token="admin123") as client:
+        yield keeps_its_word(client)
+
+
+def app_of(client: httpx.AsyncClient) -> FastAPI:
+    app: FastAPI = client.app  # type: ignore[attr-defined]
+    return app
+
+
+@functools.cache
+def documented_statuses() -> list[tuple[re.Pattern[str], str, frozenset[str]]]:
+    """Read from OpenAPI which statuses each operation may answer."""
+    paths = create_app(Settings(database_url="sqlite:///nowhere")).openapi()["paths"]
+    return [
+        (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), method, frozenset(operation["responses"]))
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+    ]
+
+
+def keeps_its_word(client: httpx.AsyncClient) -> httpx.AsyncClient:
+    """Check of each answer that OpenAPI names its status, and that an error has the one shape."""
+
+    async def check(response: httpx.Response) -> None:
+        path = response.request.url.path.rstrip("/")
+        path = path if path.startswith(("/api", "/health", "/metrics")) else f"/api{path}"
+        for pattern, method, statuses in documented_statuses():
+            if method.upper() == response.request.method and pattern.fullmatch(path):
+                assert str(response.status_code) in statuses, f"{method} {path}"
+                break
+        if response.status_code >= 400:
+            await response.aread()
+            assert response.headers["content-type"] == PROBLEM
+            assert response.json()["status"] == response.status_code
+            assert response.json()["request_id"] == response.headers["x-request-id"]
+
+    client.event_hooks = {"response": [check]}
+    return client
+
+
+def numbered(number: int, **more: Any) -> dict[str, Any]:
+    """Make what a caller sends to register the customer with this number."""
+    return {"name": f"Customer {number}", "email": f"customer-{number}@example.com", **more}
+
+
+async def register(crm: httpx.AsyncClient, *numbers: int) -> list[dict[str, Any]]:
+    """Register customers with these numbers, one after another."""
+    answers = [await crm.post("/api/customers", json=numbered(number)) for number in numbers]
+    assert {answer.status_code for answer in answers} <= {201}
+    return [answer.json() for answer in answers]
+
+
+async def read_feed(crm: httpx.AsyncClient, **query: Any) -> dict[str, Any]:
+    """Read one page of the feed."""
+    answer = await crm.get("/api/events", params=query)
+    assert answer.status_code == 200, answer.text
+    page: dict[str, Any] = answer.json()
+    return page
+
+
+def sequences(page: dict[str, Any]) -> list[int]:
+    return [event["sequence"] for event in page["events"]]
+
+
+def covered(page: dict[str, Any]) -> tuple[int, int, int, bool]:
+    """Tell which positions a page covers: from, through, head, and whether there is more."""
+    names = ("from_position", "through_position", "head_position", "has_more")
+    return tuple(page[name] for name in names)  # type: ignore[return-value]
+
+
+async def refusal(crm: httpx.AsyncClient, **query: Any) -> tuple[int, str]:
+    """Ask for a page that is not to be had. Returns the status and the problem's slug."""
+    answer = await crm.get("/api/events", params=query)
+    return answer.status_code, answer.json().get("type", "").removeprefix("urn:problem:")
+
+
+async def change_database(crm: httpx.AsyncClient, *statements: str) -> None:
+    """Run SQL in the CRM's own database, as no route of it does."""
+
+    def run(db: Connection) -> None:
+        for statement in statements:
+            db.execute(text(statement))
+
+    await app_of(crm).state.database.write(run)
+
+
+def change_from_outside(url: str, *statements: str) -> None:
+    """Run SQL on a connection of its own and commit it, from wherever this is called."""
+    if url.startswith("sqlite:"):
+        connection = sqlite3.connect(Path(url.removeprefix("sqlite:///")))
+        connection.executescript(";".join(statements))
+        connection.close()
+    else:
+        run_sql(url, ";".join(statements))
+
+
+def register_from_outside(url: str, number: int) -> None:
+    """Register a customer and have the feed number it, as another process does; wait for it."""
+
+    async def work() -> None:
+        database = open_database(url)
+        await database.open()
+        await database.write(service.register, CustomerNew(**numbered(number)), OUTSIDER)
+        while await database.write(store.number):
+            pass
+        await database.close()
+
+    # In a thread, since the test's own loop is running.
+    thread = threading.Thread(target=lambda: asyncio.run(work()))
+    thread.start()
+    thread.join()
+
+
+class Interrupted:
+    """A connection before whose n-th statement something happens elsewhere."""
+
+    def __init__(self, db: Any, step: int, happen: Callable[[], None]) -> None:
+        self._db = db
+        self._left = step
+        self._happen = happen
+
+    def execute(self, *args: Any) -> Any:
+        if self._left == 0:
+            self._happen()
+        self._left -= 1
+        return self._db.execute(*args)

@@ -1,0 +1,194 @@
+"""The change feed: what an event looks like, and what a page covers."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from crm_api.feed import store
+from tests.crm_api.conftest import covered, numbered, read_feed, register, sequences
+
+FEED = "/api/events"
+
+
+async def test_an_event_is_a_cloud_event(crm: httpx.AsyncClient) -> None:
+    sent = numbered(1, company="Example Ltd", metadata={"plan": "日本語"}, external_ref="shop-1")
+    customer = (await crm.post("/api/customers", json=sent)).json()
+
+    answer = await crm.get(FEED)
+
+    [event] = answer.json()["events"]
+    assert answer.headers["content-type"] == "application/json"
+    assert UUID(event.pop("id")).version == 7
+    age = datetime.now(UTC) - datetime.fromisoformat(event["time"])
+    assert event.pop("time").endswith("Z")
+    assert timedelta(0) <= age < timedelta(seconds=10)
+    assert event == {
+        "specversion": "1.0",
+        "source": "/crm",
+        "type": "customer.created",
+        "subject": customer["uid"],
+        "sequence": 1,
+        "datacontenttype": "application/json",
+        "data": customer,
+    }
+
+
+async def test_a_page_has_the_fields_of_the_contract(crm: httpx.AsyncClient) -> None:
+    page = await read_feed(crm)
+
+    assert set(page) == {
+        "events",
+        "from_position",
+        "through_position",
+        "head_position",
+        "next_cursor",
+        "has_more",
+    }
+
+
+async def test_each_change_is_told_as_it_was_and_keeps_its_place(crm: httpx.AsyncClient) -> None:
+    first, _ = await register(crm, 1, 2)
+    changed = (await crm.patch("/api/customers/1", json={"name": "New"})).json()
+
+    page = await read_feed(crm)
+
+    assert [(event["type"], event["data"]["name"]) for event in page["events"]] == [
+        ("customer.created", "Customer 1"),
+        ("customer.created", "Customer 2"),
+        ("customer.updated", "New"),
+    ]
+    assert [event["data"] for event in page["events"] if event["subject"] == first["uid"]] == [
+        first,
+        changed,
+    ]
+    assert len({event["id"] for event in page["events"]}) == 3
+    assert await read_feed(crm) == page
+
+
+async def test_an_empty_feed_covers_nothing(crm: httpx.AsyncClient) -> None:
+    page = await read_feed(crm)
+
+    assert page["events"] == []
+    assert covered(page) == (1, 0, 0, False)
+    assert covered(await read_feed(crm, after=page["next_cursor"])) == (1, 0, 0, False)
+
+
+async def test_pages_follow_each_other_without_a_hole(crm: httpx.AsyncClient) -> None:
+    await crm.post("/api/customers/batch", json=[numbered(number) for number in range(7)])
+    after: dict[str, Any] = {}
+    seen = []
+
+    for expected in ((1, 3, 7, True), (4, 6, 7, True), (7, 7, 7, False), (8, 7, 7, False)):
+        page = await read_feed(crm, limit=3, **after)
+        assert covered(page) == expected
+        after = {"after": page["next_cursor"]}
+        seen += sequences(page)
+
+    assert seen == [1, 2, 3, 4, 5, 6, 7]
+
+
+async def test_a_page_that_is_full_at_the_head_says_whether_there_is_more(
+    crm: httpx.AsyncClient,
+) -> None:
+    """More may be committed than is numbered: a reader that stops at the end must get it too."""
+    await register(crm, 1, 2, 3)
+    assert (await read_feed(crm, limit=3))["has_more"] is False
+    await register(crm, 4, 5)
+
+    page = await read_feed(crm, limit=3)
+
+    assert sequences(page) == [1, 2, 3]
+    assert page["has_more"] is True
+
+
+async def test_who_reads_until_there_is_no_more_reads_all_that_was_committed(
+    crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "NUMBERED_AT_ONCE", 3)
+    for count in range(1, 9):
+        await crm.post("/api/customers/batch", json=[numbered(count * 10 + n) for n in range(4)])
+        page = await read_feed(crm, limit=count)
+        seen = sequences(page)
+        while page["has_more"]:
+            page = await read_feed(crm, limit=count, after=page["next_cursor"])
+            seen += sequences(page)
+        assert seen == list(range(1, 4 * count + 1))
+
+
+async def test_five_hundred_events_fit_a_page(crm: httpx.AsyncClient) -> None:
+    await crm.post("/api/customers/batch", json=[numbered(number) for number in range(500)])
+    await register(crm, 500)
+
+    assert covered(await read_feed(crm, limit=500)) == (1, 500, 501, True)
+    assert len((await read_feed(crm))["events"]) == 50
+
+
+@pytest.fixture
+async def mixed(crm: httpx.AsyncClient) -> httpx.AsyncClient:
+    """Give a feed of created, updated, updated, created, updated."""
+    await register(crm, 1)
+    for name in ("A", "B"):
+        await crm.patch("/api/customers/1", json={"name": name})
+    await register(crm, 2)
+    await crm.patch("/api/customers/1", json={"name": "C"})
+    return crm
+
+
+@pytest.mark.parametrize(
+    ("types", "limit", "events", "through", "has_more"),
+    [
+        ("customer.created", 50, [1, 4], 5, False),
+        ("customer.updated", 50, [2, 3, 5], 5, False),
+        ("customer.updated,customer.created", 50, [1, 2, 3, 4, 5], 5, False),
+        (" customer.created , customer.erased ", 50, [1, 4], 5, False),
+        ("customer.erased", 50, [], 5, False),
+        ("ticket.created", 1, [], 5, False),
+        ("customer.created", 1, [1], 1, True),
+        ("customer.created", 2, [1, 4], 4, True),
+        ("customer.updated", 2, [2, 3], 3, True),
+        ("customer.updated", 3, [2, 3, 5], 5, False),
+        ("", 50, [1, 2, 3, 4, 5], 5, False),
+    ],
+)
+async def test_types_pass_over_positions_and_still_cover_them(
+    mixed: httpx.AsyncClient,
+    types: str,
+    limit: int,
+    events: list[int],
+    through: int,
+    has_more: bool,
+) -> None:
+    page = await read_feed(mixed, types=types, limit=limit)
+
+    assert sequences(page) == events
+    assert covered(page) == (1, through, 5, has_more)
+
+
+async def test_a_cursor_serves_whatever_types_are_asked_for(mixed: httpx.AsyncClient) -> None:
+    """It may stand at a position whose event the page passed over."""
+    none = await read_feed(mixed, types="customer.erased")
+    await register(mixed, 3)
+
+    page = await read_feed(mixed, after=none["next_cursor"])
+
+    assert sequences(page) == [6]
+    assert covered(page) == (6, 6, 6, False)
+
+
+async def test_a_search_for_a_rare_type_goes_a_window_at_a_time(
+    mixed: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "WINDOW", 2)
+
+    first = await read_feed(mixed, types="customer.erased", wait=25)
+    second = await read_feed(mixed, types="customer.erased", wait=25, after=first["next_cursor"])
+    third = await read_feed(mixed, types="customer.erased", after=second["next_cursor"])
+
+    assert [covered(page) for page in (first, second, third)] == [
+        (1, 2, 5, True),
+        (3, 4, 5, True),
+        (5, 5, 5, False),
+    ]
