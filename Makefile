@@ -1,14 +1,14 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock
+.PHONY: help run test check format lock up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
-GROUPS_LOCKED := crm_api inventory_api integration_service dev
+GROUPS_LOCKED := crm_api inventory_api integration_service aws_lambda dev images
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
 
 # What running needs, and what changing needs.
 .venv/running: requirements/crm_api.txt requirements/integration_service.txt
@@ -24,7 +24,7 @@ run: .venv/running ## all three services on this machine, no Docker; one Ctrl-C 
 test: .venv/installed ## all tests but those that need a Docker engine
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered \
-		--cov-fail-under=90 $(ARGS)
+		--cov-fail-under=90 --ignore=tests/images $(ARGS)
 
 check: .venv/installed ## format, lint, types, import rules, lock file
 	$(BIN)/ruff format --check .
@@ -41,3 +41,47 @@ format: .venv/installed ## rewrite the code in the house's format
 lock: .venv/installed ## compile pyproject.toml's groups to requirements/*.txt
 	@for group in $(GROUPS_LOCKED); do \
 		$(COMPILE) --upgrade --group $$group --output-file requirements/$$group.txt || exit 1; done
+
+# --- containers; docs/docker.md tells the rest. Bake reads these from the environment.
+export REGISTRY ARCH DEPLOY
+export NAMESPACE ?= cordn29
+export VERSION ?= $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' service_kit/__init__.py)
+export REVISION ?= $(shell git rev-parse HEAD)
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+export CA_CERT ?= $(SSL_CERT_FILE)
+BAKE = docker buildx bake $(if $(CA_CERT),--allow=fs.read=$(CA_CERT)) -f docker-bake.hcl
+
+up: ## the three services in containers, with your code; docker compose watch follows edits
+	docker compose up --build --detach --wait
+
+down: ## stop them; their data stays
+	docker compose down
+
+logs: ## follow what they log
+	docker compose logs --follow
+
+docker-build-local: ## the images for this machine
+	$(BAKE) local
+
+docker-build: ## the images for ARCH=amd64 or ARCH=arm64, or for both in one index
+	$(BAKE)
+
+docker-run: ## the CRM's image, of ARCH where it is given
+	$(PYTHON) docker/run_image.py
+
+docker-push-dev: ## all images, both architectures, to REGISTRY/NAMESPACE as <version>-dev and dev
+	$(PYTHON) docker/publish.py dev
+
+docker-push-prod: ## the same as <version> and latest, from a commit alone
+	$(PYTHON) docker/publish.py prod
+
+docker-push-deploy: ## the images for DEPLOY=lambda, eks or apprunner, in its architecture alone
+	$(PYTHON) docker/publish.py deploy
+
+.venv/images: requirements/images.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) -r $<
+	@touch $@
+
+test-images: .venv/images ## build the images and test the running stack; needs a Docker engine
+	$(BIN)/python -m pytest tests/images --timeout=600 $(ARGS)

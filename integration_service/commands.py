@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from service_kit import commands
@@ -12,6 +12,9 @@ from service_kit.commands import Service
 if TYPE_CHECKING:
     from integration_service.schemas import Status
     from integration_service.settings import Settings
+    from service_kit.database import Database
+
+    Work = Callable[[Settings, Database], Awaitable[Status]]
 
 SERVICE = Service(name="integration_service", port=8002)
 
@@ -34,22 +37,18 @@ def _add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run_once(service: Service, _options: argparse.Namespace) -> int:
     """Do what the running service does, once. Refuses while it runs."""
-    settings = commands.prepare(service)
-    if settings is None:
-        return commands.EXIT_REFUSED
-    status = asyncio.run(_run_once(cast("Settings", settings)))
+    status = _run(service, _run_once)
     if status is None:
-        return commands.refuse(service, "another process polls this database; it does the work")
+        return commands.EXIT_REFUSED
     _print(status)
     left = status.deliveries["pending"] + status.deliveries["retrying"]
     return EXIT_UNFINISHED if left or status.feed.lag_events or _is_broken(status) else 0
 
 
 def show_status(service: Service, options: argparse.Namespace) -> int:
-    settings = commands.prepare(service)
-    if settings is None:
+    status = _run(service, _status)
+    if status is None:
         return commands.EXIT_REFUSED
-    status = asyncio.run(_status(cast("Settings", settings)))
     if options.json:
         sys.stdout.write(status.model_dump_json(indent=2) + "\n")
     else:
@@ -57,43 +56,65 @@ def show_status(service: Service, options: argparse.Namespace) -> int:
     return 0
 
 
-async def _run_once(settings: "Settings") -> "Status | None":
-    from integration_service.ledger import views
-    from integration_service.poller import Poller
-    from service_kit import clock
+def _run(service: Service, work: "Work") -> "Status | None":
+    """Do a command's work on the database; None, with the reason printed, where it can't be."""
+    from integration_service.ledger.lease import LeaseLost
+    from service_kit.database import DatabaseUnavailable, DurabilityMissing
+    from service_kit.migrations import SchemaMismatch
+
+    settings = commands.prepare(service)
+    if settings is None:
+        return None
+    try:
+        return asyncio.run(_with_database(service, cast("Settings", settings), work))
+    except (DatabaseUnavailable, DurabilityMissing, SchemaMismatch) as error:
+        commands.refuse(service, f"the database can't be used: {error}")
+    except LeaseLost:
+        commands.refuse(service, "another process polls this database; it does the work")
+    return None
+
+
+async def _with_database(service: Service, settings: "Settings", work: "Work") -> "Status":
     from service_kit.database import open_database
-    from service_kit.stopping import Stopping
+    from service_kit.migrations import SchemaMismatch, current_revision
 
     database = open_database(settings.database_url)
-    await database.open()
+    try:
+        await database.open()
+        if await database.write(current_revision) != service.migrations().head:
+            raise SchemaMismatch("its schema is not this version's; the command migrate helps.")
+        return await work(settings, database)
+    finally:
+        await database.close()
+
+
+async def _run_once(settings: "Settings", database: "Database") -> "Status":
+    from integration_service.ledger.lease import LeaseLost, renew
+    from integration_service.poller import Poller
+    from service_kit.stopping import Stopping
+
     poller = Poller(settings, database, Stopping())
     try:
         lease = await poller.take_lease()
         if lease is None:
-            return None
+            raise LeaseLost
         while await poller.ingest.turn(lease, wait=0) == 0:
             await poller.dispatch.drain(lease)
+            await database.write(renew, lease, settings.lease_seconds)
         await poller.dispatch.drain(lease)
         while await poller.erasing.turn(lease):
             pass
         await poller.give_back(lease)
-        return await database.scan(views.status, clock.now(), None)
     finally:
         await poller.close()
-        await database.close()
+    return await _status(settings, database)
 
 
-async def _status(settings: "Settings") -> "Status":
+async def _status(_settings: "Settings", database: "Database") -> "Status":
     from integration_service.ledger import views
     from service_kit import clock
-    from service_kit.database import open_database
 
-    database = open_database(settings.database_url)
-    await database.open()
-    try:
-        return await database.scan(views.status, clock.now(), None)
-    finally:
-        await database.close()
+    return await database.scan(views.status, clock.now(), None)
 
 
 def _is_broken(status: "Status") -> bool:

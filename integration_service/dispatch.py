@@ -53,6 +53,8 @@ class Dispatch:
 
     async def run(self, lease: Lease, stopping: Stopping) -> None:
         """Send until the process is to stop, then finish what is under way. Raises LeaseLost."""
+        # Nothing is under way yet: what is claimed is so by a commit that was never answered.
+        await self._database.write(store.unclaim_all, lease)
         try:
             while not stopping.begun:
                 self._changed.clear()

@@ -84,6 +84,8 @@ class Poller:
                 except LeaseLost:
                     logger.warning("Another poller has taken over; this one stands by.")
                     self._claim.release()
+                    # Until whoever has the lease has the claim as well, and so is seen to be alive.
+                    await self._stopping.sleep(self._settings.lease_seconds)
                 except DatabaseUnavailable as error:
                     logger.warning("The poller waits for its database: %s", error)
                     await self._stopping.sleep(PAUSE_AFTER_ERROR_SECONDS)
@@ -114,6 +116,7 @@ class Poller:
         self._claim.release()
 
     async def close(self) -> None:
+        self._claim.release()
         await self._crm.close()
         await self._inventory.close()
 

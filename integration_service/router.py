@@ -12,6 +12,7 @@ from integration_service.roles import CanOperate, CanRead
 from integration_service.schemas import DeliveryDetail, DeliveryOut, PollAccepted, State, Status
 from service_kit import clock
 from service_kit.auth import GuardedRoute
+from service_kit.fields import Line
 from service_kit.health import DatabaseDep
 from service_kit.openapi import documented
 from service_kit.paging import Cursor, Limit, link_next, number_after
@@ -54,7 +55,7 @@ async def list_deliveries(
     responses=documented(views.DeliveryNotFound),
 )
 async def get_delivery(
-    customer_uid: Annotated[str, Path(max_length=64)], database: DatabaseDep, _: CanRead
+    customer_uid: Annotated[Line, Path(max_length=64)], database: DatabaseDep, _: CanRead
 ) -> DeliveryDetail:
     """Show one customer's delivery with every attempt."""
     return await database.read(views.delivery, customer_uid)

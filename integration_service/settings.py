@@ -1,5 +1,6 @@
 """What the integration reads from its environment; `.env.example` lists it all."""
 
+import re
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -7,10 +8,15 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from integration_service.roles import ROLES
 from service_kit.settings import TOKEN, Roles, ServiceSettings, demo_token, is_demo
 
+_ADDRESS = re.compile(
+    r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9._~%/-]*)?"
+)
+
 
 def _http_address(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("it must start with http:// or https://")
+    found = _ADDRESS.fullmatch(value)
+    if found is None or not 1 <= int(found["port"] or 1) <= 65535:  # noqa: PLR2004 (ports)
+        raise ValueError("it must be an http:// or https:// address, as in http://localhost:8000")
     return value.rstrip("/")
 
 

@@ -8,8 +8,9 @@ from fastapi import Depends, Header, Response
 
 from service_kit.problems import Problem
 
-# A weak tag (W/"1", as a proxy makes that compresses) never matches: RFC 9110, section 13.1.1.
-_TAG = re.compile(r'(?<!W/)"([1-9][0-9]{0,17})"')
+# Elements of a list; a weak one (W/"1", as a proxy makes that compresses) never matches: RFC 9110,
+# section 13.1.1.
+_TAG = re.compile(r'(?:^|,)\s*"([1-9][0-9]{0,17})"\s*(?=,|$)')
 
 
 class PreconditionFailed(Problem):

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
@@ -79,4 +80,13 @@ class _Supervisor:
 
 
 def _enter(work: Work, listening: socket.socket) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     raise SystemExit(work(listening))
+
+
+def _end_with_parent() -> None:
+    """Stop when the supervisor was killed, or the port would stay taken by processes of nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -29,7 +29,9 @@ def test_the_example_environment_names_every_setting_and_no_other() -> None:
 
 
 def test_the_example_environment_shows_the_defaults() -> None:
-    shown = dict(re.findall(r"^#([A-Z_]+)=(.+)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    shown = dict(
+        re.findall(r"^#([A-Z_]+)=(.+)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    )
     for service in SERVICES:
         for name, field in import_module(f"{service}.settings").Settings.model_fields.items():
             value = shown.get(name.upper())

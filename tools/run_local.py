@@ -1,7 +1,7 @@
 """Runs all three services on this machine, as `make run` does: no Docker, SQLite under ./data.
 
 Each line of theirs is printed behind the service's name. A service that dies is started again; one
-Ctrl-C stops all.
+Ctrl-C stops all. CRM_PORT, INVENTORY_PORT and INTEGRATION_PORT move them to other ports.
 """
 
 import asyncio
@@ -10,9 +10,10 @@ import signal
 import sys
 import urllib.request
 from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import Mapping
 
-# What a caller without a token may do here, so that the README's first commands work as printed.
-# All three listen on 127.0.0.1 only.
+# Each service's usual port, and what a caller without a token may do here, so that the README's
+# first commands work as printed. All three listen on 127.0.0.1 only.
 SERVICES = {
     "crm_api": (8000, "customers:create"),
     "inventory_api": (8001, "packages:read"),
@@ -25,22 +26,23 @@ REFUSED = 2
 WELCOME = """
 All three services run; their data is in ./data, their API pages are
 
-    http://localhost:8000/docs    CRM
-    http://localhost:8001/docs    Inventory
-    http://localhost:8002/docs    Integration
+    http://localhost:{crm_api}/docs    CRM
+    http://localhost:{inventory_api}/docs    Inventory
+    http://localhost:{integration_service}/docs    Integration
 
 Add a customer, and look for its welcome package:
 
-    curl -X POST "http://localhost:8000/customers" -H "Content-Type: application/json" \\
-      -d '{"name": "Jane Doe", "email": "jane.doe@example.com"}'
-    curl http://localhost:8001/package-requests
+    curl -X POST "http://localhost:{crm_api}/customers" -H "Content-Type: application/json" \\
+      -d '{{"name": "Jane Doe", "email": "jane.doe@example.com"}}'
+    curl http://localhost:{inventory_api}/package-requests
 
 Ctrl-C stops them.
 """
 
 
 class Runner:
-    def __init__(self) -> None:
+    def __init__(self, ports: Mapping[str, int]) -> None:
+        self._ports = ports
         self._stopping = asyncio.Event()
         self._failed = False
         self._width = max(map(len, SERVICES))
@@ -50,20 +52,19 @@ class Runner:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stopping.set)
         async with asyncio.TaskGroup() as group:
-            for name, (port, scopes) in SERVICES.items():
-                group.create_task(self._keep_running(name, port, scopes))
+            for name in SERVICES:
+                group.create_task(self._keep_running(name))
             group.create_task(self._welcome())
         return 1 if self._failed else 0
 
-    async def _keep_running(self, name: str, port: int, scopes: str) -> None:
-        environment = {"HOST": "127.0.0.1", "ANONYMOUS_SCOPES": scopes, **os.environ}
+    async def _keep_running(self, name: str) -> None:
         while not self._stopping.is_set():
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 name,
                 "serve",
-                env=environment | {"PORT": str(port)},
+                env=self._environment(name),
                 stdout=PIPE,
                 stderr=STDOUT,
                 # A Ctrl-C reaches this process alone, which then stops the others in order.
@@ -76,6 +77,16 @@ class Runner:
             elif not self._stopping.is_set():
                 self._print(name, f"ended with {process.returncode}; starting it again")
                 await asyncio.sleep(RESTART_SECONDS)
+
+    def _environment(self, name: str) -> dict[str, str]:
+        return {
+            "HOST": "127.0.0.1",
+            "ANONYMOUS_SCOPES": SERVICES[name][1],
+            "CRM_API_URL": f"http://localhost:{self._ports['crm_api']}",
+            "INVENTORY_API_URL": f"http://localhost:{self._ports['inventory_api']}",
+            **os.environ,
+            "PORT": str(self._ports[name]),
+        }
 
     async def _watch(self, name: str, process: Process) -> None:
         printing = asyncio.create_task(self._print_lines(name, process))
@@ -100,12 +111,12 @@ class Runner:
         print(f"{name:<{self._width}} | {line}", flush=True)
 
     async def _welcome(self) -> None:
-        for port, _ in SERVICES.values():
+        for port in self._ports.values():
             while not await asyncio.to_thread(_answers, port):
                 if self._stopping.is_set():
                     return
                 await asyncio.sleep(0.1)
-        print(WELCOME, flush=True)
+        print(WELCOME.format_map(self._ports), flush=True)
 
 
 def _answers(port: int) -> bool:
@@ -116,5 +127,11 @@ def _answers(port: int) -> bool:
         return False
 
 
+def ports() -> dict[str, int]:
+    """Read each service's port: CRM_PORT for crm_api, and so on."""
+    variables = {name: name.split("_", 1)[0].upper() + "_PORT" for name in SERVICES}
+    return {name: int(os.environ.get(variables[name]) or SERVICES[name][0]) for name in SERVICES}
+
+
 if __name__ == "__main__":
-    sys.exit(asyncio.run(Runner().run()))
+    sys.exit(asyncio.run(Runner(ports()).run()))

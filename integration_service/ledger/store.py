@@ -12,7 +12,7 @@ from integration_service.ledger import erasures
 from integration_service.ledger.lease import Lease, LeaseLost, fence
 from integration_service.ledger.models import attempts, deliveries, poller
 from integration_service.ledger.records import Arrival, Settlement
-from service_kit.database.types import AnyRow
+from service_kit.database.types import AnyRow, UtcDateTime
 
 DeliveryRow = AnyRow
 
@@ -50,7 +50,9 @@ _MOVE = (
         head_position=bindparam("head"),
         feed_state="running",
         last_poll_at=bindparam("now"),
-        caught_up_at=func.coalesce(bindparam("caught_up"), poller.c.caught_up_at),
+        caught_up_at=func.coalesce(
+            bindparam("caught_up", type_=UtcDateTime), poller.c.caught_up_at
+        ),
     )
 )
 _FIRST_DUE = (
@@ -194,6 +196,13 @@ def unclaim(db: Connection, lease: Lease, ids: Sequence[int]) -> None:
     """Give deliveries back as if they had not been tried."""
     fence(db, lease)
     db.execute(_UNCLAIM, {"ids": list(ids)})
+
+
+def unclaim_all(db: Connection, lease: Lease) -> None:
+    """Give back all that a poller has claimed; for one that is sending nothing."""
+    fence(db, lease)
+    mine = deliveries.c.claimed_epoch == lease.epoch
+    db.execute(update(deliveries).where(_UNFINISHED, mine).values(claimed_epoch=None))
 
 
 def settle(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> None:

@@ -1,0 +1,148 @@
+# check=error=true
+
+# One recipe for the three services. What runs during the build runs on the machine that builds, so another
+# architecture needs no emulation: the published stages hold no RUN.
+
+# The one image that is pulled; a mirror's name, or a digest, may stand here instead.
+ARG BASE=python:3.13-slim-trixie
+
+# --- the builder's tools
+FROM --platform=$BUILDPLATFORM ${BASE} AS tools
+ARG UV_VERSION=0.13.8
+ENV UV_CACHE_DIR=/var/cache/uv \
+    UV_LINK_MODE=copy \
+    UV_NO_INSTALLER_METADATA=1 \
+    UV_PYTHON=python3.13 \
+    UV_PYTHON_DOWNLOADS=never
+WORKDIR /src
+# `ca` is a certificate that a company's proxy signs with; without the secret nothing changes.
+RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
+    --mount=type=secret,id=ca,target=/run/ca.pem,required=false \
+    if [ -s /run/ca.pem ]; then export PIP_CERT=/run/ca.pem; fi; \
+    python3 -m pip install --quiet --no-compile --root-user-action=ignore \
+        --target /opt/uv "uv==${UV_VERSION}" \
+    && ln -s /opt/uv/bin/uv /usr/local/bin/uv
+# Files without a time of their own make the same layers in every build.
+RUN printf '#!/bin/sh\nexec find "$1" -exec touch -h -d @0 {} +\n' > /usr/local/bin/untimed \
+    && chmod +x /usr/local/bin/untimed
+
+# --- files of no architecture: the standard library's bytecode, the account, the data folder; our own code
+FROM tools AS neutral
+COPY docker/precompile.py /tmp/
+RUN python3 -B /tmp/precompile.py /rootfs \
+    && install -d /rootfs/etc && install -d -o 1000 -g 1000 /rootfs/data \
+    && { cat /etc/passwd; echo 'app:x:1000:1000::/tmp:/usr/sbin/nologin'; } > /rootfs/etc/passwd \
+    && { cat /etc/group; echo 'app:x:1000:'; } > /rootfs/etc/group \
+    && untimed /rootfs
+
+FROM tools AS code
+ARG SERVICE=crm_api
+COPY --chmod=u=rwX,go=rX service_kit /rootfs/opt/app/service_kit
+COPY --chmod=u=rwX,go=rX ${SERVICE} /rootfs/opt/app/${SERVICE}
+RUN untimed /rootfs
+
+# --- locked wheels for the target: chosen by their tags, read by the ELF check, never executed
+FROM ${BASE} AS target
+FROM tools AS wheels
+ARG SERVICE=crm_api
+ARG LOCK=${SERVICE}
+ARG TARGETARCH
+# The architecture of the place that the image is for, where there is but one.
+ARG ONLY=${TARGETARCH}
+ENV PYC_INVALIDATION_MODE=UNCHECKED_HASH \
+    UV_COMPILE_BYTECODE=1
+RUN --mount=type=cache,target=/var/cache/uv \
+    --mount=type=secret,id=ca,target=/run/ca.pem,required=false \
+    --mount=type=bind,source=requirements,target=requirements \
+    --mount=type=bind,source=docker,target=docker \
+    --mount=type=bind,from=target,target=/target \
+    set -eu; \
+    if [ -s /run/ca.pem ]; then export SSL_CERT_FILE=/run/ca.pem; fi; \
+    case "$TARGETARCH" in \
+        amd64) machine=x86_64 ;; \
+        arm64) machine=aarch64 ;; \
+        *) echo "There are images for amd64 and arm64, not for $TARGETARCH." >&2; exit 1 ;; \
+    esac; \
+    if [ "$TARGETARCH" != "$ONLY" ]; then \
+        echo "This image is for a place that runs $ONLY; on $TARGETARCH it would end with exec format error." >&2; \
+        exit 1; \
+    fi; \
+    uv venv --quiet /opt/venv; \
+    uv pip install --quiet --python /opt/venv --python-platform "$machine-manylinux_2_28" \
+        --only-binary :all: --require-hashes -r "requirements/$LOCK.txt"; \
+    rm -f /opt/venv/.gitignore /opt/venv/.lock /opt/venv/CACHEDIR.TAG; \
+    find /opt/venv/bin -mindepth 1 ! -name 'python*' -delete; \
+    python3 -B docker/trim.py /opt/venv; \
+    python3 -B docker/verify_elf.py "$TARGETARCH" /opt/venv /target; \
+    install -d /rootfs/opt; \
+    mv /opt/venv /rootfs/opt/; \
+    untimed /rootfs
+
+# --- what the published images share; no RUN from here to the dev stage
+FROM ${BASE} AS runtime
+COPY --link --from=neutral /rootfs/ /
+COPY --link --from=wheels /rootfs/ /
+COPY --link --from=code /rootfs/ /
+ARG SERVICE=crm_api
+# The working directory is no place to import from, and the default database is data/… below it.
+ENV HOME=/tmp \
+    HOST=0.0.0.0 \
+    PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPATH=/opt/app \
+    PYTHONSAFEPATH=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /
+USER 1000:1000
+ARG VERSION=0.3.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="crmsys ${SERVICE}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="MIT"
+
+# --- built for the machine it runs on, for work and tests; never published
+FROM tools AS dev
+ENV HOME=/tmp \
+    HOST=0.0.0.0 \
+    PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+RUN --mount=type=cache,target=/var/cache/uv \
+    --mount=type=secret,id=ca,target=/run/ca.pem,required=false \
+    --mount=type=bind,source=requirements,target=requirements \
+    if [ -s /run/ca.pem ]; then export SSL_CERT_FILE=/run/ca.pem; fi; \
+    uv venv --quiet /opt/venv \
+    && uv pip install --quiet --compile-bytecode --python /opt/venv --require-hashes \
+        -r requirements/dev.txt
+COPY --from=neutral /rootfs/ /
+WORKDIR /code
+COPY --chown=1000:1000 . .
+# The default database is data/… below the working directory.
+RUN chown 1000:1000 . && ln -s /data data
+USER 1000:1000
+
+# --- the published images; the last, which a plain `docker build .` makes, is the CRM's
+FROM runtime AS inventory_api
+EXPOSE 8001
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
+    CMD ["python", "-m", "inventory_api", "healthcheck"]
+CMD ["python", "-m", "inventory_api", "serve"]
+
+FROM runtime AS integration_service
+EXPOSE 8002
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
+    CMD ["python", "-m", "integration_service", "healthcheck"]
+CMD ["python", "-m", "integration_service", "serve"]
+
+# AWS Lambda calls no port and looks at no health check; `docker run` of this stage needs its Runtime API.
+FROM runtime AS lambda
+ARG SERVICE=crm_api
+ENV SERVICE=${SERVICE}
+CMD ["python", "-m", "service_kit.aws_lambda"]
+
+FROM runtime AS crm_api
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
+    CMD ["python", "-m", "crm_api", "healthcheck"]
+CMD ["python", "-m", "crm_api", "serve"]

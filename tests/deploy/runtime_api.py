@@ -1,0 +1,96 @@
+"""AWS Lambda's Runtime API, as far as a function sees it: events go out, answers come in."""
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+PREFIX = "/2018-06-01/runtime/"
+
+
+@dataclass
+class FakeRuntimeApi:
+    address: str
+    events: Iterator[Mapping[str, Any]]
+    allowed_seconds: float
+    received: dict[str, Any] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+
+@contextmanager
+def serving(*events: Mapping[str, Any], allowed_seconds: float = 30) -> Iterator[FakeRuntimeApi]:
+    """Serve these events and then refuse; `received` has what came for each, by its path's end."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            event = next(api.events, None)
+            deadline = int((time.time() + api.allowed_seconds) * 1000)
+            self.reply(
+                403 if event is None else 200,
+                event,
+                {
+                    "Lambda-Runtime-Aws-Request-Id": f"event-{next(api.numbers)}",
+                    "Lambda-Runtime-Deadline-Ms": str(deadline),
+                },
+            )
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            api.received[self.path.removeprefix(PREFIX)] = body
+            self.reply(202, {"status": "OK"}, {})
+
+        def reply(self, status: int, content: Any, headers: Mapping[str, str]) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing; the test reads what came."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    api = FakeRuntimeApi(f"127.0.0.1:{server.server_port}", iter(events), allowed_seconds)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def http_event(
+    method: str, path: str, *, body: str | None = None, base64: bool = False, **headers: str
+) -> dict[str, Any]:
+    """Build an event as a function URL and an HTTP API send it (payload format 2.0)."""
+    path, _, query = path.partition("?")
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": {"host": "api.example.com", "content-type": "application/json", **headers},
+        "requestContext": {
+            "http": {
+                "method": method,
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": "192.0.2.1",
+            },
+            "stage": "$default",
+        },
+        "body": body,
+        "isBase64Encoded": base64,
+    }

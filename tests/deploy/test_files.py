@@ -1,0 +1,153 @@
+"""The files around the images agree with one another and with the code; no engine is needed."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from service_kit import VERSION
+from tests.conftest import ROOT, SERVICES
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+VERSIONED = [
+    "Dockerfile",
+    "README.md",
+    "deploy/apprunner/service.json",
+    "deploy/kubernetes/kustomization.yaml",
+    "deploy/swarm/stack.yml",
+    "docker-bake.hcl",
+    "docker-compose.prod.yml",
+]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads Compose's own marks, `!reset` and `!override`, as what they stand before."""
+
+
+_Loader.add_multi_constructor(
+    "!",
+    lambda loader, _, node: (
+        loader.construct_mapping(node, deep=True) if isinstance(node, yaml.MappingNode) else None
+    ),
+)
+
+
+def compose(name: str) -> dict:
+    return yaml.load((ROOT / name).read_text(), _Loader)  # noqa: S506 (a safe loader's child)
+
+
+@pytest.mark.parametrize("name", VERSIONED)
+def test_a_version_is_the_one_of_the_code(name: str) -> None:
+    found = re.findall(r"(?<![\d.])\d+\.\d+\.\d+(?![\d.])", (ROOT / name).read_text())
+
+    assert VERSION in found
+    others = {version for version in found if version.startswith("0.")} - {VERSION}
+    assert not {
+        one for one in others if name != "Dockerfile" or f"UV_VERSION={one}" not in text(name)
+    }
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def test_the_builder_has_the_uv_that_made_the_lock() -> None:
+    [pinned] = re.findall(r"^uv==(\S+)", text("requirements/dev.txt"), re.MULTILINE)
+
+    assert f"ARG UV_VERSION={pinned}\n" in text("Dockerfile")
+
+
+def test_what_goes_into_a_build_is_a_list() -> None:
+    lines = [line for line in text(".dockerignore").splitlines() if not line.startswith("#")]
+
+    assert lines[0] == "*"
+    assert {"!crm_api", "!inventory_api", "!integration_service", "!service_kit"} <= set(lines)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_an_action_is_named_by_its_commit(path: Path) -> None:
+    used = re.findall(r"uses: (\S+)(.*)", path.read_text())
+
+    assert used
+    for action, comment in used:
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action)
+        assert re.search(r"# v\d+\.\d+\.\d+$", comment)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_may_do_only_what_its_jobs_say(path: Path) -> None:
+    workflow = yaml.safe_load(path.read_text())
+
+    assert workflow["permissions"] == {}
+    for job in workflow["jobs"].values():
+        assert job["permissions"]["contents"] == "read"
+        assert job["timeout-minutes"] <= 45
+
+
+def test_a_port_is_open_on_this_machine_alone() -> None:
+    for name, service in compose("docker-compose.yml")["services"].items():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), name
+
+
+def test_every_service_is_fenced_in() -> None:
+    for name, service in compose("docker-compose.yml")["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}, name
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
+        assert "healthcheck" in service, name
+
+
+def test_production_has_secrets_from_files_and_no_tokens_in_its_environment() -> None:
+    overlay = compose("docker-compose.prod.yml")
+
+    for name in SERVICES:
+        service = overlay["services"][name]
+        assert service["read_only"] is True
+        assert service["environment"]["ENVIRONMENT"] == "production"
+        assert not {"API_TOKENS", "DATABASE_URL", "ANONYMOUS_SCOPES"} & set(service["environment"])
+        assert {"API_TOKENS", "DATABASE_URL"} <= {one["target"] for one in service["secrets"]}
+
+
+def test_the_file_for_app_runner_asks_for_no_secret_in_the_open() -> None:
+    source = json.loads(text("deploy/apprunner/service.json"))["SourceConfiguration"]
+    image = source["ImageRepository"]
+
+    assert image["ImageIdentifier"].endswith("-apprunner")
+    assert set(image["ImageConfiguration"]["RuntimeEnvironmentSecrets"]) == {
+        "API_TOKENS",
+        "DATABASE_URL",
+    }
+
+
+def test_the_secrets_that_are_made_fit_together_and_are_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    command = [sys.executable, ROOT / "deploy" / "make_secrets.py", folder]
+    subprocess.run(command, check=True)
+    made = {path.name: path.read_text() for path in folder.iterdir()}
+    (folder / "crm_api_tokens").unlink()
+    subprocess.run(command, check=True)
+
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for name, content in made.items():
+        if name != "crm_api_tokens":
+            assert (folder / name).read_text() == content
+    for side in ("crm", "inventory"):
+        link = (folder / f"{side}_api_token").read_text()
+        assert f"integration:{link}" in (folder / f"{side}_api_tokens").read_text().split(",")
+        assert made["postgres_password"] in made[f"{side}_database_url.postgres"]
+
+
+def test_the_list_of_parts_is_the_lock() -> None:
+    for lock in SERVICES:
+        command = [sys.executable, ROOT / "docker" / "sbom.py", lock]
+        told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        pins = re.findall(r"^(\S+)==(\S+)", text(f"requirements/{lock}.txt"), re.MULTILINE)
+
+        assert [(one["name"], one["version"]) for one in told["components"]] == pins
+        assert told["specVersion"] == "1.6"

@@ -1,0 +1,265 @@
+"""The integration on both engines, between two doubles, under a clock that a test moves."""
+
+import logging
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import respx
+from sqlalchemy import Connection, text
+from tenacity import wait_none
+
+from integration_service.ledger import views
+from integration_service.ledger.store import DeliveryRow
+from integration_service.poller import Poller
+from integration_service.schemas import DeliveryDetail, Status
+from integration_service.settings import Settings
+from service_kit.database import Database, open_database
+from service_kit.stopping import Stopping
+from tests.conftest import run_sql, with_database
+from tests.integration_service.doubles import CrmDouble, InventoryDouble
+
+# Everything as it was when the migrations had run, and the way back to that.
+REMEMBER = """
+CREATE SCHEMA pristine;
+DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+        EXECUTE format('CREATE TABLE pristine.%I AS TABLE public.%I', name, name);
+    END LOOP;
+END $$
+"""
+RESTORE = """
+DO $$ DECLARE name text; BEGIN
+    EXECUTE (SELECT 'TRUNCATE ' || string_agg(format('public.%I', tablename), ', ')
+             || ' RESTART IDENTITY' FROM pg_tables WHERE schemaname = 'public');
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+        EXECUTE format('INSERT INTO public.%I TABLE pristine.%I', name, name);
+    END LOOP;
+END $$
+"""
+
+
+class FakeClock:
+    """Says what time it is; only a test makes it go on."""
+
+    def __init__(self) -> None:
+        self.instant = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.instant
+
+    def advance(self, **by: float) -> None:
+        self.instant += timedelta(**by)
+
+
+class Integration:
+    """One process of the integration, of which a test starts each step by hand."""
+
+    def __init__(self, settings: Settings, database: Database, clock: FakeClock) -> None:
+        self.settings = settings
+        self.database = database
+        self.clock = clock
+        self.poller = Poller(settings, database, Stopping(), clock=clock)
+        for link in (self.poller._crm, self.poller._inventory):
+            link._blip_wait = wait_none()
+
+    async def start(self) -> "Integration":
+        lease = await self.poller.take_lease()
+        assert lease is not None
+        self.lease = lease
+        return self
+
+    async def look(self, wait: float = 0.0) -> float:
+        """Look at the feed once. Returns after how many seconds it is to be looked at again."""
+        return await self.poller.ingest.turn(self.lease, wait=wait)
+
+    async def send(self) -> None:
+        """Send what is due."""
+        await self.poller.dispatch.drain(self.lease)
+
+    async def work(self) -> None:
+        """Read the feed to its end, and send what is due."""
+        while await self.look() == 0:
+            await self.send()
+        await self.send()
+
+    async def die(self) -> None:
+        """Leave behind what a killed process leaves behind: what it has committed."""
+        self.poller._claim.release()
+        await self.poller.close()
+
+    async def restarted(self, **changes: Any) -> "Integration":
+        """Go on in a new process, as long after the death of this one as its lease runs."""
+        await self.die()
+        await self.database.write(change, "UPDATE poller SET lease_until = NULL")
+        settings = self.settings.model_copy(update=changes)
+        return await Integration(settings, self.database, self.clock).start()
+
+    async def rows(self) -> dict[str, DeliveryRow]:
+        """Return all deliveries by their customers, in order."""
+        page = await self.database.read(views.page, None, None, 10_000)
+        return {row.customer_uid: row for row in page.rows}
+
+    async def states(self) -> dict[str, str]:
+        return {uid: row.state for uid, row in (await self.rows()).items()}
+
+    async def delivery(self, uid: str) -> DeliveryDetail:
+        return await self.database.read(views.delivery, uid)
+
+    async def status(self) -> Status:
+        return await self.database.scan(views.status, self.clock(), self.poller.holder)
+
+
+Start = Callable[..., Awaitable[Integration]]
+
+
+def change(db: Connection, *statements: str) -> None:
+    """Run SQL as an operator would, beside the integration."""
+    for statement in statements:
+        db.execute(text(statement))
+
+
+@pytest.fixture(autouse=True)
+def _only_these_far_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_tls_context() -> Iterator[None]:
+    """Make the TLS context of all links once: each would take 25 ms."""
+    context = httpx.create_ssl_context(trust_env=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.default.create_ssl_context", lambda **_: context)
+        yield
+
+
+@pytest.fixture(params=["sqlite", "postgresql"], scope="session")
+def engine(request: pytest.FixtureRequest) -> str:
+    """Make a test run on both engines; for the session, since PostgreSQL's ledger is shared."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def postgres_ledger(postgres_server: str, postgres_template: Callable[[str], str]) -> str:
+    """Give the URL of a ledger that each test finds as new; making one takes 200 ms."""
+    name = f"ledger_{uuid.uuid4().hex[:8]}"
+    template = postgres_template("integration_service")
+    run_sql(postgres_server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    url = with_database(postgres_server, name)
+    run_sql(url, REMEMBER)
+    return url
+
+
+@pytest.fixture
+def ledger_url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the URL of an empty ledger."""
+    if engine == "postgresql":
+        url = str(request.getfixturevalue("postgres_ledger"))
+        run_sql(url, RESTORE)
+        return url
+    path = tmp_path / "ledger.db"
+    shutil.copy(request.getfixturevalue("sqlite_template")("integration_service"), path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def settings(ledger_url: str) -> Settings:
+    return Settings(
+        database_url=ledger_url,
+        crm_api_url="http://crm",
+        inventory_api_url="http://inventory",
+        polling_interval_seconds=10,
+    )
+
+
+@pytest.fixture
+async def database(ledger_url: str) -> AsyncIterator[Database]:
+    database = open_database(ledger_url)
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def far_sides() -> Iterator[respx.MockRouter]:
+    """Be the whole network: what is asked of any other address fails the test."""
+    with respx.mock(assert_all_called=False) as router:
+        yield router
+
+
+@pytest.fixture
+def crm(far_sides: respx.MockRouter) -> CrmDouble:
+    crm = CrmDouble()
+    far_sides.get("http://crm/api/events").mock(side_effect=crm)
+    far_sides.get("http://crm/api/customers").mock(side_effect=crm.customers)
+    return crm
+
+
+@pytest.fixture
+def inventory(far_sides: respx.MockRouter) -> InventoryDouble:
+    inventory = InventoryDouble()
+    far_sides.post("http://inventory/package-requests/batch").mock(side_effect=inventory)
+    return inventory
+
+
+@pytest.fixture
+async def start(settings: Settings, database: Database, clock: FakeClock) -> AsyncIterator[Start]:
+    """Give what starts the integration with settings of a test's own."""
+    started: list[Integration] = []
+
+    async def start(**changes: Any) -> Integration:
+        changed = settings.model_copy(update=changes)
+        started.append(Integration(changed, database, clock))
+        return await started[-1].start()
+
+    yield start
+    for integration in started:
+        await integration.die()
+
+
+@pytest.fixture
+async def integration(start: Start) -> Integration:
+    return await start()
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> "Log":
+    caplog.set_level(logging.INFO, "integration_service")
+    return Log(caplog)
+
+
+class Log:
+    """What the integration has logged so far."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._caplog = caplog
+
+    def at(self, level: str) -> list[str]:
+        """Return the lines of one level, and forget nothing."""
+        return [one.getMessage() for one in self._caplog.records if one.levelname == level]
+
+    @property
+    def errors(self) -> list[str]:
+        return self.at("ERROR")
+
+    @property
+    def warnings(self) -> list[str]:
+        return self.at("WARNING")
+
+    @property
+    def infos(self) -> list[str]:
+        return self.at("INFO")
+
+    def clear(self) -> None:
+        self._caplog.clear()

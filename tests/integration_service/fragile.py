@@ -1,0 +1,54 @@
+"""A real database in front of which things go wrong, at the moment that a test names."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from service_kit.database import Database, DatabaseUnavailable
+
+
+class Killed(BaseException):
+    """The process ends here; nothing of ours gets to handle it."""
+
+
+class FragileDatabase(Database):
+    """Does before or after its next writes what `before` and `after` hold, one a write."""
+
+    def __init__(self, sound: Database) -> None:
+        super().__init__()
+        self._sound = sound
+        self.committed = sound.committed
+        self.before: deque[BaseException | None] = deque()
+        self.after: deque[BaseException | None] = deque()
+
+    async def open(self) -> None:
+        await self._sound.open()
+
+    async def close(self) -> None:
+        await self._sound.close()
+
+    async def read(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await self._sound.read(work, *args, **kwargs)
+
+    async def scan(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await self._sound.scan(work, *args, **kwargs)
+
+    async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        _fail(self.before)
+        result = await self._sound.write(work, *args, **kwargs)
+        _fail(self.after)
+        return result
+
+    def heal(self) -> None:
+        self.before.clear()
+        self.after.clear()
+
+
+def _fail(failures: deque[BaseException | None]) -> None:
+    failure = failures.popleft() if failures else None
+    if failure is not None:
+        raise failure
+
+
+def away() -> DatabaseUnavailable:
+    return DatabaseUnavailable("It is away.")

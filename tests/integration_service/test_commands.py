@@ -1,0 +1,331 @@
+"""The command line: what it prints, and the exit codes that scripts go by."""
+
+import asyncio
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+
+from integration_service.commands import main
+from integration_service.ledger import lease as leases
+from integration_service.ledger import store
+from integration_service.schemas import Status
+from service_kit.database import Database, open_database
+from tests.conftest import ROOT
+from tests.integration_service.conftest import change
+from tests.integration_service.doubles import (
+    CrmDouble,
+    InventoryDouble,
+    answers,
+    created,
+    raises,
+    refuses,
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Undo what a command does to the log of its process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def _environment(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", ledger_url)
+    monkeypatch.setenv("CRM_API_URL", "http://crm")
+    monkeypatch.setenv("INVENTORY_API_URL", "http://inventory")
+
+
+def at(url: str, work: Callable[[Database], Awaitable[Any]]) -> Any:
+    """Do something with the database beside the commands."""
+
+    async def run() -> Any:
+        database = open_database(url)
+        await database.open()
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def status(capsys: pytest.CaptureFixture[str]) -> Status:
+    capsys.readouterr()
+    assert main(["status", "--json"]) == 0
+    return Status.model_validate_json(capsys.readouterr().out)
+
+
+def test_run_once_reads_all_sends_all_and_exits_with_0(
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BATCH_SIZE", "2")
+    crm.register("ada", "bob", "cid", "dan", "eve")
+
+    assert main(["run-once"]) == 0
+
+    assert inventory.owners == ["ada", "bob", "cid", "dan", "eve"]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "feed        running, position 5 of 5"
+    assert printed[1].startswith("deliveries  0 pending, 0 retrying, 5 delivered")
+    assert printed[2:] == [
+        "crm         answers",
+        "inventory   answers",
+        "poller      none is running",
+    ]
+    # It waits for nothing: there is nobody whom it would keep waiting.
+    assert all("wait" not in look for look in crm.looks)
+
+
+def test_run_once_again_sends_nothing_twice(crm: CrmDouble, inventory: InventoryDouble) -> None:
+    crm.register("ada")
+    assert main(["run-once"]) == 0
+    assert main(["run-once"]) == 0
+    crm.register("bob")
+    assert main(["run-once"]) == 0
+
+    assert inventory.batches == [["ada"], ["bob"]]
+
+
+LEFTOVERS = {
+    "inventory fails": (None, answers(429)),
+    "inventory is not there": (None, answers(404)),
+    "the crm fails": (answers(503), None),
+    "the crm is not there": (raises(httpx.ConnectError("refused")), None),
+    "the feed is another": (refuses(409, "feed-diverged"), None),
+}
+
+
+@pytest.mark.parametrize(("crm_fault", "inventory_fault"), LEFTOVERS.values(), ids=LEFTOVERS)
+def test_run_once_exits_with_1_when_something_is_left(
+    crm: CrmDouble, inventory: InventoryDouble, crm_fault: Any, inventory_fault: Any
+) -> None:
+    crm.register("ada")
+    crm.fault, inventory.fault = crm_fault, inventory_fault
+    assert main(["run-once"]) == 1
+    assert inventory.owners == []
+
+    # In the next process the same is tried at once where time alone could not have helped.
+    crm.fault = inventory.fault = None
+    assert main(["run-once"]) in {0, 1}
+
+
+def test_a_dead_delivery_is_not_left_over(
+    crm: CrmDouble, inventory: InventoryDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crm.register("ada")
+    inventory.fault = refuses(422, "unfit")
+
+    assert main(["run-once"]) == 0
+    assert status(capsys).deliveries["dead"] == 1
+
+
+def test_run_once_refuses_while_another_polls(
+    ledger_url: str,
+    engine: str,
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    claim = leases.FileClaim(ledger_url)
+    claim.acquire()
+    at(ledger_url, lambda database: database.write(leases.take, "other", 60, is_alone=True))
+
+    assert main(["run-once"]) == 2
+
+    assert "another process polls this database" in capsys.readouterr().err
+    assert crm.requests == inventory.requests == []
+    claim.release()
+
+
+def test_run_once_says_so_when_another_takes_over(
+    ledger_url: str, crm: CrmDouble, inventory: InventoryDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crm.register("ada")
+
+    async def take_over(double: CrmDouble, request: httpx.Request) -> httpx.Response:
+        database = open_database(ledger_url)
+        await database.open()
+        await database.write(leases.take, "other", 60, is_alone=True)
+        await database.close()
+        return double.carry_out(request)
+
+    crm.fault = take_over
+
+    assert main(["run-once"]) == 2
+    assert "another process polls this database" in capsys.readouterr().err
+    assert inventory.requests == []
+
+
+def test_run_once_keeps_its_lease_for_as_long_as_it_takes(
+    ledger_url: str, crm: CrmDouble, inventory: InventoryDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCH_SIZE", "1")
+    crm.register("ada", "bob", "cid")
+
+    async def time_passes(_double: CrmDouble, request: httpx.Request) -> None:
+        if "after" in request.url.params:
+            database = open_database(ledger_url)
+            await database.open()
+            row = await database.read(store.feed)
+            assert row.lease_until.year > 2020
+            await database.write(change, "UPDATE poller SET lease_until = '2020-01-01 00:00:00'")
+            await database.close()
+
+    crm.fault = time_passes  # type: ignore[assignment]
+
+    assert main(["run-once"]) == 0
+    assert inventory.owners == ["ada", "bob", "cid"]
+
+
+def test_status_changes_nothing_and_needs_no_far_side(
+    ledger_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = at(ledger_url, lambda database: database.read(store.feed))
+
+    assert main(["status"]) == 0
+
+    assert capsys.readouterr().out.startswith("feed        running, position 0 of 0\n")
+    assert at(ledger_url, lambda database: database.read(store.feed)) == before
+
+
+def test_status_says_what_is_wrong(
+    crm: CrmDouble, inventory: InventoryDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crm.register("ada")
+    inventory.fault = refuses(403, "scope-missing", "Ask for more.")
+    main(["run-once"])
+    capsys.readouterr()
+
+    assert main(["status"]) == 0
+
+    assert "inventory   can not be used: it answered 403: Ask for more." in capsys.readouterr().out
+
+
+def test_status_as_json_is_what_the_api_answers(
+    crm: CrmDouble, inventory: InventoryDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crm.register("ada")
+    main(["run-once"])
+
+    shown = status(capsys)
+
+    assert shown.feed.position == shown.feed.head_position == 1
+    assert shown.deliveries["delivered"] == 1
+    assert shown.circuits["inventory"].state == "closed"
+    assert shown.poller.holder is None
+
+
+def test_status_names_who_polls(ledger_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    at(ledger_url, lambda database: database.write(leases.take, "me", 60, is_alone=True))
+
+    assert main(["status"]) == 0
+
+    assert "poller      me\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["run-once", "status"])
+def test_a_database_that_was_never_migrated_is_refused_in_words(
+    ledger_url: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at(ledger_url, lambda database: database.write(change, "DELETE FROM alembic_version"))
+
+    assert main([command]) == 2
+
+    assert "migrate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run-once", "status"])
+def test_a_database_that_is_not_there_is_refused_in_words(
+    engine: str,
+    ledger_url: str,
+    command: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Any,
+) -> None:
+    (tmp_path / "folder").mkdir()
+    elsewhere = (
+        f"sqlite:///{tmp_path}/folder"
+        if engine == "sqlite"
+        else f"postgresql://postgres@/nothing?host={tmp_path}"
+    )
+    monkeypatch.setenv("DATABASE_URL", elsewhere)
+
+    assert main([command]) == 2
+
+    assert "the database can't be used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run-once", "status"])
+def test_a_wrong_setting_is_named(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRM_API_URL", "localhost")
+
+    assert main([command]) == 2
+
+    assert "CRM_API_URL" in capsys.readouterr().err
+
+
+class FarSides(BaseHTTPRequestHandler):
+    """Both far sides on a real port, each of one answer."""
+
+    def do_GET(self) -> None:
+        crm = CrmDouble()
+        crm.publish(created("ada"))
+        self.answer(crm.page(0, 1))
+
+    def do_POST(self) -> None:
+        items = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        inventory = InventoryDouble()
+        self.answer([inventory.make(item) for item in items])
+
+    def answer(self, content: Any) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)  # a process takes its time to start
+def test_a_process_of_its_own_does_it_over_the_wire(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), FarSides) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("CRM_API_URL", address)
+        monkeypatch.setenv("INVENTORY_API_URL", address)
+        done = subprocess.run(
+            [sys.executable, "-m", "integration_service", "run-once"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        server.shutdown()
+
+    assert done.returncode == 0, done.stderr
+    assert "1 delivered" in done.stdout
+    assert "INFO: Found new customer: Customer ada (ID: ada)" in done.stderr
+    assert "INFO: Successfully created package request for customer ID: ada" in done.stderr

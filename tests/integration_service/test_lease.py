@@ -1,0 +1,347 @@
+"""Who polls: one process at a time, then its heir; no word of the one before counts."""
+
+import asyncio
+import inspect
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Connection, MetaData
+
+from integration_service.ledger import circuits, erasures, store
+from integration_service.ledger import lease as leases
+from integration_service.ledger.lease import Lease, LeaseLost
+from integration_service.ledger.models import metadata
+from integration_service.ledger.records import Arrival, Settlement
+from integration_service.settings import Settings
+from service_kit import clock as system_clock
+from service_kit.database import Database, open_database
+from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
+from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers
+
+
+@pytest.fixture
+async def other(
+    settings: Settings, clock: FakeClock, ledger_url: str
+) -> AsyncIterator[Integration]:
+    """Another process on the same database, which has not tried to poll yet."""
+    database = open_database(ledger_url)
+    await database.open()
+    other = Integration(settings, database, clock)
+    yield other
+    await other.die()
+    await database.close()
+
+
+async def pass_time(database: Database) -> None:
+    """Be as late as when the lease has run out; its clock is the database's own."""
+    await database.write(change, "UPDATE poller SET lease_until = '2020-01-01 00:00:00.000000'")
+
+
+async def take_over(integration: Integration) -> Integration:
+    """Take the lease from whoever has it, as after a pause that was too long."""
+    await pass_time(integration.database)
+    return await integration.start()
+
+
+async def test_one_of_two_gets_it(integration: Integration, other: Integration) -> None:
+    assert integration.lease.epoch == 1
+    assert await other.poller.take_lease() is None
+    status = await other.status()
+    assert status.poller.holder == integration.poller.holder
+    assert not status.poller.is_here
+    assert (await integration.status()).poller.is_here
+
+
+async def test_one_of_many_that_start_at_once_gets_it(
+    settings: Settings, database: Database, clock: FakeClock
+) -> None:
+    crowd = [Integration(settings, database, clock) for _ in range(10)]
+
+    got = await asyncio.gather(*(one.poller.take_lease() for one in crowd))
+
+    assert len([lease for lease in got if lease is not None]) == 1
+    for one in crowd:
+        await one.die()
+
+
+async def test_a_lease_that_ran_out_is_taken_over(
+    integration: Integration, other: Integration
+) -> None:
+    await pass_time(integration.database)
+
+    lease = await other.poller.take_lease()
+
+    assert lease is not None
+    assert lease.epoch == integration.lease.epoch + 1
+
+
+async def test_who_gives_it_back_lets_the_next_in_at_once(
+    integration: Integration, other: Integration
+) -> None:
+    await integration.poller.give_back(integration.lease)
+    assert (await other.status()).poller.holder is None
+
+    assert await other.poller.take_lease() is not None
+
+
+async def test_who_has_lost_it_gives_nothing_back(
+    integration: Integration, other: Integration
+) -> None:
+    await take_over(other)
+
+    await integration.poller.give_back(integration.lease)
+
+    assert (await other.status()).poller.holder == other.poller.holder
+    await other.database.write(leases.renew, other.lease, 15)
+
+
+async def test_a_renewal_makes_it_last_longer(integration: Integration) -> None:
+    await integration.database.write(leases.renew, integration.lease, 1000)
+
+    until = (await integration.status()).poller.lease_until
+    assert until is not None
+    assert until > system_clock.now() + timedelta(seconds=900)
+
+
+HOLDER = """
+import asyncio, sys
+from integration_service.ledger import lease
+from service_kit.database import open_database
+
+async def poll(url):
+    database = open_database(url)
+    await database.open()
+    claim = lease.FileClaim(url)
+    assert await database.write(lease.take, "holder", 15, is_alone=claim.acquire()) is not None
+    print("polling", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(poll(sys.argv[1]))
+"""
+
+
+def test_the_heir_of_a_killed_process_waits_no_longer_than_it_must(
+    settings: Settings, clock: FakeClock, engine: str
+) -> None:
+    async def try_to_poll() -> Lease | None:
+        database = open_database(settings.database_url)
+        await database.open()
+        heir = Integration(settings, database, clock)
+        try:
+            return await heir.poller.take_lease()
+        finally:
+            await heir.die()
+            await database.close()
+
+    command = [sys.executable, "-c", HOLDER, settings.database_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "polling\n"
+            assert asyncio.run(try_to_poll()) is None
+        finally:
+            holder.kill()
+
+    lease = asyncio.run(try_to_poll())
+    if engine == "sqlite":
+        assert lease is not None
+        assert lease.epoch == 2
+    else:
+        # Nobody can know from afar that it is dead before its lease has run out.
+        assert lease is None
+
+
+NOW = FakeClock()()
+MOVE = {"old": "a-2", "new": "a-9", "through": 9, "head": 9, "caught_up": None}
+SETTLED = Settlement(1, "delivered", NOW, None, 201, 1.0, made_id="r-1", done_at=NOW)
+COLUMNS = {"opened_at": NOW, "failures": 7}
+
+Write = Callable[..., Any]
+# What each write needs besides the connection and the lease.
+WRITES: dict[Write, tuple[Any, ...]] = {
+    store.begin: ("now", "a-9", None),
+    store.note_page: ([Arrival("new", None, 9)], MOVE, NOW),
+    store.mark_feed: ("diverged", "It is another.", NOW),
+    store.note_error: ("It is down.", NOW),
+    store.claim_fresh: (NOW, 10),
+    store.claim_retries: (NOW + timedelta(hours=1), 10),
+    store.claim_probe: (NOW,),
+    store.unclaim: ([1, 2],),
+    store.unclaim_all: (),
+    store.settle: ([SETTLED],),
+    store.release_held: (NOW,),
+    circuits.save_link: ("inventory", COLUMNS),
+    erasures.done: (["ada"], NOW),
+    leases.renew: (1000,),
+}
+READS = {store.next_due, leases.fence, leases.release}
+
+
+def test_the_table_of_writes_is_complete() -> None:
+    found = {
+        function
+        for module in (store, circuits, erasures, leases)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if not name.startswith("_")
+        and function.__module__ == module.__name__
+        and "lease" in inspect.signature(function).parameters
+    }
+
+    assert found == WRITES.keys() | READS
+
+
+def everything(db: Connection) -> dict[str, list[Any]]:
+    tables: MetaData = metadata
+    return {
+        name: sorted(db.execute(table.select()).all(), key=str)
+        for name, table in tables.tables.items()
+    }
+
+
+@pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
+async def test_no_write_of_a_poller_that_was_taken_over_changes_anything(
+    integration: Integration,
+    other: Integration,
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    write: Write,
+) -> None:
+    crm.register("ada")
+    inventory.fault = answers(429)
+    await integration.work()
+    crm.register("bob")
+    await integration.look()
+    assert await integration.states() == {"ada": "retrying", "bob": "pending"}
+    await take_over(other)
+    before = await other.database.read(everything)
+
+    with pytest.raises(LeaseLost):
+        await integration.database.write(write, integration.lease, *WRITES[write])
+
+    assert await other.database.read(everything) == before
+    # The same is no trouble to whoever has the lease, so it was nothing else that was wrong.
+    await other.database.write(write, other.lease, *WRITES[write])
+
+
+async def test_a_page_that_was_read_from_elsewhere_is_void(
+    integration: Integration, crm: CrmDouble
+) -> None:
+    crm.register("ada")
+    await integration.look()
+    before = await integration.database.read(everything)
+
+    with pytest.raises(LeaseLost):
+        await integration.database.write(
+            store.note_page, integration.lease, [Arrival("bob", None, 2)], MOVE, NOW
+        )
+
+    assert await integration.database.read(everything) == before
+
+
+async def test_both_loops_end_when_the_lease_is_lost(
+    integration: Integration, other: Integration, crm: CrmDouble, inventory: InventoryDouble
+) -> None:
+    crm.register("ada", "bob")
+    await integration.look()
+    await take_over(other)
+
+    with pytest.raises(LeaseLost):
+        await integration.look()
+    with pytest.raises(LeaseLost):
+        await integration.send()
+    assert inventory.requests == []
+
+    await other.work()
+    assert inventory.owners == ["ada", "bob"]
+
+
+async def test_a_batch_under_way_at_the_takeover_is_sent_again_and_made_once(
+    integration: Integration, other: Integration, crm: CrmDouble, inventory: InventoryDouble
+) -> None:
+    crm.register("ada", "bob")
+    await integration.look()
+
+    async def meanwhile(double: InventoryDouble, request: httpx.Request) -> httpx.Response:
+        await take_over(other)
+        inventory.fault = None
+        await other.work()
+        return double.carry_out(request)
+
+    inventory.fault = meanwhile
+    await integration.send()
+
+    assert inventory.batches == [["ada", "bob"]] * 2
+    assert inventory.owners == ["ada", "bob"]
+    for uid in ("ada", "bob"):
+        delivery = await other.delivery(uid)
+        assert (delivery.state, delivery.attempt_count) == ("delivered", 1)
+        assert len(delivery.attempts) == 1
+
+
+async def test_what_the_dead_had_claimed_is_sent_by_the_heir(
+    integration: Integration, other: Integration, crm: CrmDouble, inventory: InventoryDouble
+) -> None:
+    crm.register("ada", "bob")
+    await integration.look()
+    claimed = await integration.database.write(
+        store.claim_fresh, integration.lease, integration.clock(), 10
+    )
+    assert len(claimed) == 2
+    await integration.send()
+    assert inventory.requests == []  # nobody sends what is being sent
+
+    await take_over(other)
+    await other.send()
+
+    assert inventory.owners == ["ada", "bob"]
+
+
+@pytest.fixture
+async def lively(start: Start) -> AsyncIterator[Integration]:
+    """One that runs by itself, and looks all the time."""
+    integration = await start(polling_interval_seconds=0.01, long_poll_seconds=0, lease_seconds=1)
+    await integration.poller.give_back(integration.lease)
+    task = asyncio.create_task(integration.poller.run())
+    yield integration
+    integration.poller._stopping.begin()
+    await task
+
+
+async def changed(integration: Integration, is_so: Callable[[], bool]) -> None:
+    """Wait until something is so; looked at again after each change of the database."""
+    async with asyncio.timeout(3):
+        while not is_so():
+            await asyncio.wait([integration.database.committed.next()], timeout=0.02)
+
+
+async def test_a_running_poller_that_is_taken_over_stands_by(
+    lively: Integration, other: Integration, crm: CrmDouble, log: Log
+) -> None:
+    await changed(lively, lambda: lively.poller.lease is not None)
+
+    await take_over(other)
+    await changed(lively, lambda: lively.poller.lease is None)
+
+    assert log.warnings == ["Another poller has taken over; this one stands by."]
+    crm.register("ada")
+    await other.look()
+    assert (await other.status()).poller.is_here
+
+
+async def test_a_running_poller_renews_its_lease(lively: Integration, crm: CrmDouble) -> None:
+    await changed(lively, lambda: lively.poller.lease is not None)
+    epoch = (await lively.database.read(store.feed)).lease_epoch
+    began_at = asyncio.get_running_loop().time()
+
+    # A lease of one second: without renewals it would have run out by then.
+    await changed(lively, lambda: asyncio.get_running_loop().time() > began_at + 1.2)
+
+    row = await lively.database.read(store.feed)
+    assert row.lease_until > system_clock.now()
+    assert row.lease_epoch == epoch
+    assert lively.poller.lease is not None

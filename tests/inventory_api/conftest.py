@@ -1,0 +1,137 @@
+"""Inventory on both engines: an empty one of a test's own, or one that a whole module shares."""
+
+import asyncio
+import re
+import shutil
+import sqlite3
+import uuid
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import Connection, text
+
+from inventory_api.app import create_app
+from inventory_api.settings import Settings
+from tests.conftest import NewDatabase, run_sql, running, with_database
+
+LIST = "/package-requests"
+BATCH = "/package-requests/batch"
+PROBLEM = "application/problem+json"
+CONFLICT = "urn:problem:package-request-conflict"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"], scope="session")
+def engine(request: pytest.FixtureRequest) -> str:
+    """Make a test run on both engines; for the session, so that a module can share an app."""
+    return str(request.param)
+
+
+@pytest.fixture
+def settings(new_database: NewDatabase) -> Settings:
+    return Settings(database_url=new_database("inventory_api"))
+
+
+@pytest.fixture
+async def inventory(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """Inventory with an empty database, as an admin sees it."""
+    async with running(create_app(settings), token="admin123") as client:
+        yield keeps_its_word(client)
+
+
+@pytest.fixture(scope="module")
+def shared_url(
+    engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    if engine == "sqlite":
+        path = tmp_path_factory.mktemp("shared") / "inventory.db"
+        shutil.copy(request.getfixturevalue("sqlite_template")("inventory_api"), path)
+        return f"sqlite:///{path}"
+    server = request.getfixturevalue("postgres_server")
+    template = request.getfixturevalue("postgres_template")("inventory_api")
+    name = f"shared_{uuid.uuid4().hex[:8]}"
+    run_sql(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    return with_database(server, name)
+
+
+@pytest.fixture(scope="module")
+async def shared_inventory(shared_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """An Inventory that all tests of a module share, as an admin sees it."""
+    async with running(create_app(Settings(database_url=shared_url)), token="admin123") as client:
+        yield keeps_its_word(client)
+
+
+def app_of(client: httpx.AsyncClient) -> FastAPI:
+    app: FastAPI = client.app  # type: ignore[attr-defined]
+    return app
+
+
+def keeps_its_word(client: httpx.AsyncClient) -> httpx.AsyncClient:
+    """Check of each answer that OpenAPI names its status, and that an error has the one shape."""
+    documented = {
+        re.compile(re.sub(r"\{\w+\}", "[^/]+", path)): operations
+        for path, operations in app_of(client).openapi()["paths"].items()
+    }
+
+    async def check(response: httpx.Response) -> None:
+        path = response.request.url.path.rstrip("/")
+        method = response.request.method.lower()
+        for pattern, operations in documented.items():
+            if pattern.fullmatch(path) and method in operations:
+                assert str(response.status_code) in operations[method]["responses"]
+                break
+        if response.status_code >= 400 and path != "/health/ready":
+            document = await response.aread() and response.json()
+            assert response.headers["content-type"] == PROBLEM
+            assert document["status"] == response.status_code
+            if document["type"] != CONFLICT:  # whose request_id is a package request's
+                assert document["request_id"] == response.headers["x-request-id"]
+
+    client.event_hooks = {"response": [check]}
+    return client
+
+
+def new_customer() -> str:
+    """Make the uid of a customer whom no other test knows."""
+    return str(uuid.uuid4())
+
+
+async def request_package(inventory: httpx.AsyncClient, **wanted: Any) -> dict[str, Any]:
+    """Have a package made that is new. Returns its request."""
+    answer = await inventory.post(LIST, json={"customer_id": new_customer(), **wanted})
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def change_database(inventory: httpx.AsyncClient, *statements: str) -> None:
+    """Run SQL as an operator would, beside Inventory."""
+
+    def run(db: Connection) -> None:
+        for statement in statements:
+            db.execute(text(statement))
+
+    await app_of(inventory).state.database.write(run)
+
+
+def ask_from_outside(url: str, question: str) -> Any:
+    """Ask for one value on a connection of its own, from wherever this is called."""
+    if url.startswith("sqlite:"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            return connection.execute(question).fetchone()[0]
+
+    async def ask() -> Any:
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetchval(question)
+        finally:
+            await connection.close()
+
+    # In a thread, since the test's own loop may be running.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, ask()).result()

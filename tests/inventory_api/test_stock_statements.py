@@ -1,0 +1,105 @@
+"""What stock costs: a few statements, however many packages are asked for or served at once."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, event
+
+from tests.inventory_api.conftest import LIST
+from tests.inventory_api.stock import (
+    add_item,
+    add_kit,
+    find_faults,
+    put_kit,
+    receive,
+    request_many,
+    take,
+)
+
+
+@pytest.fixture
+def statements() -> Iterator[Callable[[], list[str]]]:
+    """Give the verbs that were sent to this process's databases since the last look."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        verb = statement.split(maxsplit=1)[0]
+        if verb not in {"SAVEPOINT", "RELEASE"}:
+            seen.append(verb)
+
+    def since() -> list[str]:
+        found = seen.copy()
+        seen.clear()
+        return found
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield since
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1], ids=["none in stock", "half", "all"])
+async def test_a_batch_costs_the_same_whatever_its_size(
+    shared_inventory: httpx.AsyncClient, statements: Callable[[], list[str]], share: float
+) -> None:
+    costs = []
+    for size in (20, 500):
+        _, package_type = await add_kit(shared_inventory, int(size * share))
+        statements()
+        counted = await request_many(shared_inventory, package_type, size)
+        costs.append(statements())
+        assert counted["pending"] == int(size * share)
+
+    assert costs[0] == costs[1]
+    assert len(costs[0]) <= 12
+
+
+async def test_a_batch_of_kits_of_many_items_costs_one_more_an_item(
+    shared_inventory: httpx.AsyncClient, statements: Callable[[], list[str]]
+) -> None:
+    costs = []
+    for number in (2, 7):
+        items = [await add_item(shared_inventory, 500) for _ in range(number)]
+        package_type = await put_kit(shared_inventory, dict.fromkeys(items, 1))
+        statements()
+        await request_many(shared_inventory, package_type, 100)
+        costs.append(len(statements()))
+
+    assert costs[1] - costs[0] == 5
+
+
+async def test_what_comes_in_is_given_out_at_the_same_cost_to_one_or_to_hundreds(
+    shared_inventory: httpx.AsyncClient, statements: Callable[[], list[str]]
+) -> None:
+    costs = []
+    for size in (1, 20, 499):
+        sku, package_type = await add_kit(shared_inventory)
+        await request_many(shared_inventory, package_type, size)
+        statements()
+        await receive(shared_inventory, sku, size)
+        costs.append(statements())
+
+    assert costs[0] == costs[1] == costs[2]
+    assert len(costs[0]) <= 20
+    assert await find_faults(shared_inventory) == []
+
+
+@pytest.mark.parametrize("moves", [("cancel",), ("pack", "ship", "return")], ids=" ".join)
+async def test_a_move_costs_the_same_however_many_wait(
+    shared_inventory: httpx.AsyncClient,
+    statements: Callable[[], list[str]],
+    moves: tuple[str, ...],
+) -> None:
+    costs = []
+    for waiting in (1, 400):
+        _, package_type = await add_kit(shared_inventory, 1)
+        await request_many(shared_inventory, package_type, waiting + 1)
+        listed = await shared_inventory.get(LIST, params={"package_type": package_type})
+        [holder] = [one for one in listed.json() if one["status"] == "pending"]
+        statements()
+        await take(shared_inventory, holder["request_id"], *moves)
+        costs.append(statements())
+
+    assert costs[0] == costs[1]
+    assert len(costs[0]) <= 25 * len(moves)

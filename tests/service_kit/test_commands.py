@@ -1,0 +1,318 @@
+"""The command line, as an operator or a container engine uses it: real processes, real signals."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import ROOT, bearer, run_sql, with_database
+
+SECRET = "s3cret-and-long-enough"
+STOP_SECONDS = 10.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def start(command: str, **variables: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "crm_api", command],
+        env={**os.environ, "SEED_DEMO_DATA": "false", **variables},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(command: str, **variables: str) -> tuple[int, str, str]:
+    """Run a command to its end. Returns its exit code and what it has written."""
+    process = start(command, **variables)
+    out, err = process.communicate(timeout=30)
+    return process.returncode, out, err
+
+
+class Server:
+    """A CRM in a process of its own, in the middle of its start."""
+
+    def __init__(self, **variables: str) -> None:
+        self.port = free_port()
+        self.process = start("serve", PORT=str(self.port), **variables)
+        self.log = ""
+        while "Listening on" not in self.log:
+            line = self.process.stderr.readline()
+            assert line, self.log
+            self.log += line
+        # From now on connections wait in the queue of the socket until they are answered.
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal. Returns the exit code."""
+        begun = time.monotonic()
+        self.process.send_signal(number)
+        _, rest = self.process.communicate(timeout=STOP_SECONDS)
+        assert time.monotonic() - begun < STOP_SECONDS
+        self.log += rest
+        return self.process.returncode
+
+    def workers(self) -> list[psutil.Process]:
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                found += [child] if "spawn_main" in " ".join(child.cmdline()) else []
+        return found
+
+    def close(self) -> None:
+        self.http.close()
+        if self.process.poll() is None:
+            ours = [*self.workers(), self.process]
+            for one in ours:
+                one.kill()
+        self.process.wait()
+        for pipe in (self.process.stdout, self.process.stderr):
+            pipe.close()
+
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture
+def migrated(tmp_path: Path, sqlite_template: Callable[[str], Path]) -> str:
+    shutil.copy(sqlite_template("crm_api"), tmp_path / "crm.db")
+    return f"sqlite:///{tmp_path}/crm.db"
+
+
+@pytest.fixture
+def serve(migrated: str) -> Iterator[Serve]:
+    servers: list[Server] = []
+
+    def serve(**variables: str) -> Server:
+        servers.append(Server(**{"DATABASE_URL": migrated, **variables}))
+        return servers[-1]
+
+    yield serve
+    for server in servers:
+        server.close()
+
+
+@contextmanager
+def listening() -> Iterator[tuple[socket.socket, int]]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken, taken.getsockname()[1]
+
+
+def answer_once(server: socket.socket, what: bytes) -> threading.Thread:
+    def answer() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(what)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    return thread
+
+
+def test_a_server_is_healthy_and_ends_when_it_is_told_to(serve: Serve) -> None:
+    server = serve()
+    assert server.http.get("/health").json() == {"status": "ok"}
+
+    assert run("healthcheck", PORT=str(server.port)) == (0, "", "")
+    assert server.stop() == 0
+    assert re.search(rf"INFO: Listening on http://127.0.0.1:{server.port} \[", server.log)
+    assert "Demo tokens are on" in server.log
+
+
+def test_where_nothing_listens_nothing_is_healthy() -> None:
+    code, _, err = run("healthcheck", PORT=str(free_port()))
+
+    assert code == 1
+    assert re.fullmatch(r"crm_api: nothing answers on 127\.0\.0\.1:\d+ \(.*\)\n", err)
+
+
+@pytest.mark.parametrize(
+    "what", [b"HTTP/1.1 503 Service Unavailable\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b""]
+)
+def test_what_answers_otherwise_is_not_healthy(what: bytes) -> None:
+    with listening() as (server, port):
+        answering = answer_once(server, what)
+        code, _, _ = run("healthcheck", PORT=str(port))
+        answering.join()
+
+    assert code == 1
+
+
+def test_the_description_is_printed_and_nothing_is_made(tmp_path: Path) -> None:
+    code, out, err = run("openapi", DATABASE_URL=f"sqlite:///{tmp_path}/new/crm.db")
+
+    assert (code, err) == (0, "")
+    assert "/api/customers/{customer}" in json.loads(out)["paths"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(migrated: str) -> None:
+    with listening() as (_, port):
+        code, out, err = run("serve", PORT=str(port), DATABASE_URL=migrated)
+
+    assert (code, out) == (2, "")
+    assert re.fullmatch(
+        rf"crm_api: 127\.0\.0\.1:{port}: Address already in use\. .*HOST and PORT\.\n", err
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "names"),
+    [
+        ("serve", {"API_TOKENS": SECRET}, "API_TOKENS"),
+        ("migrate", {"API_TOKENS": f"{SECRET}:admin"}, "API_TOKENS"),
+        ("openapi", {"ADMIN_TOKEN": f"{SECRET} x"}, "ADMIN_TOKEN"),
+        ("serve", {"ENVIRONMENT": "production"}, "API_TOKENS"),
+        ("serve", {"ENVIRONMENT": "production", "ADMIN_TOKEN": "clerk123"}, "admin"),
+        ("healthcheck", {"PORT": "http"}, "PORT"),
+        ("serve", {"DATABASE_URL": f"mysql://u:{SECRET}@host/crm"}, "DATABASE_URL"),
+        ("serve", {"DATABASE_URL": f"postgresql://u:x/{SECRET}@host/crm"}, "DATABASE_URL"),
+        ("serve", {"DATABASE_URL": f"postgresql://u:{SECRET}@127.0.0.1:1/crm"}, "database"),
+        ("migrate", {"DATABASE_URL": "sqlite:////dev/null/crm.db"}, "database"),
+    ],
+)
+def test_what_can_not_be_started_with_is_told_in_one_line(
+    command: str, variables: dict[str, str], names: str
+) -> None:
+    code, out, err = run(command, **({"PORT": str(free_port())} | variables))
+
+    assert (code, out) == (2, "")
+    told = [line for line in err.splitlines() if "Listening on" not in line]
+    assert len(told) == 1
+    assert told[0].startswith("crm_api: ")
+    assert names in told[0]
+    assert SECRET not in err
+    assert "clerk123" not in err
+
+
+def test_a_database_that_may_forget_is_not_served(postgres_server: str) -> None:
+    run_sql(postgres_server, "CREATE DATABASE forgetful")
+    run_sql(postgres_server, "ALTER DATABASE forgetful SET synchronous_commit = off")
+    url = with_database(postgres_server, "forgetful")
+
+    code, _, err = run("serve", PORT=str(free_port()), DATABASE_URL=url)
+
+    assert code != 0
+    assert "synchronous_commit=off" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
+def test_a_signal_ends_a_server_and_answers_who_waits(serve: Serve, number: signal.Signals) -> None:
+    server = serve()
+    answers: list[httpx.Response] = []
+
+    def wait_for_news() -> None:
+        answers.append(server.http.get("/api/events?wait=25", headers=bearer("integration123")))
+
+    assert server.http.get("/api/events", headers=bearer("integration123")).json()["events"] == []
+    waiting = threading.Thread(target=wait_for_news)
+    waiting.start()
+    ask(server, 3)  # by then the server has taken up what was sent before
+    assert server.stop(number) == 0
+    waiting.join(STOP_SECONDS)
+
+    [answer] = answers
+    assert answer.status_code == 200
+    assert answer.json()["events"] == []
+    assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_signal_in_the_middle_of_a_start_ends_it(serve: Serve, workers: str) -> None:
+    server = serve(WORKERS=workers)
+
+    assert server.stop() == 0
+    assert "Traceback" not in server.log
+
+
+def test_workers_share_the_requests_and_one_that_dies_is_replaced(serve: Serve) -> None:
+    server = serve(WORKERS="2")
+    ask(server, 1)
+    first, second = server.workers()
+    with asleep(first):
+        ask(server, 2)
+    with asleep(second):
+        ask(server, 4)
+    until(lambda: counted(server) == 7)
+
+    second.kill()
+    second.wait(STOP_SECONDS)
+    ask(server, 8)
+    until(lambda: counted(server) == 15)
+    until(lambda: len(set(server.workers()) - {second}) == 2)
+
+    assert server.stop() == 0
+    assert server.log.count(f"Worker {second.pid} ended with -9; starting another.") == 1
+
+
+def test_workers_end_with_a_supervisor_that_is_killed(serve: Serve) -> None:
+    server = serve(WORKERS="2")
+    ask(server, 1)
+    workers = server.workers()
+
+    server.process.kill()
+
+    gone, alive = psutil.wait_procs(workers, STOP_SECONDS)
+    for one in alive:
+        one.kill()
+    assert (len(gone), alive) == (2, [])
+
+
+def ask(server: Server, times: int) -> None:
+    """Ask for /health, each time over a connection of its own."""
+    for _ in range(times):
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.request("GET", "/health")
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
+def counted(server: Server) -> float:
+    """Read how often /health was answered, by all workers together."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(server.http.get("/metrics").text)
+        for sample in family.samples
+        if sample.name.endswith("_count") and sample.labels["route"] == "/health"
+    )
+
+
+@contextmanager
+def asleep(worker: psutil.Process) -> Iterator[None]:
+    worker.suspend()
+    try:
+        yield
+    finally:
+        worker.resume()
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + STOP_SECONDS
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,297 @@
+"""What PostgreSQL brings with it: conflicts, connections that break, limits, settings."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from service_kit.database import (
+    DatabaseBusy,
+    DatabaseUnavailable,
+    DurabilityMissing,
+    open_database,
+    postgres,
+)
+from service_kit.database.postgres import PostgresDatabase
+from tests.conftest import run_sql, with_database
+from tests.service_kit.conftest import TABLES, Work, add, labels
+
+GIVE_WAY = "DO $$ BEGIN RAISE EXCEPTION 'give way' USING ERRCODE = '{}'; END $$"
+END_OTHERS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+class GivesWay:
+    """A work that PostgreSQL gives up for another's sake, some times."""
+
+    def __init__(self, times: int, state: str = "40001") -> None:
+        self.left = times
+        self.state = state
+
+    def __call__(self, db: Connection) -> int:
+        number = add(db, "box")
+        if self.left:
+            self.left -= 1
+            db.execute(text(GIVE_WAY.format(self.state)))
+        return number
+
+
+@pytest.fixture
+def engine() -> str:
+    return "postgresql"
+
+
+@pytest.fixture
+def own_database(postgres_server: str) -> Iterator[str]:
+    """Give the URL of a database whose settings a test may change."""
+    name = f"own_{uuid.uuid4().hex[:8]}"
+    run_sql(postgres_server, f"CREATE DATABASE {name}")
+    yield with_database(postgres_server, name)
+    run_sql(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def configure(url: str, setting: str, value: str) -> None:
+    """Change a setting of a database, as its administrator would."""
+    run_sql(
+        url,
+        "DO $$ BEGIN EXECUTE format("
+        f"'ALTER DATABASE %I SET {setting} = %L', current_database(), '{value}'); END $$",
+    )
+
+
+def checked_out(database: PostgresDatabase) -> int:
+    pool: Any = database._engine.pool
+    number: int = pool.checkedout()
+    return number
+
+
+def shelves(db: Connection) -> list[int]:
+    return list(db.execute(text("SELECT shelf FROM boxes ORDER BY shelf")).scalars())
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01"])
+async def test_a_work_that_has_to_give_way_is_run_again(
+    database: PostgresDatabase, state: str
+) -> None:
+    assert await database.write(GivesWay(2, state))
+
+    assert await database.read(labels) == ["box"]
+
+
+async def test_a_work_that_always_has_to_give_way_is_told_so(
+    database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "CONFLICT_TRIES", 3)
+    work = GivesWay(10)
+
+    with pytest.raises(DatabaseBusy):
+        await database.write(work)
+
+    assert work.left == 7
+    assert await database.read(labels) == []
+
+
+async def test_works_that_contradict_each_other_all_succeed_one_after_another(
+    database: PostgresDatabase,
+) -> None:
+    tries = 0
+
+    def take_next_shelf(db: Connection) -> None:
+        nonlocal tries
+        tries += 1
+        db.execute(text("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"))
+        shelf = db.execute(text("SELECT count(*) FROM boxes")).scalar_one()
+        add(db, f"box-{tries}", shelf)
+
+    await asyncio.gather(*(database.write(take_next_shelf) for _ in range(4)))
+
+    assert await database.read(shelves) == [0, 1, 2, 3]
+    assert tries > 4
+
+
+async def test_works_that_lock_each_other_out_all_succeed(own_database: str) -> None:
+    def touch(db: Connection, *numbers: int) -> None:
+        for number in numbers:
+            change = text("UPDATE boxes SET shelf = shelf + 1 WHERE id = :id")
+            db.execute(change, {"id": number})
+
+    run_sql(own_database, TABLES["postgresql"])
+    run_sql(own_database, "INSERT INTO boxes (label, shelf) VALUES ('one', 0), ('two', 0)")
+    configure(own_database, "deadlock_timeout", "5ms")
+    database = open_database(own_database, pool_size=5)
+    await database.open()
+
+    orders = [(1, 2), (2, 1)] * 10
+    await asyncio.gather(*(database.write(touch, *order) for order in orders))
+
+    assert await database.read(shelves) == [20, 20]
+    await database.close()
+
+
+async def test_a_write_that_is_refused_is_no_news(database: PostgresDatabase) -> None:
+    beat = database.committed.next()
+    with pytest.raises(LookupError):
+        await database.write(lambda _: {}["nothing"])
+
+    assert not beat.done()
+
+
+@pytest.mark.parametrize("verb", ["read", "scan", "write"])
+async def test_a_connection_that_breaks_in_a_work_is_replaced(
+    database: PostgresDatabase, verb: str
+) -> None:
+    def end_myself(db: Connection) -> None:
+        db.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    with pytest.raises(DatabaseUnavailable):
+        await getattr(database, verb)(end_myself)
+
+    assert await database.write(add, "box") == 1
+    assert checked_out(database) == 0
+
+
+@pytest.mark.parametrize("verb", ["read", "write"])
+async def test_connections_that_broke_unused_cost_one_caller_at_most(
+    database: PostgresDatabase, database_url: str, verb: str
+) -> None:
+    await asyncio.gather(*(database.write(add, f"box-{number}") for number in range(5)))
+    run_sql(database_url, END_OTHERS)
+
+    answers = [
+        (await asyncio.gather(getattr(database, verb)(labels), return_exceptions=True))[0]
+        for _ in range(5)
+    ]
+
+    assert isinstance(answers[0], list | DatabaseUnavailable)
+    assert all(len(answer) == 5 for answer in answers[1:])
+
+
+def wait_long(db: Connection) -> None:
+    db.execute(text("SELECT pg_sleep(30)"))
+
+
+def dawdle(db: Connection) -> None:
+    """Hold a transaction without a word, as a work must not."""
+    add(db, "soon")
+    time.sleep(0.2)
+    add(db, "late")
+
+
+@pytest.mark.parametrize(
+    ("limit", "work"),
+    [("statement_timeout", wait_long), ("idle_in_transaction_session_timeout", dawdle)],
+)
+async def test_a_work_may_not_take_for_ever(
+    database_url: str, limit: str, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(postgres.SESSION, limit, "50")
+    database = open_database(database_url, pool_size=2)
+    await database.open()
+
+    with pytest.raises(DatabaseUnavailable):
+        await asyncio.wait_for(database.write(work), 5)
+
+    assert await database.write(add, "box")
+    assert await database.read(labels) == ["box"]
+    await database.close()
+
+
+async def test_a_work_does_not_wait_for_a_lock_for_ever(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(postgres.SESSION, "lock_timeout", "50")
+    database = open_database(database_url, pool_size=2)
+    await database.open()
+
+    async with database._engine.begin() as other:
+        await other.execute(text("LOCK TABLE boxes"))
+        with pytest.raises(DatabaseUnavailable):
+            await database.write(add, "box")
+
+    assert await database.write(add, "box")
+    await database.close()
+
+
+async def test_a_caller_waits_for_a_connection_but_not_for_ever(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "POOL_SECONDS", 0.05)
+    monkeypatch.setitem(postgres.SESSION, "statement_timeout", "500")
+    database = open_database(database_url, pool_size=2)
+    await database.open()
+    slow = [asyncio.create_task(database.read(wait_long)) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(DatabaseBusy):
+        await database.read(labels)
+
+    await asyncio.gather(*slow, return_exceptions=True)
+    assert await database.read(labels) == []
+    await database.close()
+
+
+async def test_callers_that_go_away_take_no_connection_with_them(
+    database: PostgresDatabase,
+) -> None:
+    verbs = [database.read, database.write, database.scan]
+    callers = [asyncio.create_task(verbs[number % 3](labels)) for number in range(200)]
+    for number, caller in enumerate(callers):
+        asyncio.get_running_loop().call_later(number / 2000, caller.cancel)
+    await asyncio.wait(callers)
+
+    assert any(caller.cancelled() for caller in callers)
+    assert await asyncio.gather(*(database.write(add, f"box-{number}") for number in range(20)))
+    assert checked_out(database) == 0
+
+
+async def test_a_server_that_may_forget_commits_is_refused(own_database: str) -> None:
+    configure(own_database, "synchronous_commit", "off")
+    database = open_database(own_database)
+
+    with pytest.raises(DurabilityMissing, match="synchronous_commit"):
+        await database.open()
+
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:secret@127.0.0.1:1/nowhere",
+        "postgresql+psycopg://u:secret@127.0.0.1:1/nowhere",
+    ],
+)
+async def test_a_server_that_is_not_there_is_unavailable(url: str) -> None:
+    database = open_database(url)
+
+    with pytest.raises(DatabaseUnavailable):
+        await database.open()
+
+    await database.close()
+
+
+async def test_a_database_that_is_not_there_is_unavailable(postgres_server: str) -> None:
+    database = open_database(with_database(postgres_server, "nowhere"))
+
+    with pytest.raises(DatabaseUnavailable):
+        await database.open()
+
+    await database.close()
+
+
+async def test_a_server_that_comes_back_is_used_again(postgres_server: str) -> None:
+    name = f"later_{uuid.uuid4().hex[:8]}"
+    database = open_database(with_database(postgres_server, name))
+    with pytest.raises(DatabaseUnavailable):
+        await database.ping()
+
+    run_sql(postgres_server, f"CREATE DATABASE {name}")
+
+    await database.ping()
+    await database.close()

@@ -1,0 +1,345 @@
+"""What SQLite brings with it: groups that share a commit, one writer, a disk that may be full."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
+
+from service_kit.database import DatabaseBusy, DatabaseUnavailable, open_database, sqlite
+from service_kit.database.sqlite import SqliteDatabase
+from service_kit.database.sqlite_engine import driver, sqlite_engine
+from tests.service_kit.conftest import Work, add, labels
+
+PATIENCE = 0.1
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+
+
+@pytest.fixture
+def engine() -> str:
+    return "sqlite"
+
+
+@pytest.fixture
+def path(database_url: str) -> Path:
+    return Path(database_url.removeprefix("sqlite:///"))
+
+
+@pytest.fixture
+def other(path: Path) -> Iterator[sqlite3.Connection]:
+    """Connect as another process would."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
+
+
+@pytest.fixture
+def commits(database: SqliteDatabase) -> list[str]:
+    """Count the transactions that the writing connection ends, as they end."""
+    ended: list[str] = []
+    driver(database._writing).set_trace_callback(
+        lambda statement: ended.append(statement) if statement in {"COMMIT", "ROLLBACK"} else None
+    )
+    return ended
+
+
+def write_many(database: SqliteDatabase, count: int) -> list[asyncio.Task[int]]:
+    return [asyncio.create_task(database.write(add, f"box-{number}")) for number in range(count)]
+
+
+def add_without_parent(db: Connection) -> None:
+    """Change what only the commit finds out to be wrong."""
+    db.execute(text("CREATE TABLE IF NOT EXISTS lids (box INTEGER REFERENCES boxes (id))"))
+    db.execute(text("PRAGMA defer_foreign_keys = ON"))
+    db.execute(text("INSERT INTO lids VALUES (999)"))
+
+
+def add_all_at_once(db: Connection) -> None:
+    """Add more than there is room for, in a statement that SQLite undoes alone."""
+    db.execute(
+        text(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)"
+            " INSERT INTO boxes (label, shelf) SELECT hex(zeroblob(500)) || i, 0 FROM n"
+        )
+    )
+
+
+def add_one_by_one(db: Connection) -> None:
+    """Add more than there is room for, in statements that SQLite undoes with all before them."""
+    db.execute(text("CREATE TABLE IF NOT EXISTS notes (text)"))
+    for _ in range(100):
+        db.execute(text("INSERT INTO notes VALUES (zeroblob(4000))"))
+
+
+def limit_pages(database: SqliteDatabase, more: int) -> None:
+    connection = driver(database._writing)
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages + more}")
+
+
+@contextlib.contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """Let this process make no file longer, as a disk that is full would."""
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, unlimited[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+
+
+def replace(path: Path, what: str) -> None:
+    """Put something else where the database was."""
+    path.rename(path.with_suffix(".away"))
+    if what == "a folder":
+        path.mkdir()
+    else:
+        path.write_text("These are not pages of a database. " * 100)
+
+
+@pytest.mark.parametrize("verb", ["read", "scan", "write"])
+async def test_every_connection_has_the_settings_that_the_promises_need(
+    database: SqliteDatabase, verb: str
+) -> None:
+    def settings(db: Connection) -> list[object]:
+        names = ("journal_mode", "synchronous", "foreign_keys", "query_only")
+        return [db.execute(text(f"PRAGMA {name}")).scalar_one() for name in names]
+
+    assert await getattr(database, verb)(settings) == ["wal", 2, 1, int(verb != "write")]
+
+
+@pytest.mark.parametrize("verb", ["read", "scan"])
+async def test_a_reading_work_can_change_nothing(database: SqliteDatabase, verb: str) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        await getattr(database, verb)(add, "box")
+
+    assert await database.read(labels) == []
+
+
+async def test_writes_that_wait_together_share_one_transaction(
+    database: SqliteDatabase, commits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "GROUP_SECONDS", 60)
+
+    await asyncio.gather(*write_many(database, 100))
+
+    assert commits == ["COMMIT"]
+
+
+async def test_a_group_is_bounded_in_works(
+    database: SqliteDatabase, commits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "GROUP_SECONDS", 60)
+    monkeypatch.setattr(sqlite, "GROUP_WORKS", 10)
+
+    await asyncio.gather(*write_many(database, 100))
+
+    assert commits == ["COMMIT"] * 10
+
+
+async def test_a_group_is_bounded_in_time(
+    database: SqliteDatabase, commits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "GROUP_SECONDS", 0.000001)
+
+    await asyncio.gather(*write_many(database, 20))
+
+    assert len(commits) > 1
+    assert len(await database.read(labels)) == 20
+
+
+async def test_a_commit_that_fails_is_told_to_its_whole_group(database: SqliteDatabase) -> None:
+    writes = [*write_many(database, 3), asyncio.create_task(database.write(add_without_parent))]
+
+    answers = await asyncio.gather(*writes, return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [IntegrityError] * 4
+    assert await database.read(labels) == []
+    assert await asyncio.gather(*write_many(database, 3)) == [1, 2, 3]
+
+
+async def test_a_commit_that_fails_is_no_news(database: SqliteDatabase) -> None:
+    beat = database.committed.next()
+    with pytest.raises(IntegrityError):
+        await database.write(add_without_parent)
+
+    assert not beat.done()
+
+
+async def test_a_write_waits_while_another_process_writes(
+    database: SqliteDatabase, other: sqlite3.Connection
+) -> None:
+    other.execute("BEGIN IMMEDIATE")
+    [writing] = write_many(database, 1)
+    assert (await asyncio.wait([writing], timeout=PATIENCE))[0] == set()
+    other.execute("INSERT INTO boxes (label, shelf) VALUES ('other', 0)")
+    other.execute("COMMIT")
+
+    await asyncio.wait_for(writing, 5)
+
+    assert await database.read(labels) == ["other", "box-0"]
+
+
+async def test_reads_go_on_while_another_process_writes(
+    database: SqliteDatabase, other: sqlite3.Connection
+) -> None:
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("INSERT INTO boxes (label, shelf) VALUES ('other', 0)")
+
+    assert await database.read(labels) == []
+    assert await database.scan(labels) == []
+
+
+async def test_a_write_gives_up_on_a_lock_that_stays_and_the_next_one_works(
+    database: SqliteDatabase, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", PATIENCE)
+    other.execute("BEGIN IMMEDIATE")
+
+    answers = await asyncio.gather(*write_many(database, 3), return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [DatabaseUnavailable] * 3
+    other.execute("ROLLBACK")
+    assert await asyncio.gather(*write_many(database, 3)) == [1, 2, 3]
+
+
+async def test_a_caller_that_goes_away_before_its_turn_leaves_nothing(
+    database: SqliteDatabase, other: sqlite3.Connection
+) -> None:
+    other.execute("BEGIN IMMEDIATE")
+    writes = write_many(database, 3)
+    await asyncio.sleep(0)
+    writes[1].cancel()
+    other.execute("ROLLBACK")
+
+    await asyncio.gather(writes[0], writes[2])
+
+    assert await database.read(labels) == ["box-0", "box-2"]
+
+
+async def test_a_full_queue_takes_no_more(
+    database: SqliteDatabase, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "QUEUED_WORKS", 3)
+    other.execute("BEGIN IMMEDIATE")
+    writes = write_many(database, 3)
+    await asyncio.sleep(0)
+
+    with pytest.raises(DatabaseBusy):
+        await database.write(add, "one too many")
+
+    other.execute("ROLLBACK")
+    assert await asyncio.gather(*writes) == [1, 2, 3]
+    assert await database.write(add, "later") == 4
+
+
+async def test_a_lock_that_stays_does_not_keep_a_database_from_closing(
+    database: SqliteDatabase, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", PATIENCE)
+    other.execute("BEGIN IMMEDIATE")
+    [writing] = write_many(database, 1)
+    await asyncio.sleep(0)
+
+    await asyncio.wait_for(database.close(), 5)
+
+    with pytest.raises(DatabaseUnavailable):
+        await writing
+
+
+@pytest.mark.parametrize("work", [add_one_by_one, add_all_at_once])
+async def test_a_full_disk_is_survived(database: SqliteDatabase, work: Work) -> None:
+    await database.write(add, "before")
+    limit_pages(database, more=5)
+    works = [(add, "box-0"), (work,), (add, "box-1")]
+
+    writes = [asyncio.create_task(database.write(*one)) for one in works]
+    answers = await asyncio.gather(*writes, return_exceptions=True)
+
+    assert isinstance(answers[1], DatabaseUnavailable)
+    assert "no room" in answers[1].detail
+    kept = [f"box-{number}" for number in (0, 1) if isinstance(answers[2 * number], int)]
+    assert await database.read(labels) == ["before", *kept]
+    limit_pages(database, more=5000)
+    await database.write(work)
+    assert await database.write(add, "after")
+
+
+async def test_a_disk_that_fails_at_the_commit_is_survived(
+    database: SqliteDatabase, path: Path
+) -> None:
+    await database.write(add, "before")
+    journal = path.with_name(path.name + "-wal")
+
+    with files_end_at(os.stat(journal).st_size):  # noqa: PTH116 (it doesn't wait)
+        answers = await asyncio.gather(*write_many(database, 3), return_exceptions=True)
+        assert await database.read(labels) == ["before"]
+
+    assert [type(answer) for answer in answers] == [DatabaseUnavailable] * 3
+    assert len(await asyncio.gather(*write_many(database, 3))) == 3
+
+
+async def test_a_scan_that_never_ends_is_ended(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "SCAN_SECONDS", PATIENCE)
+
+    with pytest.raises(DatabaseUnavailable):
+        await asyncio.wait_for(database.scan(lambda db: db.execute(text(ENDLESS)).all()), 5)
+
+
+async def test_reads_and_writes_go_on_beside_a_scan(database: SqliteDatabase) -> None:
+    scanning = asyncio.create_task(database.scan(lambda db: db.execute(text(ENDLESS)).all()))
+    await asyncio.sleep(0)
+
+    await database.write(add, "box")
+    assert await database.read(labels) == ["box"]
+    assert not scanning.done()
+
+    begun = time.monotonic()
+    await database.close()
+    assert time.monotonic() - begun < 5
+    with pytest.raises(DatabaseUnavailable):
+        await scanning
+
+
+async def test_a_scan_that_can_not_connect_is_told_so(database: SqliteDatabase, path: Path) -> None:
+    replace(path, "a folder")
+
+    with pytest.raises(DatabaseUnavailable):
+        await database.scan(labels)
+
+
+def test_a_new_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    at_once = threading.Barrier(4)
+
+    def open_new_files(_: int) -> None:
+        for number in range(60):
+            engine = sqlite_engine(tmp_path / f"{number}.db")
+            at_once.wait(10)
+            engine.connect().close()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(open_new_files, range(4))) == [None] * 4
+
+
+@pytest.mark.parametrize("what", ["a folder", "a text"])
+async def test_what_is_no_database_is_unavailable(database_url: str, path: Path, what: str) -> None:
+    replace(path, what)
+
+    with pytest.raises(DatabaseUnavailable):
+        await open_database(database_url).open()
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="needs a file"):
+        open_database(url)

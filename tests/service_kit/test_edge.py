@@ -1,0 +1,191 @@
+"""What happens to each request, whatever it asks for: names, paths, figures, other origins."""
+
+import re
+from uuid import UUID
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import bearer, running
+from tests.service_kit.conftest import create_app, new_sqlite
+
+PREFLIGHT = {
+    "access-control-request-method": "PATCH",
+    "access-control-request-headers": "authorization,if-match",
+}
+
+
+async def counted(client: httpx.AsyncClient) -> dict[tuple[str, str, str], float]:
+    """Read how many requests were answered, by method, route and status."""
+    text = (await client.get("/metrics")).text
+    return {
+        (sample.labels["method"], sample.labels["route"], sample.labels["status"]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "http_request_duration_seconds_count"
+    }
+
+
+@pytest.mark.parametrize("given", ["a", "A-z_0.9", "x" * 128, "0190a1b2-c3d4"])
+async def test_a_request_keeps_the_id_it_came_with(client: httpx.AsyncClient, given: str) -> None:
+    answer = await client.get("/health", headers={"x-request-id": given})
+
+    assert answer.headers.get_list("x-request-id") == [given]
+
+
+@pytest.mark.parametrize(
+    "given", [b"", b"x" * 129, b"a b", b"a\tb", b"\xe4", b'a"b', b"a,b", b"a/b", b"a\r\nb"]
+)
+async def test_an_id_that_is_not_fit_for_a_log_is_replaced(
+    client: httpx.AsyncClient, given: bytes
+) -> None:
+    answer = await client.get("/health", headers=[(b"x-request-id", given)])
+
+    [made] = answer.headers.get_list("x-request-id")
+    assert UUID(made)
+
+
+async def test_a_request_without_an_id_gets_one_of_its_own(client: httpx.AsyncClient) -> None:
+    made = {(await client.get("/health")).headers["x-request-id"] for _ in range(10)}
+
+    assert len(made) == 10
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/health", "/health/ready", "/metrics", "/docs", "/redoc", "/openapi.json", "/api/boxes"],
+)
+async def test_a_final_slash_means_nothing(client: httpx.AsyncClient, path: str) -> None:
+    answers = [await client.get(path + slashes) for slashes in ("", "/", "//")]
+
+    assert [answer.status_code for answer in answers] == [200] * 3
+    kinds = {re.sub("charset.*", "", answer.headers["content-type"]) for answer in answers}
+    assert len(kinds) == 1
+
+
+async def test_no_form_of_a_path_is_redirected(client: httpx.AsyncClient) -> None:
+    for path in ("/api/boxes/", "/boxes/", "/boxes/1/", "/nothing/", "/", "//", "//evil.example/"):
+        answer = await client.get(httpx.URL("http://test", raw_path=path.encode()))
+        assert answer.status_code in {200, 404}
+        assert "location" not in answer.headers
+
+
+async def test_canonical_routes_answer_without_their_prefix_too(client: httpx.AsyncClient) -> None:
+    await client.post("/boxes/", json={"label": "box"})
+
+    for path in ("/api/boxes", "/boxes", "/boxes/"):
+        assert [box["label"] for box in (await client.get(path)).json()] == ["box"]
+    for path in ("/api/boxes/1", "/boxes/1", "/boxes/1/"):
+        assert (await client.get(path)).json()["label"] == "box"
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/api/api/boxes", "/boxesx", "/api", "/"])
+async def test_the_prefix_makes_no_further_routes(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(path)).status_code == 404
+
+
+async def test_the_description_names_canonical_paths_alone(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+
+    assert "/api/boxes/{box}" in paths
+    assert not [path for path in paths if path.startswith("/boxes")]
+
+
+async def test_requests_are_counted_by_route_and_status(client: httpx.AsyncClient) -> None:
+    await client.post("/api/boxes", json={"label": "Jane"})
+    await client.post("/boxes/", json={"label": "Jane"})
+    for path in ("/api/boxes/1", "/boxes/1/", "/api/boxes/4711", "/boxes/secret-4711"):
+        await client.get(path)
+    await client.get("/broken/by-a-bug")
+    await client.get("/nothing/secret-4711")
+    await client.put("/api/boxes/4711")
+    await client.request("BREW", "/health")
+    await client.get("/api/boxes", headers=bearer("secret-4711"))
+
+    figures = await counted(client)
+
+    assert figures == {
+        ("POST", "/api/boxes", "201"): 1,
+        ("POST", "/api/boxes", "409"): 1,
+        ("GET", "/api/boxes/{box}", "200"): 2,
+        ("GET", "/api/boxes/{box}", "404"): 1,
+        ("GET", "/api/boxes/{box}", "422"): 1,
+        ("GET", "/broken/by-a-bug", "500"): 1,
+        ("GET", "unmatched", "404"): 1,
+        ("PUT", "/api/boxes/{box}", "405"): 1,
+        ("other", "/health", "405"): 1,
+        ("GET", "/api/boxes", "401"): 1,
+    }
+    assert "4711" not in (await client.get("/metrics")).text
+
+
+async def test_two_services_in_a_process_count_for_themselves(
+    client: httpx.AsyncClient, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    await client.get("/health")
+
+    async with running(create_app(new_sqlite(tmp_path_factory.mktemp("other")))) as other:
+        assert await counted(other) == {}
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE"])
+async def test_methods_without_a_handler_are_told_what_there_is(
+    client: httpx.AsyncClient, method: str
+) -> None:
+    answer = await client.request(method, "/api/boxes")
+
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
+async def test_the_head_of_the_documentation_can_be_had(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    assert (await client.head(path)).status_code == 200
+
+
+async def test_other_origins_are_told_nothing_unless_they_are_named(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.get("/health", headers={"origin": "https://a.example"})
+
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(("token", "status"), [("admin123", 200), ("wrong", 401)])
+async def test_pages_of_a_named_origin_may_read_answers(
+    tmp_path_factory: pytest.TempPathFactory, token: str, status: int
+) -> None:
+    origins = ("https://a.example", "https://b.example")
+    app = create_app(new_sqlite(tmp_path_factory.mktemp("cors")), cors_origins=origins)
+    async with running(app, token=token) as client:
+        read = await client.get("/boxes", headers={"origin": "https://b.example"})
+        other = await client.get("/boxes", headers={"origin": "https://c.example"})
+
+    assert read.status_code == other.status_code == status
+    assert read.headers["access-control-allow-origin"] == "https://b.example"
+    assert read.headers["access-control-expose-headers"] == "*"
+    assert "access-control-allow-origin" not in other.headers
+
+
+async def test_a_browser_may_ask_beforehand_and_without_a_token(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    url = new_sqlite(tmp_path_factory.mktemp("cors"))
+    async with running(create_app(url, cors_origins=("https://a.example",))) as client:
+        allowed = await client.options(
+            "/api/boxes/1", headers=PREFLIGHT | {"origin": "https://a.example"}
+        )
+        refused = await client.options(
+            "/api/boxes/1", headers=PREFLIGHT | {"origin": "https://c.example"}
+        )
+
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == "https://a.example"
+    assert "PATCH" in allowed.headers["access-control-allow-methods"]
+    assert "if-match" in allowed.headers["access-control-allow-headers"]
+    assert allowed.headers["x-request-id"]
+    assert "access-control-allow-origin" not in refused.headers

@@ -1,0 +1,207 @@
+"""Schemas: made once however many begin at once, never gone back on, and equal to the models."""
+
+import ast
+import asyncio
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+
+from service_kit.database import DatabaseUnavailable, open_database
+from service_kit.migrations import Migrations, SchemaMismatch, current_revision
+from tests.conftest import ROOT, SERVICES, NewDatabase, run_sql, with_database
+
+T = TypeVar("T")
+
+# One module of each service that holds its `metadata`; its other models are found beside it.
+MODELS = {
+    "crm_api": "crm_api.tables",
+    "inventory_api": "inventory_api.tables",
+    "integration_service": "integration_service.ledger.models",
+}
+
+
+@pytest.fixture
+def empty_database(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the URL of a database with nothing in it."""
+    if engine == "sqlite":
+        return f"sqlite:///{tmp_path}/new/folder/empty.db"
+    server: str = request.getfixturevalue("postgres_server")
+    name = f"empty_{uuid.uuid4().hex[:8]}"
+    run_sql(server, f"CREATE DATABASE {name}")
+    return with_database(server, name)
+
+
+def change(url: str, statement: str) -> None:
+    if url.startswith("sqlite:"):
+        connection = sqlite3.connect(Path(url.removeprefix("sqlite:///")))
+        connection.execute(statement)
+        connection.commit()
+        connection.close()
+    else:
+        run_sql(url, statement)
+
+
+def look(url: str, work: Callable[[Connection], T]) -> T:
+    async def run() -> T:
+        database = open_database(url, pool_size=2)
+        await database.open()
+        try:
+            return await database.write(work)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def start_migrate(url: str, **more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "crm_api", "migrate"],
+        env={**os.environ, "DATABASE_URL": url, **more},
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_processes_that_begin_at_once_make_one_schema(empty_database: str) -> None:
+    processes = [start_migrate(empty_database) for _ in range(3)]
+    told = [process.communicate(timeout=30)[1] for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0, 0], told
+    assert sum("Migrated the database from nothing" in text for text in told) == 1
+    heads = look(empty_database, lambda db: db.exec_driver_sql("SELECT * FROM feed_head").all())
+    assert len(heads) == 1
+    assert look(empty_database, current_revision) == SERVICES["crm_api"].migrations().head
+
+
+def test_a_schema_that_is_up_to_date_is_left_alone(new_database: NewDatabase) -> None:
+    migrations = SERVICES["crm_api"].migrations()
+    url = new_database("crm_api")
+
+    assert migrations.upgrade(url) == migrations.head
+    assert migrations.upgrade(url) == migrations.head
+
+
+def test_a_schema_that_is_ahead_is_refused_in_words(new_database: NewDatabase) -> None:
+    url = new_database("crm_api")
+    change(url, "UPDATE alembic_version SET version_num = '9999'")
+
+    process = start_migrate(url)
+    [line] = process.communicate(timeout=30)[1].splitlines()
+
+    assert process.returncode == 2
+    assert line.startswith("crm_api: the database can't be used: The schema is at 9999")
+    with pytest.raises(SchemaMismatch):
+        SERVICES["crm_api"].migrations().upgrade(url)
+
+
+def write_migration(folder: Path, revision: str, down: str | None, *statements: str) -> None:
+    runs = "\n".join(f"    op.execute({statement!r})" for statement in statements)
+    (folder / f"{revision}_test.py").write_text(
+        f"from alembic import op\nrevision = {revision!r}\ndown_revision = {down!r}\n"
+        f"def upgrade() -> None:\n{runs}\n"
+    )
+
+
+def test_migrations_run_in_order_and_each_of_them_once(empty_database: str, tmp_path: Path) -> None:
+    write_migration(tmp_path, "0001", None, "CREATE TABLE steps (number INTEGER NOT NULL)")
+    write_migration(tmp_path, "0002", "0001", "INSERT INTO steps VALUES (2)")
+    assert Migrations(tmp_path).upgrade(empty_database) is None
+    write_migration(tmp_path, "0003", "0002", "INSERT INTO steps VALUES (3)")
+    write_migration(tmp_path, "0004", "0003", "INSERT INTO steps VALUES (4)")
+    assert Migrations(tmp_path).upgrade(empty_database) == "0002"
+    assert Migrations(tmp_path).upgrade(empty_database) == "0004"
+
+    steps = look(empty_database, lambda db: db.exec_driver_sql("SELECT * FROM steps").all())
+    assert [tuple(step) for step in steps] == [(2,), (3,), (4,)]
+
+
+def test_migrations_that_fail_leave_the_schema_as_it_was(
+    empty_database: str, tmp_path: Path
+) -> None:
+    write_migration(tmp_path, "0001", None, "CREATE TABLE steps (number INTEGER NOT NULL)")
+    Migrations(tmp_path).upgrade(empty_database)
+    write_migration(tmp_path, "0002", "0001", "CREATE TABLE more (number INTEGER)")
+    write_migration(tmp_path, "0003", "0002", "INSERT INTO steps VALUES (NULL)")
+
+    with pytest.raises(Exception, match=r"(?i)null"):
+        Migrations(tmp_path).upgrade(empty_database)
+
+    def state(db: Connection) -> tuple[str | None, bool]:
+        return current_revision(db), db.dialect.has_table(db, "more")
+
+    assert look(empty_database, state) == ("0001", False)
+    write_migration(tmp_path, "0003", "0002", "INSERT INTO steps VALUES (3)")
+    assert Migrations(tmp_path).upgrade(empty_database) == "0001"
+
+
+@pytest.mark.parametrize("service", MODELS)
+def test_the_migrated_schema_is_that_of_the_models(service: str, new_database: NewDatabase) -> None:
+    for path in (ROOT / service).rglob("models.py"):
+        import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    metadata = import_module(MODELS[service]).metadata
+
+    def differences(db: Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(db), metadata))
+
+    assert look(new_database(service), differences) == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_migrations_are_one_chain_and_named_by_their_revisions(service: str) -> None:
+    migrations = SERVICES[service].migrations()
+    before = None
+
+    for path in sorted(migrations.folder.glob("*.py")):
+        assert re.fullmatch(r"\d{4}_[a-z0-9_]+\.py", path.name)
+        values = {
+            node.targets[0].id: node.value.value
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        }
+        assert values["revision"] == path.name[:4]
+        assert values["down_revision"] == before
+        before = values["revision"]
+
+    assert migrations.head == before
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("sqlite:////dev/null/boxes.db", DatabaseUnavailable),
+        ("sqlite:////dev/null", DatabaseUnavailable),
+        ("sqlite:///:memory:", ValueError),
+        ("postgresql://u:s3cret@127.0.0.1:1/x", DatabaseUnavailable),
+        ("postgresql://u:s3cret/x@host/x", ValueError),
+        ("postgresql://u:x@host:s3cret/x", ValueError),
+    ],
+)
+def test_a_database_that_can_not_be_reached_is_told_from_a_bug(
+    url: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error) as caught:
+        SERVICES["crm_api"].migrations().upgrade(url)
+
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_database_or_a_user_that_is_not_there_is_told_from_a_bug(postgres_server: str) -> None:
+    for url in (
+        with_database(postgres_server, "nowhere"),
+        postgres_server.replace("postgres:@", "nobody:s3cret@"),
+    ):
+        with pytest.raises(DatabaseUnavailable):
+            SERVICES["crm_api"].migrations().upgrade(url)

@@ -1,0 +1,245 @@
+"""What a service makes of its environment, and what it refuses to start with."""
+
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from crm_api.settings import Settings as CrmSettings
+from service_kit.settings import Refused, ServiceSettings, explain
+from tests.conftest import SERVICES
+from tests.service_kit.conftest import Settings
+
+SECRET = "s3cret-and-long-enough"
+URL = "sqlite:///boxes.db"
+REAL = {"ENVIRONMENT": "production", "API_TOKENS": f"admin:{SECRET}"}
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Read settings from an environment with just these variables."""
+
+    def read(secrets: Path | None = None, **variables: str) -> ServiceSettings:
+        for name in Settings.model_fields:
+            monkeypatch.delenv(name.upper(), raising=False)
+        for name, value in {"DATABASE_URL": URL, **variables}.items():
+            monkeypatch.setenv(name, value)
+        return Settings(_secrets_dir=secrets)  # type: ignore[call-arg]
+
+    return read
+
+
+def faults(read: Any, **variables: str) -> str:
+    """Return what a person is told, once it is sure that no secret is in any form of it."""
+    with pytest.raises(ValidationError) as caught:
+        read(**variables)
+    told = explain(caught.value)
+    for text in (
+        told,
+        str(caught.value),
+        repr(caught.value),
+        *traceback.format_exception(caught.value),
+    ):
+        assert SECRET not in text
+    return told
+
+
+def test_without_an_environment_there_are_defaults(read: Any) -> None:
+    settings = read()
+
+    assert settings.environment == "development"
+    assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8009, 1)
+    assert (settings.log_level, settings.log_style) == ("INFO", "text")
+    assert settings.anonymous_scopes == frozenset()
+    assert settings.cors_origins == ()
+
+
+@pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+def test_every_service_starts_with_no_variable_set(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOST", "PORT", "WORKERS", "LOG_LEVEL", "LOG_FORMAT"):
+        monkeypatch.delenv(name, raising=False)
+    settings = service.settings()
+
+    assert settings.port == service.port
+    assert settings.uses_demo_tokens
+    assert settings.database_url.startswith("sqlite:///data/")
+
+
+def test_a_variable_that_is_empty_is_one_that_is_not_set(read: Any) -> None:
+    settings = read(PORT="", API_TOKENS="", ADMIN_TOKEN="", LOG_FORMAT="")
+
+    assert settings.port == 8009
+    assert settings.uses_demo_tokens
+
+
+def test_development_has_a_demo_token_a_role(read: Any) -> None:
+    settings = read()
+
+    assert settings.uses_demo_tokens
+    assert settings.tokens() == [("admin", "admin123"), ("viewer", "viewer123")]
+
+
+def test_api_tokens_replace_the_demo_tokens(read: Any) -> None:
+    settings = read(API_TOKENS=" viewer:one , viewer:two,admin:three,")
+
+    assert not settings.uses_demo_tokens
+    assert settings.tokens() == [("viewer", "one"), ("viewer", "two"), ("admin", "three")]
+
+
+def test_the_admin_token_is_one_more(read: Any) -> None:
+    assert ("admin", SECRET) in read(ADMIN_TOKEN=SECRET).tokens()
+    assert read(ADMIN_TOKEN=SECRET, API_TOKENS="viewer:one").tokens() == [
+        ("viewer", "one"),
+        ("admin", SECRET),
+    ]
+
+
+@pytest.mark.parametrize("variables", [{"API_TOKENS": f"admin:{SECRET}"}, {"ADMIN_TOKEN": SECRET}])
+def test_production_starts_with_tokens_of_its_own(read: Any, variables: dict[str, str]) -> None:
+    settings = read(ENVIRONMENT="production", **variables)
+
+    assert settings.tokens() == [("admin", SECRET)]
+    assert settings.log_style == "json"
+
+
+def test_production_refuses_to_start_without_a_token(read: Any) -> None:
+    told = faults(read, ENVIRONMENT="production")
+
+    assert "API_TOKENS" in told
+    assert "ADMIN_TOKEN" in told
+
+
+@pytest.mark.parametrize("demo", ["agent", "admin", "viewer", "clerk", "integration"])
+@pytest.mark.parametrize(
+    ("variables", "role"),
+    [
+        ({"API_TOKENS": "viewer:{}"}, "viewer"),
+        ({"API_TOKENS": f"admin:{SECRET},viewer:{{}}"}, "viewer"),
+        ({"ADMIN_TOKEN": "{}"}, "admin"),
+        ({"ADMIN_TOKEN": "{}", "API_TOKENS": f"viewer:{SECRET}"}, "admin"),
+    ],
+)
+def test_production_refuses_every_demo_token_and_says_whose(
+    read: Any, variables: dict[str, str], role: str, demo: str
+) -> None:
+    given = {name: value.format(f"{demo}123") for name, value in variables.items()}
+
+    told = faults(read, ENVIRONMENT="production", **given)
+
+    assert next(iter(variables)) in told
+    assert f"the role {role};" in told
+    assert f"{demo}123" not in told
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"API_TOKENS": f"keeper:{SECRET}"}, "API_TOKENS: the role of entry 1 is none of admin"),
+        ({"API_TOKENS": f"admin:x,{SECRET}:admin"}, "API_TOKENS: the role of entry 2 is none of"),
+        ({"API_TOKENS": SECRET}, "API_TOKENS: each entry is role:token"),
+        ({"API_TOKENS": f"admin:{SECRET},{SECRET}"}, "API_TOKENS: each entry is role:token"),
+        ({"API_TOKENS": "admin:"}, "API_TOKENS: a token has"),
+        ({"API_TOKENS": f"admin:{SECRET} x"}, "API_TOKENS: a token has"),
+        ({"API_TOKENS": f"admin:{SECRET}é"}, "API_TOKENS: a token has"),
+        ({"API_TOKENS": f"admin:x:{SECRET}"}, "API_TOKENS: a token has"),
+        ({"API_TOKENS": "admin:" + SECRET * 30}, "API_TOKENS: a token has"),
+        ({"ADMIN_TOKEN": f"{SECRET} x"}, "ADMIN_TOKEN: a token has"),
+        ({"ANONYMOUS_SCOPES": "boxes:read,boxes:eat"}, "ANONYMOUS_SCOPES: no scope boxes:eat"),
+        ({"ENVIRONMENT": "staging"}, "ENVIRONMENT: "),
+        ({"PORT": "http"}, "PORT: "),
+        ({"PORT": "0"}, "PORT: "),
+        ({"WORKERS": "0"}, "WORKERS: "),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL: "),
+        ({"LOG_FORMAT": "xml"}, "LOG_FORMAT: "),
+        ({"DATABASE_URL": f"mysql://u:{SECRET}@host/x"}, "DATABASE_URL: it must start with"),
+        ({"DATABASE_URL": f"u:{SECRET}@host/x"}, "DATABASE_URL: it must start with"),
+    ],
+)
+def test_a_fault_is_named_by_its_variable_and_without_its_value(
+    read: Any, variables: dict[str, str], says: str
+) -> None:
+    assert faults(read, **variables).startswith(says)
+
+
+def test_every_fault_is_told_at_once(read: Any) -> None:
+    told = faults(read, PORT="http", LOG_LEVEL="loud", API_TOKENS=SECRET)
+
+    assert [line.split(":")[0] for line in told.splitlines()] == [
+        "PORT",
+        "LOG_LEVEL",
+        "API_TOKENS",
+    ]
+
+
+def test_no_token_is_in_the_text_of_the_settings(read: Any) -> None:
+    settings = read(API_TOKENS=f"admin:{SECRET}", ADMIN_TOKEN=SECRET)
+
+    assert SECRET not in f"{settings!r} {settings!s}"
+
+
+@pytest.mark.parametrize("level", ["debug", "Warning", "ERROR"])
+def test_a_log_level_may_be_written_in_either_case(read: Any, level: str) -> None:
+    assert read(LOG_LEVEL=level).log_level == level.upper()
+
+
+def test_lists_are_separated_by_commas(read: Any) -> None:
+    settings = read(
+        ANONYMOUS_SCOPES="boxes:read, boxes:write",
+        CORS_ORIGINS="https://a.example,https://b.example",
+    )
+
+    assert settings.anonymous_scopes == {"boxes:read", "boxes:write"}
+    assert settings.cors_origins == ("https://a.example", "https://b.example")
+
+
+@pytest.mark.parametrize(
+    "scheme", ["sqlite:///", "postgresql://", "postgres://", "postgresql+psycopg://"]
+)
+def test_a_database_is_known_by_its_scheme(read: Any, scheme: str) -> None:
+    assert read(DATABASE_URL=f"{scheme}x").database_url == f"{scheme}x"
+
+
+def test_a_secret_may_be_a_file_of_its_variables_name(read: Any, tmp_path: Path) -> None:
+    (tmp_path / "API_TOKENS").write_text(f"viewer:{SECRET}\n")
+    (tmp_path / "ADMIN_TOKEN").write_text("another\n")
+
+    assert read(tmp_path).tokens() == [("viewer", SECRET), ("admin", "another")]
+
+
+def test_a_variable_wins_over_a_file(read: Any, tmp_path: Path) -> None:
+    (tmp_path / "API_TOKENS").write_text(f"viewer:{SECRET}\n")
+
+    assert read(tmp_path, API_TOKENS="admin:mine").tokens() == [("admin", "mine")]
+
+
+def test_a_fault_in_a_file_is_told_without_its_content(read: Any, tmp_path: Path) -> None:
+    (tmp_path / "API_TOKENS").write_text(SECRET)
+
+    assert "API_TOKENS" in faults(read, secrets=tmp_path)
+
+
+@pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+def test_a_service_refuses_a_bad_environment_in_words(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_TOKENS", SECRET)
+
+    with pytest.raises(Refused, match="API_TOKENS") as caught:
+        service.settings()
+
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_settings_can_not_be_changed(read: Any) -> None:
+    with pytest.raises(ValidationError):
+        read().port = 1
+
+
+def test_demo_data_is_wanted_in_development_alone_unless_said_otherwise() -> None:
+    assert CrmSettings().wants_demo_data
+    assert not CrmSettings(environment="production", admin_token=SECRET).wants_demo_data
+    assert not CrmSettings(seed_demo_data=False).wants_demo_data

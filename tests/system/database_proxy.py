@@ -1,0 +1,71 @@
+"""Stands between a service and PostgreSQL, and lets a test act before and after each commit."""
+
+import select
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from tests.system.crash_points import When
+from tests.system.proxy import Dropped
+
+CHUNK = 1 << 16
+
+
+class DatabaseProxy(ThreadingTCPServer):
+    """Forwards to a server's socket. `watch` is told of each commit, in the connection's thread.
+
+    When it raises `Dropped`, the connection breaks: before, and nothing is committed; after, and
+    it is committed, but nobody hears of it.
+    """
+
+    def __init__(self, server_url: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Connection)
+        [folder] = parse_qs(urlsplit(server_url).query)["host"]
+        [self.path] = Path(folder).glob(".s.PGSQL.*[0-9]")
+        self.watch: Callable[[When], Any] = lambda _: None
+
+    def url(self, database_url: str) -> str:
+        """Return the way to a database through this proxy."""
+        host = f"127.0.0.1:{self.server_address[1]}"
+        return f"postgresql://postgres@{host}{urlsplit(database_url).path}?sslmode=disable"
+
+
+class _Connection(BaseRequestHandler):
+    server: DatabaseProxy
+    request: socket.socket
+
+    def handle(self) -> None:
+        with socket.socket(socket.AF_UNIX) as database, suppress(Dropped, ConnectionError):
+            database.connect(str(self.server.path))
+            while True:
+                readable, _, _ = select.select([self.request, database], [], [])
+                if database in readable:
+                    forward(database, self.request)
+                elif b"COMMIT" in self.request.recv(CHUNK, socket.MSG_PEEK):
+                    self.server.watch("before")
+                    forward(self.request, database)
+                    select.select([database], [], [])
+                    self.server.watch("after")
+                else:
+                    forward(self.request, database)
+
+
+def forward(one: socket.socket, other: socket.socket) -> None:
+    if not (data := one.recv(CHUNK)):
+        raise ConnectionError("hung up")
+    other.sendall(data)
+
+
+@contextmanager
+def proxied(server_url: str) -> Iterator[DatabaseProxy]:
+    with DatabaseProxy(server_url) as proxy:
+        thread = Thread(target=proxy.serve_forever, args=(0.05,))
+        thread.start()
+        yield proxy
+        proxy.shutdown()
+        thread.join()

@@ -1,0 +1,254 @@
+"""Each service dies before and after its N-th flush or send, for each N, and no promise breaks.
+
+On SQLite every commit is a flush. On PostgreSQL the services flush nothing: there each dies at its
+N-th message to the database, a client or another service.
+"""
+
+import itertools
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from tests.conftest import ROOT, SERVICES, NewDatabase
+from tests.system.crash_points import Kind, When, environment
+from tests.system.processes import Nursery
+from tests.system.stack import Server, Stack, Verdict
+
+# How many points of each kind are tried on each side; set the variable to go on for longer.
+MOST_POINTS: dict[Kind, int] = {"fsync": 12, "send": 10}
+if "CRASH_POINTS" in os.environ:
+    MOST_POINTS = dict.fromkeys(MOST_POINTS, int(os.environ["CRASH_POINTS"]))
+
+both_sides = pytest.mark.parametrize("when", get_args(When))
+each_service = pytest.mark.parametrize("service", SERVICES)
+
+
+class Points:
+    """The crash points of one server. Each process of it has one of its own, told at its start."""
+
+    def __init__(self, server: Server, when: When, library: Path, folder: Path) -> None:
+        self.server = server
+        self.kind: Kind = "fsync" if server.uses_sqlite else "send"
+        self.when = when
+        # "After" a message is "before" the next: with both sides, every second number says it all.
+        # With flushes it is not, for what is written before a flush outlives the process.
+        self.step = 1 if self.kind == "fsync" else 2
+        self._library = library
+        self._folder = folder
+
+    def prepare(self, n: int) -> None:
+        """Let the process that is started next be the one for point n."""
+        point = environment(self._library, self.kind, self.when, n, self._arming_file(n))
+        self.server.environment.update(point)
+
+    def arm(self, n: int) -> None:
+        """Let the process for point n die at its n-th call from now on, or from its start."""
+        self._arming_file(n).touch()
+
+    def disarm(self, n: int) -> None:
+        self._arming_file(n).unlink()
+
+    def tell(self, tried: int) -> None:
+        fired = self.server.deaths
+        what = f"{self.server.name}, {self.kind}, {self.when}"
+        sys.stdout.write(f"{what}: {tried} points tried, {fired} fired\n")
+
+    def _arming_file(self, n: int) -> Path:
+        return self._folder / f"{self.server.name}-{self.when}-{n}"
+
+
+def crashes(stack: Stack, points: Points) -> Iterator[tuple[int, Verdict]]:
+    """Start a stack, and let its server die at one point after another until one is not reached.
+
+    The process that takes over from the one that died at a point is the one for the next point.
+    """
+    numbers = [1 + index * points.step for index in range(MOST_POINTS[points.kind] + 1)]
+    points.prepare(numbers[0])
+    stack.start()
+    # The first commit after a start flushes more than those that follow.
+    work(stack)
+    for deaths, (n, following) in enumerate(itertools.pairwise(numbers), 1):
+        points.prepare(following)
+        points.arm(n)
+        work(stack)
+        points.disarm(n)
+        stack.revive()
+        stack.wait_until_ready()
+        yield n, stack.verdict()
+        if points.server.deaths < deaths:
+            break
+
+
+def work(stack: Stack) -> None:
+    """Have one customer alone, then two at once, go all the way; start again whoever dies."""
+    for number in (1, 2):
+        stack.add_customers(number, meanwhile=stack.revive)
+        stack.wait_until_quiet(meanwhile=stack.revive)
+
+
+@both_sides
+@each_service
+def test_a_service_dies_at_every_point_and_every_customer_has_one_package(
+    stack: Stack, service: str, when: When, library: Path, tmp_path: Path
+) -> None:
+    points = Points(stack.server(service), when, library, tmp_path)
+
+    tried = 0
+    for n, verdict in crashes(stack, points):
+        tried += 1
+        assert verdict == Verdict(), f"{points.kind} {when} {n}"
+
+    points.tell(tried)
+    assert points.server.deaths >= min(2, MOST_POINTS[points.kind])
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
+@each_service
+def test_a_service_that_dies_again_and_again_while_it_recovers_does_so_in_the_end(
+    stack: Stack, service: str, library: Path, tmp_path: Path
+) -> None:
+    """Each process gets one flush further than the one before: into its start, then its work."""
+    points = Points(stack.server(service), "after", library, tmp_path)
+    armed: list[int] = []
+
+    def revive() -> None:
+        if points.server.is_dead:
+            armed.append(len(armed) + 1)
+            points.prepare(armed[-1])
+            points.arm(armed[-1])
+            points.server.revive()
+
+    stack.start()
+    stack.add_customers(1)
+    points.server.end()
+    stack.add_customers(2, meanwhile=revive)
+    stack.wait_until_quiet(meanwhile=revive)
+    for n in armed:
+        points.disarm(n)
+    revive()
+    stack.wait_until_ready()
+
+    points.tell(len(armed))
+    assert len(armed) > 3
+    stack.check()
+
+
+# ---- The harness finds the bugs that it is there to find ----
+
+
+@dataclass(frozen=True)
+class Change:
+    """A text in a file of the code, and what stands there instead."""
+
+    file: str
+    text: str
+    instead: str
+
+
+TWO_TRANSACTIONS = [
+    Change(
+        "crm_api/customers/service.py",
+        """
+        feed.record(db, [_change("customer.created", customer) for customer in in_order], who)
+""",
+        """
+        changes = [_change("customer.created", customer) for customer in in_order]
+        register_all.later = changes, who
+""",
+    ),
+    Change(
+        "crm_api/customers/router.py",
+        """
+    work = once.around(idempotency_keys, who, service.register, _registered)
+    outcome = await database.write(work, new, who)
+""",
+        """
+    work = once.around(idempotency_keys, who, service.register, _registered)
+    outcome = await database.write(work, new, who)
+    if later := vars(service.register_all).pop("later", None):
+        await database.write(service.feed.record, *later)
+""",
+    ),
+]
+CURSOR_BEFORE_DELIVERIES = [
+    Change(
+        "integration_service/ingest.py",
+        "new = await self._database.write(store.note_page, lease, arrivals, ",
+        "await self._database.write(store.note_page, lease, [], ",
+    ),
+    Change(
+        "integration_service/ingest.py",
+        """
+        for arrival in new:
+""",
+        """
+        new = await self._database.write(store.owe, arrivals, now)
+        for arrival in new:
+""",
+    ),
+    Change(
+        "integration_service/ledger/store.py",
+        """
+def mark_feed(""",
+        """
+def owe(db, arrivals, now):
+    for arrival in arrivals:
+        db.execute(_OWE, _row(arrival, now))
+    return arrivals
+
+def mark_feed(""",
+    ),
+]
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.parametrize(
+    ("service", "bug"),
+    [
+        pytest.param("crm_api", TWO_TRANSACTIONS, id="customer and event in two transactions"),
+        pytest.param(
+            "integration_service", CURSOR_BEFORE_DELIVERIES, id="cursor before deliveries"
+        ),
+    ],
+)
+def test_a_planted_bug_is_found(
+    new_database: NewDatabase, service: str, bug: Sequence[Change], library: Path, tmp_path: Path
+) -> None:
+    with Nursery(copy_of_the_code(tmp_path / "code", bug), library) as nursery:
+        found = any(
+            first_point_that_loses_a_customer(new_database, nursery, service, when, library, folder)
+            for when, folder in (("after", tmp_path / "after"), ("before", tmp_path / "before"))
+        )
+
+    assert found, "the harness has missed it"
+
+
+def first_point_that_loses_a_customer(
+    new_database: NewDatabase,
+    nursery: Nursery,
+    service: str,
+    when: When,
+    library: Path,
+    folder: Path,
+) -> int | None:
+    folder.mkdir()
+    with Stack(folder, nursery, new_database) as stack:
+        points = Points(stack.server(service), when, library, folder)
+        return next((n for n, verdict in crashes(stack, points) if verdict.missing), None)
+
+
+def copy_of_the_code(folder: Path, changes: Sequence[Change]) -> Path:
+    for package in (*SERVICES, "service_kit"):
+        shutil.copytree(ROOT / package, folder / package)
+    for change in changes:
+        path = folder / change.file
+        text = path.read_text()
+        assert text.count(change.text) == 1, f"{change.file} has changed: plant it in another way"
+        path.write_text(text.replace(change.text, change.instead))
+    return folder

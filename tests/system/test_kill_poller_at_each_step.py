@@ -1,0 +1,192 @@
+"""The integration dies before and after each step of a turn. Nobody is lost, nobody served twice.
+
+The network's steps die by a proxy, which sees each request and each answer; the database's by a
+crash point at the commit, armed by the proxy just before it.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import httpx
+import pytest
+
+from tests.conftest import bearer
+from tests.system.crash_points import When, environment
+from tests.system.processes import PATIENCE, until
+from tests.system.proxy import Dropped, Passing, Proxy
+from tests.system.stack import Stack
+
+
+@dataclass(frozen=True)
+class Left:
+    """What the dead has left behind, by which one sees at which step it died."""
+
+    noted: int
+    claimed: int
+    made: int
+    delivered: int
+
+
+NOTHING = Left(noted=0, claimed=0, made=0, delivered=0)
+NOTED = Left(noted=1, claimed=0, made=0, delivered=0)
+CLAIMED = Left(noted=1, claimed=1, made=0, delivered=0)
+MADE = Left(noted=1, claimed=1, made=1, delivered=0)
+DELIVERED = Left(noted=1, claimed=0, made=1, delivered=1)
+
+
+class Turn:
+    """A stack whose integration talks through proxies, and looks at the feed when it is told to."""
+
+    def __init__(self, stack: Stack, crm: Proxy, inventory: Proxy) -> None:
+        self.stack = stack
+        self.crm = crm
+        self.inventory = inventory
+
+    def start(self) -> None:
+        """Start all three, and let the look at the feed pass with which the integration starts."""
+        self.stack.start()
+        looked = "SELECT 1 FROM poller WHERE last_poll_at IS NOT NULL"
+        until(lambda: self.stack.integration.rows(looked), "it has looked at the feed")
+
+    def look(self) -> None:
+        """Add a customer, and have the integration look at the feed once."""
+        self.stack.add_customers(1)
+        url = f"{self.stack.integration.url}/poll"
+        with suppress(httpx.TransportError):  # it may die before it has answered
+            answer = httpx.post(url, headers=bearer("admin123"), trust_env=False)
+            assert answer.status_code == 202, answer.text
+
+    def left(self) -> Left:
+        [(noted, claimed, delivered)] = self.stack.integration.rows(
+            "SELECT count(*), count(claimed_epoch), count(delivered_at) FROM deliveries"
+        )
+        [(made,)] = self.stack.inventory.rows("SELECT count(*) FROM package_requests")
+        return Left(noted, claimed, made, delivered)
+
+    def kill(self) -> None:
+        """Kill the integration from within a proxy's thread."""
+        os.kill(self.stack.integration.pid, signal.SIGKILL)
+        raise Dropped
+
+    def die_and_recover(self) -> Left:
+        """Wait for the death, then start it again and find every promise kept."""
+        until(lambda: self.stack.integration.is_dead, "the integration dies")
+        left = self.left()
+        self.crm.watch = self.inventory.watch = lambda _: None
+        self.stack.revive()
+        self.stack.wait_until_quiet()
+        self.stack.check()
+        return left
+
+
+@pytest.fixture
+def turn(stack: Stack, engine: str) -> Iterator[Turn]:
+    # It looks at the feed at its start, and then when it is told to.
+    turns = {"POLLING_INTERVAL_SECONDS": "3600", "LONG_POLL_SECONDS": "0"}
+    # Nor does it renew its lease in the middle, where nobody has to wait for the lease of the dead.
+    renewals = {"LEASE_SECONDS": "300"} if engine == "sqlite" else {}
+    stack.integration.environment.update(turns | renewals)
+    with ExitStack() as exits:
+        crm = exits.enter_context(Proxy(stack.crm.port))
+        inventory = exits.enter_context(Proxy(stack.inventory.port))
+        # The proxies wait for their clients to end.
+        exits.callback(stack.integration.close)
+        stack.integration.environment.update(CRM_API_URL=crm.url, INVENTORY_API_URL=inventory.url)
+        yield Turn(stack, crm, inventory)
+
+
+def at(when: When, path: str, act: Callable[[], None]) -> Callable[[Passing], None]:
+    """Act on a request that brings or tells of a customer, or on its answer."""
+
+    def watch(passing: Passing) -> None:
+        if passing.when == when and passing.path.startswith(path):
+            act()
+
+    return watch
+
+
+@pytest.mark.parametrize(
+    ("when", "step", "expected"),
+    [
+        ("before", "fetch", NOTHING),
+        ("after", "fetch", NOTHING),
+        ("before", "send", CLAIMED),
+        ("after", "send", MADE),
+    ],
+)
+def test_it_dies_at_a_step_on_the_network(
+    turn: Turn, when: When, step: str, expected: Left
+) -> None:
+    turn.start()
+    path = {"fetch": "/api/events", "send": "/package-requests"}[step]
+    proxy = {"fetch": turn.crm, "send": turn.inventory}[step]
+    proxy.watch = at(when, path, turn.kill)
+
+    turn.look()
+
+    assert turn.die_and_recover() == expected
+
+
+# How many commits after the page has come each step is.
+@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.parametrize(
+    ("when", "step", "commit", "expected"),
+    [
+        # Its pages are written before the flush, and a killed process takes none of them back.
+        ("before", "note", 1, NOTED),
+        ("after", "note", 1, NOTED),
+        ("before", "claim", 2, CLAIMED),
+        ("after", "claim", 2, CLAIMED),
+        ("before", "settle", 3, DELIVERED),
+        ("after", "settle", 3, DELIVERED),
+    ],
+)
+def test_it_dies_at_a_step_in_its_database(
+    turn: Turn,
+    when: When,
+    step: str,
+    commit: int,
+    expected: Left,
+    library: Path,
+    tmp_path: Path,
+) -> None:
+    armed_by = tmp_path / "armed"
+    point = environment(library, "fsync", when, commit, armed_by)
+    turn.stack.integration.environment.update(point)
+    turn.start()
+    turn.crm.watch = at("after", "/api/events", armed_by.touch)
+    turn.look()
+    until(lambda: turn.stack.integration.is_dead, "the integration dies")
+    armed_by.unlink()
+
+    assert turn.die_and_recover() == expected
+
+
+def test_a_request_of_the_dead_that_arrives_late_makes_no_second_package(turn: Turn) -> None:
+    recovered = Event()
+    passed: list[Passing] = []
+
+    def delay() -> None:
+        turn.inventory.watch = passed.append
+        os.kill(turn.stack.integration.pid, signal.SIGKILL)
+        assert recovered.wait(PATIENCE)
+
+    turn.start()
+    turn.inventory.watch = at("before", "/package-requests", delay)
+    turn.look()
+    until(lambda: turn.stack.integration.is_dead, "the integration dies")
+    turn.stack.revive()
+    turn.stack.wait_until_quiet()
+    [_, first] = passed
+
+    recovered.set()
+    [late] = until(lambda: passed[2:], "the late request is answered")
+
+    assert late.request == first.request
+    turn.stack.check()
+    assert turn.left() == DELIVERED
