@@ -24,7 +24,7 @@ run: .venv/running ## all three services on this machine, no Docker; one Ctrl-C 
 test: .venv/installed ## all tests but those that need a Docker engine
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered \
-		--cov-fail-under=90 --ignore=tests/images $(ARGS)
+		--cov-fail-under=90 $(ARGS)
 
 check: .venv/installed ## format, lint, types, import rules, lock file
 	$(BIN)/ruff format --check .
@@ -84,4 +84,4 @@ docker-push-deploy: ## the images for DEPLOY=lambda, eks or apprunner, in its ar
 	@touch $@
 
 test-images: .venv/images ## build the images and test the running stack; needs a Docker engine
-	$(BIN)/python -m pytest tests/images --timeout=600 $(ARGS)
+	$(BIN)/python -m pytest tests/images/test_*.py --timeout=600 $(ARGS)

@@ -1,5 +1,7 @@
 """The statements about package requests."""
 
+import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,7 +70,7 @@ _ERASE = (
     )
 )
 _FORGET_ANSWERS = delete(idempotency_keys).where(
-    idempotency_keys.c.body.contains(bindparam("named"), autoescape=False)
+    idempotency_keys.c.body.contains(bindparam("named"), escape="/")
 )
 _COUNTS = select(package_requests.c.status, func.count().label("number")).group_by(
     package_requests.c.status
@@ -172,8 +174,14 @@ def erase(db: Connection, customer_ids: Collection[str]) -> int:
     """Blank the personal fields of all requests for these customers."""
     values = {"customer_ids": list(customer_ids), "at": clock.now()}
     # Stored answers hold the same fields.
-    db.execute(_FORGET_ANSWERS, [{"named": f'"customer_id":"{uid}"'} for uid in customer_ids])
+    db.execute(_FORGET_ANSWERS, [{"named": _as_stored(uid)} for uid in customer_ids])
     return db.execute(_ERASE, values).rowcount
+
+
+def _as_stored(customer_id: str) -> str:
+    """Write a customer's id as it stands in a stored answer, and as no pattern to LIKE."""
+    named = f'"customer_id":{json.dumps(customer_id, ensure_ascii=False)}'
+    return re.sub("[%_/]", r"/\g<0>", named)
 
 
 def counts(db: Connection) -> dict[str, int]:

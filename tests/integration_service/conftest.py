@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,37 +10,20 @@ from typing import Any
 import httpx
 import pytest
 import respx
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Table, text
 from tenacity import wait_none
 
 from integration_service.ledger import views
+from integration_service.ledger.models import metadata
 from integration_service.ledger.store import DeliveryRow
 from integration_service.poller import Poller
 from integration_service.schemas import DeliveryDetail, Status
 from integration_service.settings import Settings
 from service_kit.database import Database, open_database
+from service_kit.database.sqlite_engine import sqlite_engine
 from service_kit.stopping import Stopping
 from tests.conftest import run_sql, with_database
 from tests.integration_service.doubles import CrmDouble, InventoryDouble
-
-# Everything as it was when the migrations had run, and the way back to that.
-REMEMBER = """
-CREATE SCHEMA pristine;
-DO $$ DECLARE name text; BEGIN
-    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
-        EXECUTE format('CREATE TABLE pristine.%I AS TABLE public.%I', name, name);
-    END LOOP;
-END $$
-"""
-RESTORE = """
-DO $$ DECLARE name text; BEGIN
-    EXECUTE (SELECT 'TRUNCATE ' || string_agg(format('public.%I', tablename), ', ')
-             || ' RESTART IDENTITY' FROM pg_tables WHERE schemaname = 'public');
-    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
-        EXECUTE format('INSERT INTO public.%I TABLE pristine.%I', name, name);
-    END LOOP;
-END $$
-"""
 
 
 class FakeClock:
@@ -145,27 +127,94 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+Rows = dict[Table, list[dict[str, Any]]]
+
+
+class Ledger:
+    """A ledger that all tests of this process use; making one for each takes longer than a test."""
+
+    def __init__(self, url: str, pristine: Rows) -> None:
+        self.url = url
+        self.database = open_database(url)
+        self._pristine = pristine
+
+    async def restore(self) -> None:
+        """Make everything as it was when the migrations had run."""
+        await self.database.write(self._restore)
+
+    def _restore(self, db: Connection) -> None:
+        for table in reversed(metadata.sorted_tables):
+            db.execute(table.delete())
+        for table, rows in self._pristine.items():
+            if rows:
+                db.execute(table.insert(), rows)
+        if db.dialect.name == "sqlite":
+            db.exec_driver_sql("DELETE FROM sqlite_sequence")
+        else:
+            db.exec_driver_sql("ALTER SEQUENCE deliveries_id_seq RESTART")
+
+
 @pytest.fixture(scope="session")
-def postgres_ledger(postgres_server: str, postgres_template: Callable[[str], str]) -> str:
-    """Give the URL of a ledger that each test finds as new; making one takes 200 ms."""
-    name = f"ledger_{uuid.uuid4().hex[:8]}"
+def pristine(sqlite_template: Callable[[str], Path]) -> Rows:
+    """Give what the migrations themselves put into the tables."""
+    with sqlite_engine(sqlite_template("integration_service")).connect() as db:
+        return {
+            table: [dict(row._mapping) for row in db.execute(table.select())]
+            for table in metadata.sorted_tables
+        }
+
+
+@pytest.fixture(scope="session")
+async def ledgers() -> AsyncIterator[dict[str, Ledger]]:
+    """Keep the ledger of each engine, once it is made."""
+    ledgers: dict[str, Ledger] = {}
+    yield ledgers
+    for ledger in ledgers.values():
+        await ledger.database.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_ledger(
+    sqlite_template: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    shutil.copy(sqlite_template("integration_service"), path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="session")
+def postgresql_ledger(postgres_server: str, postgres_template: Callable[[str], str]) -> str:
     template = postgres_template("integration_service")
-    run_sql(postgres_server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    url = with_database(postgres_server, name)
-    run_sql(url, REMEMBER)
-    return url
+    run_sql(postgres_server, f'CREATE DATABASE ledger TEMPLATE "{template}"')
+    return with_database(postgres_server, "ledger")
 
 
 @pytest.fixture
-def ledger_url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Give the URL of an empty ledger."""
-    if engine == "postgresql":
-        url = str(request.getfixturevalue("postgres_ledger"))
-        run_sql(url, RESTORE)
-        return url
-    path = tmp_path / "ledger.db"
-    shutil.copy(request.getfixturevalue("sqlite_template")("integration_service"), path)
-    return f"sqlite:///{path}"
+def new_ledger(engine: str, request: pytest.FixtureRequest) -> str:
+    """Give the URL of a migrated ledger on the test's engine."""
+    return str(request.getfixturevalue(f"{engine}_ledger"))
+
+
+@pytest.fixture
+async def ledger(
+    engine: str, new_ledger: str, pristine: Rows, ledgers: dict[str, Ledger]
+) -> Ledger:
+    """Give the ledger of this engine, as if it were new."""
+    if engine not in ledgers:
+        ledgers[engine] = Ledger(new_ledger, pristine)
+        await ledgers[engine].database.open()
+    await ledgers[engine].restore()
+    return ledgers[engine]
+
+
+@pytest.fixture
+def ledger_url(ledger: Ledger) -> str:
+    return ledger.url
+
+
+@pytest.fixture
+def database(ledger: Ledger) -> Database:
+    return ledger.database
 
 
 @pytest.fixture
@@ -176,14 +225,6 @@ def settings(ledger_url: str) -> Settings:
         inventory_api_url="http://inventory",
         polling_interval_seconds=10,
     )
-
-
-@pytest.fixture
-async def database(ledger_url: str) -> AsyncIterator[Database]:
-    database = open_database(ledger_url)
-    await database.open()
-    yield database
-    await database.close()
 
 
 @pytest.fixture

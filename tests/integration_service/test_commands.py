@@ -18,8 +18,8 @@ from integration_service.ledger import lease as leases
 from integration_service.ledger import store
 from integration_service.schemas import Status
 from service_kit.database import Database, open_database
-from tests.conftest import ROOT
-from tests.integration_service.conftest import change
+from tests.conftest import ROOT, NewDatabase
+from tests.integration_service.conftest import Ledger, Rows, change
 from tests.integration_service.doubles import (
     CrmDouble,
     InventoryDouble,
@@ -38,6 +38,20 @@ def _own_logging() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture
+def ledger_url(new_ledger: str, pristine: Rows) -> str:
+    """Give the URL of an empty ledger, to a test that runs no loop of its own."""
+
+    async def restore() -> None:
+        ledger = Ledger(new_ledger, pristine)
+        await ledger.database.open()
+        await ledger.restore()
+        await ledger.database.close()
+
+    asyncio.run(restore())
+    return new_ledger
 
 
 @pytest.fixture(autouse=True)
@@ -240,9 +254,14 @@ def test_status_names_who_polls(ledger_url: str, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("command", ["run-once", "status"])
 def test_a_database_that_was_never_migrated_is_refused_in_words(
-    ledger_url: str, command: str, capsys: pytest.CaptureFixture[str]
+    new_database: NewDatabase,
+    command: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    at(ledger_url, lambda database: database.write(change, "DELETE FROM alembic_version"))
+    url = new_database("integration_service")
+    at(url, lambda database: database.write(change, "DELETE FROM alembic_version"))
+    monkeypatch.setenv("DATABASE_URL", url)
 
     assert main([command]) == 2
 

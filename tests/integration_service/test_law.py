@@ -170,6 +170,8 @@ class World:
         for _ in range(20):
             self.clock.advance(minutes=61)
             await self.one.work()
+            if set((await self.one.states()).values()) <= {"delivered"}:
+                break
         for one in (self.one, self.other):
             await one.die()
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, MetaData
 
 from integration_service.ledger import circuits, erasures, store
 from integration_service.ledger import lease as leases
-from integration_service.ledger.lease import Lease, LeaseLost
+from integration_service.ledger.lease import LeaseLost
 from integration_service.ledger.models import metadata
 from integration_service.ledger.records import Arrival, Settlement
 from integration_service.settings import Settings
@@ -125,29 +125,21 @@ asyncio.run(poll(sys.argv[1]))
 """
 
 
-def test_the_heir_of_a_killed_process_waits_no_longer_than_it_must(
-    settings: Settings, clock: FakeClock, engine: str
+async def test_the_heir_of_a_killed_process_waits_no_longer_than_it_must(
+    settings: Settings, other: Integration, engine: str
 ) -> None:
-    async def try_to_poll() -> Lease | None:
-        database = open_database(settings.database_url)
-        await database.open()
-        heir = Integration(settings, database, clock)
-        try:
-            return await heir.poller.take_lease()
-        finally:
-            await heir.die()
-            await database.close()
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOLDER, settings.database_url, stdout=subprocess.PIPE
+    )
+    try:
+        assert holder.stdout is not None
+        assert await holder.stdout.readline() == b"polling\n"
+        assert await other.poller.take_lease() is None
+    finally:
+        holder.kill()
+        await holder.communicate()
 
-    command = [sys.executable, "-c", HOLDER, settings.database_url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
-        try:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == "polling\n"
-            assert asyncio.run(try_to_poll()) is None
-        finally:
-            holder.kill()
-
-    lease = asyncio.run(try_to_poll())
+    lease = await other.poller.take_lease()
     if engine == "sqlite":
         assert lease is not None
         assert lease.epoch == 2

@@ -135,3 +135,18 @@ def ask_from_outside(url: str, question: str) -> Any:
     # In a thread, since the test's own loop may be running.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, ask()).result()
+
+
+async def walk(inventory: httpx.AsyncClient, **query: Any) -> list[list[str]]:
+    """Follow the Link headers from the first page. Returns the customers on each page."""
+    pages = []
+    address = str(httpx.URL(LIST, params=query))
+    while address:
+        answer = await inventory.get(address)
+        assert answer.status_code == 200, answer.text
+        pages.append([one["customer_id"] for one in answer.json()])
+        address = str(answer.links.get("next", {}).get("url", ""))
+        assert bool(address) == ("x-next-cursor" in answer.headers)
+        if address:
+            assert httpx.URL(address).params["cursor"] == answer.headers["x-next-cursor"]
+    return pages

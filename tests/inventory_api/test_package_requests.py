@@ -150,16 +150,17 @@ async def test_an_id_that_nobody_has_is_not_found(shared_inventory: httpx.AsyncC
 
 
 async def test_a_repetition_months_later_still_finds_the_first(
-    inventory: httpx.AsyncClient,
+    shared_inventory: httpx.AsyncClient,
 ) -> None:
-    made = await request_package(inventory)
+    made = await request_package(shared_inventory)
     await change_database(
-        inventory,
-        "UPDATE package_requests SET status = 'delivered',"
-        " created_at = '2020-01-01 00:00:00', updated_at = '2020-02-01 00:00:00'",
+        shared_inventory,
+        "UPDATE package_requests SET status = 'delivered',"  # noqa: S608
+        " created_at = '2020-01-01 00:00:00', updated_at = '2020-02-01 00:00:00'"
+        f" WHERE request_id = '{made['request_id']}'",
     )
 
-    again = await inventory.post(LIST, json={"customer_id": made["customer_id"]})
+    again = await shared_inventory.post(LIST, json={"customer_id": made["customer_id"]})
 
     assert again.status_code == 200
     assert again.json()["request_id"] == made["request_id"]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -45,36 +46,39 @@ async def test_one_of_thirty_callers_makes_the_package(
     assert await packages_of(shared_inventory, customer) == 1
 
 
-async def test_one_makes_it_when_two_replicas_are_asked(settings: Settings) -> None:
-    customer = new_customer()
+@pytest.fixture
+async def replicas(shared_url: str) -> AsyncIterator[list[httpx.AsyncClient]]:
+    settings = Settings(database_url=shared_url)
     async with (
         running(create_app(settings), token="admin123") as one,
         running(create_app(settings), token="admin123") as other,
     ):
-        answers = await asyncio.gather(
-            *(ask((one, other)[n % 2], customer, n // 2) for n in range(CREATORS))
-        )
+        yield [one, other]
 
-        assert Counter(answers) == {201: 1, 200: CREATORS - 1}
-        assert await packages_of(other, customer) == 1
+
+async def test_one_makes_it_when_two_replicas_are_asked(
+    replicas: list[httpx.AsyncClient],
+) -> None:
+    customer = new_customer()
+
+    answers = await asyncio.gather(
+        *(ask(replicas[n % 2], customer, n // 2) for n in range(CREATORS))
+    )
+
+    assert Counter(answers) == {201: 1, 200: CREATORS - 1}
+    assert await packages_of(replicas[0], customer) == 1
 
 
 @pytest.mark.parametrize("size", [2, 100])
 async def test_batches_that_cross_each_other_all_succeed_at_once(
-    settings: Settings, size: int
+    replicas: list[httpx.AsyncClient], size: int
 ) -> None:
     customers = [{"customer_id": new_customer()} for _ in range(size)]
-    async with (
-        running(create_app(settings), token="admin123") as one,
-        running(create_app(settings), token="admin123") as other,
-    ):
-        # In opposite orders each waits for a row that the other has, unless the server sorts.
-        answers = await asyncio.gather(
-            *(
-                (one, other)[n % 2].post(BATCH, json=customers[:: -1 if n % 2 else 1])
-                for n in range(8)
-            )
-        )
+
+    # In opposite orders each waits for a row that the other has, unless the server sorts.
+    answers = await asyncio.gather(
+        *(replicas[n % 2].post(BATCH, json=customers[:: -1 if n % 2 else 1]) for n in range(8))
+    )
 
     results = [result["status"] for answer in answers for result in answer.json()]
     assert Counter(results) == {201: size, 200: 7 * size}

@@ -121,7 +121,7 @@ class Clerk:
     async def work(self, turns: int) -> None:
         choices: list[Callable[[], Awaitable[None]]] = [
             *[self.ask, self.ask_for_many, self.move, self.move, self.move, self.stock, self.stock],
-            *[self.take_away, self.change_kit, self.rename],
+            *[self.take_away, self.change_kit, self.rename, self.forget],
         ]
         for _ in range(turns):
             await self.dice.choice(choices)()
@@ -153,6 +153,10 @@ class Clerk:
     async def rename(self) -> None:
         await self._send("PATCH", f"/items/{self._sku()}", {"name": str(self.dice.random())})
 
+    async def forget(self) -> None:
+        some = self.dice.sample(self.shop["customers"], 15)
+        await self._send("POST", f"{LIST}/erasures", {"customer_ids": some})
+
     def _sku(self) -> str:
         return str(self.dice.choice(self.shop["skus"]))
 
@@ -164,7 +168,9 @@ class Clerk:
 
     async def _request(self, batch: list[dict[str, str]]) -> None:
         answer = await self._send("POST", BATCH, batch)
-        self.shop["requests"] += [one["package_request"]["request_id"] for one in answer.json()]
+        made = [one["package_request"] for one in answer.json()]
+        self.shop["requests"] += [one["request_id"] for one in made]
+        self.shop["customers"] += [one["customer_id"] for one in made]
 
     async def _send(self, method: str, path: str, body: Any = None) -> httpx.Response:
         answer = await self.dice.choice(self.apps).request(method, path, json=body)
@@ -188,6 +194,7 @@ async def test_whatever_clerks_do_at_once_nobody_waits_for_what_is_there(
             "skus": skus,
             "types": types,
             "requests": [one["request_id"] for one in requests],
+            "customers": [one["customer_id"] for one in requests],
         }
         clerks = [Clerk(apps, seed, shop) for seed in range(CLIENTS)]
 

@@ -105,9 +105,10 @@ async def test_works_that_contradict_each_other_all_succeed_one_after_another(
     def take_next_shelf(db: Connection) -> None:
         nonlocal tries
         tries += 1
+        label = f"box-{tries}"  # now, for others run while this one waits for its statements
         db.execute(text("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"))
         shelf = db.execute(text("SELECT count(*) FROM boxes")).scalar_one()
-        add(db, f"box-{tries}", shelf)
+        add(db, label, shelf)
 
     await asyncio.gather(*(database.write(take_next_shelf) for _ in range(4)))
 

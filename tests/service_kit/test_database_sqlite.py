@@ -156,7 +156,10 @@ async def test_a_group_is_bounded_in_time(
     assert len(await database.read(labels)) == 20
 
 
-async def test_a_commit_that_fails_is_told_to_its_whole_group(database: SqliteDatabase) -> None:
+async def test_a_commit_that_fails_is_told_to_its_whole_group(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "GROUP_SECONDS", 60)
     writes = [*write_many(database, 3), asyncio.create_task(database.write(add_without_parent))]
 
     answers = await asyncio.gather(*writes, return_exceptions=True)

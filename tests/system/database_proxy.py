@@ -14,6 +14,8 @@ from tests.system.crash_points import When
 from tests.system.proxy import Dropped
 
 CHUNK = 1 << 16
+# As asyncpg says it.
+COMMIT = b"COMMIT;"
 
 
 class DatabaseProxy(ThreadingTCPServer):
@@ -46,7 +48,7 @@ class _Connection(BaseRequestHandler):
                 readable, _, _ = select.select([self.request, database], [], [])
                 if database in readable:
                     forward(database, self.request)
-                elif b"COMMIT" in self.request.recv(CHUNK, socket.MSG_PEEK):
+                elif COMMIT in self.request.recv(CHUNK, socket.MSG_PEEK):
                     self.server.watch("before")
                     forward(self.request, database)
                     select.select([database], [], [])
@@ -63,9 +65,12 @@ def forward(one: socket.socket, other: socket.socket) -> None:
 
 @contextmanager
 def proxied(server_url: str) -> Iterator[DatabaseProxy]:
+    """Run a proxy. Its end waits for that of its clients."""
     with DatabaseProxy(server_url) as proxy:
         thread = Thread(target=proxy.serve_forever, args=(0.05,))
         thread.start()
-        yield proxy
-        proxy.shutdown()
-        thread.join()
+        try:
+            yield proxy
+        finally:
+            proxy.shutdown()
+            thread.join()

@@ -198,7 +198,7 @@ class Stack:
             self.integration.environment["LEASE_SECONDS"] = "1"
         self.outcomes: dict[str, Outcome] = {}
         self._numbers = itertools.count(1)
-        self._client = httpx.Client(timeout=10, trust_env=False)
+        self.client = httpx.Client(timeout=10, trust_env=False)
         self._follower: list[tuple[int, str]] = []
         self._cursor: str | None = None
 
@@ -211,7 +211,7 @@ class Stack:
         with ExitStack() as exits:
             for server in self.servers:
                 exits.callback(server.close)
-            exits.callback(self._client.close)
+            exits.callback(self.client.close)
 
     def server(self, name: str) -> Server:
         [found] = [server for server in self.servers if server.name == name]
@@ -298,7 +298,7 @@ class Stack:
 
     def _is_answered(self, email: str, key: str | None, *, is_first: bool) -> bool:
         try:
-            answer = self._client.post(
+            answer = self.client.post(
                 f"{self.crm.url}/api/customers",
                 json={"name": "Jane Doe", "email": email},
                 headers=bearer("agent123") | ({"Idempotency-Key": key} if key else {}),
@@ -342,7 +342,7 @@ class Stack:
         events: list[tuple[int, str]] = []
         while True:
             after = {"after": cursor} if cursor else {}
-            answer = self._client.get(
+            answer = self.client.get(
                 f"{self.crm.url}/api/events",
                 params={"limit": 500, **after},
                 headers=bearer("integration123"),
