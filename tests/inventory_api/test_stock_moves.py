@@ -253,19 +253,13 @@ async def test_of_shipping_and_cancelling_at_once_just_one_takes_effect(
     [("packed", "ship", (3, 0)), ("packed", "cancel", (5, 0)), ("shipped", "return", (5, 0))],
 )
 async def test_of_the_same_move_at_once_one_takes_effect_and_all_are_content(
-    settings: Settings, status: str, move: str, stock: tuple[int, int]
+    shared_inventory: httpx.AsyncClient, status: str, move: str, stock: tuple[int, int]
 ) -> None:
-    async with (
-        running(create_app(settings), token="admin123") as one,
-        running(create_app(settings), token="admin123") as other,
-    ):
-        package = await package_that_is(keeps_its_word(one), status)
+    package = await package_that_is(shared_inventory, status)
 
-        answers = await asyncio.gather(
-            *((one, other)[n % 2].post(f"{LIST}/{package.request_id}/{move}") for n in range(12))
-        )
+    answers = await asyncio.gather(*(package.move(move) for _ in range(12)))
 
-        assert {answer.status_code for answer in answers} == {200}
-        assert len({answer.headers["etag"] for answer in answers}) == 1
-        assert await levels(one, package.sku) == stock
-        assert await find_faults(one) == []
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.headers["etag"] for answer in answers}) == 1
+    assert await levels(shared_inventory, package.sku) == stock
+    assert await find_faults(shared_inventory) == []

@@ -198,7 +198,7 @@ async def test_whatever_clerks_do_at_once_nobody_waits_for_what_is_there(
         }
         clerks = [Clerk(apps, seed, shop) for seed in range(CLIENTS)]
 
-        await asyncio.gather(*(clerk.work(15) for clerk in clerks))
+        await asyncio.gather(*(clerk.work(12) for clerk in clerks))
 
         assert await find_faults(apps[0]) == []
         for sku in skus:
@@ -207,7 +207,7 @@ async def test_whatever_clerks_do_at_once_nobody_waits_for_what_is_there(
         counts = (await apps[0].get("/stats")).json()["package_requests"]
 
     answers = sum((clerk.answers for clerk in clerks), Counter[int]())
-    assert answers.total() == CLIENTS * 15
+    assert answers.total() == CLIENTS * 12
     assert answers[200] > 50
     assert "backordered" not in counts
 
