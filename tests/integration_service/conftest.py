@@ -13,6 +13,7 @@ import respx
 from sqlalchemy import Connection, Table, text
 from tenacity import wait_none
 
+from integration_service import dispatch, poller
 from integration_service.ledger import views
 from integration_service.ledger.models import metadata
 from integration_service.ledger.store import DeliveryRow
@@ -24,6 +25,7 @@ from service_kit.database.sqlite_engine import sqlite_engine
 from service_kit.stopping import Stopping
 from tests.conftest import run_sql, with_database
 from tests.integration_service.doubles import CrmDouble, InventoryDouble
+from tests.integration_service.fragile import FragileDatabase
 
 
 class FakeClock:
@@ -272,6 +274,23 @@ async def start(settings: Settings, database: Database, clock: FakeClock) -> Asy
 @pytest.fixture
 async def integration(start: Start) -> Integration:
     return await start()
+
+
+@pytest.fixture
+def fragile(database: Database, monkeypatch: pytest.MonkeyPatch) -> FragileDatabase:
+    for module in (dispatch, poller):
+        monkeypatch.setattr(module, "PAUSE_AFTER_ERROR_SECONDS", 0.01)
+    monkeypatch.setattr(dispatch, "LONGEST_NAP_SECONDS", 0.05)
+    return FragileDatabase(database)
+
+
+@pytest.fixture
+async def shaky(start: Start, fragile: FragileDatabase) -> Integration:
+    """The integration on a database that fails when it is told to."""
+    integration = await start()
+    for part in (integration.poller, integration.poller.dispatch, integration.poller.ingest):
+        part._database = fragile
+    return integration
 
 
 @pytest.fixture

@@ -12,7 +12,10 @@ class Killed(BaseException):
 
 
 class FragileDatabase(Database):
-    """Does before or after its next writes what `before` and `after` hold, one a write."""
+    """Fails before or after its next writes as `before` and `after` say, one a write.
+
+    While `is_away` it can't be written to at all.
+    """
 
     def __init__(self, sound: Database) -> None:
         super().__init__()
@@ -20,6 +23,7 @@ class FragileDatabase(Database):
         self.committed = sound.committed
         self.before: deque[BaseException | None] = deque()
         self.after: deque[BaseException | None] = deque()
+        self.is_away = False
 
     async def open(self) -> None:
         await self._sound.open()
@@ -34,6 +38,8 @@ class FragileDatabase(Database):
         return await self._sound.scan(work, *args, **kwargs)
 
     async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self.is_away:
+            raise away()
         _fail(self.before)
         result = await self._sound.write(work, *args, **kwargs)
         _fail(self.after)

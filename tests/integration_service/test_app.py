@@ -31,7 +31,7 @@ Condition = Callable[[httpx.Response], bool]
 async def answered(client: httpx.AsyncClient, path: str, is_so: Condition) -> Any:
     """Wait for such an answer; asked again after each change of the database."""
     database = app_of(client).state.database
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(10):
         while True:
             answer = await client.get(path)
             if is_so(answer):

@@ -7,9 +7,8 @@ from collections import Counter
 import httpx
 import pytest
 
-from integration_service import dispatch, ingest, poller, retries
+from integration_service import dispatch, ingest, retries
 from integration_service.ledger import store
-from service_kit.database import Database
 from service_kit.stopping import Stopping
 from tests.integration_service.conftest import Integration, Log, Start, change
 from tests.integration_service.doubles import (
@@ -56,7 +55,7 @@ async def test_batches_are_under_way_side_by_side_up_to_the_limit(
         return double.carry_out(request)
 
     inventory.fault = wait
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(10):
         await integration.send()
 
     assert max(under_way) == concurrency
@@ -93,23 +92,6 @@ async def test_a_delivery_that_fails_holds_up_nobody_who_comes_later(
     await integration.send()
 
     assert await integration.states() == {"bad": "retrying", "ada": "delivered"}
-
-
-@pytest.fixture
-def fragile(database: Database, monkeypatch: pytest.MonkeyPatch) -> FragileDatabase:
-    for module in (dispatch, poller):
-        monkeypatch.setattr(module, "PAUSE_AFTER_ERROR_SECONDS", 0.01)
-    monkeypatch.setattr(dispatch, "LONGEST_NAP_SECONDS", 0.05)
-    return FragileDatabase(database)
-
-
-@pytest.fixture
-async def shaky(start: Start, fragile: FragileDatabase) -> Integration:
-    """The integration on a database that fails when it is told to."""
-    integration = await start()
-    for part in (integration.poller, integration.poller.dispatch, integration.poller.ingest):
-        part._database = fragile
-    return integration
 
 
 @pytest.mark.parametrize("failures", [1, 2, 5])
@@ -185,7 +167,7 @@ async def run(integration: Integration) -> asyncio.Task[None]:
 
 async def delivered(integration: Integration, number: int) -> None:
     """Wait until so many are delivered; looked at again after each change of the database."""
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(10):
         while Counter((await integration.states()).values())["delivered"] < number:
             await asyncio.wait([integration.database.committed.next()], timeout=0.05)
 
@@ -254,11 +236,11 @@ async def test_a_stop_finishes_what_is_under_way_and_starts_nothing_new(
 
     inventory.fault = wait
     task = await run(integration)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(10):
         await asked.wait()
         integration.poller._stopping.begin()
-        await asyncio.sleep(0)
-        go_on.set()
+        # Long after both loops have heard of it.
+        asyncio.get_running_loop().call_later(0.05, go_on.set)
         await task
 
     assert Counter((await integration.states()).values()) == {"delivered": 2, "pending": 4}
@@ -283,12 +265,12 @@ async def test_a_stop_waits_only_so_long_for_what_is_under_way(
 
     inventory.fault = after_effect(never)
     task = await run(integration)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(10):
         await asked.wait()
         began_at = time.monotonic()
         integration.poller._stopping.begin()
         await task
-    assert time.monotonic() - began_at < 1
+    assert time.monotonic() - began_at < 3
 
     inventory.fault = None
     heir = await integration.restarted()
@@ -322,7 +304,7 @@ async def test_a_new_customer_is_sent_at_once_by_a_running_integration(
     crm.register("second")
     await delivered(integration, 2)
 
-    assert time.monotonic() - began_at < 1
+    assert time.monotonic() - began_at < 3
     integration.poller._stopping.begin()
     await task
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from integration_service import ingest
+from integration_service.ledger import store
 from integration_service.links import link
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start
 from tests.integration_service.doubles import (
@@ -152,6 +153,7 @@ async def test_an_event_that_nobody_understands_is_kept_as_dead_and_holds_up_nob
     # A NUL is the one character that can't be kept as it came.
     assert dead.raw == json.dumps(odd).replace("\\u0000", "\\ufffd")
     assert dead.attempts == []
+    assert dead.next_attempt_at is None
     assert len(log.errors) == 1
     assert uid in log.errors[0]
     dead.model_dump_json()
@@ -440,6 +442,17 @@ async def test_where_to_start_is_decided_once_for_ever(
     assert await owed(restarted) == (["new"] if first == "now" else ["old", "new"])
     assert (await restarted.status()).feed.start_from == first
     await restarted.die()
+
+
+async def test_of_two_who_decide_where_to_start_the_first_is_right(
+    integration: Integration, crm: CrmDouble
+) -> None:
+    await integration.look()
+
+    await integration.database.write(store.begin, integration.lease, "now", "a-9", None)
+
+    feed = (await integration.status()).feed
+    assert (feed.start_from, feed.position) == ("beginning", 0)
 
 
 async def test_a_start_decided_but_not_read_from_is_still_decided(

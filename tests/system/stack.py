@@ -23,6 +23,7 @@ from tests.system.processes import Child, Nursery, bare_environment, end, until
 
 Outcome = Literal["ok", "refused", "unknown"]
 
+MOST_OF_A_BUG = 5000
 # What must be in no log: the traces of a bug, or a token.
 BUG = re.compile(
     r"Traceback|Warning:|never awaited|^CRITICAL:|because of a bug|agent123|integration123",
@@ -278,10 +279,10 @@ class Stack:
             feed=self._faults_of_feed(customers),
             damage=list(self._damage()),
             bugs=[
-                f"{server.name}: {line}"
+                f"{server.name}: {logged[found.start() :][:MOST_OF_A_BUG]}"
                 for server in self.servers
-                for line in server.logged().splitlines()
-                if BUG.search(line)
+                for logged in [server.logged()]
+                if (found := BUG.search(logged))
             ],
         )
 

@@ -112,6 +112,7 @@ def at(when: When, path: str, act: Callable[[], None]) -> Callable[[Passing], No
     return watch
 
 
+@pytest.mark.parametrize("engine", ["sqlite"])
 @pytest.mark.parametrize(
     ("when", "step", "expected"),
     [

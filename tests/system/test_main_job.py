@@ -174,11 +174,12 @@ def seconds_until_a_package(runner: Runner, email: str) -> float:
 
 
 @pytest.mark.parametrize(
-    ("interval", "long_poll", "most"),
+    ("engine", "interval", "long_poll", "most"),
     [
         # With long polling the interval does not matter; without it, it is all that does.
-        pytest.param("3600", "10", 1.0, id="long polling"),
-        pytest.param("1", "0", 1.0 + 0.5, id="no long polling"),
+        pytest.param("sqlite", "3600", "10", 1.0, id="long polling, SQLite"),
+        pytest.param("postgresql", "3600", "10", 1.0, id="long polling, PostgreSQL"),
+        pytest.param("sqlite", "1", "0", 1.0 + 0.5, id="no long polling"),
     ],
 )
 def test_a_package_is_requested_in_time(
