@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
+.PHONY: help run test coverage check format lock up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
@@ -21,10 +21,15 @@ help: ## list the verbs
 run: .venv/running ## all three services on this machine, no Docker; one Ctrl-C stops all
 	@set -a; [ ! -f .env ] || . ./.env; $(BIN)/python tools/run_local.py
 
+# Twice as many workers as two cores, since many tests wait for a process or a disk.
+PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
+
 test: .venv/installed ## all tests but those that need a Docker engine
+	$(PYTEST) $(ARGS)
+
+coverage: .venv/installed ## the same, and what of the code they reach
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered \
-		--cov-fail-under=90 $(ARGS)
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-fail-under=90 $(ARGS)
 
 check: .venv/installed ## format, lint, types, import rules, lock file
 	$(BIN)/ruff format --check .

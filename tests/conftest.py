@@ -35,6 +35,11 @@ def pytest_configure() -> None:
             os.environ.pop(field.upper(), None)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests of whole processes, so that nobody waits for one of them at the end."""
+    items.sort(key=lambda item: "tests/system/" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
