@@ -8,7 +8,7 @@ ARG BASE=python:3.13-slim-trixie
 
 # --- the builder's tools
 FROM --platform=$BUILDPLATFORM ${BASE} AS tools
-ARG UV_VERSION=0.13.8
+ARG UV_VERSION=0.13.9
 ENV UV_CACHE_DIR=/var/cache/uv \
     UV_LINK_MODE=copy \
     UV_NO_INSTALLER_METADATA=1 \
