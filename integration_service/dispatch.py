@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from integration_service import journal, retries
 from integration_service.clocks import Clock
-from integration_service.ledger import circuits, store
+from integration_service.ledger import circuits, claims
 from integration_service.ledger.lease import Lease, LeaseLost
 from integration_service.ledger.records import Settlement
 from integration_service.ledger.store import DeliveryRow
@@ -54,7 +54,7 @@ class Dispatch:
     async def run(self, lease: Lease, stopping: Stopping) -> None:
         """Send until the process is to stop, then finish what is under way. Raises LeaseLost."""
         # Nothing is under way yet: what is claimed is so by a commit that was never answered.
-        await self._database.write(store.unclaim_all, lease)
+        await self._database.write(claims.unclaim_all, lease)
         try:
             while not stopping.begun:
                 self._changed.clear()
@@ -91,7 +91,7 @@ class Dispatch:
         if not self._circuit.may_call(now):
             assert self._circuit.next_probe_at is not None
             return (self._circuit.next_probe_at - now).total_seconds()
-        due_at = await self._database.read(store.next_due, lease)
+        due_at = await self._database.read(claims.next_due, lease)
         if due_at is None:
             return LONGEST_NAP_SECONDS
         if self._circuit.is_open:
@@ -111,7 +111,7 @@ class Dispatch:
         if places <= 0:
             return 0
         limit = self._settings.batch_size
-        batch = await self._database.write(store.claim_fresh, lease, self._clock(), limit)
+        batch = await self._database.write(claims.claim_fresh, lease, self._clock(), limit)
         return self._start(batch, lease, self._fresh)
 
     async def _start_retries(self, lease: Lease) -> int:
@@ -122,12 +122,12 @@ class Dispatch:
         if places <= 0:
             return 0
         limit = self._settings.batch_size
-        batch = await self._database.write(store.claim_retries, lease, self._clock(), limit)
+        batch = await self._database.write(claims.claim_retries, lease, self._clock(), limit)
         return self._start(batch, lease, self._retrying)
 
     async def _start_probe(self, lease: Lease) -> None:
         if not self._under_way:
-            batch = await self._database.write(store.claim_probe, lease, self._clock())
+            batch = await self._database.write(claims.claim_probe, lease, self._clock())
             self._start(batch, lease, self._retrying)
 
     def _start(
@@ -161,7 +161,7 @@ class Dispatch:
             while True:
                 await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
                 try:
-                    await self._database.write(store.unclaim, lease, [row.id for row in batch])
+                    await self._database.write(claims.unclaim, lease, [row.id for row in batch])
                 except DatabaseUnavailable as error:
                     logger.debug("A batch still can't be written down: %s", error)
                 else:
@@ -204,7 +204,7 @@ class Dispatch:
             journal.failed("Inventory", failure)
         if was_open or isinstance(failure, Misconfigured):
             # No attempt is counted: this says nothing about these deliveries.
-            await self._database.write(store.unclaim, lease, [row.id for row in batch])
+            await self._database.write(claims.unclaim, lease, [row.id for row in batch])
         else:
             settlements = [
                 retries.after_failure(row, failure, self._circuit, now, duration) for row in batch
@@ -229,7 +229,7 @@ class Dispatch:
     async def _settle(
         self, batch: Sequence[DeliveryRow], lease: Lease, settlements: Sequence[Settlement]
     ) -> None:
-        await self._database.write(store.settle, lease, settlements)
+        await self._database.write(claims.settle, lease, settlements)
         journal.settled(
             [(row.customer_uid, one) for row, one in zip(batch, settlements, strict=True)]
         )
@@ -237,7 +237,7 @@ class Dispatch:
     async def _note_success(self, lease: Lease) -> None:
         now = self._clock()
         if self._circuit.succeeded(now):
-            held = await self._database.write(store.release_held, lease, now)
+            held = await self._database.write(claims.release_held, lease, now)
             logger.info("Inventory answers again; %d deliveries are due at once.", held)
             await self._save_circuit(lease)
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from integration_service import dispatch, ingest, retries
-from integration_service.ledger import store
+from integration_service.ledger import claims
 from service_kit.stopping import Stopping
 from tests.integration_service.conftest import Integration, Log, Start, change
 from tests.integration_service.doubles import (
@@ -246,7 +246,7 @@ async def test_a_stop_finishes_what_is_under_way_and_starts_nothing_new(
     assert Counter((await integration.states()).values()) == {"delivered": 2, "pending": 4}
     assert len(inventory.requests) == 2
     assert (await integration.status()).poller.holder is None
-    unclaimed = await integration.database.read(store.next_due, integration.lease)
+    unclaimed = await integration.database.read(claims.next_due, integration.lease)
     assert unclaimed is not None
 
 
@@ -313,7 +313,7 @@ async def test_nothing_is_left_claimed_by_a_claim_whose_answer_was_lost(
     shaky: Integration, fragile: FragileDatabase, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
     await owe(shaky, crm, "ada")
-    claimed = await shaky.database.write(store.claim_fresh, shaky.lease, shaky.clock(), 10)
+    claimed = await shaky.database.write(claims.claim_fresh, shaky.lease, shaky.clock(), 10)
     assert len(claimed) == 1
 
     stopping = Stopping()

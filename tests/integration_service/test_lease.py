@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, MetaData
 
-from integration_service.ledger import circuits, erasures, store
+from integration_service.ledger import circuits, claims, erasures, store
 from integration_service.ledger import lease as leases
 from integration_service.ledger.lease import Lease, LeaseLost
 from integration_service.ledger.models import metadata
@@ -168,24 +168,24 @@ WRITES: dict[Write, tuple[Any, ...]] = {
     store.note_page: ([Arrival("new", None, 9)], MOVE, NOW),
     store.mark_feed: ("diverged", "It is another.", NOW),
     store.note_error: ("It is down.", NOW),
-    store.claim_fresh: (NOW, 10),
-    store.claim_retries: (NOW + timedelta(hours=1), 10),
-    store.claim_probe: (NOW,),
-    store.unclaim: ([1, 2],),
-    store.unclaim_all: (),
-    store.settle: ([SETTLED],),
-    store.release_held: (NOW,),
+    claims.claim_fresh: (NOW, 10),
+    claims.claim_retries: (NOW + timedelta(hours=1), 10),
+    claims.claim_probe: (NOW,),
+    claims.unclaim: ([1, 2],),
+    claims.unclaim_all: (),
+    claims.settle: ([SETTLED],),
+    claims.release_held: (NOW,),
     circuits.save_link: ("inventory", COLUMNS),
     erasures.done: (["ada"], NOW),
     leases.renew: (1000,),
 }
-READS = {store.next_due, leases.fence, leases.release}
+READS = {claims.next_due, leases.fence, leases.release}
 
 
 def test_the_table_of_writes_is_complete() -> None:
     found = {
         function
-        for module in (store, circuits, erasures, leases)
+        for module in (store, claims, circuits, erasures, leases)
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if not name.startswith("_")
         and function.__module__ == module.__name__
@@ -289,7 +289,7 @@ async def test_what_the_dead_had_claimed_is_sent_by_the_heir(
     crm.register("ada", "bob")
     await integration.look()
     claimed = await integration.database.write(
-        store.claim_fresh, integration.lease, integration.clock(), 10
+        claims.claim_fresh, integration.lease, integration.clock(), 10
     )
     assert len(claimed) == 2
     await integration.send()
