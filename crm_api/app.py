@@ -6,9 +6,11 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from crm_api import demo
+from crm_api.customers.by_ref_router import router as customers_by_ref
 from crm_api.customers.router import router as customers
 from crm_api.feed.router import router as feed
 from crm_api.settings import Settings
+from crm_api.stats.router import router as stats
 from crm_api.tickets.notes_router import router as notes
 from crm_api.tickets.router import router as tickets
 from service_kit.apps import create_service
@@ -30,7 +32,7 @@ def create_app(settings: Settings) -> FastAPI:
         name="crm_api",
         description=DESCRIPTION,
         settings=settings,
-        routers=[customers, tickets, notes, feed],
+        routers=[customers, customers_by_ref, tickets, notes, feed, stats],
         running=running,
         prefix="/api",
     )

@@ -1,6 +1,6 @@
 """The table of customers."""
 
-from sqlalchemy import JSON, Column, Integer, String, Table
+from sqlalchemy import JSON, Column, Index, Integer, String, Table, text
 
 from crm_api.tables import metadata
 from service_kit.database.types import BigInt, UtcDateTime
@@ -24,6 +24,12 @@ customers = Table(
     Column("version", Integer, nullable=False),
     # Since when the personal fields are blank.
     Column("erased_at", UtcDateTime),
+    Index(
+        "ix_customers_erased",
+        "id",
+        postgresql_where=text("erased_at IS NOT NULL"),
+        sqlite_where=text("erased_at IS NOT NULL"),
+    ),
     # Never hand out a deleted row's id again.
     sqlite_autoincrement=True,
 )

@@ -19,7 +19,15 @@ from crm_api.roles import (
 from crm_api.tables import idempotency_keys
 from service_kit.auth import GuardedRoute
 from service_kit.batch import LARGEST_BATCH, merge, read_items
-from service_kit.etags import IfMatch, PreconditionFailed, etag, set_etag
+from service_kit.etags import (
+    NOT_MODIFIED,
+    IfMatch,
+    IfNoneMatch,
+    PreconditionFailed,
+    etag,
+    set_etag,
+    unless_known,
+)
 from service_kit.fields import Instant, Line
 from service_kit.health import DatabaseDep
 from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
@@ -82,7 +90,7 @@ async def register_customer(
     new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, once: OnceDep
 ) -> Response:
     """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
-    work = once.around(idempotency_keys, who, service.register, _registered)
+    work = once.around(idempotency_keys, who, service.register, registered)
     outcome = await database.write(work, new, who)
     return outcome.answer.response()
 
@@ -137,15 +145,18 @@ async def list_customers(
     "/{customer}",
     summary="Look up a customer",
     response_model=CustomerOut,
-    responses=documented(service.CustomerNotFound),
+    responses=documented(service.CustomerNotFound) | NOT_MODIFIED,
 )
 async def get_customer(
-    customer: CustomerKey, database: DatabaseDep, _: CanReadCustomers, response: Response
-) -> CustomerRow:
+    customer: CustomerKey,
+    database: DatabaseDep,
+    _: CanReadCustomers,
+    known: IfNoneMatch,
+    response: Response,
+) -> CustomerRow | Response:
     """Look up one customer by its id or its uid."""
     found = await database.read(service.get, customer)
-    set_etag(response, found.version)
-    return found
+    return unless_known(known, response, found.version, found)
 
 
 @router.patch(
@@ -190,7 +201,7 @@ async def erase_customer(
     await database.write(service.erase, customer, versions, who)
 
 
-def _registered(customer: CustomerRow) -> Answer:
+def registered(customer: CustomerRow) -> Answer:
     body = CustomerOut.model_validate(customer).model_dump_json()
     headers = {
         "Location": f"/api/customers/{customer.id}",

@@ -45,6 +45,16 @@ class CustomerNew(BaseModel):
     metadata: Metadata = {}
 
 
+class CustomerPut(CustomerNew):
+    """What a customer with a known external_ref is to be like, whether it is there or not."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "Grace Hopper", "email": "grace.hopper@example.com"}]
+        }
+    )
+
+
 class CustomerChange(BaseModel):
     """What a caller sends to change a customer: the fields to change, and null to empty one."""
 

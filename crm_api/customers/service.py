@@ -108,9 +108,14 @@ def change(
     check_version(versions, before.version)
     if before.erased_at is not None:
         raise CustomerErased("This customer was erased; there is nothing left to change.")
-    values = {
-        name: value for name, value in wanted.changes().items() if getattr(before, name) != value
-    }
+    return change_row(db, before, wanted.changes(), who)
+
+
+def change_row(
+    db: Connection, before: CustomerRow, wanted: Mapping[str, Any], who: Principal
+) -> CustomerRow:
+    """Change those of these fields that differ. Raises EmailTaken or ExternalRefTaken."""
+    values = {name: value for name, value in wanted.items() if getattr(before, name) != value}
     if not values:
         return before
     if "email" in values and (key := store.email_key(values["email"])) != before.email_key:

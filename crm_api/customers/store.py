@@ -18,6 +18,7 @@ CustomerRow = AnyRow
 _ANY = select(exists().select_from(customers))
 _BY_ID = select(customers).where(customers.c.id == bindparam("id"))
 _BY_UID = select(customers).where(customers.c.uid == bindparam("uid"))
+_BY_REF = select(customers).where(customers.c.external_ref == bindparam("external_ref"))
 _BY_UIDS = select(customers).where(customers.c.uid.in_(bindparam("uids", expanding=True)))
 _ADD = insert(customers).on_conflict_do_nothing()
 _FORGET_ANSWERS = delete(idempotency_keys).where(
@@ -62,6 +63,11 @@ def find_for_change(db: Connection, key: int | str) -> CustomerRow | None:
     if isinstance(key, int):
         return db.execute(_BY_ID.with_for_update(), {"id": key}).one_or_none()
     return db.execute(_BY_UID.with_for_update(), {"uid": key}).one_or_none()
+
+
+def find_ref_for_change(db: Connection, external_ref: str) -> CustomerRow | None:
+    found = db.execute(_BY_REF.with_for_update(), {"external_ref": external_ref})
+    return found.one_or_none()
 
 
 def add_all(db: Connection, rows: Sequence[dict[str, Any]]) -> dict[str, CustomerRow]:

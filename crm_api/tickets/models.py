@@ -28,6 +28,7 @@ tickets = Table(
     Column("due_at", UtcDateTime),
     Index("ix_tickets_customer", "customer_id", "id"),
     Index("ix_tickets_status", "status", "id"),
+    Index("ix_tickets_counts", "status", "priority"),
     Index("ix_tickets_assignee", "assignee", "id"),
     Index("ix_tickets_due", "due_at"),
     sqlite_autoincrement=True,

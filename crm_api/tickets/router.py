@@ -22,7 +22,15 @@ from crm_api.tickets.store import Filter
 from crm_api.tickets.view import Shown
 from service_kit import clock
 from service_kit.auth import GuardedRoute
-from service_kit.etags import IfMatch, PreconditionFailed, etag, set_etag
+from service_kit.etags import (
+    NOT_MODIFIED,
+    IfMatch,
+    IfNoneMatch,
+    PreconditionFailed,
+    etag,
+    set_etag,
+    unless_known,
+)
 from service_kit.fields import Line
 from service_kit.health import DatabaseDep
 from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
@@ -130,19 +138,23 @@ async def list_customer_tickets(
 @router.get(
     "/tickets/{ticket_id}",
     summary="Look up a ticket",
-    responses=documented(service.TicketNotFound),
+    response_model=TicketOut,
+    responses=documented(service.TicketNotFound) | NOT_MODIFIED,
 )
 async def get_ticket(
     ticket_id: TicketId,
     database: DatabaseDep,
     _: CanReadTickets,
     policy: PolicyDep,
+    known: IfNoneMatch,
     response: Response,
-) -> TicketOut:
-    """Look up one ticket with its deadlines and the statuses it may be given."""
+) -> TicketOut | Response:
+    """Look up one ticket with its deadlines and the statuses it may be given.
+
+    304 says that nobody has changed it: that its clocks have gone on is no change.
+    """
     found = await database.read(service.show, ticket_id, policy)
-    set_etag(response, found.version)
-    return found.out
+    return unless_known(known, response, found.version, found.out)
 
 
 @router.patch(

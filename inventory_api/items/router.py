@@ -10,7 +10,14 @@ from inventory_api.items.store import ItemRow
 from inventory_api.roles import CanReadStock, CanWriteStock
 from inventory_api.tables import idempotency_keys
 from service_kit.auth import GuardedRoute
-from service_kit.etags import IfMatch, PreconditionFailed, set_etag
+from service_kit.etags import (
+    NOT_MODIFIED,
+    IfMatch,
+    IfNoneMatch,
+    PreconditionFailed,
+    set_etag,
+    unless_known,
+)
 from service_kit.fields import Line
 from service_kit.health import DatabaseDep
 from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
@@ -63,15 +70,18 @@ async def list_items(
     "/{sku}",
     summary="Look up an item",
     response_model=ItemOut,
-    responses=documented(service.ItemNotFound),
+    responses=documented(service.ItemNotFound) | NOT_MODIFIED,
 )
 async def get_item(
-    sku: SkuInPath, database: DatabaseDep, _: CanReadStock, response: Response
-) -> ItemRow:
+    sku: SkuInPath,
+    database: DatabaseDep,
+    _: CanReadStock,
+    known: IfNoneMatch,
+    response: Response,
+) -> ItemRow | Response:
     """Look up one item and its levels."""
     item = await database.read(service.get, sku)
-    set_etag(response, item.version)
-    return item
+    return unless_known(known, response, item.version, item)
 
 
 @router.patch(

@@ -24,7 +24,14 @@ from inventory_api.roles import CanReadPackages, CanWritePackages
 from inventory_api.tables import idempotency_keys
 from service_kit.auth import GuardedRoute
 from service_kit.batch import LARGEST_BATCH, merge, read_items
-from service_kit.etags import IfMatch, PreconditionFailed, set_etag
+from service_kit.etags import (
+    NOT_MODIFIED,
+    IfMatch,
+    IfNoneMatch,
+    PreconditionFailed,
+    set_etag,
+    unless_known,
+)
 from service_kit.fields import Instant, Line
 from service_kit.health import DatabaseDep
 from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
@@ -126,15 +133,19 @@ async def list_package_requests(
 @router.get(
     "/{request_id}",
     summary="Look up a package request",
-    responses=documented(service.PackageRequestNotFound),
+    response_model=PackageRequestOut,
+    responses=documented(service.PackageRequestNotFound) | NOT_MODIFIED,
 )
 async def get_package_request(
-    request_id: RequestId, database: DatabaseDep, _: CanReadPackages, response: Response
-) -> PackageRequestOut:
+    request_id: RequestId,
+    database: DatabaseDep,
+    _: CanReadPackages,
+    known: IfNoneMatch,
+    response: Response,
+) -> PackageRequestOut | Response:
     """Look up one package request by its id."""
     shown = await database.read(service.show, request_id)
-    set_etag(response, shown.version)
-    return shown.out
+    return unless_known(known, response, shown.version, shown.out)
 
 
 @router.post("/erasures", summary="Forget customers")

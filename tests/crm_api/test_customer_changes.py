@@ -39,6 +39,24 @@ async def updates(crm: httpx.AsyncClient) -> list[dict[str, Any]]:
     return [event["data"] for event in page["events"]]
 
 
+async def test_a_reader_that_has_the_newest_version_is_sent_no_body(
+    crm: httpx.AsyncClient,
+) -> None:
+    await register_full(crm)
+    ticket = {"customer_id": 1, "subject": "Where is it?", "description": ""}
+    await crm.post("/api/tickets", json=ticket)
+    for path, change in (("customers", {"name": "Jane Roe"}), ("tickets", {"status": "pending"})):
+        seen = (await crm.get(f"/api/{path}/1")).headers["ETag"]
+        same = await crm.get(f"/api/{path}/1", headers={"If-None-Match": seen})
+        await crm.patch(f"/api/{path}/1", json=change)
+        newer = await crm.get(f"/api/{path}/1", headers={"If-None-Match": seen})
+
+        assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", seen)
+        assert newer.status_code == 200
+        assert newer.headers["ETag"] != seen
+        assert change.items() <= newer.json().items()
+
+
 @pytest.mark.parametrize("field", OTHER)
 @pytest.mark.parametrize("key", ["id", "uid"])
 async def test_a_field_that_is_sent_changes_and_the_others_stay(

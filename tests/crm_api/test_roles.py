@@ -35,6 +35,10 @@ def a_customer() -> dict[str, Any]:
     return numbered(random.getrandbits(60))
 
 
+def a_jane() -> dict[str, Any]:
+    return {"name": "Jane Doe", "email": "jane.by.ref@example.com"}
+
+
 def a_ticket() -> dict[str, Any]:
     return {"customer_id": 1, "subject": "Where is it?", "description": "It was to come today."}
 
@@ -56,6 +60,7 @@ GUARDED = [
     Route("GET", CUSTOMER, "customers:read", (200, 200, 200, 200)),
     Route("PATCH", CUSTOMER, "customers:write", WRITES, a_customer),
     Route("DELETE", CUSTOMER, "customers:delete", DELETES),
+    Route("PUT", f"{CUSTOMERS}/by-ref/{{external_ref:path}}", "customers:write", WRITES, a_jane),
     Route("GET", f"{CUSTOMER}/tickets", "tickets:read", READS_TICKETS),
     Route("POST", TICKETS, "tickets:write", CREATES, a_ticket),
     Route("GET", TICKETS, "tickets:read", READS_TICKETS),
@@ -66,6 +71,7 @@ GUARDED = [
     Route("POST", f"{TICKET}/notes", "tickets:write", CREATES, a_note),
     Route("POST", "/api/notes/{ticket_id}", "tickets:write", CREATES, a_note),
     Route("GET", f"{TICKET}/history", "tickets:read", READS_TICKETS),
+    Route("GET", "/api/stats", "tickets:read", READS_TICKETS),
     Route("GET", "/api/events", "events:read", (200, 403, 403, 200)),
 ]
 PUBLIC = [
@@ -113,7 +119,7 @@ async def send(
     crm: httpx.AsyncClient, route: Route, authorization: Sequence[str] = (), **more: Any
 ) -> httpx.Response:
     """Send a request, a good one unless more is said, with just these Authorization headers."""
-    places = {"customer": 1, "ticket_id": 1}
+    places = {"customer": 1, "ticket_id": 1, "external_ref": "shop-1"}
     if route.method == "DELETE":  # what it takes away must be its own
         for name, path, body in (
             ("customer", CUSTOMERS, a_customer),
@@ -121,9 +127,11 @@ async def send(
         ):
             if route.path.endswith(f"{{{name}}}"):
                 places[name] = (await crm.post(path, json=body())).json().get("id", 1)
-    elif route.body is not None and not more:
+    elif route.path.endswith("{external_ref:path}"):  # created by one, updated by the others
+        await crm.put(f"{CUSTOMERS}/by-ref/shop-1", json=a_jane())
+    if route.body is not None and not more:
         more = {"json": route.body()}
-    url = crm.base_url.join(route.path.format(**places))
+    url = crm.base_url.join(route.path.replace(":path", "").format(**places))
     # By hand, since the client would add the token that it was made with.
     request = httpx.Request(route.method, url, **more)
     given = [("Authorization", value) for value in authorization]

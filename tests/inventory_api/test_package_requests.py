@@ -166,3 +166,18 @@ async def test_a_repetition_months_later_still_finds_the_first(
     assert again.json()["request_id"] == made["request_id"]
     assert again.json()["status"] == "delivered"
     assert again.json()["created_at"] == "2020-01-01T00:00:00Z"
+
+
+async def test_a_reader_that_has_the_newest_version_is_sent_no_body(
+    shared_inventory: httpx.AsyncClient,
+) -> None:
+    made = await request_package(shared_inventory)
+    path = f"{LIST}/{made['request_id']}"
+    seen = (await shared_inventory.get(path)).headers["ETag"]
+
+    same = await shared_inventory.get(path, headers={"If-None-Match": seen})
+    await shared_inventory.post(f"{path}/cancel")
+    newer = await shared_inventory.get(path, headers={"If-None-Match": seen})
+
+    assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", seen)
+    assert (newer.status_code, newer.json()["status"]) == (200, "cancelled")

@@ -153,6 +153,20 @@ async def test_what_is_sent_is_changed_and_nothing_else(
     assert await look_up(shared_inventory, sku) == (after, answer.headers["etag"])
 
 
+async def test_a_reader_that_has_the_newest_version_is_sent_no_body(
+    shared_inventory: httpx.AsyncClient,
+) -> None:
+    sku = await add_item(shared_inventory)
+    _, seen = await look_up(shared_inventory, sku)
+
+    same = await shared_inventory.get(f"/items/{sku}", headers={"If-None-Match": seen})
+    await receive(shared_inventory, sku, 7)
+    newer = await shared_inventory.get(f"/items/{sku}", headers={"If-None-Match": seen})
+
+    assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", seen)
+    assert (newer.status_code, newer.json()["on_hand"]) == (200, 7)
+
+
 @pytest.mark.parametrize("wanted", [{}, {"name": "Thing"}, {"name": " Thing "}])
 async def test_what_is_so_already_is_no_change(
     shared_inventory: httpx.AsyncClient, wanted: dict[str, Any]

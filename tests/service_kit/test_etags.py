@@ -1,4 +1,4 @@
-"""Which versions an If-Match names: RFC 9110, sections 8.8.3 and 13.1.1."""
+"""Which versions If-Match and If-None-Match name: RFC 9110, sections 8.8.3, 13.1.1 and 13.1.2."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service_kit.auth import GuardedRoute, Public
-from service_kit.etags import IfMatch, PreconditionFailed, check_version, set_etag
+from service_kit.etags import (
+    NOT_MODIFIED,
+    IfMatch,
+    IfNoneMatch,
+    PreconditionFailed,
+    check_version,
+    set_etag,
+    unless_known,
+)
 from service_kit.openapi import documented
 from tests.conftest import running
 from tests.service_kit.conftest import create_app
@@ -25,16 +33,21 @@ async def change(wanted: IfMatch, response: Response) -> None:
     set_etag(response, VERSION + 1)
 
 
+@versions.get("/version", response_model=int, responses=NOT_MODIFIED)
+async def look_up(known: IfNoneMatch, response: Response) -> int | Response:
+    return unless_known(known, response, VERSION, VERSION)
+
+
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     async with running(create_app(f"sqlite:///{tmp_path}/boxes.db", versions)) as client:
         yield client
 
 
-@pytest.mark.parametrize(
-    "if_match",
-    [None, "*", " * ", '"7"', ' "7" ', '"6", "7"', '"7","8"', '"x", W/"6" ,"7"', 'W/"7", "7"'],
-)
+NAMING_IT = ["*", " * ", '"7"', ' "7" ', '"6", "7"', '"7","8"', '"x", W/"6" ,"7"', 'W/"7", "7"']
+
+
+@pytest.mark.parametrize("if_match", [None, *NAMING_IT])
 async def test_a_version_that_is_named_is_changed(
     service: httpx.AsyncClient, if_match: str | None
 ) -> None:
@@ -77,3 +90,25 @@ def test_a_version_passes_that_is_wanted_or_when_any_is(
     else:
         with pytest.raises(PreconditionFailed):
             check_version(wanted, version)
+
+
+async def test_a_reader_that_has_this_version_is_told_so_without_a_body(
+    service: httpx.AsyncClient,
+) -> None:
+    for known in (*NAMING_IT, 'W/"7"', ' W/"7" ,"8"'):
+        answer = await service.get("/version", headers={"If-None-Match": known})
+
+        assert (answer.status_code, answer.content) == (304, b""), known
+        assert answer.headers["etag"] == '"7"'
+        assert "content-type" not in answer.headers
+
+
+async def test_any_other_reader_gets_it(service: httpx.AsyncClient) -> None:
+    others = [other for other in OTHERS if other != 'W/"7"']
+    for known in (None, *others):
+        headers = [] if known is None else [("If-None-Match", known.encode())]
+        answer = await service.get("/version", headers=headers)
+
+        assert (answer.status_code, answer.json()) == (200, VERSION), known
+        assert answer.headers["etag"] == '"7"'
+    assert (await service.get("/version", headers={"If-None-Match": "7" * 501})).status_code == 422

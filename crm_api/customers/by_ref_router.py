@@ -1,0 +1,63 @@
+"""The route for systems that know customers by a key of their own."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from crm_api.customers import by_ref, service
+from crm_api.customers.router import registered
+from crm_api.customers.schemas import CustomerOut, CustomerPut, ExternalRef
+from crm_api.roles import CanWriteCustomers
+from service_kit.auth import GuardedRoute
+from service_kit.etags import IfMatch, PreconditionFailed, set_etag
+from service_kit.health import DatabaseDep
+from service_kit.openapi import documented
+from service_kit.problems import InvalidRequest
+
+router = APIRouter(prefix="/api/customers", route_class=GuardedRoute, tags=["customers"])
+
+RefInPath = Annotated[
+    ExternalRef, Path(description="The customer's key in the system it came from.")
+]
+
+
+@router.put(
+    # A key may hold a slash.
+    "/by-ref/{external_ref:path}",
+    summary="Create or update a customer by its external_ref",
+    response_model=CustomerOut,
+    responses={
+        201: {"model": CustomerOut, "description": "There was none; it is created."},
+        **documented(service.EmailTaken, PreconditionFailed),
+    },
+)
+async def put_customer(
+    external_ref: RefInPath,
+    wanted: CustomerPut,
+    request: Request,
+    database: DatabaseDep,
+    who: CanWriteCustomers,
+    versions: IfMatch,
+    response: Response,
+) -> object:
+    """Make the customer with this external_ref be as sent: what is not sent is emptied.
+
+    Safe to repeat: sending the same again changes nothing and leaves no event. A new customer gets
+    a welcome package as any other. Erasing a customer frees its external_ref.
+    """
+    if wanted.external_ref not in {None, external_ref}:
+        raise InvalidRequest(
+            "The body names another external_ref than the path.",
+            errors=[{"loc": ["body", "external_ref"], "msg": "Not the one of the path"}],
+        )
+    customer, is_new = await database.write(
+        by_ref.put,
+        wanted.model_copy(update={"external_ref": external_ref}),
+        versions,
+        who,
+        must_exist="if-match" in request.headers,
+    )
+    if is_new:
+        return registered(customer).response()
+    set_etag(response, customer.version)
+    return customer

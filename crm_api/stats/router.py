@@ -1,0 +1,17 @@
+"""The route of the counts."""
+
+from fastapi import APIRouter
+
+from crm_api.roles import CanReadTickets
+from crm_api.stats import service
+from crm_api.stats.schemas import Stats
+from service_kit.auth import GuardedRoute
+from service_kit.health import DatabaseDep
+
+router = APIRouter(prefix="/api/stats", route_class=GuardedRoute, tags=["stats"])
+
+
+@router.get("", summary="Count customers and tickets")
+async def read_stats(database: DatabaseDep, _: CanReadTickets) -> Stats:
+    """Count, as of now: its cost grows with the number of customers and tickets."""
+    return await database.scan(service.count)

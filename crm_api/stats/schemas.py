@@ -1,0 +1,22 @@
+"""The counts as callers get them."""
+
+from pydantic import BaseModel, Field
+
+from crm_api.tickets.lifecycle import Priority, Status
+
+
+class TicketStats(BaseModel):
+    """Tickets, counted."""
+
+    total: int = Field(examples=[3])
+    by_status: dict[Status, int] = Field(examples=[{"open": 2, "closed": 1}])
+    by_priority: dict[Priority, int] = Field(examples=[{"normal": 2, "urgent": 1}])
+    overdue: int = Field(description="With a deadline that has passed and is not met.")
+
+
+class Stats(BaseModel):
+    """Counts for a dashboard."""
+
+    customers: int = Field(description="Without those who were erased.", examples=[2])
+    tickets: TicketStats
+    feed_head: int = Field(description="The newest position of the change feed.", examples=[5])

@@ -1,0 +1,64 @@
+"""The counts of a dashboard."""
+
+from typing import Any
+
+import httpx
+
+from tests.crm_api.conftest import change_database, read_feed, register
+
+NO_STATUS = dict.fromkeys(["open", "in_progress", "pending", "on_hold", "resolved", "closed"], 0)
+NO_PRIORITY = dict.fromkeys(["low", "normal", "high", "urgent"], 0)
+
+
+async def stats(crm: httpx.AsyncClient) -> dict[str, Any]:
+    answer = await crm.get("/api/stats")
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def open_ticket(crm: httpx.AsyncClient, priority: str) -> None:
+    ticket = {"customer_id": 1, "subject": "Help", "description": "", "priority": priority}
+    assert (await crm.post("/api/tickets", json=ticket)).status_code == 201
+
+
+async def test_an_empty_crm_counts_nothing(crm: httpx.AsyncClient) -> None:
+    assert await stats(crm) == {
+        "customers": 0,
+        "tickets": {
+            "total": 0,
+            "by_status": NO_STATUS,
+            "by_priority": NO_PRIORITY,
+            "overdue": 0,
+        },
+        "feed_head": 0,
+    }
+
+
+async def test_customers_and_tickets_are_counted(crm: httpx.AsyncClient) -> None:
+    await register(crm, 1, 2, 3)
+    await crm.delete("/api/customers/3")
+    for priority in ("low", "low", "urgent"):
+        await open_ticket(crm, priority)
+    await crm.patch("/api/tickets/2", json={"status": "closed"})
+    await change_database(crm, "UPDATE tickets SET due_at = created_at WHERE id = 3")
+
+    found = await stats(crm)
+
+    assert found["customers"] == 2
+    assert found["tickets"] == {
+        "total": 3,
+        "by_status": {**NO_STATUS, "open": 2, "closed": 1},
+        "by_priority": {**NO_PRIORITY, "low": 2, "urgent": 1},
+        "overdue": 1,
+    }
+
+
+async def test_the_feed_head_is_the_one_that_a_reader_finds(crm: httpx.AsyncClient) -> None:
+    await register(crm, 1, 2)
+    before = (await stats(crm))["feed_head"]
+    page = await read_feed(crm)
+    await register(crm, 3)
+
+    assert before == page["head_position"] == 2
+    assert (await stats(crm))["feed_head"] == 3
