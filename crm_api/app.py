@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from crm_api import demo
+from crm_api.audit.router import router as audit
 from crm_api.customers.by_ref_router import router as customers_by_ref
 from crm_api.customers.router import router as customers
 from crm_api.feed.router import router as feed
@@ -32,7 +33,7 @@ def create_app(settings: Settings) -> FastAPI:
         name="crm_api",
         description=DESCRIPTION,
         settings=settings,
-        routers=[customers, customers_by_ref, tickets, notes, feed, stats],
+        routers=[customers, customers_by_ref, tickets, notes, feed, stats, audit],
         running=running,
         prefix="/api",
     )

@@ -196,7 +196,8 @@ async def erase_customer(
 ) -> None:
     """Forget the person: every personal field is blanked, here and in the feed's past events.
 
-    The id and the uid stay, and `customer.erased` tells other systems to forget as well.
+    The id and the uid stay, and `customer.erased` tells other systems to forget as well. Tickets
+    are kept word by word.
     """
     await database.write(service.erase, customer, versions, who)
 

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from crm_api.audit import service as audit
 from crm_api.customers import store
 from crm_api.customers.schemas import CustomerChange, CustomerNew
 from crm_api.customers.store import CustomerRow, Filter
@@ -88,6 +89,7 @@ def register_all(
     if added:
         in_order = [added[row["uid"]] for row in rows if row["uid"] in added]
         feed.record(db, [_change("customer.created", customer) for customer in in_order], who)
+        audit.record(db, "customer.created", [customer.uid for customer in in_order], who)
     refused = [row for row in rows if row["uid"] not in added]
     problems = iter(_reasons(db, refused, who))
     return [added[row["uid"]] if row["uid"] in added else next(problems) for row in rows]
@@ -126,6 +128,7 @@ def change_row(
     except IntegrityError:
         raise _reasons(db, [values], who)[0] from None
     feed.record(db, [_change("customer.updated", after)], who)
+    audit.record(db, "customer.updated", [after.uid], who)
     return after
 
 
@@ -147,6 +150,7 @@ def erase(db: Connection, key: int | str, versions: frozenset[int] | None, who: 
     store.forget_answers(db, before.uid)
     told = {"id": before.id, "uid": before.uid, "erased_at": clock.rfc3339(now)}
     feed.record(db, [Change("customer.erased", before.uid, told)], who)
+    audit.record(db, "customer.erased", [before.uid], who)
 
 
 def _found(customer: CustomerRow | None) -> CustomerRow:

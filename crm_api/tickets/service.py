@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from crm_api.audit import service as audit
 from crm_api.customers import service as customers
 from crm_api.tickets import lifecycle, record, sla, store
 from crm_api.tickets.schemas import NoteNew, TicketChange, TicketNew, TicketOut
@@ -84,6 +85,7 @@ def open_ticket(db: Connection, new: TicketNew, policy: Policy, who: Principal) 
     )
     store.set_tags(db, ticket.id, new.tags)
     record.tell(db, ticket, "ticket.created", who, record.facts(ticket, tags=sorted(set(new.tags))))
+    audit.record(db, "ticket.created", [ticket.uid], who)
     return shown(db, ticket, policy)
 
 
@@ -113,6 +115,7 @@ def change(
     if "tags" in changes:
         store.set_tags(db, ticket_id, changes["tags"])
     record.changes_of(db, before, tags, changes, now, who)
+    audit.record(db, "ticket.updated", [before.uid], who)
     return shown(db, _write(db, before, changes, policy, now, who), policy)
 
 
@@ -131,6 +134,7 @@ def add_note(
     note = store.add_note(db, values)
     told = {"note_id": note.id, "visibility": note.visibility, "author_kind": note.author_kind}
     record.tell(db, ticket, "ticket.note_added", who, told)
+    audit.record(db, "ticket.note_added", [ticket.uid], who)
     changes: dict[str, Any] = {}
     if new.author_kind == "customer" and _is_reopened_by_customer(ticket, now):
         changes["status"] = "open"
@@ -145,6 +149,7 @@ def remove(db: Connection, ticket_id: int, versions: frozenset[int] | None, who:
     check_version(versions, ticket.version)
     store.remove(db, ticket_id)
     record.tell(db, ticket, "ticket.deleted", who, {})
+    audit.record(db, "ticket.deleted", [ticket.uid], who)
 
 
 def notes(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[AnyRow]:

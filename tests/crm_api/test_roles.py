@@ -73,6 +73,7 @@ GUARDED = [
     Route("GET", f"{TICKET}/history", "tickets:read", READS_TICKETS),
     Route("GET", "/api/stats", "tickets:read", READS_TICKETS),
     Route("GET", "/api/events", "events:read", (200, 403, 403, 200)),
+    Route("GET", "/api/audit", "audit:read", (200, 403, 403, 403)),
 ]
 PUBLIC = [
     Route("GET", path, None, (200, 200, 200, 200))

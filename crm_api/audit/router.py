@@ -1,0 +1,53 @@
+"""The audit's route."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from crm_api.audit import service
+from crm_api.audit.schemas import Action, AuditEntry
+from crm_api.audit.store import Filter
+from crm_api.roles import CanReadAudit
+from service_kit.auth import GuardedRoute
+from service_kit.database.types import AnyRow
+from service_kit.fields import Instant, Line
+from service_kit.health import DatabaseDep
+from service_kit.paging import Cursor, Limit, Sort, link_next, number_after
+
+router = APIRouter(prefix="/api/audit", route_class=GuardedRoute, tags=["audit"])
+
+
+async def _filter(
+    actor: Annotated[
+        Line | None, Query(max_length=100, description="The caller's name.", examples=["agent"])
+    ] = None,
+    action: Annotated[Action | None, Query(examples=["customer.created"])] = None,
+    subject: Annotated[
+        Line | None, Query(max_length=36, description="What was changed, as entries name it.")
+    ] = None,
+    created_after: Annotated[Instant | None, Query()] = None,
+    created_before: Annotated[Instant | None, Query()] = None,
+    sort: Sort = "id",
+) -> Filter:
+    return Filter(actor, action, subject, created_after, created_before, ascending=sort == "id")
+
+
+Wanted = Annotated[Filter, Depends(_filter)]
+
+
+@router.get("", summary="Read the audit", response_model=list[AuditEntry])
+async def list_audit_entries(
+    request: Request,
+    response: Response,
+    database: DatabaseDep,
+    _: CanReadAudit,
+    wanted: Wanted,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> list[AnyRow]:
+    """List who changed what, newest last. Each entry was written together with its change."""
+    order = "id" if wanted.ascending else "-id"
+    run = database.read if wanted.is_indexed else database.scan
+    page = await run(service.page, wanted, number_after(cursor, order), limit)
+    link_next(request, response, page, order)
+    return page.rows

@@ -1,0 +1,32 @@
+"""What the audit answers."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Action = Literal[
+    "customer.created",
+    "customer.updated",
+    "customer.erased",
+    "ticket.created",
+    "ticket.updated",
+    "ticket.note_added",
+    "ticket.deleted",
+]
+
+
+class AuditEntry(BaseModel):
+    """One change, and who made it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    at: datetime
+    actor: str = Field(description="The caller's name.", examples=["agent"])
+    action: Action = Field(examples=["customer.created"])
+    subject: str = Field(
+        description="The uid of the customer or ticket.",
+        examples=["019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"],
+    )
+    request_id: str = Field(description="Of the request; the log's lines of it have the same.")

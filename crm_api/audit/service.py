@@ -1,0 +1,40 @@
+"""Writing down who did what, and reading it."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from crm_api.audit import store
+from crm_api.audit.schemas import Action
+from crm_api.audit.store import Filter
+from service_kit import clock
+from service_kit.auth import Principal
+from service_kit.database.types import AnyRow
+from service_kit.logs import current_request_id
+from service_kit.paging import Page, page_of
+
+
+def record(db: Connection, action: Action, subjects: Sequence[str], who: Principal) -> None:
+    """Write, in the transaction of a change, that someone has done this to each of these.
+
+    A subject is a uid: nothing that says who a person is belongs here, since nothing is ever
+    erased from it.
+    """
+    now, request_id = clock.now(), current_request_id()
+    store.add(
+        db,
+        [
+            {
+                "at": now,
+                "actor": who.name,
+                "action": action,
+                "subject": subject,
+                "request_id": request_id,
+            }
+            for subject in subjects
+        ],
+    )
+
+
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[AnyRow]:
+    return page_of(store.page(db, wanted, after, limit + 1), limit, key="id")

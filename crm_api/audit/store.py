@@ -1,0 +1,52 @@
+"""The audit's statements."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from crm_api.audit.models import audit_entries
+from service_kit.database.types import AnyRow
+
+_ADD = insert(audit_entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries a list shows. `ascending` is newest last."""
+
+    actor: str | None = None
+    action: str | None = None
+    subject: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    ascending: bool = True
+
+    @property
+    def is_indexed(self) -> bool:
+        """Tell whether a page costs no more than its own rows, however many there are."""
+        unindexed = (self.actor, self.action, self.created_after, self.created_before)
+        return all(wanted is None for wanted in unindexed)
+
+
+def add(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    db.execute(_ADD, rows)
+
+
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[AnyRow]:
+    """List entries by id, from the one behind `after`."""
+    statement = select(audit_entries)
+    if after is not None:
+        in_order = audit_entries.c.id > after if wanted.ascending else audit_entries.c.id < after
+        statement = statement.where(in_order)
+    for column in ("actor", "action", "subject"):
+        if (value := getattr(wanted, column)) is not None:
+            statement = statement.where(audit_entries.c[column] == value)
+    if wanted.created_after is not None:
+        statement = statement.where(audit_entries.c.at > wanted.created_after)
+    if wanted.created_before is not None:
+        statement = statement.where(audit_entries.c.at < wanted.created_before)
+    order = audit_entries.c.id.asc() if wanted.ascending else audit_entries.c.id.desc()
+    return db.execute(statement.order_by(order).limit(limit)).all()

@@ -1,0 +1,177 @@
+"""The audit: who did what, written with the change and not without it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, event
+
+from tests.conftest import bearer
+from tests.crm_api.conftest import change_database, numbered, register
+
+AUDIT = "/api/audit"
+TICKET = {"customer_id": 1, "subject": "Where is it?", "description": "It was to come today."}
+
+
+async def entries(crm: httpx.AsyncClient, **query: Any) -> list[dict[str, Any]]:
+    answer = await crm.get(AUDIT, params=query)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()
+    return found
+
+
+async def actions(crm: httpx.AsyncClient, **query: Any) -> list[str]:
+    return [entry["action"] for entry in await entries(crm, **query)]
+
+
+@pytest.fixture
+def inserts() -> Iterator[list[str]]:
+    """Collect the INSERT statements that this process sends to its databases."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO audit_entries"):
+            seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+async def test_every_change_leaves_an_entry_that_names_its_caller_and_request(
+    crm: httpx.AsyncClient,
+) -> None:
+    sent = [
+        ("POST", "/api/customers", numbered(1)),
+        ("PATCH", "/api/customers/1", {"company": "Example Ltd"}),
+        ("POST", "/api/tickets", TICKET),
+        ("PATCH", "/api/tickets/1", {"status": "pending", "priority": "high"}),
+        ("POST", "/api/tickets/1/notes", {"body": "I wait.", "author_kind": "customer"}),
+        ("DELETE", "/api/tickets/1", None),
+        ("DELETE", "/api/customers/1", None),
+    ]
+    request_ids = []
+    for method, path, body in sent:
+        as_agent = {} if method == "DELETE" else bearer("agent123")
+        answer = await crm.request(method, path, json=body, headers=as_agent)
+        assert answer.is_success, answer.text
+        request_ids.append(answer.headers["x-request-id"])
+
+    found = await entries(crm)
+    feed = (await crm.get("/api/events")).json()["events"]
+    customer, ticket = feed[0]["subject"], feed[2]["subject"]
+
+    assert [(one["action"], one["actor"], one["subject"]) for one in found] == [
+        ("customer.created", "agent", customer),
+        ("customer.updated", "agent", customer),
+        ("ticket.created", "agent", ticket),
+        ("ticket.updated", "agent", ticket),
+        ("ticket.note_added", "agent", ticket),
+        ("ticket.deleted", "admin", ticket),
+        ("customer.erased", "admin", customer),
+    ]
+    assert [one["request_id"] for one in found] == request_ids
+
+
+async def test_what_changes_nothing_leaves_nothing(crm: httpx.AsyncClient) -> None:
+    await register(crm, 1)
+    once = {"Idempotency-Key": "again"}
+    await crm.post("/api/customers", json=numbered(2), headers=once)
+    before = await entries(crm)
+
+    answers = [
+        await crm.post("/api/customers", json=numbered(1)),
+        await crm.post("/api/customers", json=numbered(2), headers=once),
+        await crm.patch("/api/customers/1", json=numbered(1)),
+        await crm.patch("/api/customers/1", json={"name": "X"}, headers={"If-Match": '"7"'}),
+        await crm.post("/api/tickets", json=TICKET | {"customer_id": 99}),
+        await crm.delete("/api/customers/99"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [409, 201, 200, 412, 404, 404]
+    assert await entries(crm) == before
+
+
+async def test_a_batch_leaves_an_entry_for_each_that_was_added_in_one_statement(
+    crm: httpx.AsyncClient, inserts: list[str]
+) -> None:
+    await register(crm, 7)
+    inserts.clear()
+
+    batch = [numbered(number) for number in range(500)]
+    answer = await crm.post("/api/customers/batch", json=batch)
+
+    added = [one["customer"]["uid"] for one in answer.json() if one["status"] == 201]
+    found = await entries(crm, limit=500)
+    assert len(added) == 499
+    assert [one["subject"] for one in found[1:]] == added
+    assert len(inserts) == 1
+
+
+async def test_entries_are_found_by_who_what_on_what_and_when(crm: httpx.AsyncClient) -> None:
+    [first, _] = await register(crm, 1, 2)
+    agent = bearer("agent123")
+    await crm.patch("/api/customers/1", json={"phone": "1"}, headers=agent)
+    await change_database(
+        crm, "UPDATE audit_entries SET at = '2020-01-01 00:00:00.000000' WHERE id = 1"
+    )
+
+    by = {
+        "actor": await actions(crm, actor="agent"),
+        "nobody": await actions(crm, actor="viewer"),
+        "action": await actions(crm, action="customer.created"),
+        "subject": await actions(crm, subject=first["uid"]),
+        "before": await actions(crm, created_before="2020-06-01T00:00:00Z"),
+        "after": await actions(crm, created_after="2020-06-01T00:00:00Z"),
+        "both": await actions(crm, actor="admin", created_after="2020-06-01T00:00:00Z"),
+        "newest": await actions(crm, sort="-id"),
+    }
+
+    assert by == {
+        "actor": ["customer.updated"],
+        "nobody": [],
+        "action": ["customer.created"] * 2,
+        "subject": ["customer.created", "customer.updated"],
+        "before": ["customer.created"],
+        "after": ["customer.created", "customer.updated"],
+        "both": ["customer.created"],
+        "newest": ["customer.updated", "customer.created", "customer.created"],
+    }
+
+
+@pytest.mark.parametrize("query", [{}, {"sort": "-id"}, {"actor": "admin"}], ids=str)
+async def test_pages_lead_to_every_entry_once(
+    crm: httpx.AsyncClient, query: dict[str, str]
+) -> None:
+    await register(crm, *range(5))
+    everything = await entries(crm, **query)
+
+    answer = await crm.get(AUDIT, params={**query, "limit": 2})
+    paged = answer.json()
+    while "next" in answer.links:
+        answer = await crm.get(answer.links["next"]["url"])
+        paged += answer.json()
+
+    assert len(everything) == 5
+    assert paged == everything
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"action": "customer.forgotten"},
+        {"actor": "x" * 101},
+        {"subject": "x" * 37},
+        {"created_after": "yesterday"},
+        {"created_before": "2020-01-01T00:00:00"},
+        {"cursor": "nonsense"},
+        {"limit": 501},
+        {"sort": "at"},
+    ],
+    ids=str,
+)
+async def test_a_filter_that_makes_no_sense_is_refused(
+    shared_crm: httpx.AsyncClient, query: dict[str, Any]
+) -> None:
+    assert (await shared_crm.get(AUDIT, params=query)).status_code == 422
