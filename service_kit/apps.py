@@ -6,14 +6,15 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from service_kit import VERSION, health, openapi
 from service_kit.auth import FindToken, Tokens, refuse_unguarded
 from service_kit.database import Database, open_database
-from service_kit.edge import Edge, Prefixed
+from service_kit.edge import Cors, Edge, Prefixed
 from service_kit.metrics import Metrics
+from service_kit.overload import Bounded
 from service_kit.problems import install_problem_handlers
+from service_kit.rate_limits import RateLimited, RateLimits
 from service_kit.settings import ServiceSettings
 from service_kit.stopping import Stopping
 
@@ -48,12 +49,13 @@ def create_service(
         telemetry={"tracing": False, "metrics": False},
     )
     _fill_state(app, name, settings, database)
-    app.state.tokens = Tokens(settings, find_token)
+    limits = RateLimits(settings.caller_rate)
+    app.state.tokens = Tokens(settings, limits, find_token)
     for router in [*routers, health.router]:
         app.include_router(router)
     refuse_unguarded(app)
     install_problem_handlers(app)
-    _add_layers(app, settings, prefix)
+    _add_layers(app, settings, limits, prefix)
     openapi.install(app)
     return app
 
@@ -86,18 +88,22 @@ def _fill_state(app: FastAPI, name: str, settings: ServiceSettings, database: Da
     app.state.readiness_checks = readiness_checks
 
 
-def _add_layers(app: FastAPI, settings: ServiceSettings, prefix: str) -> None:
+def _add_layers(app: FastAPI, settings: ServiceSettings, limits: RateLimits, prefix: str) -> None:
     layers = [Middleware(Edge, metrics=app.state.metrics)]
     if settings.cors_origins:
         layers.append(
             Middleware(
-                CORSMiddleware,
+                Cors,
                 allow_origins=list(settings.cors_origins),
                 allow_methods=["*"],
                 allow_headers=["*"],
                 expose_headers=["*"],
             )
         )
+    layers.append(Middleware(Bounded))
+    if settings.caller_rate:
+        public = {app.docs_url, app.redoc_url, app.openapi_url}
+        layers.append(Middleware(RateLimited, limits=limits, public=public))
     if prefix:
         below = {path.split("/")[2] for path in openapi.paths(app) if path.startswith(prefix + "/")}
         layers.append(Middleware(Prefixed, prefix=prefix, segments=below))

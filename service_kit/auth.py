@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from service_kit.body import StrictRequest, check_body_headers
 from service_kit.problems import Problem
+from service_kit.rate_limits import RateLimits
 from service_kit.settings import TOKEN, ServiceSettings
 
 
@@ -52,31 +53,38 @@ FindToken = Callable[[str], Awaitable[Principal | None]]
 class Tokens:
     """Everyone this service knows by a token."""
 
-    def __init__(self, settings: ServiceSettings, find: FindToken | None = None) -> None:
+    def __init__(
+        self, settings: ServiceSettings, limits: RateLimits, find: FindToken | None = None
+    ) -> None:
         self._known = {
             _digest(token): Principal(role, role, settings.roles[role])
             for role, token in settings.tokens()
         }
+        self._limits = limits
         self._find = find
         scopes = settings.anonymous_scopes
         self._anonymous = Principal("anonymous", "anonymous", scopes) if scopes else None
 
     async def principal(self, request: Request) -> Principal:
-        """Find out who sent this request. Raises NotAuthenticated."""
+        """Find out who sent this request. Raises NotAuthenticated or TooManyRequests."""
         given = [value for name, value in request.scope["headers"] if name == b"authorization"]
-        if not given and self._anonymous is not None:
+        if not given:
+            if self._anonymous is None:
+                raise NotAuthenticated
             return self._anonymous
-        if len(given) != 1:
-            raise NotAuthenticated
         scheme, _, token = given[0].decode("latin-1").partition(" ")
-        if scheme.lower() != "bearer" or not TOKEN.fullmatch(token):
+        if len(given) != 1 or scheme.lower() != "bearer" or not TOKEN.fullmatch(token):
+            self._limits.count_failure(request.scope, "", "malformed")
             raise NotAuthenticated
         # Looked up by digest: how long that takes says nothing about the token.
-        known = self._known.get(_digest(token))
+        digest = _digest(token)
+        known = self._known.get(digest)
         if known is None and self._find is not None:
             known = await self._find(token)
         if known is None:
+            self._limits.count_failure(request.scope, token, "unknown, expired or revoked")
             raise NotAuthenticated
+        self._limits.count(request.scope, digest)
         return known
 
 

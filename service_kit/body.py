@@ -11,6 +11,7 @@ from starlette.types import Message
 from service_kit.problems import BodyTooLarge, UnsupportedMediaType
 
 MAX_BODY_BYTES = 1024 * 1024
+MAX_DEPTH = 32
 
 # What a number has that is too large for a float, which reading makes infinite: a long exponent, or
 # very many digits.
@@ -35,8 +36,8 @@ def check_body_headers(request: Request) -> None:
 class StrictRequest(Request):
     """Counts a body as it comes, and reads it as the JSON of RFC 8259.
 
-    No NaN or Infinity, no other encoding than UTF-8, and a bound on nesting, which json.loads
-    has none of.
+    No NaN or Infinity, no other encoding than UTF-8, a bound on nesting, and no name twice in one
+    object, of which two readers may take different ones.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -58,6 +59,32 @@ class StrictRequest(Request):
             value = pydantic_core.from_json(body, allow_inf_nan=False)
             if _MAY_BE_INFINITE.search(body):
                 json.dumps(value, allow_nan=False)
+            if body.count(b":") > 1:
+                _EACH_NAME_ONCE.decode(body.decode())
+            if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+                _check_depth(value)
         except ValueError as error:
             raise json.JSONDecodeError(str(error), "", 0) from error
         return value
+
+
+def _refuse_repetition(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("an object has the same name twice")
+
+
+_EACH_NAME_ONCE = json.JSONDecoder(object_pairs_hook=_refuse_repetition)
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, list | dict)
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested deeper than {MAX_DEPTH}")

@@ -1,16 +1,20 @@
-"""The outermost layer of every service: what happens to each request, whatever it asks for."""
+"""The outermost layers of every service: what happens to each request, whatever it asks for."""
 
 import logging
 import re
 import time
 from collections.abc import Collection
+from http import HTTPStatus
 
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service_kit import problems
 from service_kit.logs import new_request_id, use_request_id
 from service_kit.metrics import Metrics
+from service_kit.problems import BadRequest, answer
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -19,7 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 class Edge:
-    """Names each request, makes both slash forms one, counts it, and turns a bug into a 500."""
+    """Names each request, makes both slash forms one, counts it, and answers HEAD as GET.
+
+    What layers further in append to the scope's `answer_headers` goes out with any answer.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -34,29 +41,28 @@ class Edge:
         use_request_id(request_id)
         if (path := scope["path"])[-1:] == "/" and path != "/":
             scope["path"] = path.rstrip("/") or "/"
-        header = (b"x-request-id", request_id.encode())
+        headers = scope["answer_headers"] = [(b"x-request-id", request_id.encode())]
+        is_head = scope["method"] == "HEAD"
+        inner = {**scope, "method": "GET"} if is_head else scope
         status = 0
 
         async def send_named(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], header]
+                message["headers"] = [*message["headers"], *headers]
+            elif is_head:
+                message = {**message, "body": b""}
             await send(message)
 
         try:
-            await self.app(scope, receive, send_named)
-        except Exception:
-            logger.exception("A request failed because of a bug.")
-            if status:
-                raise
-            await problems.internal_error(Request(scope))(scope, receive, send_named)
+            await self.app(inner, receive, send_named)
         finally:
             seconds = time.perf_counter() - started_at
-            self._note(scope, status, seconds)
+            self._note(scope["method"], inner, status, seconds)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+    def _note(self, asked: str, scope: Scope, status: int, seconds: float) -> None:
+        method = asked if asked in _METHODS else "other"
         route = getattr(scope.get("route"), "path", "unmatched")
         self.metrics.observe(method, route, status, seconds)
         logger.debug("%s %s %d %.1f ms", method, route, status, seconds * 1000)
@@ -76,6 +82,29 @@ class Prefixed:
             if first in self.segments:
                 scope["path"] = self.prefix + scope["path"]
         await self.app(scope, receive, send)
+
+
+class Cors(CORSMiddleware):
+    """Starlette's, with its refusals in the shape of all errors."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        return response if response.status_code == HTTPStatus.OK else _PreflightRefused(response)
+
+
+class _PreflightRefused(Response):
+    def __init__(self, plain: Response) -> None:
+        super().__init__()
+        self._plain = plain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names = {"vary"} | {name for name in self._plain.headers if name.startswith("access-")}
+        headers = {name: self._plain.headers[name] for name in names if name in self._plain.headers}
+        problem = BadRequest(
+            f"{bytes(self._plain.body).decode()}: this service does not answer to that page.",
+            headers=headers,
+        )
+        await answer(Request(scope), problem)(scope, receive, send)
 
 
 def _request_id_of(scope: Scope) -> str:

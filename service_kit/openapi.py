@@ -17,6 +17,7 @@ from service_kit.problems import (
     Problem,
     UnsupportedMediaType,
 )
+from service_kit.rate_limits import TooManyRequests
 
 _SCHEMA = {
     "type": "object",
@@ -100,7 +101,7 @@ def _complete(operation: dict[str, Any], route: APIRoute) -> None:
     responses.pop("422", None)
     possible: list[type[Problem]] = []
     if required_scopes(route) is not None:
-        possible += [NotAuthenticated, ScopeMissing, DatabaseUnavailable]
+        possible += [NotAuthenticated, ScopeMissing, TooManyRequests, DatabaseUnavailable]
     if "requestBody" in operation:
         possible.append(UnsupportedMediaType)
         _add(responses, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, BodyTooLarge.slug)

@@ -40,6 +40,11 @@ class Problem(Exception):
         return _document(self.status, self.slug, self.detail, self.extra)
 
 
+class BadRequest(Problem):
+    status = HTTPStatus.BAD_REQUEST
+    slug = "bad-request"
+
+
 class InvalidRequest(Problem):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     slug = "invalid-request"
@@ -82,7 +87,8 @@ def invalid(errors: Sequence[Any]) -> InvalidRequest:
     return InvalidRequest(
         "The request does not match the schema.",
         errors=[
-            {"loc": [_safe(part) for part in error["loc"]], "msg": error["msg"]} for error in errors
+            {"loc": [_safe(part) for part in error["loc"]], "msg": _reason(error)}
+            for error in errors
         ],
     )
 
@@ -105,6 +111,8 @@ def install_problem_handlers(app: FastAPI) -> None:
         detail = error.detail
         if status is HTTPStatus.METHOD_NOT_ALLOWED:
             headers["Allow"] = ", ".join(_allowed_methods(request))
+            if request.method == "OPTIONS":
+                return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
             detail = f"This resource answers {headers['Allow']}."
         elif status is HTTPStatus.NOT_FOUND:
             detail = "There is nothing at this address."
@@ -160,7 +168,15 @@ def _allowed_methods(request: Request) -> list[str]:
         match, _ = context.original_route.matches(request.scope)
         if match is not Match.NONE:
             allowed |= context.methods or set()
-    return sorted(allowed)
+    return sorted(allowed | {"OPTIONS"} | ({"HEAD"} if "GET" in allowed else set()))
+
+
+def _reason(error: Any) -> str:
+    """Say what is wrong with a body that is no JSON; the reader's words quote nothing of it."""
+    if error["type"] == "json_invalid":
+        return f"{error['msg']}: {error['ctx']['error']}"
+    reason: str = error["msg"]
+    return reason
 
 
 def _safe(part: Any) -> Any:

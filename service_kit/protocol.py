@@ -10,7 +10,7 @@ from math import inf
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service_kit.problems import MEDIA_TYPE, Problem
+from service_kit.problems import MEDIA_TYPE, BadRequest, Problem
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +26,6 @@ class RequestTimeout(Problem):
 class RequestHeadTooLarge(Problem):
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
     slug = "request-head-too-large"
-
-
-class BadRequest(Problem):
-    status = HTTPStatus.BAD_REQUEST
-    slug = "bad-request"
 
 
 class DeadlineProtocol(HttpToolsProtocol):

@@ -9,10 +9,14 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic import model_validator as validator_of_all
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service_kit.rates import Rate, parse_rate
+
 SECRETS_DIR = Path("/run/secrets")
 
 # RFC 6750, section 2.1: what may stand after "Bearer", with a length that bounds the work.
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,512}=*")
+
+PRODUCTION_RATE = Rate(50, 1)
 
 Roles = Mapping[str, frozenset[str]]
 LogLevel = Annotated[
@@ -61,6 +65,12 @@ class ServiceSettings(BaseSettings):
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Web origins whose pages may call this service, comma-separated."
+    )
+    rate_limit: Annotated[Rate | Literal["off"] | None, NoDecode, BeforeValidator(parse_rate)] = (
+        Field(None, description="Requests a caller may send; 50/second in production, else off.")
+    )
+    forwarded_allow_ips: str = Field(
+        "", description="Proxies, by address or network, whose X-Forwarded-For is believed."
     )
 
     @field_validator("api_tokens", mode="before")
@@ -119,6 +129,12 @@ class ServiceSettings(BaseSettings):
     @property
     def log_style(self) -> str:
         return self.log_format or ("json" if self.environment == "production" else "text")
+
+    @property
+    def caller_rate(self) -> Rate | None:
+        if self.rate_limit is None:
+            return PRODUCTION_RATE if self.environment == "production" else None
+        return None if self.rate_limit == "off" else self.rate_limit
 
     def tokens(self) -> list[tuple[str, str]]:
         """Return every (role, token) that this environment names."""

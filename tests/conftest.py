@@ -1,5 +1,6 @@
 """Real databases of both engines for every test that wants one, and apps without a network."""
 
+import itertools
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from importlib import import_module
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -144,12 +146,23 @@ def run_sql(url: str, statement: str) -> None:
     thread.join()
 
 
+class Crowd(httpx.ASGITransport):
+    """Sends each request from an address of its own: what is counted by address meets no test."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.client = (str(IPv4Address(next(_ADDRESSES))), 1024)
+        return await super().handle_async_request(request)
+
+
+_ADDRESSES = itertools.count(int(IPv4Address("10.0.0.1")))
+
+
 @asynccontextmanager
 async def running(app: FastAPI, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
     """Start an app as a server would, and give a client for it; `token=` authenticates."""
     if token := headers.pop("token", None):
         headers["Authorization"] = f"Bearer {token}"
-    transport = httpx.ASGITransport(app)
+    transport = Crowd(app)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -12,6 +13,7 @@ from crm_api.roles import CanReadEvents
 from service_kit.auth import GuardedRoute
 from service_kit.health import DatabaseDep
 from service_kit.openapi import documented
+from service_kit.overload import place_of
 from service_kit.paging import Limit
 from service_kit.problems import InvalidRequest
 
@@ -54,9 +56,10 @@ async def read_events(
     Positions run 1, 2, 3 … without holes: whoever sees one sees all below it. Check that
     `from_position` follows the last page's `through_position`; then nothing can be missed.
     """
-    page = await service.next_page(
-        database, request.app.state.stopping, after, _known(types), limit, wait
-    )
+    with place_of(request).waiting(wait) if wait else nullcontext():
+        page = await service.next_page(
+            database, request.app.state.stopping, after, _known(types), limit, wait
+        )
     return FeedPage(
         events=[
             Event.model_construct(

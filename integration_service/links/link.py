@@ -24,6 +24,7 @@ from integration_service.links.failures import (
     of_exception,
     of_status,
 )
+from integration_service.links.pace import Pace
 from service_kit.logs import current_request_id, new_request_id
 
 CALL_SECONDS = 10.0
@@ -58,6 +59,7 @@ class Link:
     ) -> None:
         self._call_seconds = call_seconds
         self._blip_wait = blip_wait
+        self._pace = Pace()
         # A client costs 25 ms to make, so it lives as long as the process.
         self._client = httpx.AsyncClient(
             base_url=base_url,
@@ -109,6 +111,7 @@ class Link:
 
     async def _exchange(self, request: httpx.Request, extra_seconds: float) -> Answer:
         seconds = self._call_seconds + extra_seconds
+        await self._pace.wait()
         try:
             # Over all of it: httpx limits single reads, so one byte a second would never end.
             async with asyncio.timeout(seconds):
@@ -121,6 +124,7 @@ class Link:
             raise Timeout(f"no whole answer within {seconds:g} s") from None
         except httpx.HTTPError as error:
             raise of_exception(error) from error
+        self._pace.note(response.headers)
         return _understand(response, content)
 
 

@@ -45,6 +45,7 @@ REFUSALS: dict[str, set[str]] = {
 GENERAL = {
     *("not-authenticated", "scope-missing", "internal-error", "invalid-request"),
     *("database-unavailable", "body-too-large", "unsupported-media-type"),
+    "too-many-requests",
 }
 
 KINDS = {

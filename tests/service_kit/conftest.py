@@ -32,7 +32,7 @@ from service_kit.openapi import documented
 from service_kit.paging import Cursor, Limit, Page, link_next, number_after, page_of
 from service_kit.problems import NotFound, Problem
 from service_kit.settings import Roles, ServiceSettings
-from tests.conftest import run_sql, running, with_database
+from tests.conftest import Crowd, run_sql, running, with_database
 
 TABLES = {
     "sqlite": "CREATE TABLE boxes (id INTEGER PRIMARY KEY AUTOINCREMENT,"
@@ -236,7 +236,7 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def anyone(client: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
     """The same service, as somebody without a token sees it."""
-    transport = httpx.ASGITransport(client.app)  # type: ignore[attr-defined]
+    transport = Crowd(client.app)  # type: ignore[attr-defined]
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as stranger:
         yield stranger
 

@@ -129,22 +129,38 @@ async def test_two_services_in_a_process_count_for_themselves(
         assert await counted(other) == {}
 
 
-@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE"])
-async def test_methods_without_a_handler_are_told_what_there_is(
-    client: httpx.AsyncClient, method: str
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/health",
+        "/docs",
+        "/redoc",
+        "/openapi.json",
+        "/api/boxes",
+        "/boxes/1/",
+        "/api/boxes/4711",
+        "/nothing",
+        "/broken/by-a-bug",
+    ],
+)
+async def test_a_head_is_that_of_the_get(client: httpx.AsyncClient, path: str) -> None:
+    await client.post("/boxes/", json={"label": "box"})
+    same = {"x-request-id": "same"}
+
+    whole, head = await client.get(path, headers=same), await client.head(path, headers=same)
+
+    assert (head.status_code, head.headers) == (whole.status_code, whole.headers)
+    assert int(head.headers["content-length"]) == len(whole.content) > 0
+    assert head.content == b""
+
+
+async def test_a_head_where_there_is_no_get_is_refused_without_a_body(
+    client: httpx.AsyncClient,
 ) -> None:
-    answer = await client.request(method, "/api/boxes")
+    answer = await client.head("/echo")
 
-    assert answer.status_code == 405
-    assert answer.headers["allow"] == "GET, POST"
-    assert answer.headers["x-request-id"]
-
-
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
-async def test_the_head_of_the_documentation_can_be_had(
-    client: httpx.AsyncClient, path: str
-) -> None:
-    assert (await client.head(path)).status_code == 200
+    assert (answer.status_code, answer.content) == (405, b"")
+    assert answer.headers["allow"] == "OPTIONS, POST"
 
 
 async def test_other_origins_are_told_nothing_unless_they_are_named(
@@ -189,3 +205,19 @@ async def test_a_browser_may_ask_beforehand_and_without_a_token(
     assert "if-match" in allowed.headers["access-control-allow-headers"]
     assert allowed.headers["x-request-id"]
     assert "access-control-allow-origin" not in refused.headers
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json()["type"] == "urn:problem:bad-request"
+    assert refused.json()["detail"].startswith("Disallowed CORS origin")
+    assert refused.json()["request_id"] == refused.headers["x-request-id"]
+
+
+async def test_pages_of_a_named_origin_may_read_of_our_bugs_too(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    url = new_sqlite(tmp_path_factory.mktemp("cors"))
+    async with running(create_app(url, cors_origins=("https://a.example",))) as client:
+        answer = await client.get("/broken/by-a-bug", headers={"origin": "https://a.example"})
+
+    assert answer.status_code == 500
+    assert answer.json()["type"] == "urn:problem:internal-error"
+    assert answer.headers["access-control-allow-origin"] == "https://a.example"

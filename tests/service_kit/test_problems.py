@@ -51,6 +51,10 @@ def invalid(content: bytes | str, says: str = "") -> Failure:
     return Failure(422, "invalid-request", content=content, says=says)
 
 
+def deep(content: bytes) -> Failure:
+    return Failure(422, "invalid-request", path="/echo", headers=JSON, content=content, says="32")
+
+
 def misread(query: str) -> Failure:
     name, _, _ = query.partition("=")
     return Failure(422, "invalid-request", "GET", f"/api/boxes?{query}", says=name)
@@ -140,6 +144,18 @@ FAILURES = {
     "deep and closed": invalid("[" * 100_000 + "]" * 100_000),
     "deep in a field that takes anything": Failure(
         422, "invalid-request", path="/echo", headers=JSON, content="[" * 1000 + "]" * 1000
+    ),
+    "33 deep": deep(b"[" * 33 + b"]" * 33),
+    "33 deep, of both kinds": deep(b'{"x":[' * 16 + b'{"x": 0}' + b"]}" * 16),
+    "33 deep after much that is flat": deep(b"[" + b"{}," * 50 + b"[" * 32 + b"]" * 32 + b"]"),
+    "the same name twice": invalid(f'{{"label": "x", "label": "{VALUE}"}}', says="name twice"),
+    "the same name twice, written differently": Failure(
+        422,
+        "invalid-request",
+        path="/echo",
+        headers=JSON,
+        content='[{"a": {"b": 0, "c": 1, "\\u0062": 2}}]',
+        says="name twice",
     ),
     "limit 0": misread("limit=0"),
     "limit 501": misread("limit=501"),
@@ -238,21 +254,24 @@ async def test_the_scheme_may_be_written_in_either_case(
 @pytest.mark.parametrize(
     ("path", "allow"),
     [
-        ("/api/boxes", "GET, POST"),
-        ("/boxes/", "GET, POST"),
-        ("/api/boxes/1", "DELETE, GET"),
-        ("/health", "GET"),
-        ("/echo", "POST"),
+        ("/api/boxes", "GET, HEAD, OPTIONS, POST"),
+        ("/boxes/", "GET, HEAD, OPTIONS, POST"),
+        ("/api/boxes/1", "DELETE, GET, HEAD, OPTIONS"),
+        ("/health", "GET, HEAD, OPTIONS"),
+        ("/docs", "GET, HEAD, OPTIONS"),
+        ("/echo", "OPTIONS, POST"),
     ],
 )
 async def test_a_wrong_method_is_told_all_right_ones(
     anyone: httpx.AsyncClient, path: str, allow: str
 ) -> None:
     answer = await anyone.patch(path)
+    asked = await anyone.options(path)
 
     assert answer.status_code == 405
     assert answer.headers["allow"] == allow
     assert allow in answer.json()["detail"]
+    assert (asked.status_code, asked.headers["allow"], asked.content) == (204, allow, b"")
 
 
 async def test_what_may_succeed_later_says_when(anyone: httpx.AsyncClient) -> None:
@@ -313,9 +332,14 @@ async def test_a_body_may_have_one_mebibyte(client: httpx.AsyncClient) -> None:
     [
         (b"[1e308, -1e308, 1e-999]", [1e308, -1e308, 0.0]),
         (b'["1e999", "\\ud83c\\udf89"]', ["1e999", "🎉"]),
-        (b"[" * 100 + b"]" * 100, None),
+        (b"[" * 32 + b"]" * 32, None),
+        (
+            b'{"a": {"a": ":"}, "b": [{"a": 1}, {"a": 2}]}',
+            {"a": {"a": ":"}, "b": [{"a": 1}, {"a": 2}]},
+        ),
+        (b"[" + b"[]," * 1000 + b"{}]", None),
     ],
-    ids=["large numbers", "what only looks like one", "100 lists in each other"],
+    ids=["large numbers", "what only looks like one", "32 deep", "one name a place", "1000 wide"],
 )
 async def test_what_is_unusual_but_right_is_taken(
     anyone: httpx.AsyncClient, content: bytes, value: Any

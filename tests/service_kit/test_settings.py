@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from crm_api.settings import Settings as CrmSettings
+from service_kit.rates import Rate
 from service_kit.settings import Refused, ServiceSettings, explain
 from tests.conftest import SERVICES
 from tests.service_kit.conftest import Settings
@@ -243,3 +244,24 @@ def test_demo_data_is_wanted_in_development_alone_unless_said_otherwise() -> Non
     assert CrmSettings().wants_demo_data
     assert not CrmSettings(environment="production", admin_token=SECRET).wants_demo_data
     assert not CrmSettings(seed_demo_data=False).wants_demo_data
+
+
+@pytest.mark.parametrize(
+    ("variables", "rate"),
+    [
+        ({}, None),
+        (REAL, Rate(50, 1)),
+        (REAL | {"RATE_LIMIT": "off"}, None),
+        ({"RATE_LIMIT": "Off"}, None),
+        ({"RATE_LIMIT": " 7/second "}, Rate(7, 1)),
+        ({"RATE_LIMIT": "600/minute"}, Rate(600, 60)),
+        ({"RATE_LIMIT": "9000/HOUR"}, Rate(9000, 3600)),
+    ],
+)
+def test_callers_are_held_to_a_rate(read: Any, variables: dict[str, str], rate: Any) -> None:
+    assert read(**variables).caller_rate == rate
+
+
+@pytest.mark.parametrize("value", ["50", "0/second", "50/day", "-1/second", "1.5/second", "none"])
+def test_a_rate_that_is_none_is_refused(read: Any, value: str) -> None:
+    assert faults(read, RATE_LIMIT=value).startswith("RATE_LIMIT: it must be off or a rate")

@@ -1,0 +1,69 @@
+"""Rates, and buckets that hold callers to one."""
+
+import math
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+_RATE = re.compile(r"(?P<number>[1-9][0-9]{0,5})/(?P<unit>second|minute|hour)")
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600}
+# Callers that are remembered. One that is forgotten, the longest silent first, starts afresh.
+MOST_CALLERS = 20_000
+# By how much a sum of intervals may be off.
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many in so many seconds."""
+
+    number: int
+    seconds: int
+
+
+def parse_rate(value: object) -> object:
+    """Read `50/second` and the like, or `off`; anything else that is a text is refused."""
+    if not isinstance(value, str) or value.strip().lower() == "off":
+        return value.strip().lower() if isinstance(value, str) else value
+    if (found := _RATE.fullmatch(value.strip().lower())) is None:
+        raise ValueError("it must be off or a rate, as in 50/second, 600/minute or 9000/hour")
+    return Rate(int(found["number"]), _SECONDS[found["unit"]])
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What came of asking a bucket."""
+
+    is_allowed: bool
+    left: int
+    # Until it is as full as it can be; or, where it was refused, until there is one to take.
+    seconds: int
+
+
+class Buckets:
+    """A bucket a caller: each request takes a token out of it, and tokens come back steadily.
+
+    A bucket is one number, the instant at which it will be full again. (The library `limits` knows
+    windows, but no bucket that allows a burst, and its memory has no bound.)
+    """
+
+    def __init__(self, rate: Rate, burst: int) -> None:
+        self.burst = burst
+        self._interval = rate.seconds / rate.number
+        self.window = math.ceil(burst * self._interval)
+        self._full_at: OrderedDict[Hashable, float] = OrderedDict()
+
+    def take(self, caller: Hashable) -> Taken:
+        now = time.monotonic()
+        full_in = max(self._full_at.get(caller, now) - now, 0.0) + self._interval
+        room = self.burst * self._interval - full_in
+        if room < -_ROUNDING:
+            return Taken(is_allowed=False, left=0, seconds=math.ceil(-room))
+        self._full_at[caller] = now + full_in
+        self._full_at.move_to_end(caller)
+        if len(self._full_at) > MOST_CALLERS:
+            self._full_at.popitem(last=False)
+        left = int((room + _ROUNDING) / self._interval)
+        return Taken(is_allowed=True, left=left, seconds=math.ceil(full_in))

@@ -1,0 +1,194 @@
+"""What is refused when there is too much, and ended when it takes too long."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import httpx
+import pytest
+from fastapi import APIRouter, Query, Request
+from sqlalchemy import Connection, text
+
+from service_kit import overload
+from service_kit.auth import GuardedRoute, Public
+from service_kit.database import Database
+from service_kit.database.postgres import connect
+from service_kit.health import DatabaseDep
+from service_kit.overload import place_of
+from tests.conftest import running
+from tests.service_kit.conftest import add, create_app, labels
+
+
+class Gate:
+    """A service with routes that take as long as a test wants."""
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self.arrived = asyncio.Event()
+        self.opened = asyncio.Event()
+        self.router = APIRouter(route_class=GuardedRoute, dependencies=[Public])
+        self.router.add_api_route("/work", self.work, methods=["GET", "POST"])
+        self.router.add_api_route("/news", self.news)
+
+    async def work(self) -> str:
+        await self._stay()
+        return "done"
+
+    async def news(self, request: Request, wait: Annotated[float, Query()]) -> str:
+        with place_of(request).waiting(wait):
+            await self._stay()
+        return "news"
+
+    async def _stay(self) -> None:
+        self.inside += 1
+        self.arrived.set()
+        await self.opened.wait()
+
+    async def has(self, number: int) -> None:
+        while self.inside < number:
+            self.arrived.clear()
+            await asyncio.wait_for(self.arrived.wait(), 5)
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+async def client(database_url: str, gate: Gate) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(create_app(database_url, gate.router), token="admin123") as client:
+        yield client
+
+
+@pytest.fixture
+def engine() -> str:
+    return "sqlite"
+
+
+@asynccontextmanager
+async def underway(
+    client: httpx.AsyncClient, gate: Gate, *paths: str
+) -> AsyncIterator[list[asyncio.Task[httpx.Response]]]:
+    """Have requests in their handlers, and let them go at the end."""
+    before = gate.inside
+    tasks = [asyncio.create_task(client.get(path)) for path in paths]
+    await gate.has(before + len(tasks))
+    yield tasks
+    gate.opened.set()
+    await asyncio.wait_for(asyncio.gather(*tasks), 5)
+
+
+def assert_refused(answer: httpx.Response, slug: str = "overloaded") -> None:
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == f"urn:problem:{slug}"
+
+
+async def test_more_than_a_number_at_once_is_refused_and_the_rest_served(
+    client: httpx.AsyncClient, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overload, "MOST_AT_WORK", 3)
+
+    async with underway(client, gate, "/work", "/work", "/work") as tasks:
+        assert_refused(await client.get("/api/boxes"))
+        for path in ("/health", "/health/ready", "/metrics"):
+            assert (await client.get(path)).status_code == 200
+
+    assert [(await task).status_code for task in tasks] == [200] * 3
+    assert (await client.get("/api/boxes")).status_code == 200
+
+
+async def test_those_who_wait_for_news_take_nobodys_place_and_have_a_bound_of_their_own(
+    client: httpx.AsyncClient, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overload, "MOST_AT_WORK", 2)
+    monkeypatch.setattr(overload, "MOST_WAITING", 3)
+
+    async with underway(client, gate, *["/news?wait=5"] * 3) as waiting:
+        assert_refused(await client.get("/news?wait=5"))
+        assert (await client.get("/api/boxes")).status_code == 200
+        async with underway(client, gate, "/work", "/work"):
+            assert_refused(await client.get("/api/boxes"))
+
+    assert [(await task).status_code for task in waiting] == [200] * 3
+    assert (await client.get("/news?wait=5")).status_code == 200
+
+
+async def test_a_caller_that_goes_away_leaves_its_place(
+    client: httpx.AsyncClient, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overload, "MOST_AT_WORK", 1)
+    monkeypatch.setattr(overload, "MOST_WAITING", 1)
+    for number, path in enumerate(["/work", "/news?wait=5", "/work", "/news?wait=5"], start=1):
+        task = asyncio.create_task(client.get(path))
+        await gate.has(number)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert (await client.get("/api/boxes")).status_code == 200
+
+
+async def test_a_handler_that_takes_too_long_is_ended(
+    client: httpx.AsyncClient, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overload, "HANDLER_SECONDS", 0.02)
+
+    assert_refused(await asyncio.wait_for(client.get("/work"), 5), "took-too-long")
+    assert_refused(await asyncio.wait_for(client.post("/work"), 5), "took-too-long")
+    # A wait has its own time, and then the handler's once more.
+    assert_refused(await asyncio.wait_for(client.get("/news?wait=0.01"), 5), "took-too-long")
+    monkeypatch.setattr(overload, "HANDLER_SECONDS", 10)
+    async with underway(client, gate, "/work", "/news?wait=5") as tasks:
+        pass
+    assert [(await task).status_code for task in tasks] == [200, 200]
+
+
+async def test_a_slow_body_does_not_use_up_the_time_of_the_handler(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overload, "HANDLER_SECONDS", 0.5)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        for piece in (b'{"label"', b': "box"', b"}"):
+            await asyncio.sleep(0.3)
+            yield piece
+
+    answer = await client.post(
+        "/api/boxes", content=slowly(), headers={"content-type": "application/json"}
+    )
+
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("engine", ["postgresql"])
+async def test_a_commit_is_not_cut_by_the_deadline(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overload, "HANDLER_SECONDS", 0.05)
+    router = APIRouter(route_class=GuardedRoute, dependencies=[Public])
+
+    @router.post("/slowly")
+    async def slowly(database: DatabaseDep) -> None:
+        await database.write(_add_when_it_may)
+
+    async with running(create_app(database_url, router)) as client:
+        other = await connect(database_url)
+        await other.execute("SELECT pg_advisory_lock(1)")
+        answer = await asyncio.wait_for(client.post("/slowly"), 5)
+        await other.close()
+
+        assert_refused(answer, "took-too-long")
+        database: Database = client.app.state.database  # type: ignore[attr-defined]
+        async with asyncio.timeout(5):
+            beat = database.committed.next()
+            while not await database.read(labels):
+                await beat
+                beat = database.committed.next()
+
+
+def _add_when_it_may(db: Connection) -> None:
+    db.execute(text("SELECT pg_advisory_xact_lock(1)"))
+    add(db, "box")

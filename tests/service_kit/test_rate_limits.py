@@ -1,0 +1,224 @@
+"""How often a caller may ask, and how often an address may be wrong about a token."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service_kit import rates
+from service_kit.rate_limits import address_of
+from service_kit.rates import Buckets, Rate
+from tests.conftest import bearer, running
+from tests.service_kit.conftest import create_app, new_sqlite
+
+A_LONG_TOKEN = "crm_0a1B" + "x" * 45
+
+
+class Time:
+    """The time as the limits see it; it passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    passing = Time()
+    monkeypatch.setattr(rates, "time", passing)
+    return passing
+
+
+@asynccontextmanager
+async def limited(folder: Path, **settings: Any) -> AsyncIterator[FastAPI]:
+    settings = {"rate_limit": Rate(5, 1)} | settings
+    app = create_app(new_sqlite(folder), **settings)
+    async with running(app):
+        yield app
+
+
+def caller(app: FastAPI, address: str = "192.0.2.1", token: str | None = None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, client=(address, 1)),
+        base_url="http://test",
+        headers=bearer(token) if token else {},
+    )
+
+
+async def statuses(client: httpx.AsyncClient, path: str, number: int) -> list[int]:
+    return [(await client.get(path)).status_code for _ in range(number)]
+
+
+async def test_a_caller_may_ask_twice_the_rate_at_once_and_then_at_the_rate(
+    tmp_path: Path, time: Time
+) -> None:
+    async with limited(tmp_path) as app, caller(app, token="admin123") as admin:
+        assert await statuses(admin, "/api/boxes", 11) == [200] * 10 + [429]
+        time.now += 0.2
+        assert await statuses(admin, "/api/boxes", 2) == [200, 429]
+        time.now += 1
+        assert await statuses(admin, "/api/boxes", 6) == [200] * 5 + [429]
+        time.now += 3600
+        assert await statuses(admin, "/api/boxes", 11) == [200] * 10 + [429]
+
+
+async def test_every_answer_says_what_is_left_and_a_refusal_when_to_come_back(
+    tmp_path: Path,
+) -> None:
+    async with (
+        limited(tmp_path, rate_limit=Rate(3, 60)) as app,
+        caller(app, token="viewer123") as viewer,
+    ):
+        answers = [
+            await viewer.request(method, path)
+            for method, path in [
+                ("GET", "/api/boxes"),
+                ("HEAD", "/api/boxes"),
+                ("GET", "/api/boxes/4711"),
+                ("POST", "/api/boxes"),
+                ("GET", "/api/boxes?limit=0"),
+                ("GET", "/api/boxes"),
+                ("GET", "/api/boxes"),
+            ]
+        ]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 404, 403, 422, 200, 429]
+    assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"caller";q=6;w=120'}
+    assert [answer.headers["ratelimit"] for answer in answers] == [
+        '"caller";r=5;t=20',
+        '"caller";r=4;t=40',
+        '"caller";r=3;t=60',
+        '"caller";r=2;t=80',
+        '"caller";r=1;t=100',
+        '"caller";r=0;t=120',
+        '"caller";r=0;t=20',
+    ]
+    assert answers[-1].headers["retry-after"] == "20"
+    assert answers[-1].json()["type"] == "urn:problem:too-many-requests"
+    assert answers[-1].json()["request_id"] == answers[-1].headers["x-request-id"]
+
+
+async def test_each_token_counts_for_itself_wherever_it_comes_from(tmp_path: Path) -> None:
+    tokens = [("admin", "one"), ("admin", "two")]
+    async with limited(tmp_path, api_tokens=tokens) as app:
+        async with caller(app, "192.0.2.1", "one") as here:
+            assert await statuses(here, "/api/boxes", 5) == [200] * 5
+        async with caller(app, "192.0.2.2", "one") as there:
+            assert await statuses(there, "/api/boxes", 6) == [200] * 5 + [429]
+        async with caller(app, "192.0.2.1", "two") as other:
+            assert await statuses(other, "/api/boxes", 1) == [200]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/openapi.json", 200), ("/nothing", 404), ("/api/boxes", 401)]
+)
+async def test_who_shows_no_token_is_counted_by_address(
+    tmp_path: Path, path: str, status: int
+) -> None:
+    async with limited(tmp_path) as app:
+        async with caller(app) as stranger:
+            assert await statuses(stranger, path, 11) == [status] * 10 + [429]
+        async with caller(app, "192.0.2.2") as other, caller(app, token="admin123") as admin:
+            assert await statuses(other, path, 1) == [status]
+            assert await statuses(admin, "/api/boxes", 1) == [200]
+
+
+async def test_a_token_that_nobody_looks_at_helps_nobody_past_the_limit(tmp_path: Path) -> None:
+    async with limited(tmp_path) as app:
+        answers = []
+        for number in range(11):
+            async with caller(app, token=f"wrong{number}") as stranger:
+                answers += await statuses(stranger, "/openapi.json", 1)
+
+    assert answers == [200] * 10 + [429]
+
+
+async def test_what_operators_ask_is_never_refused(tmp_path: Path) -> None:
+    async with limited(tmp_path) as app, caller(app) as stranger:
+        for path in ("/health", "/health/ready", "/metrics"):
+            assert await statuses(stranger, path, 12) == [200] * 12
+            assert "ratelimit" not in (await stranger.get(path)).headers
+
+
+async def test_without_a_limit_nothing_is_counted(tmp_path: Path) -> None:
+    async with limited(tmp_path, rate_limit="off") as app, caller(app, token="admin123") as admin:
+        answers = [await admin.get("/api/boxes") for _ in range(120)]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert "ratelimit" not in answers[0].headers
+
+
+async def test_an_address_may_be_wrong_ten_times_a_minute_and_is_then_told_so(
+    tmp_path: Path, time: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    async with limited(tmp_path, rate_limit=None) as app:
+        async with caller(app, token=A_LONG_TOKEN) as guessing:
+            answers = [await guessing.get("/api/boxes") for _ in range(15)]
+            assert [answer.status_code for answer in answers] == [401] * 10 + [429] * 5
+            assert answers[-1].headers["retry-after"] == "6"
+            assert answers[-1].json()["type"] == "urn:problem:too-many-requests"
+            time.now += 6
+            assert await statuses(guessing, "/api/boxes", 2) == [401, 429]
+        async with caller(app, token="admin123") as neighbour:
+            assert await statuses(neighbour, "/api/boxes", 20) == [200] * 20
+        async with caller(app) as without:
+            assert await statuses(without, "/api/boxes", 20) == [401] * 20
+        async with caller(app, "192.0.2.2", token="wrong") as elsewhere:
+            assert await statuses(elsewhere, "/api/boxes", 1) == [401]
+
+    told = [record.getMessage() for record in caplog.records]
+    assert (
+        told.count(
+            "Authentication failed: unknown, expired or revoked, token crm_0a1B…, from 192.0.2.1."
+        )
+        == 11
+    )
+    assert sum("not logged" in line for line in told) == 2
+
+
+@pytest.mark.parametrize("token", ["admin12", "s3cret-of-another-kind", "crm_short", "a" * 60])
+async def test_no_more_of_a_token_is_logged_than_helps_nobody_to_guess(
+    tmp_path: Path, token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with limited(tmp_path) as app, caller(app, token=token) as guessing:
+        await guessing.get("/api/boxes")
+
+    assert "token (not shown)" in caplog.text
+    assert token not in caplog.text
+
+
+def test_the_memory_for_callers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "MOST_CALLERS", 3)
+    buckets = Buckets(Rate(1, 1), 1)
+    for name in "abc":
+        buckets.take(name)
+    assert not buckets.take("a").is_allowed
+
+    for name in "defgh":
+        assert buckets.take(name).is_allowed
+
+    assert len(buckets._full_at) == 3
+    assert buckets.take("a").is_allowed
+
+
+@pytest.mark.parametrize(
+    ("client", "name"),
+    [
+        (("192.0.2.1", 1), "192.0.2.1"),
+        (("2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::/64"),
+        (("2001:db8:1:2::9%eth0", 1), "2001:db8:1:2::/64"),
+        (("::ffff:192.0.2.1", 1), "192.0.2.1"),
+        (("not an address", 1), "not an address"),
+        (None, ""),
+    ],
+)
+def test_an_address_names_whoever_has_it(client: Any, name: str) -> None:
+    assert address_of({"client": client}) == name
