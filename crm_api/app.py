@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from crm_api import demo
 from crm_api.audit.router import router as audit
+from crm_api.customers.batch_router import router as customer_batches
 from crm_api.customers.by_ref_router import router as customers_by_ref
 from crm_api.customers.router import router as customers
 from crm_api.feed.router import router as feed
@@ -33,7 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
         name="crm_api",
         description=DESCRIPTION,
         settings=settings,
-        routers=[customers, customers_by_ref, tickets, notes, feed, stats, audit],
+        routers=[customers, customer_batches, customers_by_ref, tickets, notes, feed, stats, audit],
         running=running,
         prefix="/api",
     )

@@ -22,6 +22,8 @@ router = APIRouter(route_class=GuardedRoute, tags=["synchronisation"])
 
 
 class NotPolling(Problem):
+    """Another process polls this database; GET /status names it."""
+
     status = HTTPStatus.CONFLICT
     slug = "not-polling"
 
@@ -39,7 +41,9 @@ async def list_deliveries(
     response: Response,
     database: DatabaseDep,
     _: CanRead,
-    state: Annotated[State | None, Query()] = None,
+    state: Annotated[
+        State | None, Query(description="Only those in this state.", examples=["delivered"])
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> list[DeliveryRow]:
@@ -55,7 +59,11 @@ async def list_deliveries(
     responses=documented(views.DeliveryNotFound),
 )
 async def get_delivery(
-    customer_uid: Annotated[Line, Path(max_length=64)], database: DatabaseDep, _: CanRead
+    customer_uid: Annotated[
+        Line, Path(max_length=64, description="The customer's uid in the CRM.")
+    ],
+    database: DatabaseDep,
+    _: CanRead,
 ) -> DeliveryDetail:
     """Show one customer's delivery with every attempt."""
     return await database.read(views.delivery, customer_uid)

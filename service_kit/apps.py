@@ -46,6 +46,7 @@ def create_service(
         version=VERSION,
         lifespan=_lifespan(database, running),
         redirect_slashes=False,
+        generate_unique_id_function=openapi.operation_id,
         telemetry={"tracing": False, "metrics": False},
     )
     _fill_state(app, name, settings, database)

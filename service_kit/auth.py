@@ -20,6 +20,8 @@ from service_kit.settings import TOKEN, ServiceSettings
 
 
 class NotAuthenticated(Problem):
+    """The token is missing, unknown, expired or revoked."""
+
     status = HTTPStatus.UNAUTHORIZED
     slug = "not-authenticated"
     headers = {"WWW-Authenticate": "Bearer"}
@@ -30,6 +32,8 @@ class NotAuthenticated(Problem):
 
 
 class ScopeMissing(Problem):
+    """The token's role lacks the scope that this takes."""
+
     status = HTTPStatus.FORBIDDEN
     slug = "scope-missing"
 

@@ -1,14 +1,18 @@
 """Bodies that hold many items, of which one that is wrong never spoils the others."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, WithJsonSchema
 
 from service_kit.problems import Problem, invalid
 
 LARGEST_BATCH = 500
 
+# What service_kit.openapi describes under this name.
+ItemProblem = Annotated[
+    dict[str, Any], WithJsonSchema({"$ref": "#/components/schemas/ItemProblem"})
+]
 Model = TypeVar("Model", bound=BaseModel)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Response
 
+from service_kit.openapi import ETAG, answering
 from service_kit.problems import Problem
 
 # Elements of a list; a weak one (W/"1", as a proxy makes that compresses) never matches: RFC 9110,
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 
 class PreconditionFailed(Problem):
+    """It was changed since you read it: no If-Match names its present ETag."""
+
     status = HTTPStatus.PRECONDITION_FAILED
     slug = "precondition-failed"
 
@@ -46,6 +49,7 @@ async def _versions(
     if_match: Annotated[
         str | None,
         Header(
+            alias="If-Match",
             max_length=500,
             description="Change it only if it still has this ETag; else 412.",
         ),
@@ -71,6 +75,7 @@ async def _known(
     if_none_match: Annotated[
         str | None,
         Header(
+            alias="If-None-Match",
             max_length=500,
             description="The ETag of what you have; 304 and no body where that is still it.",
         ),
@@ -86,8 +91,13 @@ async def _known(
 # What the caller of a GET has already.
 IfNoneMatch = Annotated[Known, Depends(_known)]
 
+# For the description of such a GET.
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
-    304: {"description": "It is as the caller has it: If-None-Match names its ETag. No body."}
+    **answering(200, ETAG),
+    304: {
+        "description": "It is as the caller has it: If-None-Match names its ETag. No body.",
+        **answering(304, ETAG)[304],
+    },
 }
 
 

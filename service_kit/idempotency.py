@@ -44,11 +44,15 @@ _JSON = "application/json"
 
 
 class IdempotencyKeyReused(Problem):
+    """The Idempotency-Key was used with another body."""
+
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     slug = "idempotency-key-reused"
 
 
 class StillRunning(Problem):
+    """The first request with this Idempotency-Key is still running."""
+
     status = HTTPStatus.CONFLICT
     slug = "still-running"
     headers = {"Retry-After": "1"}
@@ -131,6 +135,7 @@ async def _once(
     idempotency_key: Annotated[
         str | None,
         Header(
+            alias="Idempotency-Key",
             min_length=1,
             max_length=200,
             pattern=r"^[\x21-\x7e]+$",

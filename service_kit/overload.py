@@ -22,10 +22,14 @@ logger = logging.getLogger(__name__)
 
 
 class Overloaded(ServiceUnavailable):
+    """Too many requests are under way; the same request may succeed later."""
+
     slug = "overloaded"
 
 
 class TookTooLong(ServiceUnavailable):
+    """It took too long and was ended; what it was to change may still be changed."""
+
     slug = "took-too-long"
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
+from service_kit.fields import Instant
 from service_kit.problems import InvalidRequest
 
 T = TypeVar("T")
@@ -22,6 +23,14 @@ Sort = Annotated[Literal["id", "-id"], Query(description="-id is newest first.")
 Cursor = Annotated[
     str | None,
     Query(max_length=200, description="Where to go on: the X-Next-Cursor of the page before."),
+]
+CreatedAfter = Annotated[
+    Instant | None,
+    Query(description="Only those made later.", examples=["2026-01-05T12:00:00Z"]),
+]
+CreatedBefore = Annotated[
+    Instant | None,
+    Query(description="Only those made earlier.", examples=["2036-01-05T12:00:00Z"]),
 ]
 
 

@@ -21,11 +21,16 @@ _FIRST = ("type", "title", "status", "detail")
 
 
 class Problem(Exception):
-    """A refusal the caller can act on. Its slug is public and never changes."""
+    """A refusal the caller can act on. Its slug is public and never changes.
+
+    The first paragraph about a subclass stands in the API's description: what has happened, in a
+    caller's words. `example` has the members that are its own, for the description's example.
+    """
 
     status: ClassVar[HTTPStatus]
     slug: ClassVar[str]
     headers: ClassVar[Mapping[str, str]] = {}
+    example: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(
         self, detail: str, *, headers: Mapping[str, str] | None = None, **extra: Any
@@ -41,37 +46,53 @@ class Problem(Exception):
 
 
 class BadRequest(Problem):
+    """The request is not valid HTTP/1.1."""
+
     status = HTTPStatus.BAD_REQUEST
     slug = "bad-request"
 
 
 class InvalidRequest(Problem):
+    """A parameter or the body does not match the schema."""
+
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     slug = "invalid-request"
+    example = {"errors": [{"loc": ["body", "name"], "msg": "Field required"}]}
 
 
 class NotFound(Problem):
+    """There is nothing at this address."""
+
     status = HTTPStatus.NOT_FOUND
     slug = "not-found"
 
 
+class InternalError(Problem):
+    """A fault of ours. The log has the details under this request id."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    slug = "internal-error"
+
+
 class UnsupportedMediaType(Problem):
+    """A body is not application/json."""
+
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     slug = "unsupported-media-type"
 
 
 class BodyTooLarge(HTTPException):
-    """A body over the limit.
+    """A body is over the limit of 1 MiB.
 
     An HTTPException, since FastAPI hides any other error in reading a body.
     """
 
-    slug = "body-too-large"
+    status: ClassVar[HTTPStatus] = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    slug: ClassVar[str] = "body-too-large"
+    example: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, limit: int) -> None:
-        super().__init__(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body may have at most {limit} bytes."
-        )
+        super().__init__(self.status, f"A body may have at most {limit} bytes.")
 
 
 class ServiceUnavailable(Problem):
@@ -145,9 +166,10 @@ def render(
 
 def internal_error(request: Request) -> Response:
     """Build the answer to a bug: nothing about it but the id under which the log has it."""
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
-    detail = "This is our fault. The log has the details under this request id."
-    return render(request, _document(status, "internal-error", detail))
+    return answer(
+        request,
+        InternalError("This is our fault. The log has the details under this request id."),
+    )
 
 
 def _document(

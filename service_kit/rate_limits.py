@@ -28,8 +28,11 @@ logger = logging.getLogger(__name__)
 
 
 class TooManyRequests(Problem):
+    """The caller asks more often than it may, or presents too many tokens that are none."""
+
     status = HTTPStatus.TOO_MANY_REQUESTS
     slug = "too-many-requests"
+    headers = {"Retry-After": "1"}
 
     def __init__(self, detail: str, taken: Taken) -> None:
         super().__init__(detail, headers={"Retry-After": str(taken.seconds)})

@@ -10,9 +10,17 @@ from crm_api.audit.store import Filter
 from crm_api.roles import CanReadAudit
 from service_kit.auth import GuardedRoute
 from service_kit.database.types import AnyRow
-from service_kit.fields import Instant, Line
+from service_kit.fields import Line
 from service_kit.health import DatabaseDep
-from service_kit.paging import Cursor, Limit, Sort, link_next, number_after
+from service_kit.paging import (
+    CreatedAfter,
+    CreatedBefore,
+    Cursor,
+    Limit,
+    Sort,
+    link_next,
+    number_after,
+)
 
 router = APIRouter(prefix="/api/audit", route_class=GuardedRoute, tags=["audit"])
 
@@ -21,12 +29,14 @@ async def _filter(
     actor: Annotated[
         Line | None, Query(max_length=100, description="The caller's name.", examples=["agent"])
     ] = None,
-    action: Annotated[Action | None, Query(examples=["customer.created"])] = None,
+    action: Annotated[
+        Action | None, Query(description="Only what was done so.", examples=["customer.created"])
+    ] = None,
     subject: Annotated[
         Line | None, Query(max_length=36, description="What was changed, as entries name it.")
     ] = None,
-    created_after: Annotated[Instant | None, Query()] = None,
-    created_before: Annotated[Instant | None, Query()] = None,
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
     sort: Sort = "id",
 ) -> Filter:
     return Filter(actor, action, subject, created_after, created_before, ascending=sort == "id")

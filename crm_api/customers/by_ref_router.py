@@ -11,7 +11,7 @@ from crm_api.roles import CanWriteCustomers
 from service_kit.auth import GuardedRoute
 from service_kit.etags import IfMatch, PreconditionFailed, set_etag
 from service_kit.health import DatabaseDep
-from service_kit.openapi import documented
+from service_kit.openapi import ETAG, LOCATION, answering, documented
 from service_kit.problems import InvalidRequest
 
 router = APIRouter(prefix="/api/customers", route_class=GuardedRoute, tags=["customers"])
@@ -27,8 +27,13 @@ RefInPath = Annotated[
     summary="Create or update a customer by its external_ref",
     response_model=CustomerOut,
     responses={
-        201: {"model": CustomerOut, "description": "There was none; it is created."},
+        201: {
+            "model": CustomerOut,
+            "description": "There was none; it is created.",
+            **answering(201, LOCATION, ETAG)[201],
+        },
         **documented(service.EmailTaken, PreconditionFailed),
+        **answering(200, ETAG),
     },
 )
 async def put_customer(

@@ -1,14 +1,12 @@
 """The customers' routes."""
 
 import re
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
-from pydantic import TypeAdapter
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from crm_api.customers import service
-from crm_api.customers.schemas import BatchResult, CustomerChange, CustomerNew, CustomerOut
+from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut
 from crm_api.customers.store import CustomerRow, Filter
 from crm_api.roles import (
     CanCreateCustomers,
@@ -18,7 +16,6 @@ from crm_api.roles import (
 )
 from crm_api.tables import idempotency_keys
 from service_kit.auth import GuardedRoute
-from service_kit.batch import LARGEST_BATCH, merge, read_items
 from service_kit.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -28,32 +25,59 @@ from service_kit.etags import (
     set_etag,
     unless_known,
 )
-from service_kit.fields import Instant, Line
+from service_kit.fields import Line
 from service_kit.health import DatabaseDep
 from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
-from service_kit.openapi import documented
-from service_kit.paging import Cursor, Limit, Sort, link_next, number_after
-from service_kit.problems import Problem
+from service_kit.openapi import ETAG, LOCATION, ResponseHeader, answering, documented
+from service_kit.paging import (
+    CreatedAfter,
+    CreatedBefore,
+    Cursor,
+    Limit,
+    Sort,
+    link_next,
+    number_after,
+)
 
 router = APIRouter(prefix="/api/customers", route_class=GuardedRoute, tags=["customers"])
 
+FEED_CURSOR = ResponseHeader(
+    "X-Feed-Cursor",
+    "On the first page: where the change feed stood before its first row was read.",
+    "MDE5YTVkM2M6NDE",
+    is_optional=True,
+)
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 async def _key(
-    customer: Annotated[Line, Path(max_length=36, description="Its id or its uid.", examples=[1])],
+    customer: Annotated[
+        Line, Path(max_length=36, description="Its id or its uid.", examples=["1"])
+    ],
 ) -> int | str:
     return int(customer) if _NUMBER.fullmatch(customer) else customer.lower()
 
 
 async def _filter(
-    email: Annotated[Line | None, Query(max_length=320, examples=["jane@example.com"])] = None,
+    email: Annotated[
+        Line | None,
+        Query(
+            max_length=320,
+            description="The whole address, in upper or lower case.",
+            examples=["jane@example.com"],
+        ),
+    ] = None,
     q: Annotated[
         Line | None,
-        Query(min_length=1, max_length=200, description="Part of the name, e-mail or company."),
+        Query(
+            min_length=1,
+            max_length=200,
+            description="Part of the name, e-mail or company.",
+            examples=["jane"],
+        ),
     ] = None,
-    created_after: Annotated[Instant | None, Query()] = None,
-    created_before: Annotated[Instant | None, Query()] = None,
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
     sort: Sort = "id",
 ) -> Filter:
     return Filter(email, q, created_after, created_before, ascending=sort == "id")
@@ -61,20 +85,6 @@ async def _filter(
 
 CustomerKey = Annotated[int | str, Depends(_key)]
 Wanted = Annotated[Filter, Depends(_filter)]
-Items = Annotated[
-    list[Any],
-    Body(
-        min_length=1,
-        max_length=LARGEST_BATCH,
-        description="Customers as POST /api/customers takes them.",
-        examples=[
-            [
-                {"name": "Ada Lovelace", "email": "ada@example.com"},
-                {"name": "Grace Hopper", "email": "grace@example.com"},
-            ]
-        ],
-    ),
-]
 
 
 @router.post(
@@ -82,9 +92,12 @@ Items = Annotated[
     status_code=201,
     summary="Register a customer",
     response_model=CustomerOut,
-    responses=documented(
-        service.EmailTaken, service.ExternalRefTaken, StillRunning, IdempotencyKeyReused
-    ),
+    responses={
+        **documented(
+            service.EmailTaken, service.ExternalRefTaken, StillRunning, IdempotencyKeyReused
+        ),
+        **answering(201, LOCATION, ETAG),
+    },
 )
 async def register_customer(
     new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, once: OnceDep
@@ -95,26 +108,12 @@ async def register_customer(
     return outcome.answer.response()
 
 
-@router.post(
-    "/batch",
-    summary="Register up to 500 customers",
-    response_model=list[BatchResult],
-    responses=documented(StillRunning, IdempotencyKeyReused),
+@router.get(
+    "",
+    summary="List customers",
+    response_model=list[CustomerOut],
+    responses=answering(200, FEED_CURSOR),
 )
-async def register_customers(
-    items: Items, database: DatabaseDep, who: CanCreateCustomers, once: OnceDep
-) -> Response:
-    """Add each customer for itself, and answer for each, in order, what became of it."""
-    read = read_items(CustomerNew, items)
-    new = [item for item in read if isinstance(item, CustomerNew)]
-    work = once.around(
-        idempotency_keys, who, service.register_all, lambda done: _answer_all(merge(read, done))
-    )
-    outcome = await database.write(work, new, who)
-    return outcome.answer.response()
-
-
-@router.get("", summary="List customers", response_model=list[CustomerOut])
 async def list_customers(
     request: Request,
     response: Response,
@@ -163,13 +162,16 @@ async def get_customer(
     "/{customer}",
     summary="Change a customer",
     response_model=CustomerOut,
-    responses=documented(
-        service.CustomerNotFound,
-        service.CustomerErased,
-        service.EmailTaken,
-        service.ExternalRefTaken,
-        PreconditionFailed,
-    ),
+    responses={
+        **documented(
+            service.CustomerNotFound,
+            service.CustomerErased,
+            service.EmailTaken,
+            service.ExternalRefTaken,
+            PreconditionFailed,
+        ),
+        **answering(200, ETAG),
+    },
 )
 async def change_customer(
     customer: CustomerKey,
@@ -209,17 +211,3 @@ def registered(customer: CustomerRow) -> Answer:
         "ETag": etag(customer.version),
     }
     return Answer(201, body, headers)
-
-
-def _answer_all(done: Sequence[CustomerRow | Problem]) -> Answer:
-    results = [_result(one) for one in done]
-    return Answer(200, _RESULTS.dump_json(results, exclude_unset=True).decode())
-
-
-def _result(found: CustomerRow | Problem) -> BatchResult:
-    if isinstance(found, Problem):
-        return BatchResult(status=found.status.value, problem=found.document())
-    return BatchResult(status=201, customer=CustomerOut.model_validate(found))
-
-
-_RESULTS = TypeAdapter(list[BatchResult])

@@ -1,11 +1,12 @@
 """What callers send and get about customers."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints, field_validator
 from pydantic.config import JsonDict
 
+from service_kit.batch import ItemProblem
 from service_kit.fields import Line
 
 Name = Annotated[Line, Field(min_length=1, max_length=200, examples=["Jane Doe"])]
@@ -104,6 +105,6 @@ class CustomerOut(BaseModel):
 class BatchResult(BaseModel):
     """What became of one item of a batch."""
 
-    status: int = Field(description="201, 409 or 422.", examples=[201])
+    status: Literal[201, 409, 422] = Field(examples=[201])
     customer: CustomerOut | None = Field(None, description="With 201.")
-    problem: dict[str, Any] | None = Field(None, description="With 409 and 422.")
+    problem: ItemProblem | None = Field(None, description="With 409 and 422.")

@@ -31,21 +31,30 @@ _BLANK: Mapping[str, Any] = {
 
 
 class CustomerNotFound(Problem):
+    """There is no customer with this id."""
+
     status = HTTPStatus.NOT_FOUND
     slug = "customer-not-found"
 
 
 class EmailTaken(Problem):
+    """A customer with this e-mail address exists; `customer_id` is its id, for who may read it."""
+
     status = HTTPStatus.CONFLICT
     slug = "email-taken"
+    example = {"customer_id": 1}
 
 
 class CustomerErased(Problem):
+    """The customer was erased; there is nothing left to change."""
+
     status = HTTPStatus.CONFLICT
     slug = "customer-erased"
 
 
 class ExternalRefTaken(Problem):
+    """A customer with this external_ref exists."""
+
     status = HTTPStatus.CONFLICT
     slug = "external-ref-taken"
 

@@ -27,16 +27,22 @@ PRUNED_AT_ONCE = 5000
 
 
 class CursorMalformed(Problem):
+    """`after` is not a cursor of a feed."""
+
     status = HTTPStatus.BAD_REQUEST
     slug = "cursor-malformed"
 
 
 class FeedDiverged(Problem):
+    """The cursor is of another database, or beyond the head: read all customers again."""
+
     status = HTTPStatus.CONFLICT
     slug = "feed-diverged"
 
 
 class CursorExpired(Problem):
+    """The events after this cursor are deleted: read all customers again."""
+
     status = HTTPStatus.GONE
     slug = "cursor-expired"
 

@@ -11,11 +11,14 @@ from service_kit.auth import GuardedRoute
 from service_kit.database.types import AnyRow
 from service_kit.health import DatabaseDep
 from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
-from service_kit.openapi import documented
+from service_kit.openapi import DEPRECATION, ResponseHeader, answering, documented
 from service_kit.paging import Cursor, Limit, link_next, number_after
 
 router = APIRouter(prefix="/api", route_class=GuardedRoute, tags=["tickets"])
 
+SUCCESSOR = ResponseHeader(
+    "Link", "The address to use instead.", '</api/tickets/1/notes>; rel="successor-version"'
+)
 _ADDING = documented(
     service.TicketNotFound, service.TicketClosed, StillRunning, IdempotencyKeyReused
 )
@@ -49,14 +52,6 @@ async def list_notes(
     response_model=NoteOut,
     responses=_ADDING,
 )
-@router.post(
-    "/notes/{ticket_id}",
-    status_code=201,
-    summary="Add a note (old address)",
-    response_model=NoteOut,
-    responses=_ADDING,
-    deprecated=True,
-)
 async def add_note(
     ticket_id: TicketId,
     new: NoteNew,
@@ -69,6 +64,29 @@ async def add_note(
     work = once.around(idempotency_keys, who, service.add_note, _noted)
     outcome = await database.write(work, ticket_id, new, policy, who)
     return outcome.answer.response()
+
+
+@router.post(
+    "/notes/{ticket_id}",
+    status_code=201,
+    summary="Add a note (old address)",
+    response_model=NoteOut,
+    responses={**_ADDING, **answering(201, DEPRECATION, SUCCESSOR)},
+    deprecated=True,
+)
+async def add_note_at_old_address(
+    ticket_id: TicketId,
+    new: NoteNew,
+    database: DatabaseDep,
+    who: CanWriteTickets,
+    policy: PolicyDep,
+    once: OnceDep,
+) -> Response:
+    """Add a note as `POST /api/tickets/{ticket_id}/notes` does; use that address."""
+    response = await add_note(ticket_id, new, database, who, policy, once)
+    response.headers["Deprecation"] = DEPRECATION.example
+    response.headers["Link"] = f'</api/tickets/{ticket_id}/notes>; rel="successor-version"'
+    return response
 
 
 @router.get(

@@ -34,7 +34,7 @@ from service_kit.etags import (
 from service_kit.fields import Line
 from service_kit.health import DatabaseDep
 from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
-from service_kit.openapi import documented
+from service_kit.openapi import ETAG, LOCATION, answering, documented
 from service_kit.paging import Cursor, Limit, Sort, link_next, number_after
 
 router = APIRouter(prefix="/api", route_class=GuardedRoute, tags=["tickets"])
@@ -45,18 +45,36 @@ async def _policy(request: Request) -> Policy:
     return policy
 
 
+Text = Annotated[
+    Line | None,
+    Query(
+        min_length=1,
+        max_length=200,
+        description="Part of the subject or description.",
+        examples=["parcel"],
+    ),
+]
+
+
 async def _filter(
-    customer_id: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
-    status: Annotated[Status | None, Query()] = None,
-    priority: Annotated[Priority | None, Query()] = None,
-    assignee: Annotated[Assignee | None, Query()] = None,
-    tag: Annotated[Tag | None, Query()] = None,
-    q: Annotated[
-        Line | None,
-        Query(min_length=1, max_length=200, description="Part of the subject or description."),
+    customer_id: Annotated[
+        int | None,
+        Query(ge=1, lt=2**63, description="Only this customer's, by integer id.", examples=[1]),
     ] = None,
+    status: Annotated[
+        Status | None, Query(description="Only those in this status.", examples=["open"])
+    ] = None,
+    priority: Annotated[
+        Priority | None, Query(description="Only those of this priority.", examples=["high"])
+    ] = None,
+    assignee: Annotated[Assignee | None, Query(description="Only this person's.")] = None,
+    tag: Annotated[
+        Tag | None, Query(description="Only those with this tag.", examples=["delivery"])
+    ] = None,
+    q: Text = None,
     overdue: Annotated[
-        bool | None, Query(description="Whether a deadline has passed that is not met.")
+        bool | None,
+        Query(description="Whether a deadline has passed that is not met.", examples=[True]),
     ] = None,
     sort: Sort = "id",
 ) -> Filter:
@@ -75,7 +93,7 @@ async def _filter(
 
 PolicyDep = Annotated[Policy, Depends(_policy)]
 Wanted = Annotated[Filter, Depends(_filter)]
-TicketId = Annotated[int, Path(ge=1, lt=2**63, examples=[1])]
+TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", examples=[1])]
 
 
 @router.post(
@@ -83,7 +101,10 @@ TicketId = Annotated[int, Path(ge=1, lt=2**63, examples=[1])]
     status_code=201,
     summary="Open a ticket",
     response_model=TicketOut,
-    responses=documented(CustomerNotFound, service.NoFollowUp, StillRunning, IdempotencyKeyReused),
+    responses={
+        **documented(CustomerNotFound, service.NoFollowUp, StillRunning, IdempotencyKeyReused),
+        **answering(201, LOCATION, ETAG),
+    },
 )
 async def open_ticket(
     new: TicketNew, database: DatabaseDep, who: CanWriteTickets, policy: PolicyDep, once: OnceDep
@@ -160,12 +181,15 @@ async def get_ticket(
 @router.patch(
     "/tickets/{ticket_id}",
     summary="Change a ticket",
-    responses=documented(
-        service.TicketNotFound,
-        service.InvalidTransition,
-        service.TicketClosed,
-        PreconditionFailed,
-    ),
+    responses={
+        **documented(
+            service.TicketNotFound,
+            service.InvalidTransition,
+            service.TicketClosed,
+            PreconditionFailed,
+        ),
+        **answering(200, ETAG),
+    },
 )
 async def change_ticket(
     ticket_id: TicketId,

@@ -22,21 +22,30 @@ from service_kit.problems import Problem
 
 
 class TicketNotFound(Problem):
+    """There is no ticket with this id."""
+
     status = HTTPStatus.NOT_FOUND
     slug = "ticket-not-found"
 
 
 class TicketClosed(Problem):
+    """A closed ticket is not changed any more; open a follow-up."""
+
     status = HTTPStatus.CONFLICT
     slug = "ticket-closed"
 
 
 class InvalidTransition(Problem):
+    """The ticket can't take this status now; `allowed_statuses` are those it can."""
+
     status = HTTPStatus.CONFLICT
     slug = "invalid-transition"
+    example = {"allowed_statuses": ["in_progress", "pending", "on_hold", "resolved"]}
 
 
 class NoFollowUp(Problem):
+    """A follow-up goes on from a closed ticket of the same customer."""
+
     status = HTTPStatus.CONFLICT
     slug = "no-follow-up"
 

@@ -34,6 +34,8 @@ _ATTEMPTS = (
 
 
 class DeliveryNotFound(Problem):
+    """Nothing is owed to this customer."""
+
     status = HTTPStatus.NOT_FOUND
     slug = "delivery-not-found"
 

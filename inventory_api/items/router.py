@@ -15,18 +15,21 @@ from service_kit.etags import (
     IfMatch,
     IfNoneMatch,
     PreconditionFailed,
+    etag,
     set_etag,
     unless_known,
 )
 from service_kit.fields import Line
 from service_kit.health import DatabaseDep
 from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
-from service_kit.openapi import documented
+from service_kit.openapi import ETAG, LOCATION, answering, documented
 from service_kit.paging import Cursor, Limit, link_next, number_after
 
 router = APIRouter(prefix="/items", route_class=GuardedRoute, tags=["stock"])
 
-SkuInPath = Annotated[Line, Path(max_length=64, examples=["MUG-BLUE"])]
+SkuInPath = Annotated[
+    Line, Path(max_length=64, description="The item's SKU.", examples=["MUG-BLUE"])
+]
 
 
 @router.post(
@@ -34,7 +37,10 @@ SkuInPath = Annotated[Line, Path(max_length=64, examples=["MUG-BLUE"])]
     status_code=201,
     summary="Add an item",
     response_model=ItemOut,
-    responses=documented(service.SkuTaken, StillRunning, IdempotencyKeyReused),
+    responses={
+        **documented(service.SkuTaken, StillRunning, IdempotencyKeyReused),
+        **answering(201, LOCATION, ETAG),
+    },
 )
 async def add_item(
     new: ItemNew, database: DatabaseDep, who: CanWriteStock, once: OnceDep
@@ -88,7 +94,10 @@ async def get_item(
     "/{sku}",
     summary="Change an item",
     response_model=ItemOut,
-    responses=documented(service.ItemNotFound, PreconditionFailed),
+    responses={
+        **documented(service.ItemNotFound, PreconditionFailed),
+        **answering(200, ETAG),
+    },
 )
 async def change_item(
     sku: SkuInPath,
@@ -106,4 +115,4 @@ async def change_item(
 
 def _created(item: ItemRow) -> Answer:
     body = ItemOut.model_validate(item).model_dump_json()
-    return Answer(201, body, {"Location": f"/items/{item.sku}"})
+    return Answer(201, body, {"Location": f"/items/{item.sku}", "ETag": etag(item.version)})

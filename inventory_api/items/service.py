@@ -17,21 +17,29 @@ from service_kit.problems import Problem
 
 
 class ItemNotFound(Problem):
+    """There is no item with this SKU."""
+
     status = HTTPStatus.NOT_FOUND
     slug = "item-not-found"
 
 
 class SkuTaken(Problem):
+    """An item with this SKU exists."""
+
     status = HTTPStatus.CONFLICT
     slug = "sku-taken"
 
 
 class ItemUntracked(Problem):
+    """The stock of this item is not counted."""
+
     status = HTTPStatus.CONFLICT
     slug = "item-untracked"
 
 
 class StockBelowReserved(Problem):
+    """There would be less in stock than is promised."""
+
     status = HTTPStatus.CONFLICT
     slug = "stock-below-reserved"
 

@@ -43,7 +43,13 @@ async def list_kits(
 async def put_kit(
     package_type: Annotated[
         str,
-        Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$", examples=["gift_package"]),
+        Path(
+            min_length=1,
+            max_length=64,
+            pattern=r"^[A-Za-z0-9._-]+$",
+            description="The type of package.",
+            examples=["gift_package"],
+        ),
     ],
     new: KitNew,
     database: DatabaseDep,

@@ -16,6 +16,8 @@ from service_kit.problems import InvalidRequest, Problem
 
 
 class KitChanged(Problem):
+    """Someone else has changed this kit just now."""
+
     status = HTTPStatus.CONFLICT
     slug = "kit-changed"
 

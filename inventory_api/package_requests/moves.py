@@ -34,8 +34,11 @@ _FREEING: frozenset[Status] = frozenset({"cancelled", "returned"})
 
 
 class InvalidTransition(Problem):
+    """The package request can't take this step now; `allowed_statuses` says what it can become."""
+
     status = HTTPStatus.CONFLICT
     slug = "invalid-transition"
+    example = {"current_status": "pending", "allowed_statuses": ["packed", "cancelled"]}
 
 
 def move(

@@ -29,29 +29,36 @@ from service_kit.etags import (
     IfMatch,
     IfNoneMatch,
     PreconditionFailed,
+    etag,
     set_etag,
     unless_known,
 )
-from service_kit.fields import Instant, Line
+from service_kit.fields import Line
 from service_kit.health import DatabaseDep
 from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
-from service_kit.openapi import documented
-from service_kit.paging import Cursor, Limit, link_next, number_after
+from service_kit.openapi import ETAG, LOCATION, answering, documented
+from service_kit.paging import CreatedAfter, Cursor, Limit, link_next, number_after
 from service_kit.problems import Problem
 
 router = APIRouter(prefix="/package-requests", route_class=GuardedRoute, tags=["package requests"])
 
 
 async def _filter(
-    customer_id: Annotated[CustomerId | None, Query()] = None,
-    status: Annotated[Status | None, Query()] = None,
-    package_type: Annotated[PackageType | None, Query()] = None,
-    created_after: Annotated[Instant | None, Query()] = None,
+    customer_id: Annotated[CustomerId | None, Query(description="Only this customer's.")] = None,
+    status: Annotated[
+        Status | None, Query(description="Only those in this status.", examples=["pending"])
+    ] = None,
+    package_type: Annotated[PackageType | None, Query(description="Only this type.")] = None,
+    created_after: CreatedAfter = None,
 ) -> Filter:
     return Filter(customer_id, status, package_type, created_after)
 
 
-RequestId = Annotated[Line, Path(max_length=36), AfterValidator(str.lower)]
+RequestId = Annotated[
+    Line,
+    Path(max_length=36, description="The package request's id."),
+    AfterValidator(str.lower),
+]
 Wanted = Annotated[Filter, Depends(_filter)]
 Items = Annotated[
     list[Any],
@@ -59,6 +66,7 @@ Items = Annotated[
         min_length=1,
         max_length=LARGEST_BATCH,
         description="Package requests as POST /package-requests takes them.",
+        json_schema_extra={"items": {"$ref": "#/components/schemas/PackageRequestNew"}},
         examples=[
             [
                 {"customer_id": "019a5d3c-7a11-7cc0-9b0e-000000000001"},
@@ -76,7 +84,12 @@ Items = Annotated[
     response_model=PackageRequestOut,
     responses={
         **documented(service.PackageRequestConflict, StillRunning, IdempotencyKeyReused),
-        200: {"model": PackageRequestOut, "description": "It was requested before: that request."},
+        **answering(201, LOCATION, ETAG),
+        200: {
+            "model": PackageRequestOut,
+            "description": "It was requested before: that request.",
+            **answering(200, LOCATION, ETAG)[200],
+        },
     },
 )
 async def request_package(
@@ -160,13 +173,17 @@ async def erase_customers(wanted: Erasure, database: DatabaseDep, _: CanWritePac
 @router.post(
     "/{request_id}/{move}",
     summary="Take a package request one step on",
-    responses=documented(
-        service.PackageRequestNotFound, moves.InvalidTransition, PreconditionFailed
-    ),
+    responses={
+        **documented(service.PackageRequestNotFound, moves.InvalidTransition, PreconditionFailed),
+        **answering(200, ETAG),
+    },
 )
 async def move_package_request(
     request_id: RequestId,
-    move: Annotated[Move, Path(description="What was done with it.")],
+    move: Annotated[
+        Move,
+        Path(description="What was done with it.", examples=["pack", "ship", "deliver", "return"]),
+    ],
     database: DatabaseDep,
     who: CanWritePackages,
     versions: IfMatch,
@@ -184,8 +201,11 @@ async def move_package_request(
 
 def _answer(requested: Requested) -> Answer:
     out = requested.shown.out
-    location = {"Location": f"/package-requests/{out.request_id}"}
-    return Answer(201 if requested.is_new else 200, out.model_dump_json(), location)
+    headers = {
+        "Location": f"/package-requests/{out.request_id}",
+        "ETag": etag(requested.shown.version),
+    }
+    return Answer(201 if requested.is_new else 200, out.model_dump_json(), headers)
 
 
 def _answer_all(done: Sequence[Requested | Problem]) -> Answer:
@@ -196,8 +216,9 @@ def _answer_all(done: Sequence[Requested | Problem]) -> Answer:
 def _result(done: Requested | Problem) -> BatchResult:
     if isinstance(done, Problem):
         return BatchResult(status=done.status.value, problem=done.document())
-    status = 201 if done.is_new else 200
-    return BatchResult.model_construct(status=status, package_request=done.shown.out)
+    return BatchResult.model_construct(
+        status=201 if done.is_new else 200, package_request=done.shown.out
+    )
 
 
 _RESULTS = TypeAdapter(list[BatchResult])

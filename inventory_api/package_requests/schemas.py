@@ -1,11 +1,12 @@
 """What callers send and get about package requests."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from inventory_api.kits.schemas import LineOut
+from service_kit.batch import ItemProblem
 from service_kit.fields import Line, Text
 
 _UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
@@ -87,6 +88,6 @@ class Erased(BaseModel):
 class BatchResult(BaseModel):
     """What became of one item of a batch."""
 
-    status: int = Field(description="201, 200, 409 or 422.", examples=[201])
+    status: Literal[201, 200, 409, 422] = Field(examples=[201])
     package_request: PackageRequestOut | None = Field(None, description="With 201 and 200.")
-    problem: dict[str, Any] | None = Field(None, description="With 409 and 422.")
+    problem: ItemProblem | None = Field(None, description="With 409 and 422.")

@@ -23,13 +23,18 @@ logger = logging.getLogger("inventory_api")
 
 
 class PackageRequestNotFound(Problem):
+    """There is no package request with this id."""
+
     status = HTTPStatus.NOT_FOUND
     slug = "package-request-not-found"
 
 
 class PackageRequestConflict(Problem):
+    """The same package was requested with other content; `request_id` is that request."""
+
     status = HTTPStatus.CONFLICT
     slug = "package-request-conflict"
+    example = {"request_id": "019a5d3d-10f2-7d52-8f4e-7f0b6f2f9c3a"}
 
 
 @dataclass(frozen=True, slots=True)

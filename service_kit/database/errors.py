@@ -29,10 +29,14 @@ _CONFLICT_SQLSTATES = frozenset({"40001", "40P01"})
 
 
 class DatabaseUnavailable(ServiceUnavailable):
+    """The database does not answer; the same request may succeed later."""
+
     slug = "database-unavailable"
 
 
 class DatabaseBusy(ServiceUnavailable):
+    """The database is too busy; the same request may succeed later."""
+
     slug = "database-busy"
 
 

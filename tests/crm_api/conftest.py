@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import re
 import shutil
 import sqlite3
 import threading
@@ -23,8 +22,8 @@ from crm_api.settings import Settings
 from service_kit.auth import Principal
 from service_kit.database import open_database
 from tests.conftest import NewDatabase, run_sql, running, with_database
+from tests.described import keeps_its_word
 
-PROBLEM = "application/problem+json"
 OUTSIDER = Principal("outsider", "admin", frozenset())
 # Every table, whichever there are by now, as it is behind the migrations.
 EMPTIED = (
@@ -99,37 +98,6 @@ async def shared_crm(shared_url: str) -> AsyncIterator[httpx.AsyncClient]:
 def app_of(client: httpx.AsyncClient) -> FastAPI:
     app: FastAPI = client.app  # type: ignore[attr-defined]
     return app
-
-
-@functools.cache
-def documented_statuses() -> list[tuple[re.Pattern[str], str, frozenset[str]]]:
-    """Read from OpenAPI which statuses each operation may answer."""
-    paths = create_app(Settings(database_url="sqlite:///nowhere")).openapi()["paths"]
-    return [
-        (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), method, frozenset(operation["responses"]))
-        for path, operations in paths.items()
-        for method, operation in operations.items()
-    ]
-
-
-def keeps_its_word(client: httpx.AsyncClient) -> httpx.AsyncClient:
-    """Check of each answer that OpenAPI names its status, and that an error has the one shape."""
-
-    async def check(response: httpx.Response) -> None:
-        path = response.request.url.path.rstrip("/")
-        path = path if path.startswith(("/api", "/health", "/metrics")) else f"/api{path}"
-        for pattern, method, statuses in documented_statuses():
-            if method.upper() == response.request.method and pattern.fullmatch(path):
-                assert str(response.status_code) in statuses, f"{method} {path}"
-                break
-        if response.status_code >= 400:
-            await response.aread()
-            assert response.headers["content-type"] == PROBLEM
-            assert response.json()["status"] == response.status_code
-            assert response.json()["request_id"] == response.headers["x-request-id"]
-
-    client.event_hooks = {"response": [check]}
-    return client
 
 
 def numbered(number: int, **more: Any) -> dict[str, Any]:

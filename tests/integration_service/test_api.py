@@ -11,9 +11,10 @@ from integration_service.app import create_app
 from integration_service.settings import Settings
 from service_kit.clock import rfc3339
 from tests.conftest import bearer, running
+from tests.described import keeps_its_word
 from tests.integration_service.conftest import FakeClock, Integration, Start, change
 from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers, refuses
-from tests.inventory_api.conftest import app_of, keeps_its_word
+from tests.inventory_api.conftest import app_of
 
 DELIVERIES = "/deliveries"
 

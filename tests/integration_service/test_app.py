@@ -13,9 +13,10 @@ import pytest
 from integration_service.app import create_app
 from integration_service.settings import Settings
 from tests.conftest import running
+from tests.described import keeps_its_word
 from tests.integration_service.conftest import Log, change
 from tests.integration_service.doubles import CrmDouble, InventoryDouble
-from tests.inventory_api.conftest import app_of, keeps_its_word
+from tests.inventory_api.conftest import app_of
 
 
 @asynccontextmanager

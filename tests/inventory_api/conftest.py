@@ -1,7 +1,6 @@
 """Inventory on both engines: an empty one of a test's own, or one that a whole module shares."""
 
 import asyncio
-import re
 import shutil
 import sqlite3
 import uuid
@@ -19,10 +18,10 @@ from sqlalchemy import Connection, text
 from inventory_api.app import create_app
 from inventory_api.settings import Settings
 from tests.conftest import NewDatabase, run_sql, running, with_database
+from tests.described import keeps_its_word
 
 LIST = "/package-requests"
 BATCH = "/package-requests/batch"
-PROBLEM = "application/problem+json"
 CONFLICT = "urn:problem:package-request-conflict"
 
 
@@ -69,31 +68,6 @@ async def shared_inventory(shared_url: str) -> AsyncIterator[httpx.AsyncClient]:
 def app_of(client: httpx.AsyncClient) -> FastAPI:
     app: FastAPI = client.app  # type: ignore[attr-defined]
     return app
-
-
-def keeps_its_word(client: httpx.AsyncClient) -> httpx.AsyncClient:
-    """Check of each answer that OpenAPI names its status, and that an error has the one shape."""
-    documented = {
-        re.compile(re.sub(r"\{\w+\}", "[^/]+", path)): operations
-        for path, operations in app_of(client).openapi()["paths"].items()
-    }
-
-    async def check(response: httpx.Response) -> None:
-        path = response.request.url.path.rstrip("/")
-        method = response.request.method.lower()
-        for pattern, operations in documented.items():
-            if pattern.fullmatch(path) and method in operations:
-                assert str(response.status_code) in operations[method]["responses"]
-                break
-        if response.status_code >= 400 and path != "/health/ready":
-            document = await response.aread() and response.json()
-            assert response.headers["content-type"] == PROBLEM
-            assert document["status"] == response.status_code
-            if document["type"] != CONFLICT:  # whose request_id is a package request's
-                assert document["request_id"] == response.headers["x-request-id"]
-
-    client.event_hooks = {"response": [check]}
-    return client
 
 
 def new_customer() -> str:

@@ -286,7 +286,7 @@ async def test_a_key_that_cannot_be_one_is_refused(
         headers = [("Idempotency-Key", key.encode())]
         answer = await shared_inventory.post(path, json=body, headers=headers)
         assert answer.status_code == 422
-        assert answer.json()["errors"][0]["loc"] == ["header", "idempotency-key"]
+        assert answer.json()["errors"][0]["loc"] == ["header", "Idempotency-Key"]
     assert await everything_in(shared_inventory) == before
 
 

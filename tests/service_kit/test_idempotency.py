@@ -337,5 +337,5 @@ async def test_a_key_that_is_none_is_refused_and_nothing_is_done(
     )
 
     assert answer.status_code == 422
-    assert answer.json()["errors"][0]["loc"] == ["header", "idempotency-key"]
+    assert answer.json()["errors"][0]["loc"] == ["header", "Idempotency-Key"]
     assert await run(service, labels) == []

@@ -1,0 +1,68 @@
+"""The route that registers many customers at once."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Response
+from pydantic import TypeAdapter
+
+from crm_api.customers import service
+from crm_api.customers.schemas import BatchResult, CustomerNew, CustomerOut
+from crm_api.customers.store import CustomerRow
+from crm_api.roles import CanCreateCustomers
+from crm_api.tables import idempotency_keys
+from service_kit.auth import GuardedRoute
+from service_kit.batch import LARGEST_BATCH, merge, read_items
+from service_kit.health import DatabaseDep
+from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.openapi import documented
+from service_kit.problems import Problem
+
+router = APIRouter(prefix="/api/customers", route_class=GuardedRoute, tags=["customers"])
+
+_RESULTS = TypeAdapter(list[BatchResult])
+Items = Annotated[
+    list[Any],
+    Body(
+        min_length=1,
+        max_length=LARGEST_BATCH,
+        description="Customers as POST /api/customers takes them.",
+        json_schema_extra={"items": {"$ref": "#/components/schemas/CustomerNew"}},
+        examples=[
+            [
+                {"name": "Ada Lovelace", "email": "ada@example.com"},
+                {"name": "Grace Hopper", "email": "grace@example.com"},
+            ]
+        ],
+    ),
+]
+
+
+@router.post(
+    "/batch",
+    summary="Register up to 500 customers",
+    response_model=list[BatchResult],
+    responses=documented(StillRunning, IdempotencyKeyReused),
+)
+async def register_customers(
+    items: Items, database: DatabaseDep, who: CanCreateCustomers, once: OnceDep
+) -> Response:
+    """Add each customer for itself, and answer for each, in order, what became of it."""
+    read = read_items(CustomerNew, items)
+    new = [item for item in read if isinstance(item, CustomerNew)]
+    work = once.around(
+        idempotency_keys, who, service.register_all, lambda done: _answer_all(merge(read, done))
+    )
+    outcome = await database.write(work, new, who)
+    return outcome.answer.response()
+
+
+def _answer_all(done: Sequence[CustomerRow | Problem]) -> Answer:
+    results = [_result(one) for one in done]
+    return Answer(200, _RESULTS.dump_json(results, exclude_unset=True).decode())
+
+
+def _result(found: CustomerRow | Problem) -> BatchResult:
+    if isinstance(found, Problem):
+        return BatchResult(status=found.status.value, problem=found.document())
+    return BatchResult(status=201, customer=CustomerOut.model_validate(found))

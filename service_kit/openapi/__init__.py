@@ -1,0 +1,17 @@
+"""Makes the OpenAPI description say all of it: errors, headers, examples, where ids come from."""
+
+from service_kit.openapi.document import install, operation_id, paths
+from service_kit.openapi.errors import documented
+from service_kit.openapi.headers import DEPRECATION, ETAG, LOCATION, ResponseHeader, answering
+
+__all__ = [
+    "DEPRECATION",
+    "ETAG",
+    "LOCATION",
+    "ResponseHeader",
+    "answering",
+    "documented",
+    "install",
+    "operation_id",
+    "paths",
+]
