@@ -46,6 +46,10 @@ def main(tree: Path) -> int:
             path.unlink()
         elif elf.is_elf(path):
             path.write_bytes(without_sections(path.read_bytes()))
+    # An empty folder could be imported, and would not say what it lacks.
+    for folder in sorted((path for path in tree.rglob("*") if path.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
     after = sum(path.stat().st_size for path in paths if path.exists())
     print(f"trim: {before / 1e6:.0f} MB became {after / 1e6:.0f} MB")
     return 0

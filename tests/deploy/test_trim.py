@@ -1,5 +1,6 @@
 """What the images' builder cuts off is loaded by nothing that a service does."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,13 @@ service = importlib.import_module(sys.argv[1])
 for module in pkgutil.walk_packages(service.__path__, f"{service.__name__}."):
     if ".migrations" not in module.name and not module.name.endswith("__main__"):
         importlib.import_module(module.name)
+"""
+# Builds the whole app.
+DESCRIPTION = """
+import runpy
+service = sys.argv[1]
+sys.argv[1:] = ["openapi"]
+runpy.run_module(service, run_name="__main__", alter_sys=False)
 """
 USES = {
     "crm_api": """
@@ -79,9 +87,10 @@ def run_without(module: str, names: set[str], use: str = "") -> subprocess.Compl
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_does_without_what_is_cut_off(service: str) -> None:
-    done = run_without(service, trim.NEVER_LOADED, USES.get(service, ""))
+    done = run_without(service, trim.NEVER_LOADED, USES.get(service, "") + DESCRIPTION)
 
     assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["paths"]
 
 
 @pytest.mark.parametrize("use", ["terminal", "tracing"])
@@ -113,3 +122,14 @@ def test_what_is_cut_off_is_missed_where_it_is_used() -> None:
 )
 def test_what_is_cut(path: str, is_cut: bool) -> None:
     assert trim.is_superfluous(Path(path)) is is_cut
+
+
+def test_no_empty_folder_is_left_to_import(tmp_path: Path) -> None:
+    packages = tmp_path / "lib" / "python3.13" / "site-packages"
+    for name in ("pygments/lexers/python.py", "rich/table.py"):
+        (packages / name).parent.mkdir(parents=True)
+        (packages / name).touch()
+
+    trim.main(tmp_path)
+
+    assert sorted(path.name for path in packages.rglob("*")) == ["rich", "table.py"]
