@@ -12,8 +12,9 @@ from service_kit.auth import FindToken, Tokens, refuse_unguarded
 from service_kit.database import Database, open_database
 from service_kit.edge import Cors, Edge, Prefixed
 from service_kit.metrics import Metrics
+from service_kit.outages import answer_unavailable
 from service_kit.overload import Bounded
-from service_kit.problems import install_problem_handlers
+from service_kit.problems import ServiceUnavailable, install_problem_handlers
 from service_kit.rate_limits import RateLimited, RateLimits
 from service_kit.settings import ServiceSettings
 from service_kit.stopping import Stopping
@@ -56,6 +57,7 @@ def create_service(
         app.include_router(router)
     refuse_unguarded(app)
     install_problem_handlers(app)
+    app.add_exception_handler(ServiceUnavailable, answer_unavailable)
     _add_layers(app, settings, limits, prefix)
     openapi.install(app)
     return app

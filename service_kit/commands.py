@@ -58,7 +58,7 @@ class Service:
         from service_kit.migrations import Migrations
 
         folder = Path(import_module(self.name).__path__[0]) / "migrations"
-        return Migrations(folder)
+        return Migrations(self.name, folder)
 
 
 def main(

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from service_kit.auth import GuardedRoute, Public
 from service_kit.database import Database, DatabaseUnavailable
 from service_kit.metrics import CONTENT_TYPE
+from service_kit.outages import tell
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"], dependencies=[Public])
 
@@ -75,6 +76,7 @@ async def metrics(request: Request) -> Response:
 async def _answers(database: Database) -> bool:
     try:
         await database.ping()
-    except DatabaseUnavailable:
+    except DatabaseUnavailable as problem:
+        tell(problem)
         return False
     return True

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service_kit import outages
 from service_kit.problems import Problem, ServiceUnavailable, answer, internal_error
 
 # Requests that this process works on at once; those that only wait for news are counted apart, so
@@ -84,7 +85,8 @@ class Bounded:
             return
         is_limited = scope["path"] not in UNLIMITED
         if is_limited and self.load.at_work >= MOST_AT_WORK:
-            problem = Overloaded("Too many requests are under way.")
+            problem = Overloaded(f"{MOST_AT_WORK} requests are under way already.")
+            outages.tell(problem)
             await answer(Request(scope), problem)(scope, receive, send)
             return
         self.load.at_work += is_limited

@@ -13,6 +13,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from service_kit.commands import EXIT_REFUSED
 from service_kit.server import GRACEFUL_STOP_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -39,21 +40,18 @@ class _Supervisor:
         self._spawn = multiprocessing.get_context("spawn")
         self._workers: list[SpawnProcess] = []
         self._stopping = False
+        # What a signal's handler writes to ends a wait at once.
+        self._news, self._tell = os.pipe()
 
     def run(self, count: int) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self._workers = [self._start() for _ in range(count)]
         while not self._stopping:
-            wait([worker.sentinel for worker in self._workers], timeout=1)
+            wait([self._news, *(worker.sentinel for worker in self._workers)])
             for index, worker in enumerate(self._workers):
                 if not worker.is_alive() and not self._stopping:
-                    logger.error(
-                        "Worker %d ended with %s; starting another.", worker.pid, worker.exitcode
-                    )
-                    time.sleep(PAUSE_BEFORE_RESTART_SECONDS)
-                    if not self._stopping:
-                        self._workers[index] = self._start()
+                    self._replace(index, worker)
         return self._join()
 
     def _start(self) -> SpawnProcess:
@@ -61,8 +59,19 @@ class _Supervisor:
         worker.start()
         return worker
 
+    def _replace(self, index: int, worker: SpawnProcess) -> None:
+        if worker.exitcode == EXIT_REFUSED:
+            # It has said why, and the next one would say the same.
+            logger.error("Worker %d refused to start; the service ends.", worker.pid)
+            self._stopping = True
+            return
+        logger.error("Worker %d ended with %s; starting another.", worker.pid, worker.exitcode)
+        if not wait([self._news], timeout=PAUSE_BEFORE_RESTART_SECONDS):
+            self._workers[index] = self._start()
+
     def _stop(self, *_: Any) -> None:
         self._stopping = True
+        os.write(self._tell, b"!")
 
     def _join(self) -> int:
         for worker in self._workers:

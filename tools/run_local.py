@@ -1,7 +1,8 @@
 """Runs all three services on this machine, as `make run` does: no Docker, SQLite under ./data.
 
 Each line of theirs is printed behind the service's name. A service that dies is started again; one
-Ctrl-C stops all. CRM_PORT, INVENTORY_PORT and INTEGRATION_PORT move them to other ports.
+Ctrl-C stops all. CRM_PORT, INVENTORY_PORT and INTEGRATION_PORT move them to other ports;
+CRM_DATABASE_URL and so on give each another database.
 """
 
 import asyncio
@@ -79,6 +80,7 @@ class Runner:
                 await asyncio.sleep(RESTART_SECONDS)
 
     def _environment(self, name: str) -> dict[str, str]:
+        database = os.environ.get(variable_of(name, "DATABASE_URL"))
         return {
             "HOST": "127.0.0.1",
             "ANONYMOUS_SCOPES": SERVICES[name][1],
@@ -86,6 +88,7 @@ class Runner:
             "INVENTORY_API_URL": f"http://localhost:{self._ports['inventory_api']}",
             **os.environ,
             "PORT": str(self._ports[name]),
+            **({"DATABASE_URL": database} if database else {}),
         }
 
     async def _watch(self, name: str, process: Process) -> None:
@@ -128,10 +131,24 @@ def _answers(port: int) -> bool:
 
 
 def ports() -> dict[str, int]:
-    """Read each service's port: CRM_PORT for crm_api, and so on."""
-    variables = {name: name.split("_", 1)[0].upper() + "_PORT" for name in SERVICES}
-    return {name: int(os.environ.get(variables[name]) or SERVICES[name][0]) for name in SERVICES}
+    return {
+        name: int(os.environ.get(variable_of(name, "PORT")) or SERVICES[name][0])
+        for name in SERVICES
+    }
+
+
+def variable_of(service: str, variable: str) -> str:
+    """Name a variable for one of the three: CRM_PORT for crm_api, and so on."""
+    return f"{service.split('_', 1)[0].upper()}_{variable}"
+
+
+def main() -> int:
+    if os.environ.get("DATABASE_URL"):
+        own = ", ".join(variable_of(name, "DATABASE_URL") for name in SERVICES)
+        print(f"DATABASE_URL would be one database for all three services; set {own}.")
+        return REFUSED
+    return asyncio.run(Runner(ports()).run())
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(Runner(ports()).run()))
+    sys.exit(main())

@@ -86,7 +86,9 @@ def unavailable(error: BaseException) -> DatabaseUnavailable:
 def meaning(error: Exception) -> Exception:
     """Find what to tell a caller: that the database can't answer now, or the error as it is."""
     if is_unavailable(error):
-        return unavailable(error)
+        meant = unavailable(error)
+        meant.__cause__ = error
+        return meant
     if isinstance(error, StopIteration):
         return RuntimeError("A work raised StopIteration, which no future can carry.")
     return error

@@ -65,7 +65,11 @@ class SqliteDatabase(Database):
             self._reading = sqlite_engine(
                 self._path, query_only=True, busy_seconds=READ_BUSY_SECONDS
             ).connect()
-            self._writing = sqlite_engine(self._path).connect()
+            try:
+                self._writing = sqlite_engine(self._path).connect()
+            except Exception:
+                self._reading.close()
+                raise
         except Exception as error:
             explain(error)
             raise

@@ -38,12 +38,12 @@ def sqlite_engine(path: Path, *, query_only: bool = False, busy_seconds: float =
         )
         try:
             _keep_promises(connection)
+            if query_only:
+                connection.execute("PRAGMA query_only = ON")
+            connection.execute(f"PRAGMA busy_timeout = {busy_seconds * 1000:.0f}")
         except Exception:
             connection.close()
             raise
-        if query_only:
-            connection.execute("PRAGMA query_only = ON")
-        connection.execute(f"PRAGMA busy_timeout = {busy_seconds * 1000:.0f}")
         return connection
 
     return create_engine("sqlite://", creator=connect, poolclass=NullPool)

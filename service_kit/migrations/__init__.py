@@ -5,10 +5,11 @@ file names, and a service that is up to date starts without loading Alembic.
 """
 
 import asyncio
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Column, Connection, MetaData, String, Table, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from service_kit.database.errors import explain
@@ -23,6 +24,11 @@ _LOCK = 0x63726D
 _LOCK_SECONDS = 60.0
 
 
+# Which service a database belongs to, so that no other puts its tables between.
+_OWNER = Table("schema_owner", MetaData(), Column("service", String(100), primary_key=True))
+_CREATED = re.compile(r"op\.create_table\(\s*[\"'](\w+)")
+
+
 class SchemaMismatch(RuntimeError):
     """The database's schema is not the one this version works with."""
 
@@ -30,7 +36,8 @@ class SchemaMismatch(RuntimeError):
 class Migrations:
     """The migrations of one service."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, service: str, folder: Path) -> None:
+        self.service = service
         self.folder = folder
         self.revisions = sorted(path.name[:4] for path in folder.glob("[0-9]*_*.py"))
 
@@ -74,6 +81,7 @@ class Migrations:
 
     def _upgrade(self, connection: Connection) -> str | None:
         revision = current_revision(connection)
+        self._own(connection, is_new=revision is None)
         if revision == self.head:
             return revision
         if revision is not None and revision not in self.revisions:
@@ -85,6 +93,28 @@ class Migrations:
 
         command.upgrade(self._config(connection), "head")
         return revision
+
+    def _own(self, connection: Connection, *, is_new: bool) -> None:
+        """Write down whose database this is. Raises SchemaMismatch where it is another's."""
+        owner = None
+        if connection.dialect.has_table(connection, _OWNER.name):
+            owner = connection.execute(select(_OWNER)).scalar_one_or_none()
+        elif not is_new and not connection.dialect.has_table(connection, self._first_table()):
+            owner = "another service"  # from before owners were written down
+        if owner is None:
+            _OWNER.create(connection, checkfirst=True)
+            connection.execute(insert(_OWNER), {"service": self.service})
+        elif owner != self.service:
+            raise SchemaMismatch(
+                f"It holds the tables of {owner}. Give each service a database of its own: "
+                f"DATABASE_URL of {self.service} must name another."
+            )
+
+    def _first_table(self) -> str:
+        """Name a table that every database of this service has."""
+        first = next(self.folder.glob(f"{self.revisions[0]}_*.py"))
+        found = _CREATED.search(first.read_text())
+        return found[1] if found else "alembic_version"
 
     def _config(self, connection: Connection) -> "Config":
         from alembic.config import Config

@@ -107,6 +107,25 @@ def test_a_schema_that_is_ahead_is_refused_in_words(new_database: NewDatabase) -
         SERVICES["crm_api"].migrations().upgrade(url)
 
 
+def test_another_services_database_is_refused_in_words(new_database: NewDatabase) -> None:
+    url = new_database("inventory_api")
+
+    process = start_migrate(url)
+    told = process.communicate(timeout=30)[1]
+    change(url, "DROP TABLE schema_owner")  # as a database from before there were owners
+
+    assert process.returncode == 2
+    assert told == (
+        "crm_api: the database can't be used: It holds the tables of inventory_api. Give each "
+        "service a database of its own: DATABASE_URL of crm_api must name another.\n"
+    )
+    with pytest.raises(SchemaMismatch, match="holds the tables of another service"):
+        SERVICES["crm_api"].migrations().upgrade(url)
+    SERVICES["inventory_api"].migrations().upgrade(url)
+    with pytest.raises(SchemaMismatch, match="holds the tables of inventory_api"):
+        SERVICES["crm_api"].migrations().upgrade(url)
+
+
 def write_migration(folder: Path, revision: str, down: str | None, *statements: str) -> None:
     runs = "\n".join(f"    op.execute({statement!r})" for statement in statements)
     (folder / f"{revision}_test.py").write_text(
@@ -118,11 +137,11 @@ def write_migration(folder: Path, revision: str, down: str | None, *statements: 
 def test_migrations_run_in_order_and_each_of_them_once(empty_database: str, tmp_path: Path) -> None:
     write_migration(tmp_path, "0001", None, "CREATE TABLE steps (number INTEGER NOT NULL)")
     write_migration(tmp_path, "0002", "0001", "INSERT INTO steps VALUES (2)")
-    assert Migrations(tmp_path).upgrade(empty_database) is None
+    assert Migrations("boxes", tmp_path).upgrade(empty_database) is None
     write_migration(tmp_path, "0003", "0002", "INSERT INTO steps VALUES (3)")
     write_migration(tmp_path, "0004", "0003", "INSERT INTO steps VALUES (4)")
-    assert Migrations(tmp_path).upgrade(empty_database) == "0002"
-    assert Migrations(tmp_path).upgrade(empty_database) == "0004"
+    assert Migrations("boxes", tmp_path).upgrade(empty_database) == "0002"
+    assert Migrations("boxes", tmp_path).upgrade(empty_database) == "0004"
 
     steps = look(empty_database, lambda db: db.exec_driver_sql("SELECT * FROM steps").all())
     assert [tuple(step) for step in steps] == [(2,), (3,), (4,)]
@@ -132,19 +151,19 @@ def test_migrations_that_fail_leave_the_schema_as_it_was(
     empty_database: str, tmp_path: Path
 ) -> None:
     write_migration(tmp_path, "0001", None, "CREATE TABLE steps (number INTEGER NOT NULL)")
-    Migrations(tmp_path).upgrade(empty_database)
+    Migrations("boxes", tmp_path).upgrade(empty_database)
     write_migration(tmp_path, "0002", "0001", "CREATE TABLE more (number INTEGER)")
     write_migration(tmp_path, "0003", "0002", "INSERT INTO steps VALUES (NULL)")
 
     with pytest.raises(Exception, match=r"(?i)null"):
-        Migrations(tmp_path).upgrade(empty_database)
+        Migrations("boxes", tmp_path).upgrade(empty_database)
 
     def state(db: Connection) -> tuple[str | None, bool]:
         return current_revision(db), db.dialect.has_table(db, "more")
 
     assert look(empty_database, state) == ("0001", False)
     write_migration(tmp_path, "0003", "0002", "INSERT INTO steps VALUES (3)")
-    assert Migrations(tmp_path).upgrade(empty_database) == "0001"
+    assert Migrations("boxes", tmp_path).upgrade(empty_database) == "0001"
 
 
 @pytest.mark.parametrize("service", MODELS)
@@ -154,7 +173,9 @@ def test_the_migrated_schema_is_that_of_the_models(service: str, new_database: N
     metadata = import_module(MODELS[service]).metadata
 
     def differences(db: Connection) -> list[object]:
-        return list(compare_metadata(MigrationContext.configure(db), metadata))
+        # Whose database it is stands in a table that belongs to no service.
+        ours = {"include_name": lambda name, kind, _: (name, kind) != ("schema_owner", "table")}
+        return list(compare_metadata(MigrationContext.configure(db, opts=ours), metadata))
 
     assert look(new_database(service), differences) == []
 

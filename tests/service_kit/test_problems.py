@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service_kit import outages
 from service_kit.body import MAX_BODY_BYTES
 from service_kit.database import sqlite
 from tests.conftest import bearer, running
@@ -292,14 +293,24 @@ async def test_a_bug_is_told_to_the_log_alone(
 
 
 async def test_a_locked_database_is_a_503_until_the_lock_is_gone(
-    client: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(outages, "_told_at", {})
     other = sqlite3.connect(tmp_path / "boxes.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
     refused = await client.post("/api/boxes", json={"label": "box"})
+    await client.post("/api/boxes", json={"label": VALUE})
 
+    [told] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert told == (
+        "Requests are answered 503: The database can't be used at the moment. "
+        "OperationalError: database is locked"
+    )
     assert refused.status_code == 503
     assert refused.headers["retry-after"] == "1"
     assert (await client.get("/api/boxes")).status_code == 200
