@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
-from service_kit import VERSION, health, openapi
+from service_kit import VERSION, health, openapi, pages
 from service_kit.auth import FindToken, Tokens, refuse_unguarded
 from service_kit.database import Database, open_database
 from service_kit.edge import Cors, Edge, Prefixed
@@ -47,13 +47,15 @@ def create_service(
         version=VERSION,
         lifespan=_lifespan(database, running),
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
         generate_unique_id_function=openapi.operation_id,
         telemetry={"tracing": False, "metrics": False},
     )
     _fill_state(app, name, settings, database)
     limits = RateLimits(settings.caller_rate)
     app.state.tokens = Tokens(settings, limits, find_token)
-    for router in [*routers, health.router]:
+    for router in [*routers, health.router, pages.router]:
         app.include_router(router)
     refuse_unguarded(app)
     install_problem_handlers(app)
@@ -105,7 +107,7 @@ def _add_layers(app: FastAPI, settings: ServiceSettings, limits: RateLimits, pre
         )
     layers.append(Middleware(Bounded))
     if settings.caller_rate:
-        public = {app.docs_url, app.redoc_url, app.openapi_url}
+        public = {*pages.PATHS, app.openapi_url}
         layers.append(Middleware(RateLimited, limits=limits, public=public))
     if prefix:
         below = {path.split("/")[2] for path in openapi.paths(app) if path.startswith(prefix + "/")}

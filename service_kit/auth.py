@@ -157,18 +157,12 @@ def is_public(dependant: Dependant) -> bool:
 
 def refuse_unguarded(app: FastAPI) -> None:
     """Refuse to start with a route of which nobody has said who may call it."""
-    documentation = {
-        app.docs_url,
-        app.redoc_url,
-        app.openapi_url,
-        app.swagger_ui_oauth2_redirect_url,
-    }
     for context in iter_route_contexts(app.routes):
         route = context.original_route
         if isinstance(route, GuardedRoute):
             if (required_scopes(route) is not None) != is_public(route.dependant):
                 continue
-        elif type(route) is Route and context.path in documentation:
+        elif type(route) is Route and context.path == app.openapi_url:
             continue
         raise RuntimeError(f"{context.path} declares neither a scope nor that it is public.")
 

@@ -11,6 +11,7 @@ from fastapi.routing import iter_route_contexts
 
 from crm_api.app import create_app
 from crm_api.settings import Settings
+from service_kit import pages
 from tests.conftest import bearer, running
 from tests.crm_api.conftest import app_of, keeps_its_word, numbered
 
@@ -81,10 +82,8 @@ PUBLIC = [
         "/health",
         "/health/ready",
         "/metrics",
-        "/docs",
-        "/docs/oauth2-redirect",
-        "/redoc",
         "/openapi.json",
+        *pages.PATHS,
     )
 ]
 ALLOWED = [

@@ -10,6 +10,7 @@ from fastapi.routing import iter_route_contexts
 
 from inventory_api.app import create_app
 from inventory_api.settings import Settings
+from service_kit import pages
 from tests.conftest import bearer, running
 from tests.inventory_api.conftest import (
     BATCH,
@@ -88,10 +89,8 @@ PUBLIC = [
         "/health",
         "/health/ready",
         "/metrics",
-        "/docs",
-        "/docs/oauth2-redirect",
-        "/redoc",
         "/openapi.json",
+        *pages.PATHS,
     )
 ]
 WRITING = [route for route in GUARDED if route.body is not None]
