@@ -17,8 +17,8 @@ from service_kit.overload import UNLIMITED
 from service_kit.problems import Problem, answer
 from service_kit.rates import Buckets, Rate, Taken
 
-# In every environment: nobody guesses tokens faster than this from one address.
-FAILURES = Rate(10, 60)
+# Where callers are limited at all, nobody guesses tokens faster than this from one address.
+FAILURES = Rate(60, 60)
 BURST = 2  # what may come at once, as a multiple of the rate
 
 # Of a token that is random enough for it, the start may be told; of another it would help to guess.
@@ -60,7 +60,7 @@ class RateLimits:
             raise TooManyRequests("You ask more often than this service allows a caller.", taken)
 
     def count_failure(self, scope: Scope, token: str, reason: str) -> None:
-        """Note that a token was none. Raises TooManyRequests where that comes too often.
+        """Log that a token was none. Raises TooManyRequests where that comes too often.
 
         A valid token of the same address gets in all the same: who is behind a shared address must
         not be locked out by a neighbour.
@@ -68,12 +68,14 @@ class RateLimits:
         address = address_of(scope)
         taken = self._failures.take(address)
         if not taken.is_allowed:
+            if self._callers is None:
+                return
             raise TooManyRequests("Too many tokens of this address were not valid.", taken)
         telling = _TELLING.fullmatch(token)
         start = f"{telling['start']}…" if telling else "(not shown)"
         logger.warning("Authentication failed: %s, token %s, from %s.", reason, start, address)
         if not taken.left:
-            logger.warning("Further failures of %s are answered 429 and not logged.", address)
+            logger.warning("Further failures of %s are not logged.", address)
 
 
 class RateLimited:
