@@ -13,7 +13,7 @@ from service_kit.problems import Problem, ServiceUnavailable, answer, internal_e
 
 # Requests that this process works on at once; those that only wait for news are counted apart, so
 # that neither kind takes the places of the other.
-MOST_AT_WORK = 200
+MOST_AT_WORK = 500
 MOST_WAITING = 200
 HANDLER_SECONDS = 10.0
 # Whoever runs the service must get an answer when nobody else does.
