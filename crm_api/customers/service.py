@@ -154,7 +154,7 @@ def erase(db: Connection, key: int | str, versions: frozenset[int] | None, who: 
     now = clock.now()
     # No address holds a colon and no @, so none can be in the way of this one.
     gone = {"email_key": f"erased:{before.uid}", "erased_at": now, "updated_at": now}
-    store.change(db, before.id, {**_BLANK, **gone})
+    store.erase(db, before.id, {**_BLANK, **gone})
     feed.forget(db, before.uid, _BLANK)
     store.forget_answers(db, before.uid)
     told = {"id": before.id, "uid": before.uid, "erased_at": clock.rfc3339(now)}

@@ -6,14 +6,18 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from crm_api.customers.models import customers
+from crm_api.search import SearchIndex, folded
 from crm_api.tables import idempotency_keys
 from service_kit.database.types import AnyRow
 
 CustomerRow = AnyRow
+
+_SEARCH = SearchIndex("customer_search")
+_SEARCHED = frozenset({"name", "email", "company"})
 
 _ANY = select(exists().select_from(customers))
 _BY_ID = select(customers).where(customers.c.id == bindparam("id"))
@@ -77,7 +81,8 @@ def add_all(db: Connection, rows: Sequence[dict[str, Any]]) -> dict[str, Custome
     address wait, and two that wait for each other are a deadlock.
     """
     db.execute(_ADD, sorted(rows, key=itemgetter("email_key")))
-    found = db.execute(_BY_UIDS, {"uids": [row["uid"] for row in rows]})
+    found = db.execute(_BY_UIDS, {"uids": [row["uid"] for row in rows]}).all()
+    _SEARCH.add(db, [(row.id, _searched(row)) for row in found])
     return {row.uid: row for row in found}
 
 
@@ -90,11 +95,16 @@ def in_the_way(
 
 def change(db: Connection, customer_id: int, values: dict[str, Any]) -> CustomerRow:
     """Change one row. Raises sqlalchemy.exc.IntegrityError where a constraint forbids it."""
-    values = {**values, "version": customers.c.version + 1}
-    statement = (
-        update(customers).where(customers.c.id == customer_id).values(values).returning(customers)
-    )
-    return db.execute(statement).one()
+    changed = _write(db, customer_id, values)
+    if not _SEARCHED.isdisjoint(values):
+        _SEARCH.change(db, customer_id, _searched(changed))
+    return changed
+
+
+def erase(db: Connection, customer_id: int, values: dict[str, Any]) -> None:
+    """Change one row to be nobody's, whom no search finds."""
+    _write(db, customer_id, values)
+    _SEARCH.remove(db, customer_id)
 
 
 def forget_answers(db: Connection, uid: str) -> None:
@@ -105,23 +115,30 @@ def forget_answers(db: Connection, uid: str) -> None:
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[CustomerRow]:
     """List customers by id, from the one behind `after`."""
     statement = select(customers)
+    key: ColumnElement[int] = customers.c.id
+    if wanted.q is not None:
+        key = _SEARCH.rowid
+        statement = statement.join(_SEARCH.table, key == customers.c.id)
+        statement = statement.where(*_SEARCH.holding(db, wanted.q))
     if after is not None:
-        in_order = customers.c.id > after if wanted.ascending else customers.c.id < after
-        statement = statement.where(in_order)
+        statement = statement.where(key > after if wanted.ascending else key < after)
     if wanted.email is not None:
         statement = statement.where(customers.c.email_key == email_key(wanted.email))
     if wanted.created_after is not None:
         statement = statement.where(customers.c.created_at > wanted.created_after)
     if wanted.created_before is not None:
         statement = statement.where(customers.c.created_at < wanted.created_before)
-    if wanted.q is not None:
-        statement = statement.where(
-            or_(
-                *(
-                    column.icontains(wanted.q, autoescape=True)
-                    for column in (customers.c.name, customers.c.email, customers.c.company)
-                )
-            )
-        )
-    order = customers.c.id.asc() if wanted.ascending else customers.c.id.desc()
+    order = key.asc() if wanted.ascending else key.desc()
     return db.execute(statement.order_by(order).limit(limit)).all()
+
+
+def _write(db: Connection, customer_id: int, values: dict[str, Any]) -> CustomerRow:
+    values = {**values, "version": customers.c.version + 1}
+    statement = (
+        update(customers).where(customers.c.id == customer_id).values(values).returning(customers)
+    )
+    return db.execute(statement).one()
+
+
+def _searched(customer: CustomerRow) -> str:
+    return folded(customer.name, customer.email, customer.company)

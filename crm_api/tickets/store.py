@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, update
 
+from crm_api.search import SearchIndex, folded
 from crm_api.tickets.models import notes, ticket_history, ticket_tags, tickets
 from service_kit.database.types import AnyRow
 
 TicketRow = AnyRow
+
+_SEARCH = SearchIndex("ticket_search")
 
 _BY_ID = select(tickets).where(tickets.c.id == bindparam("id"))
 _TAGS = (
@@ -55,13 +58,18 @@ def find(db: Connection, ticket_id: int, *, lock: bool = False) -> TicketRow | N
 
 
 def add(db: Connection, values: Mapping[str, Any]) -> TicketRow:
-    return db.execute(insert(tickets).returning(tickets), dict(values)).one()
+    ticket = db.execute(insert(tickets).returning(tickets), dict(values)).one()
+    _SEARCH.add(db, [(ticket.id, folded(ticket.subject, ticket.description))])
+    return ticket
 
 
 def change(db: Connection, ticket_id: int, values: Mapping[str, Any]) -> TicketRow:
     statement = update(tickets).where(tickets.c.id == ticket_id)
-    values = {**values, "version": tickets.c.version + 1}
-    return db.execute(statement.values(values).returning(tickets)).one()
+    counted = {**values, "version": tickets.c.version + 1}
+    ticket = db.execute(statement.values(counted).returning(tickets)).one()
+    if "subject" in values or "description" in values:
+        _SEARCH.change(db, ticket_id, folded(ticket.subject, ticket.description))
+    return ticket
 
 
 def remove(db: Connection, ticket_id: int) -> None:
@@ -70,6 +78,7 @@ def remove(db: Connection, ticket_id: int) -> None:
     for table in (ticket_tags, notes, ticket_history):
         db.execute(delete(table).where(table.c.ticket_id == ticket_id))
     db.execute(delete(tickets).where(tickets.c.id == ticket_id))
+    _SEARCH.remove(db, ticket_id)
 
 
 def set_tags(db: Connection, ticket_id: int, tags: Collection[str]) -> None:
@@ -120,9 +129,13 @@ def history_page(db: Connection, ticket_id: int, after: int | None, limit: int) 
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[TicketRow]:
     """List tickets by id, from the one behind `after`."""
     statement = select(tickets)
+    key: ColumnElement[int] = tickets.c.id
+    if wanted.q is not None:
+        key = _SEARCH.rowid
+        statement = statement.join(_SEARCH.table, key == tickets.c.id)
+        statement = statement.where(*_SEARCH.holding(db, wanted.q))
     if after is not None:
-        in_order = tickets.c.id > after if wanted.ascending else tickets.c.id < after
-        statement = statement.where(in_order)
+        statement = statement.where(key > after if wanted.ascending else key < after)
     for column in ("customer_id", "status", "priority", "assignee"):
         if (value := getattr(wanted, column)) is not None:
             statement = statement.where(tickets.c[column] == value)
@@ -133,10 +146,5 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
         due = tickets.c.due_at <= wanted.overdue_at
         is_not = or_(tickets.c.due_at.is_(None), tickets.c.due_at > wanted.overdue_at)
         statement = statement.where(due if wanted.is_overdue else is_not)
-    if wanted.q is not None:
-        columns = (tickets.c.subject, tickets.c.description)
-        statement = statement.where(
-            or_(*(column.icontains(wanted.q, autoescape=True) for column in columns))
-        )
-    order = tickets.c.id.asc() if wanted.ascending else tickets.c.id.desc()
+    order = key.asc() if wanted.ascending else key.desc()
     return db.execute(statement.order_by(order).limit(limit)).all()

@@ -1,0 +1,131 @@
+"""Finds rows that hold a text somewhere, at a million rows, in the same way on both engines.
+
+An index keeps, for each row, the text that is searched and the trigrams in it: every three letters
+that follow each other. What is asked for is looked up by some of its own trigrams, and the few rows
+that have them all are then read. SQLite has such an index as a tokenizer of FTS5. On PostgreSQL it
+is a GIN index of integers, which every server has; the extension pg_trgm would do the same, but
+not every role may create it, and it folds letters in a way of its own.
+"""
+
+import zlib
+from collections.abc import Sequence
+from unicodedata import normalize
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+_LENGTH = 3
+# Between two texts that are searched together. A query is one line, so none reaches across.
+_SEPARATOR = "\n"
+# More make a search no more selective, and each costs a look-up.
+_MOST_LOOKED_UP = 16
+
+
+def folded(*texts: str | None) -> str:
+    """Write texts in the form in which they are compared: upper and lower case are the same.
+
+    Python decides what that means, so that both engines agree on it beyond ASCII.
+    """
+    joined = _SEPARATOR.join(text or "" for text in texts)
+    return normalize("NFKC", normalize("NFKC", joined).casefold())
+
+
+def trigram_numbers(text: str) -> list[int]:
+    """Return the trigrams of a text as numbers of 32 bits, as PostgreSQL keeps them.
+
+    Two may share a number; whatever is found by number is read before it is believed.
+    """
+    return sorted({_number(text[at : at + _LENGTH]) for at in range(len(text) - _LENGTH + 1)})
+
+
+class SearchIndex:
+    """The index of one table's texts, kept by the same transactions as the table itself."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        # On SQLite an FTS5 table, which has no column for trigrams; see the migrations.
+        self._table = Table(
+            name,
+            MetaData(),
+            Column("rowid", BigInteger, primary_key=True, autoincrement=False),
+            Column("text", Text, nullable=False),
+            Column("trigrams", ARRAY(Integer), nullable=False),
+        )
+        self._change = update(self._table).where(self.rowid == bindparam("row"))
+        self._remove = delete(self._table).where(self.rowid == bindparam("row"))
+
+    @property
+    def rowid(self) -> ColumnElement[int]:
+        """The id of the row that was found: the order of a page, and where it goes on."""
+        return self._table.c.rowid
+
+    @property
+    def table(self) -> Table:
+        return self._table
+
+    def add(self, db: Connection, texts: Sequence[tuple[int, str]]) -> None:
+        """Enter the folded texts of new rows."""
+        if texts:
+            rows = [{"rowid": row_id, **_columns(db, text)} for row_id, text in texts]
+            db.execute(insert(self._table), rows)
+
+    def change(self, db: Connection, row_id: int, text: str) -> None:
+        db.execute(self._change.values(_columns(db, text)), {"row": row_id})
+
+    def remove(self, db: Connection, row_id: int) -> None:
+        db.execute(self._remove, {"row": row_id})
+
+    def holding(self, db: Connection, query: str) -> list[ColumnElement[bool]]:
+        """Build the conditions that hold for rows with this text in them.
+
+        A query of one or two letters has no trigram: the texts are then read one by one in the
+        order of the page until it is full. That is one pass over this table at the most.
+        """
+        wanted = folded(query)
+        trigrams = _looked_up(wanted)
+        if db.dialect.name == "sqlite":
+            conditions = [func.instr(self._table.c.text, wanted) > 0]
+            if trigrams:
+                match = " AND ".join('"' + one.replace('"', '""') + '"' for one in trigrams)
+                conditions.append(literal_column(self._name).op("MATCH")(match))
+            return conditions
+        conditions = [func.strpos(self._table.c.text, wanted) > 0]
+        if trigrams:
+            numbers = [_number(one) for one in trigrams]
+            # In the statement itself, where the planner sees how common they are: it reads rows in
+            # order when all have them, and the index when few do.
+            array = bindparam(None, numbers, type_=ARRAY(Integer), literal_execute=True)
+            conditions.append(self._table.c.trigrams.op("@>")(array))
+        return conditions
+
+
+def _looked_up(text: str) -> list[str]:
+    """Choose trigrams that cover a text, or its beginning: every third, and the last."""
+    last = len(text) - _LENGTH
+    starts = [*range(0, last, _LENGTH), last][:_MOST_LOOKED_UP] if last >= 0 else []
+    return list(dict.fromkeys(text[at : at + _LENGTH] for at in starts))
+
+
+def _columns(db: Connection, text: str) -> dict[str, object]:
+    if db.dialect.name == "sqlite":
+        return {"text": text}
+    return {"text": text, "trigrams": trigram_numbers(text)}
+
+
+def _number(trigram: str) -> int:
+    return int.from_bytes(zlib.crc32(trigram.encode()).to_bytes(4), signed=True)
