@@ -170,7 +170,7 @@ class Dispatch:
     async def _send(self, batch: Sequence[DeliveryRow], lease: Lease) -> None:
         for row in batch:
             logger.info("Creating package request for customer ID: %s", row.customer_uid)
-        wanted = [Wanted(row.customer_uid, row.customer_name) for row in batch]
+        wanted = [Wanted(row.customer_uid, row.customer_name, row.traceparent) for row in batch]
         is_probe = self._circuit.is_open
         started_at = time.monotonic()
         try:

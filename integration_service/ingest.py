@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Any
 
+from opentelemetry.trace import SpanKind
 from pydantic import TypeAdapter, ValidationError
 
 from integration_service import journal
@@ -17,6 +18,7 @@ from integration_service.links.circuit import Circuit
 from integration_service.links.crm import CREATED, ERASED, CrmClient, FeedBroken, FeedPage
 from integration_service.links.failures import CallFailed
 from integration_service.settings import Settings
+from service_kit import tracing
 from service_kit.database import Database
 from service_kit.database.types import AnyRow
 from service_kit.fields import Line
@@ -107,7 +109,9 @@ class Ingest:
             "head": page.head_position,
             "caught_up": None if page.has_more else now,
         }
-        new = await self._database.write(store.note_page, lease, arrivals, move, now, erased)
+        traced = (arrival.traceparent for arrival in arrivals)
+        with tracing.spans("find customer", SpanKind.CONSUMER, traced):
+            new = await self._database.write(store.note_page, lease, arrivals, move, now, erased)
         for arrival in new:
             journal.found(arrival)
         if new:
@@ -204,7 +208,8 @@ def understand(event: Any, through: int, index: int) -> Arrival:
         return _unreadable(event, through, index, "its subject is no customer's uid")
     if type(sequence) is not int or not 0 < sequence <= through:
         return _unreadable(event, through, index, "its sequence is not within the page")
-    return Arrival(uid, _line(name, LONGEST_NAME), sequence)
+    traceparent = tracing.valid_traceparent(event.get("traceparent"))
+    return Arrival(uid, _line(name, LONGEST_NAME), sequence, traceparent=traceparent)
 
 
 def _unreadable(event: Any, through: int, index: int, error: str) -> Arrival:

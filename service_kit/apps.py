@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
-from service_kit import VERSION, health, openapi, pages
+from service_kit import VERSION, health, openapi, pages, tracing
 from service_kit.auth import FindToken, Tokens, refuse_unguarded
 from service_kit.database import Database, open_database
 from service_kit.edge import Cors, Edge, Prefixed
@@ -45,7 +45,7 @@ def create_service(
         title=name,
         description=description,
         version=VERSION,
-        lifespan=_lifespan(database, running),
+        lifespan=_lifespan(name, settings, database, running),
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
@@ -66,19 +66,18 @@ def create_service(
 
 
 def _lifespan(
-    database: Database, running: Running | None
+    name: str, settings: ServiceSettings, database: Database, running: Running | None
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await database.open()
-        try:
-            if running is None:
-                yield
-            else:
-                async with running(app):
+        endpoint = settings.otel_exporter_otlp_endpoint
+        with tracing.sending(name, endpoint) if endpoint else nullcontext():
+            await database.open()
+            try:
+                async with running(app) if running else nullcontext():
                     yield
-        finally:
-            await database.close()
+            finally:
+                await database.close()
 
     return lifespan
 
@@ -95,6 +94,8 @@ def _fill_state(app: FastAPI, name: str, settings: ServiceSettings, database: Da
 
 def _add_layers(app: FastAPI, settings: ServiceSettings, limits: RateLimits, prefix: str) -> None:
     layers = [Middleware(Edge, metrics=app.state.metrics)]
+    if settings.otel_exporter_otlp_endpoint:
+        layers.append(Middleware(tracing.Traced))
     if settings.cors_origins:
         layers.append(
             Middleware(

@@ -69,6 +69,9 @@ class ServiceSettings(BaseSettings):
     rate_limit: Annotated[Rate | Literal["off"] | None, NoDecode, BeforeValidator(parse_rate)] = (
         Field(None, description="Requests a caller may send; 50/second in production, else off.")
     )
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None, description="Where to send traces, by OTLP over HTTP; by default nowhere."
+    )
     forwarded_allow_ips: str = Field(
         "", description="Proxies, by address or network, whose X-Forwarded-For is believed."
     )

@@ -16,6 +16,8 @@ events = Table(
     Column("actor", String(100), nullable=False),
     Column("request_id", String(128), nullable=False),
     Column("data", Text, nullable=False),
+    # The span in which the change came about, where it was traced.
+    Column("traceparent", String(55)),
     # Empty until a reader has numbered the event, which it does after the event's commit: ids are
     # handed out before commits, so reading by id would pass over whatever commits late.
     Column("position", BigInt, nullable=True),

@@ -68,6 +68,7 @@ async def read_events(
                 subject=row.subject,
                 time=row.occurred_at,
                 sequence=row.position,
+                traceparent=row.traceparent,
                 data=json.loads(row.data),
             )
             for row in page.rows

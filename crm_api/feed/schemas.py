@@ -29,6 +29,11 @@ class Event(BaseModel):
     time: datetime
     sequence: int = Field(description="The event's position in the feed.", examples=[41])
     datacontenttype: Literal["application/json"] = "application/json"
+    traceparent: str | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="The span of the change, as of W3C Trace Context, where it was traced.",
+    )
     data: dict[str, Any] = Field(description="How the subject looked after the change.")
 
 

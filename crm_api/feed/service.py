@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from crm_api.feed import store
 from crm_api.feed.cursor import FeedCursor, MalformedCursor
-from service_kit import clock
+from service_kit import clock, tracing
 from service_kit.auth import Principal
 from service_kit.database import Database
 from service_kit.database.types import AnyRow
@@ -78,6 +78,7 @@ def record(db: Connection, changes: Sequence[Change], who: Principal) -> None:
     After them, because the changed row's lock then orders the events of one subject.
     """
     now = clock.now()
+    traceparent = tracing.traceparent()
     store.add(
         db,
         [
@@ -89,6 +90,7 @@ def record(db: Connection, changes: Sequence[Change], who: Principal) -> None:
                 "actor": who.name,
                 "request_id": current_request_id(),
                 "data": _json(change.data),
+                "traceparent": traceparent,
             }
             for change in changes
         ],

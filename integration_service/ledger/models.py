@@ -64,6 +64,8 @@ deliveries = Table(
     Column("problem", JSON),
     # The event as it came, where it could not be understood.
     Column("raw", Text),
+    # The span in which the customer came about, where it was traced.
+    Column("traceparent", String(55)),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("delivered_at", UtcDateTime),

@@ -14,6 +14,7 @@ class Arrival:
     sequence: int
     raw: str | None = None
     error: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from opentelemetry.trace import SpanKind
+
 from integration_service.links.failures import Transient
 from integration_service.links.link import Link
+from service_kit import tracing
 
 PACKAGE_TYPE = "welcome_package"
 _CREATED_OR_THERE = frozenset({200, 201})
@@ -20,6 +23,7 @@ class Wanted:
 
     customer_uid: str
     customer_name: str | None
+    traceparent: str | None = None
 
     def document(self) -> dict[str, Any]:
         document: dict[str, Any] = {
@@ -68,12 +72,15 @@ class InventoryClient:
 
     async def request_packages(self, wanted: Sequence[Wanted], *, once: bool) -> list[Result]:
         """Ask for a package each. Raises CallFailed when the answer as a whole is none."""
-        answer = await self._link.call(
-            "POST",
-            "/package-requests/batch",
-            body=[item.document() for item in wanted],
-            once=once,
-        )
+        traced = [item.traceparent for item in wanted]
+        size = {"messaging.batch.message_count": len(wanted)}
+        with tracing.span("send package requests", SpanKind.PRODUCER, traced, **size):
+            answer = await self._link.call(
+                "POST",
+                "/package-requests/batch",
+                body=[item.document() for item in wanted],
+                once=once,
+            )
         if not isinstance(answer.body, list) or len(answer.body) != len(wanted):
             raise Transient("its answer is not one result an item", status=answer.status)
         return [_result(item, given) for item, given in zip(wanted, answer.body, strict=True)]

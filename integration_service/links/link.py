@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import httpx
+from opentelemetry.trace import SpanKind
 from tenacity import (
     AsyncRetrying,
     retry_if_exception,
@@ -25,6 +26,7 @@ from integration_service.links.failures import (
     of_status,
 )
 from integration_service.links.pace import Pace
+from service_kit import tracing
 from service_kit.logs import current_request_id, new_request_id
 
 CALL_SECONDS = 10.0
@@ -106,8 +108,19 @@ class Link:
             wait=self._blip_wait,
             reraise=True,
         )
-        answer: Answer = await retrying(self._exchange, request, extra_seconds)
+        answer: Answer = await retrying(self._traced, request, extra_seconds)
         return answer
+
+    async def _traced(self, request: httpx.Request, extra_seconds: float) -> Answer:
+        """Have the far side's span in the trace of what the call is for, where that is traced."""
+        if tracing.traceparent() is None:
+            return await self._exchange(request, extra_seconds)
+        method = {"http.request.method": request.method}
+        with tracing.span(request.method, SpanKind.CLIENT, **method) as current:
+            request.headers["traceparent"] = tracing.traceparent() or ""
+            answer = await self._exchange(request, extra_seconds)
+            current.set_attribute("http.response.status_code", answer.status)
+            return answer
 
     async def _exchange(self, request: httpx.Request, extra_seconds: float) -> Answer:
         seconds = self._call_seconds + extra_seconds
