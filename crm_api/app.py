@@ -15,6 +15,8 @@ from crm_api.settings import Settings
 from crm_api.stats.router import router as stats
 from crm_api.tickets.notes_router import router as notes
 from crm_api.tickets.router import router as tickets
+from crm_api.tokens.known import IssuedTokens
+from crm_api.tokens.router import router as tokens
 from service_kit.apps import create_service
 
 DESCRIPTION = """Customers and support tickets, and a feed of everything that happens to them.
@@ -24,17 +26,33 @@ Press **Authorize** and enter a token. In development `agent123`, `admin123`, `v
 
 
 def create_app(settings: Settings) -> FastAPI:
+    issued_tokens = IssuedTokens()
+
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         if settings.wants_demo_data:
             await app.state.database.write(demo.seed, settings.sla_targets)
-        yield
+        async with issued_tokens.on(app.state.database):
+            yield
 
-    return create_service(
+    app = create_service(
         name="crm_api",
         description=DESCRIPTION,
         settings=settings,
-        routers=[customers, customer_batches, customers_by_ref, tickets, notes, feed, stats, audit],
+        routers=[
+            customers,
+            customer_batches,
+            customers_by_ref,
+            tickets,
+            notes,
+            feed,
+            stats,
+            tokens,
+            audit,
+        ],
         running=running,
         prefix="/api",
+        find_token=issued_tokens.find,
     )
+    app.state.issued_tokens = issued_tokens
+    return app

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 
+from crm_api.tokens.command import add_create_token
 from service_kit import commands
 from service_kit.commands import Service
 
@@ -20,6 +21,7 @@ def _add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     prune = found.add_parser("prune-feed", help=about, description=about)
     prune.add_argument("--older-than-days", type=int, required=True, metavar="N")
     prune.set_defaults(run=prune_feed)
+    add_create_token(found)
 
 
 def prune_feed(service: Service, options: argparse.Namespace) -> int:

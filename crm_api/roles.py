@@ -1,6 +1,6 @@
 """Who may do what in the CRM: a role is a bundle of scopes, and a route asks for scopes."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from service_kit.auth import Principal, needs
 
@@ -14,6 +14,7 @@ ADMINISTRATION = {
     "imports:run",
 }
 
+Role = Literal["agent", "admin", "viewer", "integration"]
 ROLES = {
     "agent": frozenset(CUSTOMERS | TICKETS),
     "admin": frozenset(CUSTOMERS | TICKETS | ADMINISTRATION | {"events:read"}),
@@ -29,4 +30,5 @@ CanReadTickets = Annotated[Principal, needs("tickets:read")]
 CanWriteTickets = Annotated[Principal, needs("tickets:write")]
 CanDeleteTickets = Annotated[Principal, needs("tickets:delete")]
 CanReadEvents = Annotated[Principal, needs("events:read")]
+CanManageTokens = Annotated[Principal, needs("tokens:manage")]
 CanReadAudit = Annotated[Principal, needs("audit:read")]

@@ -2,19 +2,21 @@
 
 import asyncio
 import functools
+import logging
 import shutil
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from crm_api.app import create_app
+from crm_api.commands import main
 from crm_api.customers import service
 from crm_api.customers.schemas import CustomerNew
 from crm_api.feed import store
@@ -95,6 +97,18 @@ async def shared_crm(shared_url: str) -> AsyncIterator[httpx.AsyncClient]:
         yield keeps_its_word(client)
 
 
+@pytest.fixture
+def log_as_before() -> Iterator[None]:
+    """Undo what a command does to the log of its process."""
+    loggers = [logging.getLogger(name) for name in (None, *logging.root.manager.loggerDict)]
+    before = [(logger, logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
+    yield
+    for logger, level, handlers, propagate in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
+
+
 def app_of(client: httpx.AsyncClient) -> FastAPI:
     app: FastAPI = client.app  # type: ignore[attr-defined]
     return app
@@ -146,6 +160,18 @@ async def change_database(crm: httpx.AsyncClient, *statements: str) -> None:
     await app_of(crm).state.database.write(run)
 
 
+async def all_there_is(crm: httpx.AsyncClient) -> str:
+    """Read every column of every table, whichever there are by now."""
+
+    def read(db: Connection) -> str:
+        preparer = db.dialect.identifier_preparer
+        names = [preparer.quote(name) for name in inspect(db).get_table_names()]
+        return "".join(str(db.execute(text(f"SELECT * FROM {name}")).all()) for name in names)  # noqa: S608
+
+    left: str = await app_of(crm).state.database.read(read)
+    return left.lower()
+
+
 def change_from_outside(url: str, *statements: str) -> None:
     """Run SQL on a connection of its own and commit it, from wherever this is called."""
     if url.startswith("sqlite:"):
@@ -186,3 +212,15 @@ class Interrupted:
             self._happen()
         self._left -= 1
         return self._db.execute(*args)
+
+
+async def run(*arguments: str) -> int:
+    """Run a command in a thread, since it brings an event loop of its own."""
+
+    def command() -> int:
+        try:
+            return main(arguments)
+        except SystemExit as refused:  # argparse's way
+            return int(refused.code or 0)
+
+    return await asyncio.to_thread(command)

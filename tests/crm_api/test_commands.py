@@ -1,16 +1,13 @@
 """The CRM's own commands, run as an operator runs them, beside a CRM at work."""
 
 import asyncio
-import logging
 import os
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
-from crm_api.commands import main
 from tests.conftest import ROOT
 from tests.crm_api.conftest import (
     app_of,
@@ -19,20 +16,11 @@ from tests.crm_api.conftest import (
     read_feed,
     refusal,
     register,
+    run,
     sequences,
 )
 
-
-@pytest.fixture(autouse=True)
-def _log_as_before() -> Iterator[None]:
-    """Undo what a command does to the log of its process."""
-    loggers = [logging.getLogger(name) for name in (None, *logging.root.manager.loggerDict)]
-    before = [(logger, logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
-    yield
-    for logger, level, handlers, propagate in before:
-        logger.setLevel(level)
-        logger.handlers[:] = handlers
-        logger.propagate = propagate
+pytestmark = pytest.mark.usefixtures("log_as_before")
 
 
 @pytest.fixture
@@ -48,18 +36,6 @@ async def aged(crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> httpx
         )
     monkeypatch.setenv("DATABASE_URL", app_of(crm).state.settings.database_url)
     return crm
-
-
-async def run(*arguments: str) -> int:
-    """Run a command in a thread, since it brings an event loop of its own."""
-
-    def command() -> int:
-        try:
-            return main(arguments)
-        except SystemExit as refused:  # argparse's way
-            return int(refused.code or 0)
-
-    return await asyncio.to_thread(command)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,11 @@
 from typing import Any
 
 import httpx
-from sqlalchemy import Connection, inspect, text
 
 from crm_api.app import create_app
 from crm_api.settings import Settings
 from tests.conftest import bearer, running
-from tests.crm_api.conftest import app_of
+from tests.crm_api.conftest import all_there_is
 
 JANE: dict[str, Any] = {
     "name": "Jane Doe",
@@ -54,18 +53,6 @@ async def test_erasing_blanks_every_personal_field_and_keeps_the_ids(
     assert (left["name"], left["email"]) == ("", "")
     assert left["company"] is left["phone"] is left["external_ref"] is None
     assert left["metadata"] == {}
-
-
-async def all_there_is(crm: httpx.AsyncClient) -> str:
-    """Read every column of every table, whichever there are by now."""
-
-    def read(db: Connection) -> str:
-        preparer = db.dialect.identifier_preparer
-        names = [preparer.quote(name) for name in inspect(db).get_table_names()]
-        return "".join(str(db.execute(text(f"SELECT * FROM {name}")).all()) for name in names)  # noqa: S608
-
-    left: str = await app_of(crm).state.database.read(read)
-    return left.lower()
 
 
 async def test_nothing_personal_is_left_anywhere_in_the_database(crm: httpx.AsyncClient) -> None:

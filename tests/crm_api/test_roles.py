@@ -3,29 +3,58 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
-from fastapi.routing import iter_route_contexts
+from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from crm_api.app import create_app
+from crm_api.roles import Role
 from crm_api.settings import Settings
+from crm_api.tokens import minting
 from service_kit import pages
+from service_kit.auth import required_scopes
 from tests.conftest import bearer, running
-from tests.crm_api.conftest import app_of, keeps_its_word, numbered
+from tests.crm_api.conftest import app_of, change_database, keeps_its_word, numbered
 
-ROLES = ("admin", "agent", "viewer", "integration")
+# The contract's section 2, by hand. One scope more than it names: who deletes tickets is an admin,
+# and a scope is how a route says so.
+CONTRACT: dict[str, set[str]] = {
+    "agent": {
+        "customers:create",
+        "customers:read",
+        "customers:write",
+        "tickets:read",
+        "tickets:write",
+    },
+    "admin": {
+        "customers:create",
+        "customers:read",
+        "customers:write",
+        "customers:delete",
+        "tickets:read",
+        "tickets:write",
+        "tickets:delete",
+        "events:read",
+        "tokens:manage",
+        "audit:read",
+        "imports:run",
+    },
+    "viewer": {"customers:read", "tickets:read"},
+    "integration": {"events:read", "customers:read"},
+}
 
 
 @dataclass(frozen=True)
 class Route:
-    """A route, and what each role is answered, in the order of ROLES."""
+    """A route, the scope it asks for, and what it answers to those who have it."""
 
     method: str
     path: str
     scope: str | None
-    answers: tuple[int, int, int, int]
+    status: int
     body: Callable[[], Any] | None = None
 
     def __str__(self) -> str:
@@ -48,36 +77,41 @@ def a_note() -> dict[str, Any]:
     return {"body": "It comes tomorrow."}
 
 
-# From contract.md by hand: agent has customers and tickets, admin everything, viewer reads,
-# integration reads customers and events.
+def a_token() -> dict[str, Any]:
+    return {"name": "web-shop", "role": "viewer"}
+
+
 CUSTOMERS, CUSTOMER = "/api/customers", "/api/customers/{customer}"
 TICKETS, TICKET = "/api/tickets", "/api/tickets/{ticket_id}"
-CREATES, WRITES = (201, 201, 403, 403), (200, 200, 403, 403)
-DELETES, READS_TICKETS = (204, 403, 403, 403), (200, 200, 200, 403)
+BY_REF = f"{CUSTOMERS}/by-ref/{{external_ref:path}}"
+TOKENS = "/api/tokens"
 GUARDED = [
-    Route("POST", CUSTOMERS, "customers:create", CREATES, a_customer),
-    Route("POST", f"{CUSTOMERS}/batch", "customers:create", WRITES, lambda: [a_customer()]),
-    Route("GET", CUSTOMERS, "customers:read", (200, 200, 200, 200)),
-    Route("GET", CUSTOMER, "customers:read", (200, 200, 200, 200)),
-    Route("PATCH", CUSTOMER, "customers:write", WRITES, a_customer),
-    Route("DELETE", CUSTOMER, "customers:delete", DELETES),
-    Route("PUT", f"{CUSTOMERS}/by-ref/{{external_ref:path}}", "customers:write", WRITES, a_jane),
-    Route("GET", f"{CUSTOMER}/tickets", "tickets:read", READS_TICKETS),
-    Route("POST", TICKETS, "tickets:write", CREATES, a_ticket),
-    Route("GET", TICKETS, "tickets:read", READS_TICKETS),
-    Route("GET", TICKET, "tickets:read", READS_TICKETS),
-    Route("PATCH", TICKET, "tickets:write", WRITES, lambda: {"priority": "low"}),
-    Route("DELETE", TICKET, "tickets:delete", DELETES),
-    Route("GET", f"{TICKET}/notes", "tickets:read", READS_TICKETS),
-    Route("POST", f"{TICKET}/notes", "tickets:write", CREATES, a_note),
-    Route("POST", "/api/notes/{ticket_id}", "tickets:write", CREATES, a_note),
-    Route("GET", f"{TICKET}/history", "tickets:read", READS_TICKETS),
-    Route("GET", "/api/stats", "tickets:read", READS_TICKETS),
-    Route("GET", "/api/events", "events:read", (200, 403, 403, 200)),
-    Route("GET", "/api/audit", "audit:read", (200, 403, 403, 403)),
+    Route("POST", CUSTOMERS, "customers:create", 201, a_customer),
+    Route("POST", f"{CUSTOMERS}/batch", "customers:create", 200, lambda: [a_customer()]),
+    Route("GET", CUSTOMERS, "customers:read", 200),
+    Route("GET", CUSTOMER, "customers:read", 200),
+    Route("PATCH", CUSTOMER, "customers:write", 200, a_customer),
+    Route("DELETE", CUSTOMER, "customers:delete", 204),
+    Route("PUT", BY_REF, "customers:write", 200, a_jane),
+    Route("GET", f"{CUSTOMER}/tickets", "tickets:read", 200),
+    Route("POST", TICKETS, "tickets:write", 201, a_ticket),
+    Route("GET", TICKETS, "tickets:read", 200),
+    Route("GET", TICKET, "tickets:read", 200),
+    Route("PATCH", TICKET, "tickets:write", 200, lambda: {"priority": "low"}),
+    Route("DELETE", TICKET, "tickets:delete", 204),
+    Route("GET", f"{TICKET}/notes", "tickets:read", 200),
+    Route("POST", f"{TICKET}/notes", "tickets:write", 201, a_note),
+    Route("POST", "/api/notes/{ticket_id}", "tickets:write", 201, a_note),
+    Route("GET", f"{TICKET}/history", "tickets:read", 200),
+    Route("GET", "/api/stats", "tickets:read", 200),
+    Route("GET", "/api/events", "events:read", 200),
+    Route("GET", TOKENS, "tokens:manage", 200),
+    Route("POST", TOKENS, "tokens:manage", 201, a_token),
+    Route("DELETE", f"{TOKENS}/{{token_id}}", "tokens:manage", 204),
+    Route("GET", "/api/audit", "audit:read", 200),
 ]
 PUBLIC = [
-    Route("GET", path, None, (200, 200, 200, 200))
+    Route("GET", path, None, 200)
     for path in (
         "/health",
         "/health/ready",
@@ -86,11 +120,12 @@ PUBLIC = [
         *pages.PATHS,
     )
 ]
-ALLOWED = [
-    pytest.param(route, role, status, id=f"{route} by {role}")
-    for route in [*GUARDED, *PUBLIC]
-    for role, status in zip(ROLES, route.answers, strict=True)
-]
+# What is made first where a route needs something of its own: what to POST where, and its key.
+MADE = {
+    "customer": (CUSTOMERS, a_customer),
+    "ticket_id": (TICKETS, a_ticket),
+    "token_id": (TOKENS, a_token),
+}
 NOBODY: dict[str, list[str]] = {
     "no header": [],
     "an empty header": [""],
@@ -112,56 +147,109 @@ NOBODY: dict[str, list[str]] = {
     "capitals": ["Bearer ADMIN123"],
     "the start of a token": ["Bearer admin12"],
     "more than a token": ["Bearer admin1234"],
+    "a token that was never issued": [f"Bearer {minting.mint()}"],
+    "an issued token's start": [f"Bearer {minting.mint()[:-1]}"],
+    "an issued token's checksum wrong": [f"Bearer {minting.mint()[:-6]}000000"],
 }
+
+
+@pytest.fixture(scope="module", params=["sqlite"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Ask on one engine: what is looked at here is over before a statement is sent."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+async def tokens(shared_crm: httpx.AsyncClient) -> dict[str, dict[str, str]]:
+    """Issue tokens for each role: one that is good, one that has expired, and one revoked."""
+    found: dict[str, dict[str, str]] = {"good": {}, "expired": {}, "revoked": {}}
+    for state, by_role in found.items():
+        for role in CONTRACT:
+            new = {"name": f"{state}-{role}", "role": role, "expires_at": "2999-01-01T00:00:00Z"}
+            issued = (await shared_crm.post(TOKENS, json=new)).json()
+            by_role[role] = issued["token"]
+            if state == "revoked":
+                await shared_crm.delete(f"{TOKENS}/{issued['id']}")
+    await change_database(
+        shared_crm,
+        "UPDATE tokens SET expires_at = '2020-01-01 00:00:00.000000' WHERE name LIKE 'expired-%'",
+    )
+    return found
 
 
 async def send(
     crm: httpx.AsyncClient, route: Route, authorization: Sequence[str] = (), **more: Any
 ) -> httpx.Response:
     """Send a request, a good one unless more is said, with just these Authorization headers."""
-    places = {"customer": 1, "ticket_id": 1, "external_ref": "shop-1"}
-    if route.method == "DELETE":  # what it takes away must be its own
-        for name, path, body in (
-            ("customer", CUSTOMERS, a_customer),
-            ("ticket_id", TICKETS, a_ticket),
-        ):
-            if route.path.endswith(f"{{{name}}}"):
-                places[name] = (await crm.post(path, json=body())).json().get("id", 1)
-    elif route.path.endswith("{external_ref:path}"):  # created by one, updated by the others
-        await crm.put(f"{CUSTOMERS}/by-ref/shop-1", json=a_jane())
-    if route.body is not None and not more:
-        more = {"json": route.body()}
+    places = {"customer": 1, "ticket_id": 1, "token_id": 1, "external_ref": "shop-1", **more}
+    body = {"json": route.body()} if route.body else {}
+    body = {name: more[name] for name in ("json", "content", "headers") if name in more} or body
     url = crm.base_url.join(route.path.replace(":path", "").format(**places))
     # By hand, since the client would add the token that it was made with.
-    request = httpx.Request(route.method, url, **more)
+    request = httpx.Request(route.method, url, **body)
     given = [("Authorization", value) for value in authorization]
     request.headers = httpx.Headers([*request.headers.multi_items(), *given], encoding="latin-1")
     return await crm.send(request)
 
 
-async def test_the_table_names_every_route(shared_crm: httpx.AsyncClient) -> None:
-    def there_are() -> Iterator[tuple[str, str]]:
-        for context in iter_route_contexts(app_of(shared_crm).routes):
-            for method in (context.methods or set()) - {"HEAD"}:
-                yield method, context.path or ""
-
-    assert sorted(there_are()) == sorted((route.method, route.path) for route in GUARDED + PUBLIC)
-
-
-async def test_the_table_names_every_role(shared_crm: httpx.AsyncClient) -> None:
-    assert set(Settings.roles) == set(ROLES)
+async def something_for(crm: httpx.AsyncClient, route: Route) -> dict[str, Any]:
+    """Make what a route changes or takes away, so that each that asks has one of its own."""
+    if route.path == BY_REF:  # created by one, updated by the others
+        await crm.put(f"{CUSTOMERS}/by-ref/shop-1", json=a_jane())
+    if route.method != "DELETE":
+        return {}
+    [(key, (path, body))] = [(key, MADE[key]) for key in MADE if f"{{{key}}}" in route.path]
+    return {key: (await crm.post(path, json=body())).json()["id"]}
 
 
-@pytest.mark.parametrize(("route", "role", "status"), ALLOWED)
-async def test_a_role_may_do_what_its_scopes_say(
-    shared_crm: httpx.AsyncClient, route: Route, role: str, status: int
+def routes_of(app: FastAPI) -> Iterator[tuple[str, str, str | None]]:
+    """List every route there is, and the scope it asks for."""
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        scopes = required_scopes(route) if isinstance(route, APIRoute) else None
+        for method in (context.methods or set()) - {"HEAD"}:
+            yield method, context.path or "", ", ".join(scopes) if scopes else None
+
+
+async def test_the_table_names_every_route_and_the_scope_it_asks_for(
+    shared_crm: httpx.AsyncClient,
 ) -> None:
-    answer = await send(shared_crm, route, [f"Bearer {role}123"])
+    table = [(route.method, route.path, route.scope) for route in GUARDED + PUBLIC]
 
-    assert answer.status_code == status
-    if status == 403:
-        assert answer.json()["type"] == "urn:problem:scope-missing"
-        assert f"the scope {route.scope}" in answer.json()["detail"]
+    assert sorted(routes_of(app_of(shared_crm)), key=str) == sorted(table, key=str)
+
+
+def test_each_role_has_the_scopes_of_the_contract() -> None:
+    assert {role: set(scopes) for role, scopes in Settings.roles.items()} == CONTRACT
+    assert set(get_args(Role)) == set(CONTRACT)
+
+
+@pytest.mark.parametrize("kind", ["a demo token", "an issued token"])
+@pytest.mark.parametrize("route", GUARDED, ids=str)
+async def test_a_role_may_do_what_its_scopes_say(
+    shared_crm: httpx.AsyncClient, tokens: dict[str, dict[str, str]], route: Route, kind: str
+) -> None:
+    for role, scopes in CONTRACT.items():
+        token = f"{role}123" if kind == "a demo token" else tokens["good"][role]
+        places = await something_for(shared_crm, route)
+        answer = await send(shared_crm, route, [f"Bearer {token}"], **places)
+
+        if route.scope in scopes:
+            assert answer.status_code == route.status, role
+        else:
+            assert answer.status_code == 403, role
+            assert answer.json()["type"] == "urn:problem:scope-missing"
+            assert f"the scope {route.scope}" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("state", ["expired", "revoked"])
+async def test_a_token_that_is_over_is_no_better_than_none(
+    shared_crm: httpx.AsyncClient, tokens: dict[str, dict[str, str]], state: str
+) -> None:
+    for role, token in tokens[state].items():
+        for route in GUARDED:
+            answer = await send(shared_crm, route, [f"Bearer {token}"])
+            assert_refused_as_nobody(answer, f"{route} by {role}")
 
 
 @pytest.mark.parametrize("headers", NOBODY.values(), ids=NOBODY)
@@ -169,18 +257,21 @@ async def test_nobody_gets_past_a_guarded_route_and_all_hear_the_same(
     shared_crm: httpx.AsyncClient, headers: list[str]
 ) -> None:
     for route in GUARDED:
-        answer = await send(shared_crm, route, headers)
+        assert_refused_as_nobody(await send(shared_crm, route, headers), str(route))
 
-        document = answer.json()
-        assert answer.status_code == 401, route
-        assert answer.headers["www-authenticate"] == "Bearer"
-        del document["request_id"], document["instance"]
-        assert document == {
-            "type": "urn:problem:not-authenticated",
-            "title": "Unauthorized",
-            "status": 401,
-            "detail": "Send a valid token as 'Authorization: Bearer <token>'.",
-        }
+
+def assert_refused_as_nobody(answer: httpx.Response, what: str) -> None:
+    """Check that an answer says nothing of what was wrong: all who are nobody hear the same."""
+    document = answer.json()
+    assert answer.status_code == 401, what
+    assert answer.headers["www-authenticate"] == "Bearer"
+    del document["request_id"], document["instance"]
+    assert document == {
+        "type": "urn:problem:not-authenticated",
+        "title": "Unauthorized",
+        "status": 401,
+        "detail": "Send a valid token as 'Authorization: Bearer <token>'.",
+    }
 
 
 @pytest.mark.parametrize("headers", NOBODY.values(), ids=NOBODY)
@@ -224,7 +315,7 @@ async def test_the_token_is_looked_at_before_the_body(
 async def test_nobody_learns_which_customers_there_are(
     shared_crm: httpx.AsyncClient, key: str
 ) -> None:
-    route = Route("GET", f"/api/customers/{key}", None, (200, 200, 200, 200))
+    route = Route("GET", f"/api/customers/{key}", None, 200)
 
     assert (await send(shared_crm, route)).status_code == 401
 

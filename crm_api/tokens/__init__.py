@@ -1,0 +1,1 @@
+"""Tokens: who may call, as an admin has decided while the CRM runs."""

@@ -1,0 +1,155 @@
+"""The issued tokens as one process knows them: looked up once, and again every few seconds."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from crm_api.roles import ROLES
+from crm_api.tokens import minting, service, store
+from crm_api.tokens.store import TokenRow
+from service_kit import clock
+from service_kit.auth import Principal
+from service_kit.database import Database
+from service_kit.problems import ServiceUnavailable
+
+# A token that another process revokes is refused by this one at most so much later.
+MAX_AGE_SECONDS = 3.0
+# Beyond this many tokens in use at once the database is asked more often; nothing else changes.
+REMEMBERED = 1000
+# How exactly last_used_at is known, and how long uses are gathered to be written together.
+USE_PRECISION = timedelta(minutes=1)
+GATHER_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A token as it was in the database at an instant of the process's clock."""
+
+    token_id: int
+    principal: Principal
+    expires_at: datetime | None
+    read_at: float
+
+    def is_fresh(self) -> bool:
+        return time.monotonic() - self.read_at < MAX_AGE_SECONDS
+
+    def has_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= clock.now()
+
+
+class IssuedTokens:
+    """Finds whose token one is without asking the database each time.
+
+    Only tokens that are good are remembered, so whoever tries many fills nothing.
+    """
+
+    def __init__(self) -> None:
+        self._database: Database | None = None
+        self._known: dict[bytes, _Known] = {}
+        self._uses = _Uses()
+
+    @asynccontextmanager
+    async def on(self, database: Database) -> AsyncIterator[None]:
+        """Use this database, which is open, until the end."""
+        self._database = database
+        try:
+            yield
+        finally:
+            await self._uses.close(database)
+
+    async def find(self, token: str) -> Principal | None:
+        """Find whose token this is; None for any that is not good."""
+        if not minting.is_wellformed(token):
+            return None
+        digest = minting.digest(token)
+        known = self._known.get(digest)
+        if known is None or not known.is_fresh():
+            known = await self._look_up(digest)
+        if known is None:
+            return None
+        if known.has_expired():
+            self._known.pop(digest, None)
+            _refused(known.token_id, "has expired")
+            return None
+        return known.principal
+
+    def forget(self, token_id: int) -> None:
+        """Look a token up again at its next use: this process has just changed it."""
+        self._known = {
+            digest: known for digest, known in self._known.items() if known.token_id != token_id
+        }
+
+    async def _look_up(self, digest: bytes) -> _Known | None:
+        assert self._database is not None, "no request comes before the start"
+        # Before the look: what is read may be older than the moment it arrives, never than this.
+        read_at = time.monotonic()
+        self._known.pop(digest, None)
+        row = await self._database.read(service.find, digest)
+        if row is None:
+            return None
+        if row.revoked_at is not None:
+            _refused(row.id, "is revoked")
+            return None
+        if (scopes := ROLES.get(row.role)) is None:
+            _refused(row.id, f"has the role {row.role}, which this version does not know")
+            return None
+        known = _Known(row.id, Principal(row.name, row.role, scopes), row.expires_at, read_at)
+        if not known.has_expired():
+            self._remember(digest, known)
+            self._uses.note(row, self._database)
+        return known
+
+    def _remember(self, digest: bytes, known: _Known) -> None:
+        if len(self._known) >= REMEMBERED:
+            del self._known[next(iter(self._known))]  # the one that was read first
+        self._known[digest] = known
+
+
+class _Uses:
+    """Writes down when tokens were last used: a moment later and together, in no caller's time."""
+
+    def __init__(self) -> None:
+        self._pending: dict[int, datetime] = {}
+        self._writing: asyncio.Task[None] | None = None
+
+    def note(self, row: TokenRow, database: Database) -> None:
+        now = clock.now()
+        if row.last_used_at is not None and now - row.last_used_at < USE_PRECISION:
+            return
+        self._pending[row.id] = now
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_soon(database), name="token-uses")
+
+    async def close(self, database: Database) -> None:
+        """Write what is pending."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+        await self._write(database)
+
+    async def _write_soon(self, database: Database) -> None:
+        await asyncio.sleep(GATHER_SECONDS)
+        await self._write(database)
+
+    async def _write(self, database: Database) -> None:
+        pending, self._pending = self._pending, {}
+        if not pending:
+            return
+        # Nobody waits for it, and the next look-up notes the use again: no error may matter.
+        try:
+            await database.write(store.note_uses, pending)
+        except ServiceUnavailable as error:
+            logger.warning("When tokens were last used can't be written now: %s", error)
+        except Exception:
+            logger.exception("When tokens were last used was not written because of a bug.")
+
+
+def _refused(token_id: int, reason: str) -> None:
+    # The WARNING that tells of the caller is bounded in number; this adds which token it was.
+    logger.debug("The token with the id %d %s.", token_id, reason)

@@ -1,0 +1,94 @@
+"""The tokens' routes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+
+from crm_api.roles import CanManageTokens
+from crm_api.tables import idempotency_keys
+from crm_api.tokens import service
+from crm_api.tokens.known import IssuedTokens
+from crm_api.tokens.schemas import TokenIssued, TokenNew, TokenOut
+from crm_api.tokens.store import TokenRow
+from service_kit.auth import GuardedRoute
+from service_kit.health import DatabaseDep
+from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.openapi import ResponseHeader, answering, documented
+from service_kit.paging import Cursor, Limit, Sort, link_next, number_after
+
+router = APIRouter(prefix="/api/tokens", route_class=GuardedRoute, tags=["tokens"])
+
+
+async def _issued_tokens(request: Request) -> IssuedTokens:
+    found: IssuedTokens = request.app.state.issued_tokens
+    return found
+
+
+IssuedTokensDep = Annotated[IssuedTokens, Depends(_issued_tokens)]
+_NO_STORE = ResponseHeader("Cache-Control", "Keep this answer nowhere.", "no-store")
+TokenId = Annotated[int, Path(ge=1, lt=2**63, description="The token's id.", examples=[1])]
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Issue a token",
+    response_model=TokenIssued,
+    responses={
+        **documented(StillRunning, IdempotencyKeyReused),
+        **answering(201, _NO_STORE),
+    },
+)
+async def issue_token(
+    new: TokenNew, database: DatabaseDep, who: CanManageTokens, once: OnceDep
+) -> Response:
+    """Issue a token. Its text is in this answer and nowhere else: only its hash is stored.
+
+    So with an `Idempotency-Key` the same request again answers the same token with `token` null. If
+    the first answer was lost, revoke that token and issue another under a new key.
+    """
+    work = once.around(idempotency_keys, who, service.issue, lambda issued: _answer(issued.row))
+    outcome = await database.write(work, new, who)
+    if outcome.result is None:
+        return outcome.answer.response()
+    return _answer(outcome.result.row, outcome.result.token).response()
+
+
+@router.get("", summary="List tokens", response_model=list[TokenOut])
+async def list_tokens(
+    request: Request,
+    response: Response,
+    database: DatabaseDep,
+    _: CanManageTokens,
+    sort: Sort = "id",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> list[TokenRow]:
+    """List every token that was issued, newest last; those of `API_TOKENS` are not among them."""
+    after = number_after(cursor, sort)
+    page = await database.read(service.page, after, limit, ascending=sort == "id")
+    link_next(request, response, page, sort)
+    return page.rows
+
+
+@router.delete(
+    "/{token_id}",
+    status_code=204,
+    summary="Revoke a token",
+    responses=documented(service.TokenNotFound),
+)
+async def revoke_token(
+    token_id: TokenId, database: DatabaseDep, who: CanManageTokens, issued: IssuedTokensDep
+) -> None:
+    """Refuse this token from now on; every process of the CRM does within five seconds.
+
+    It stays in the list. Revoking it once more does nothing.
+    """
+    await database.write(service.revoke, token_id, who)
+    issued.forget(token_id)
+
+
+def _answer(row: TokenRow, token: str | None = None) -> Answer:
+    fields = {name: getattr(row, name) for name in TokenOut.model_fields}
+    body = TokenIssued(**fields, token=token).model_dump_json()
+    return Answer(201, body, {_NO_STORE.name: _NO_STORE.example})

@@ -1,0 +1,70 @@
+"""What callers send and get about tokens."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.config import JsonDict
+
+from crm_api.roles import ROLES, Role
+from service_kit.fields import Instant, Line
+
+# As whom others appear in the audit, who were never issued a token here.
+RESERVED = frozenset(ROLES) | {"anonymous", "command-line", "demo-data"}
+
+Name = Annotated[
+    Line,
+    Field(
+        min_length=1,
+        max_length=100,
+        description="Who will use it, as the audit and a ticket's history will name the caller. "
+        "Tokens of one name and role are one caller's.",
+        examples=["web-shop"],
+    ),
+]
+_EXAMPLE: JsonDict = {"name": "web-shop", "role": "agent"}
+
+
+class TokenNew(BaseModel):
+    """What a caller sends to have a token issued."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+
+    name: Name
+    role: Role
+    expires_at: Instant | None = Field(
+        None,
+        description="From when on it is refused; without it the token is good until it is revoked.",
+        examples=["2099-12-31T00:00:00Z"],
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _no_other_callers_name(cls, value: str) -> str:
+        if value.lower() in RESERVED:
+            raise ValueError("must not be a role's name or another that the CRM itself uses")
+        return value
+
+
+class TokenOut(BaseModel):
+    """A token, by all but its text, which is stored nowhere."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int = Field(examples=[1])
+    name: str = Field(examples=["web-shop"])
+    role: str = Field(examples=["agent"])
+    prefix: str = Field(description="How the token begins.", examples=["crm_4fZk2x"])
+    created_at: datetime
+    expires_at: datetime | None = Field(examples=["2099-12-31T00:00:00Z"])
+    last_used_at: datetime | None = Field(description="To the minute or so.")
+    revoked_at: datetime | None
+
+
+class TokenIssued(TokenOut):
+    """A token that was just issued."""
+
+    token: str | None = Field(
+        description="Shown this once; null when the answer is a repeated one.",
+        examples=["crm_4fZk2xA0vJ8eQy3LrTn6WbHs1UdGpMc9ViXoEz5KqRfYtBa0Cw7"],
+    )

@@ -1,0 +1,71 @@
+"""The rules about tokens."""
+
+from dataclasses import dataclass
+from hmac import compare_digest
+from http import HTTPStatus
+
+from sqlalchemy import Connection
+
+from crm_api.audit import service as audit
+from crm_api.tokens import minting, store
+from crm_api.tokens.schemas import TokenNew
+from crm_api.tokens.store import TokenRow
+from service_kit import clock
+from service_kit.auth import Principal
+from service_kit.paging import Page, page_of
+from service_kit.problems import InvalidRequest, Problem
+
+
+class TokenNotFound(Problem):
+    """There is no token with this id."""
+
+    status = HTTPStatus.NOT_FOUND
+    slug = "token-not-found"
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new token: its row, and the text, which exists here and with its owner alone."""
+
+    row: TokenRow
+    token: str
+
+
+def issue(db: Connection, new: TokenNew, who: Principal) -> Issued:
+    """Make a token. Raises InvalidRequest for one that would be over already."""
+    now = clock.now()
+    if new.expires_at is not None and new.expires_at <= now:
+        raise InvalidRequest(
+            "The token would have expired before its first use.",
+            errors=[{"loc": ["body", "expires_at"], "msg": "must be in the future"}],
+        )
+    token = minting.mint()
+    row = store.add(
+        db,
+        {
+            **new.model_dump(),
+            "prefix": minting.visible_prefix(token),
+            "digest": minting.digest(token),
+            "created_at": now,
+        },
+    )
+    audit.record(db, "token.issued", [str(row.id)], who)
+    return Issued(row, token)
+
+
+def revoke(db: Connection, token_id: int, who: Principal) -> None:
+    """Refuse this token from now on. Once more does nothing. Raises TokenNotFound."""
+    if store.revoke(db, token_id, clock.now()):
+        audit.record(db, "token.revoked", [str(token_id)], who)
+    elif not store.is_there(db, token_id):
+        raise TokenNotFound("There is no token with this id.")
+
+
+def find(db: Connection, digest: bytes) -> TokenRow | None:
+    """Look up a token by the hash of its text, whether or not it is still good."""
+    row = store.find(db, digest)
+    return row if row is not None and compare_digest(row.digest, digest) else None
+
+
+def page(db: Connection, after: int | None, limit: int, *, ascending: bool) -> Page[TokenRow]:
+    return page_of(store.page(db, after, limit + 1, ascending=ascending), limit, key="id")

@@ -1,0 +1,62 @@
+"""The statements about tokens."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, exists, insert, or_, select, update
+
+from crm_api.tokens.models import tokens
+from service_kit.database.types import AnyRow, UtcDateTime
+
+TokenRow = AnyRow
+
+_BY_DIGEST = select(tokens).where(tokens.c.digest == bindparam("digest"))
+_IS_THERE = select(exists().where(tokens.c.id == bindparam("id")))
+_REVOKE = (
+    update(tokens)
+    .where(tokens.c.id == bindparam("token"), tokens.c.revoked_at.is_(None))
+    .values(revoked_at=bindparam("at", type_=UtcDateTime))
+)
+_NOTE_USE = (
+    update(tokens)
+    .where(
+        tokens.c.id == bindparam("token"),
+        or_(tokens.c.last_used_at.is_(None), tokens.c.last_used_at < bindparam("at")),
+    )
+    .values(last_used_at=bindparam("at", type_=UtcDateTime))
+)
+
+
+def add(db: Connection, values: Mapping[str, Any]) -> TokenRow:
+    return db.execute(insert(tokens).returning(tokens), dict(values)).one()
+
+
+def find(db: Connection, digest: bytes) -> TokenRow | None:
+    return db.execute(_BY_DIGEST, {"digest": digest}).one_or_none()
+
+
+def is_there(db: Connection, token_id: int) -> bool:
+    return bool(db.execute(_IS_THERE, {"id": token_id}).scalar_one())
+
+
+def revoke(db: Connection, token_id: int, at: datetime) -> bool:
+    """Revoke a token that is not revoked yet. Returns whether there was one."""
+    return db.execute(_REVOKE, {"token": token_id, "at": at}).rowcount == 1
+
+
+def note_uses(db: Connection, uses: Mapping[int, datetime]) -> None:
+    """Write down when tokens were used, unless a later use is written down already.
+
+    In the order of their ids: two processes that wait for each other's rows are a deadlock.
+    """
+    db.execute(_NOTE_USE, [{"token": token, "at": uses[token]} for token in sorted(uses)])
+
+
+def page(db: Connection, after: int | None, limit: int, *, ascending: bool) -> Sequence[TokenRow]:
+    """List tokens by id, from the one behind `after`."""
+    statement = select(tokens)
+    if after is not None:
+        statement = statement.where(tokens.c.id > after if ascending else tokens.c.id < after)
+    order = tokens.c.id.asc() if ascending else tokens.c.id.desc()
+    return db.execute(statement.order_by(order).limit(limit)).all()
