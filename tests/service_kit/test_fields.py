@@ -1,0 +1,27 @@
+"""Values that are safe to keep: what a field takes and what it refuses."""
+
+from datetime import UTC, datetime
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from service_kit.fields import Instant
+
+INSTANT = TypeAdapter(Instant)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-01-05T12:00:00Z", "2026-01-05t13:00:00.000+01:00", "2026-01-05 12:00:00z"]
+)
+def test_an_instant_is_kept_in_utc(text: str) -> None:
+    assert INSTANT.validate_python(text) == datetime(2026, 1, 5, 12, tzinfo=UTC)
+    assert INSTANT.validate_python(text).tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["0", "0.5", 0, 1767614400, "1767614400", "2026-01-05", "2026-01-05T12:00:00", "", None],
+)
+def test_what_is_no_instant_of_rfc_3339_is_refused(value: object) -> None:
+    with pytest.raises(ValidationError):
+        INSTANT.validate_python(value)

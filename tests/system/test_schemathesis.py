@@ -1,0 +1,110 @@
+"""schemathesis looks for an answer that the OpenAPI descriptions do not promise.
+
+It sends real services what the descriptions allow and what they forbid, and follows their links.
+Its choices are the same each time, and bounded by numbers of requests, never by time.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from schemathesis.engine import events, from_schema
+
+from tests.conftest import SERVICES, bearer
+from tests.described import description
+from tests.system.stack import BUG, Stack
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "response_headers_conformance",
+    "negative_data_rejection",
+    "missing_required_header",
+    "unsupported_method",
+    "allow_header_conformance",
+    "use_after_free",
+    "ensure_resource_availability",
+)
+
+
+def settings(url: str) -> dict[str, Any]:
+    return {
+        "seed": 1,
+        "base-url": url,
+        "headers": bearer("admin123"),
+        "continue-on-failure": True,
+        "request-timeout": 30,
+        "checks": {"enabled": False, **{name: {"enabled": True} for name in CHECKS}},
+        "generation": {
+            "deterministic": True,
+            "database": "none",
+            "no-shrink": True,
+            # After ten wrong tokens this address would have to wait.
+            "with-security-parameters": False,
+        },
+        "phases": {
+            "coverage": {"unexpected-methods": ["put", "trace"]},
+            "fuzzing": {"generation": {"max-examples": 5}},
+            "stateful": {"max-steps": 6, "generation": {"max-examples": 5}},
+        },
+        # A batch takes items of any shape, and says for each by itself what is wrong with it.
+        "operations": [
+            {
+                "include-path-regex": "/batch$",
+                "checks": {"negative_data_rejection": {"enabled": False}},
+            }
+        ],
+    }
+
+
+class Search:
+    """One search through a service, and what it found."""
+
+    def __init__(self, service: str, url: str) -> None:
+        config = schemathesis.Config.from_dict(settings(url))
+        self._schema = schemathesis.openapi.from_dict(description(service), config=config)
+        self.faults: set[str] = set()
+        self.tried: set[str] = set()
+
+    def run(self) -> None:
+        for event in from_schema(self._schema).execute():
+            if isinstance(event, events.NonFatalError | events.FatalError):
+                self.faults.add(f"schemathesis itself: {event}")
+            elif isinstance(event, events.ScenarioFinished):
+                if event.recorder.interactions:
+                    self.tried.add(event.recorder.label)
+                self.faults.update(_faults_of(event))
+
+
+def _faults_of(event: events.ScenarioFinished) -> Iterator[str]:
+    for checks in event.recorder.checks.values():
+        for check in checks:
+            if (found := check.failure_info) is not None:
+                fault = found.failure
+                yield f"{fault.operation}: {fault.title}\n{fault.message}\n{found.code_sample}"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_answer_is_as_it_is_promised(stack: Stack, service: str) -> None:
+    stack.crm.environment["SEED_DEMO_DATA"] = "true"
+    server = stack.server(service)
+    if server is stack.integration:
+        stack.start()
+    else:
+        server.restart()
+    search = Search(service, server.url)
+
+    search.run()
+
+    assert not search.faults, "\n\n".join(sorted(search.faults)) + server.tail()
+    assert not BUG.search(server.logged()), server.tail()
+    operations = {
+        f"{method.upper()} {path}"
+        for path, methods in description(service)["paths"].items()
+        for method in methods
+    }
+    assert operations <= search.tried
