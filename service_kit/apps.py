@@ -2,7 +2,12 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    nullcontext,
+)
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
@@ -70,8 +75,7 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        endpoint = settings.otel_exporter_otlp_endpoint
-        with tracing.sending(name, endpoint) if endpoint else nullcontext():
+        with _traces(name, settings.otel_exporter_otlp_endpoint):
             await database.open()
             try:
                 async with running(app) if running else nullcontext():
@@ -80,6 +84,14 @@ def _lifespan(
                 await database.close()
 
     return lifespan
+
+
+def _traces(name: str, endpoint: str | None) -> AbstractContextManager[None]:
+    if not endpoint:
+        return nullcontext()
+    from service_kit.span_export import sending
+
+    return sending(name, endpoint)
 
 
 def _fill_state(app: FastAPI, name: str, settings: ServiceSettings, database: Database) -> None:

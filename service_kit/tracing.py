@@ -1,13 +1,11 @@
-"""Traces by OpenTelemetry, sent to where OTEL_EXPORTER_OTLP_ENDPOINT says.
+"""Traces by OpenTelemetry; span_export.py sends them, where OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
-The code speaks to OpenTelemetry's interface, which does nothing until an SDK is behind it; the SDK
-is loaded only where there is somewhere to send to. No span holds more than names, counts and
-statuses: no path with its ids, no query, no header, no words of an error.
+This speaks to OpenTelemetry's interface, which does nothing until an SDK is behind it. No span
+holds more than names, counts and statuses: no path with its ids, no query, no header, no words of
+an error.
 """
 
-import os
 import re
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,9 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service_kit import VERSION
 from service_kit.overload import UNLIMITED
 
-ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
-# For the last spans, when the service stops; a receiver that does not answer gets no longer.
-LAST_SECONDS = 2.0
 _SERVER_ERRORS = 500
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -83,31 +78,6 @@ def spans(name: str, kind: SpanKind, parents: Iterable[str | None]) -> Iterator[
     finally:
         for one in begun:
             one.end()
-
-
-@contextmanager
-def sending(service: str, endpoint: str) -> Iterator[None]:
-    """Send the spans of this process until the end; OTEL_* variables say how."""
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    os.environ.setdefault(ENDPOINT, endpoint)  # it may have come from a file
-    named = Resource({"service.name": service, "service.version": VERSION})
-    provider = TracerProvider(
-        resource=Resource.create().merge(named).merge(OTELResourceDetector().detect()),
-        shutdown_on_exit=False,
-    )
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(provider)
-    try:
-        yield
-    finally:
-        # In a thread that nobody waits for: its own time-outs are longer than a stop may take.
-        last = threading.Thread(target=provider.shutdown, daemon=True)
-        last.start()
-        last.join(LAST_SECONDS)
 
 
 class Traced:

@@ -1,5 +1,6 @@
 """Tracing that is off costs nothing; what names a span is read with care."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from service_kit import tracing
+from service_kit.span_export import Exporter
 from tests.conftest import ROOT
 
 SERVE_ONE = """
@@ -69,3 +71,17 @@ def test_without_a_receiver_nothing_is_traced() -> None:
     with tracing.span("work", tracing.SpanKind.INTERNAL) as current:
         assert not current.is_recording()
         assert tracing.traceparent() is None
+
+
+def test_a_receiver_that_is_away_is_worth_one_line(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("opentelemetry"), "level", logging.NOTSET)
+    exporter = Exporter(endpoint="http://127.0.0.1:1/v1/traces", timeout=0.05)
+    with caplog.at_level(logging.DEBUG):
+        for _ in range(3):
+            exporter.export([])
+
+    told = [one.getMessage() for one in caplog.records if one.levelno >= logging.INFO]
+    assert told == ["Spans are lost: nothing takes them at OTEL_EXPORTER_OTLP_ENDPOINT."]
+    exporter.shutdown()
