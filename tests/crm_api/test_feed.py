@@ -6,8 +6,10 @@ from uuid import UUID
 
 import httpx
 import pytest
+from opentelemetry.trace import SpanKind
 
 from crm_api.feed import store
+from service_kit import tracing
 from tests.crm_api.conftest import covered, numbered, read_feed, register, sequences
 
 FEED = "/api/events"
@@ -34,6 +36,18 @@ async def test_an_event_is_a_cloud_event(crm: httpx.AsyncClient) -> None:
         "datacontenttype": "application/json",
         "data": customer,
     }
+
+
+async def test_an_event_names_the_span_it_came_about_in(crm: httpx.AsyncClient) -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with tracing.span("test", SpanKind.SERVER, [parent]):
+        await register(crm, 1)
+    await register(crm, 2)
+
+    traced, other = (await read_feed(crm))["events"]
+
+    assert traced["traceparent"] == parent
+    assert "traceparent" not in other
 
 
 async def test_a_page_has_the_fields_of_the_contract(crm: httpx.AsyncClient) -> None:
