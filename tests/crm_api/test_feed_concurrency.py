@@ -62,7 +62,7 @@ class Load:
 
     async def _slowly(self, engine: Any, number: int, until: float) -> None:
         """Hold each transaction open for a while between its insert and its commit."""
-        chance = random.Random(number)  # noqa: S311
+        chance = random.Random(number)
         async with engine.connect() as connection:
             while time.monotonic() < until:
                 transaction = await connection.begin()
@@ -77,7 +77,7 @@ class Load:
 
     def _in_thread(self, number: int, until: float) -> None:
         """Write as another process would: with a connection, a queue and a loop of its own."""
-        chance = random.Random(number)  # noqa: S311
+        chance = random.Random(number)
 
         async def write() -> None:
             database = open_database(self.url)

@@ -114,7 +114,7 @@ class Clerk:
 
     def __init__(self, apps: list[httpx.AsyncClient], seed: int, shop: dict[str, Any]) -> None:
         self.apps = apps
-        self.dice = random.Random(seed)  # noqa: S311
+        self.dice = random.Random(seed)
         self.shop = shop
         self.answers: Counter[int] = Counter()
 

@@ -135,7 +135,7 @@ async def test_each_work_sees_the_request_it_belongs_to(database: Database) -> N
 async def test_a_caller_that_goes_away_leaves_all_of_its_change_or_nothing(
     database: Database, database_url: str
 ) -> None:
-    chance = random.Random(7)  # noqa: S311
+    chance = random.Random(7)
 
     async def caller(number: int) -> str:
         writing = asyncio.create_task(database.write(add_pair, f"box-{number}"))

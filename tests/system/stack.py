@@ -7,7 +7,7 @@ import signal
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
@@ -51,10 +51,13 @@ class Port:
 class Server:
     """One service, by whichever process it runs as at the moment."""
 
-    def __init__(self, name: str, nursery: Nursery, folder: Path, database_url: str) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, nursery: Nursery, folder: Path, database_url: str, replica: int = 1
+    ) -> None:
+        self.service = name
+        self.name = name if replica == 1 else f"{name}-{replica}"
         self.database_url = database_url
-        self.log = folder / f"{name}.log"
+        self.log = folder / f"{self.name}.log"
         self.environment: dict[str, str] = {}
         # How often it was found dead.
         self.deaths = 0
@@ -92,11 +95,11 @@ class Server:
         self.environment.update(environment)
         own = {"PORT": str(self.port), "DATABASE_URL": self.database_url}
         self.process = self._nursery.start(
-            self.name, bare_environment() | own | self.environment, self._folder, self.log
+            self.service, bare_environment() | own | self.environment, self._folder, self.log
         )
 
     def wait_until_ready(self) -> None:
-        until(self._is_ready, f"{self.name} is ready", meanwhile=self.revive)
+        until(self.is_ready, f"{self.name} is ready", meanwhile=self.revive)
 
     def restart(self, **environment: str) -> None:
         self.start(**environment)
@@ -147,11 +150,16 @@ class Server:
         return self._loop.run(self._fetch(statement))
 
     async def _fetch(self, statement: str) -> list[tuple[Any, ...]]:
-        if self._connection is None:
-            self._connection = await asyncpg.connect(self.database_url)
-        return [tuple(row) for row in await self._connection.fetch(statement)]
+        try:
+            if self._connection is None:
+                self._connection = await asyncpg.connect(self.database_url)
+            return [tuple(row) for row in await self._connection.fetch(statement)]
+        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError):
+            # The server was killed; whoever waits for something asks again.
+            self._connection = None
+            raise
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
             try:
                 connection.request("GET", "/health/ready")
@@ -200,6 +208,8 @@ class Stack:
         self.outcomes: dict[str, Outcome] = {}
         self._numbers = itertools.count(1)
         self.client = httpx.Client(timeout=10, trust_env=False)
+        self._folder = folder
+        self._nursery = nursery
         self._follower: list[tuple[int, str]] = []
         self._cursor: str | None = None
 
@@ -222,6 +232,19 @@ class Stack:
         for server in self.servers:
             server.start()
         self.wait_until_ready()
+
+    def add_replica(self) -> Server:
+        """Let a second integration stand by on the database of the first."""
+        replica = Server(
+            self.integration.service,
+            self._nursery,
+            self._folder,
+            self.integration.database_url,
+            replica=2,
+        )
+        replica.environment.update(self.integration.environment)
+        self.servers.append(replica)
+        return replica
 
     def revive(self) -> None:
         """Start again whoever was killed."""
@@ -277,14 +300,24 @@ class Stack:
                 "SELECT customer_uid, state, error FROM deliveries WHERE state <> 'delivered'"
             ),
             feed=self._faults_of_feed(customers),
-            damage=list(self._damage()),
-            bugs=[
-                f"{server.name}: {logged[found.start() :][:MOST_OF_A_BUG]}"
-                for server in self.servers
-                for logged in [server.logged()]
-                if (found := BUG.search(logged))
-            ],
+            damage=self.damage(),
+            bugs=self.bugs(),
         )
+
+    def damage(self) -> list[tuple[Any, ...]]:
+        """Have each SQLite file checked by SQLite."""
+        files = [server for server in self.servers if server.uses_sqlite]
+        checked = {server.name: server.rows("PRAGMA integrity_check") for server in files}
+        return [(name, *found) for name, found in checked.items() if found != [("ok",)]]
+
+    def bugs(self) -> list[str]:
+        """Find in the logs what must be in none: traces of a bug, and tokens."""
+        return [
+            f"{server.name}: {logged[found.start() :][:MOST_OF_A_BUG]}"
+            for server in self.servers
+            for logged in [server.logged()]
+            if (found := BUG.search(logged))
+        ]
 
     def _add(self, email: str, key: str | None, meanwhile: Callable[[], Any] | None) -> None:
         self.outcomes[email] = "unknown"
@@ -355,10 +388,3 @@ class Stack:
             assert cursor is not None
             if not page["has_more"]:
                 return events, cursor
-
-    def _damage(self) -> Iterator[tuple[Any, ...]]:
-        for server in self.servers:
-            if server.uses_sqlite:
-                found = server.rows("PRAGMA integrity_check")
-                if found != [("ok",)]:
-                    yield server.name, *found

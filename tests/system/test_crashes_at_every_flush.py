@@ -6,17 +6,16 @@ N-th message to the database, a client or another service.
 
 import itertools
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from tests.conftest import ROOT, SERVICES, NewDatabase
+from tests.conftest import SERVICES, NewDatabase
 from tests.system.crash_points import Kind, When, environment
+from tests.system.planting import Change, copy_of_the_code
 from tests.system.processes import Nursery
 from tests.system.stack import Server, Stack, Verdict
 
@@ -142,15 +141,6 @@ def test_a_service_that_dies_again_and_again_while_it_recovers_does_so_in_the_en
 # ---- The harness finds the bugs that it is there to find ----
 
 
-@dataclass(frozen=True)
-class Change:
-    """A text in a file of the code, and what stands there instead."""
-
-    file: str
-    text: str
-    instead: str
-
-
 TWO_TRANSACTIONS = [
     Change(
         "crm_api/customers/service.py",
@@ -241,14 +231,3 @@ def first_point_that_loses_a_customer(
     with Stack(folder, nursery, new_database) as stack:
         points = Points(stack.server(service), when, library, folder)
         return next((n for n, verdict in crashes(stack, points) if verdict.missing), None)
-
-
-def copy_of_the_code(folder: Path, changes: Sequence[Change]) -> Path:
-    for package in (*SERVICES, "service_kit"):
-        shutil.copytree(ROOT / package, folder / package)
-    for change in changes:
-        path = folder / change.file
-        text = path.read_text()
-        assert text.count(change.text) == 1, f"{change.file} has changed: plant it in another way"
-        path.write_text(text.replace(change.text, change.instead))
-    return folder

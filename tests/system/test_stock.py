@@ -72,7 +72,7 @@ class Shop:
 
     def work(self, seed: int) -> Counter[str]:
         """Ask for packages, ship some, and receive stock. Returns how many of each."""
-        dice = random.Random(seed)  # noqa: S311
+        dice = random.Random(seed)
         done: Counter[str] = Counter()
         while not self.over.is_set():
             made = self.ask_for(dice.randint(10, 30))

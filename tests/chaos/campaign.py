@@ -1,0 +1,187 @@
+"""A campaign: a stack under load, links that misbehave, processes that die; and its score."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from tests.chaos.callers import Book, Client, Reader
+from tests.chaos.faulty_link import FaultyLink, Journal
+from tests.chaos.judge import Findings, judge, packages_of, wait_until_quiet
+from tests.chaos.killer import Killer, Naive
+from tests.conftest import NewDatabase
+from tests.system.processes import Nursery, until
+from tests.system.stack import Server, Stack
+
+CLIENTS = 8
+READERS = (0, 5)  # the seconds that each lets the feed wait for news
+# Promise P4: how long after the last fault everything must be made up for.
+QUIET_SECONDS = 60.0
+NAIVE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a campaign is made of. With the same seed each link has the same faults in store."""
+
+    seed: int
+    seconds: float
+    pollers: int = 1
+    quiet_seconds: float = QUIET_SECONDS
+
+
+@dataclass
+class Score:
+    """What there was, and what became of it."""
+
+    engine: str
+    plan: Plan
+    findings: Findings
+    customers: int = 0
+    answers: int = 0
+    erased: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    kills: Counter[str] = field(default_factory=Counter)
+    quiet_after: float = 0.0
+    # Of the naive poller, where there was one: customers it has missed, and served more than once.
+    naive: tuple[int, int] | None = None
+
+
+class Campaign:
+    """Three services and what happens to them. Nothing of it runs when its `with` ends."""
+
+    def __init__(
+        self,
+        folder: Path,
+        nursery: Nursery,
+        new_database: NewDatabase,
+        plan: Plan,
+        unconstrained: Nursery | None = None,
+    ) -> None:
+        """`unconstrained` starts an Inventory for the naive poller, which then runs as well."""
+        self.plan = plan
+        self.book = Book()
+        self._stack = Stack(folder, nursery, new_database)
+        self._journal = Journal(folder / "schedule.jsonl")
+        self._naive_inventory = (
+            Server("inventory_api", unconstrained, folder, new_database("inventory_api"), replica=2)
+            if unconstrained
+            else None
+        )
+        crm, inventory = self._stack.crm, self._stack.inventory
+        links = {"client to CRM": crm, "poller to CRM": crm, "poller to Inventory": inventory}
+        if self._naive_inventory:
+            links |= {"naive to CRM": crm, "naive to Inventory": self._naive_inventory}
+        self._links = {
+            name: FaultyLink(name, server.port, plan.seed, self._journal)
+            for name, server in links.items()
+        }
+
+    def run(self) -> Score:
+        with ExitStack() as exits:
+            exits.callback(self._journal.close)
+            exits.enter_context(self._stack)
+            portal = exits.enter_context(start_blocking_portal())
+            exits.enter_context(self._open_links(portal))
+            self._start()
+            naive = self._start_naive(exits)
+            killer = Killer(self._stack, self.plan.seed, self._journal, naive)
+            readers = [Reader(self._stack.crm.url, wait) for wait in READERS]
+            with self._callers(portal, readers):
+                killer.run(self.plan.seconds)
+            return self._end(portal, killer, readers)
+
+    @contextmanager
+    def _open_links(self, portal: BlockingPortal) -> Iterator[None]:
+        for link in self._links.values():
+            portal.call(link.open)
+        yield
+        for link in self._links.values():
+            portal.call(link.close)
+
+    def _start(self) -> None:
+        stack = self._stack
+        stack.integration.environment.update(
+            CRM_API_URL=self._links["poller to CRM"].url,
+            INVENTORY_API_URL=self._links["poller to Inventory"].url,
+            LEASE_SECONDS="3",
+        )
+        for _ in range(self.plan.pollers - 1):
+            stack.add_replica()
+        stack.start()
+
+    def _start_naive(self, exits: ExitStack) -> Naive | None:
+        if self._naive_inventory is None:
+            return None
+        exits.callback(self._naive_inventory.close)
+        self._naive_inventory.restart()
+        naive = Naive(self._links["naive to CRM"].url, self._links["naive to Inventory"].url)
+        exits.callback(naive.close)
+        naive.restart()
+        return naive
+
+    @contextmanager
+    def _callers(self, portal: BlockingPortal, readers: list[Reader]) -> Iterator[None]:
+        """Have clients and readers at work; afterwards end the faults, and wait for them."""
+        ended = asyncio.Event()
+        url, seed = self._links["client to CRM"].url, self.plan.seed
+        clients = [Client(n, url, seed, self.book) for n in range(CLIENTS)]
+        running = [portal.start_task_soon(one.run, ended) for one in (*clients, *readers)]
+        try:
+            yield
+        finally:
+            for link in self._links.values():
+                link.is_faulty = False
+            portal.call(ended.set)
+            for one in running:
+                one.result(timeout=QUIET_SECONDS)
+
+    def _end(self, portal: BlockingPortal, killer: Killer, readers: list[Reader]) -> Score:
+        began_at = time.monotonic()
+        until(lambda: killer.tend(float("inf")) or self._is_ready(), "all are up again")
+        stuck = wait_until_quiet(self._stack, self.plan.quiet_seconds)
+        quiet_after = time.monotonic() - began_at
+        readers.append(Reader(self._stack.crm.url, 0))
+        for reader in readers:
+            portal.call(reader.read_to_the_end)
+        findings = judge(self._stack, self.book, readers)
+        findings.stuck = stuck
+        findings.bugs += killer.deserters
+        links = [link for name, link in self._links.items() if not name.startswith("naive")]
+        for link in links:
+            findings.answers += link.server_errors
+        return Score(
+            engine="SQLite" if self._stack.crm.uses_sqlite else "PostgreSQL",
+            plan=self.plan,
+            findings=findings,
+            customers=self._stack.crm.rows("SELECT count(*) FROM customers")[0][0],
+            answers=self.book.answers,
+            erased=sum(known.erased == "ok" for known in self.book.customers.values()),
+            faults=sum((link.faults for link in links), Counter[str]()),
+            kills=killer.kills,
+            quiet_after=quiet_after,
+            naive=self._score_of_naive(),
+        )
+
+    def _is_ready(self) -> bool:
+        return all(server.is_ready() for server in self._stack.servers)
+
+    def _score_of_naive(self) -> tuple[int, int] | None:
+        """Let the naive poller come to rest, then count."""
+        if self._naive_inventory is None:
+            return None
+        count = "SELECT count(*) FROM package_requests"
+        give_up_at, before = time.monotonic() + NAIVE_SECONDS, -1
+        while time.monotonic() < give_up_at:
+            if (now := self._naive_inventory.rows(count)[0][0]) == before:
+                break
+            before = now
+            time.sleep(2)
+        made = packages_of(self._naive_inventory)
+        customers = {uid for (uid,) in self._stack.crm.rows("SELECT uid FROM customers")}
+        return len(customers - set(made)), sum(number > 1 for number in made.values())

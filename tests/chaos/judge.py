@@ -1,0 +1,151 @@
+"""Finds every promise that was broken, by an independent count over the three databases."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from tests.chaos.callers import Book, Reader
+from tests.system.processes import until
+from tests.system.stack import Server, Stack
+
+AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+@dataclass
+class Findings:
+    """All of it is empty when every promise was kept."""
+
+    # Acknowledged, but not in the CRM; in the CRM, but refused or never asked for.
+    lost: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    # Customers without a package or with several; packages without a customer.
+    missing: list[str] = field(default_factory=list)
+    double: list[str] = field(default_factory=list)
+    phantom: list[str] = field(default_factory=list)
+    # What is unfinished a minute after the last fault; deliveries that were given up.
+    stuck: list[Any] = field(default_factory=list)
+    dead: list[Any] = field(default_factory=list)
+    # Holes in the feed, and readers who have seen different things.
+    feed: list[str] = field(default_factory=list)
+    # Acknowledged changes that are gone, and erased people whom somebody remembers.
+    reverted: list[str] = field(default_factory=list)
+    remembered: list[str] = field(default_factory=list)
+    # Answers that contradict what was asked or was told before; errors other than 503.
+    answers: list[str] = field(default_factory=list)
+    damage: list[Any] = field(default_factory=list)
+    # Traces of a bug or tokens in a log, processes that ended by themselves.
+    bugs: list[str] = field(default_factory=list)
+
+    def kinds(self) -> set[str]:
+        return {name for name, found in vars(self).items() if found}
+
+    def summary(self) -> str:
+        """Say of each kind how many there are, and show the first few."""
+        return "\n".join(
+            f"{name}: {len(found)}\n" + "\n".join(f"    {one}"[:3000] for one in found[:3])
+            for name, found in vars(self).items()
+            if found
+        )
+
+
+def wait_until_quiet(stack: Stack, seconds: float) -> list[Any]:
+    """Wait until nobody is owed anything. Returns what is left after so many seconds."""
+    with suppress(AssertionError):
+        until(lambda: not unfinished(stack), "all is quiet", seconds=seconds)
+    return unfinished(stack)
+
+
+def unfinished(stack: Stack) -> list[Any]:
+    try:
+        return list(_unfinished(stack))
+    except AWAY as error:
+        return [f"a database is away: {error}"]
+
+
+def _unfinished(stack: Stack) -> Iterator[Any]:
+    [(head, unnumbered)] = stack.crm.rows(
+        "SELECT last_position, (SELECT count(*) FROM events WHERE position IS NULL) FROM feed_head"
+    )
+    [(position,)] = stack.integration.rows("SELECT position FROM poller")
+    if unnumbered or position != head:
+        yield f"the feed is read to {position} of {head}, and {unnumbered} have no position"
+    yield from stack.integration.rows(
+        "SELECT customer_uid, state, error FROM deliveries WHERE state IN ('pending', 'retrying')"
+    )
+    yield from stack.integration.rows(
+        "SELECT customer_uid, 'to be forgotten' FROM erasures WHERE done_at IS NULL"
+    )
+
+
+def judge(stack: Stack, book: Book, readers: Sequence[Reader]) -> Findings:
+    """Compare what clients were told with what there is. `readers` ends with one who read anew."""
+    rows = stack.crm.rows("SELECT uid, email, name, erased_at FROM customers")
+    there = {uid: (email, name, erased_at) for uid, email, name, erased_at in rows}
+    packages = packages_of(stack.inventory)
+    return Findings(
+        lost=sorted(set(book.customers) - set(there)),
+        unexpected=[
+            f"{uid} {email}"
+            for uid, (email, _, _) in there.items()
+            if not _is_asked(book, uid, email)
+        ],
+        missing=sorted(set(there) - set(packages)),
+        double=sorted(uid for uid, number in packages.items() if number > 1),
+        phantom=sorted(set(packages) - set(there)),
+        dead=stack.integration.rows(
+            "SELECT customer_uid, error FROM deliveries WHERE state NOT IN"
+            " ('pending', 'retrying', 'delivered')"
+        ),
+        feed=list(_faults_of_feed(readers, set(there))),
+        reverted=[
+            f"{uid} is named {there[uid][1]}, not one of {known.names}"
+            for uid, known in book.customers.items()
+            if uid in there and not known.erased and there[uid][1] not in known.names
+        ],
+        remembered=list(_remembered(stack, book, there)),
+        answers=list(book.contradictions),
+        damage=stack.damage(),
+        bugs=stack.bugs(),
+    )
+
+
+def packages_of(inventory: Server) -> Counter[str]:
+    rows = inventory.rows("SELECT customer_id FROM package_requests")
+    return Counter(uid for (uid,) in rows)
+
+
+def _is_asked(book: Book, uid: str, email: str) -> bool:
+    return uid in book.customers or book.outcomes.get(email, "refused") == "unknown"
+
+
+def _faults_of_feed(readers: Sequence[Reader], customers: set[str]) -> Iterator[str]:
+    for reader in readers:
+        yield from reader.faults
+    *followers, anew = readers
+    for follower in followers:
+        if follower.seen != anew.seen:
+            yield "who followed it has seen other events than who reads it now"
+    created = Counter(subject for _, _, kind, subject in anew.seen if kind == "customer.created")
+    for uid in customers ^ set(created):
+        yield f"{uid} is a customer or in the feed, not both"
+    yield from (f"{uid} is in it {number} times" for uid, number in created.items() if number > 1)
+
+
+def _remembered(stack: Stack, book: Book, there: dict[str, Any]) -> Iterator[str]:
+    erased = {uid for uid, known in book.customers.items() if known.erased == "ok"}
+    for uid in erased & set(there):
+        email, name, erased_at = there[uid]
+        if email or name or erased_at is None:
+            yield f"the CRM remembers {uid}"
+    for server, table, uid in (
+        (stack.inventory, "package_requests", "customer_id"),
+        (stack.integration, "deliveries", "customer_uid"),
+    ):
+        named = server.rows(f"SELECT {uid} FROM {table} WHERE customer_name IS NOT NULL")  # noqa: S608
+        for (found,) in named:
+            if found in erased:
+                yield f"{server.name} remembers {found}"

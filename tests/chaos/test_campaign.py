@@ -1,0 +1,49 @@
+"""Everything breaks, again and again, under load. Nobody is lost, nobody is served twice.
+
+`make chaos DURATION=120` (seconds of faults, over both engines) `SEED=…`
+"""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.chaos.campaign import Campaign, Plan, Score
+from tests.chaos.conftest import kept_on_failure
+from tests.chaos.judge import Findings
+from tests.chaos.planted import NO_CONSTRAINT
+from tests.conftest import NewDatabase
+from tests.system.planting import copy_of_the_code
+from tests.system.processes import Nursery
+
+# Any number of replicas on PostgreSQL; on SQLite one process.
+POLLERS = {"postgresql": 2, "sqlite": 1}
+
+
+@pytest.fixture(scope="session")
+def unconstrained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """Starts an Inventory as most are: each POST makes one package."""
+    with Nursery(copy_of_the_code(tmp_path_factory.mktemp("code") / "code", NO_CONSTRAINT)) as one:
+        yield one
+
+
+@pytest.mark.timeout(0)  # it may be run for hours; every wait in it has its own bound
+@pytest.mark.parametrize("engine", ["postgresql", "sqlite"])
+def test_every_customer_has_one_package_whatever_breaks(
+    engine: str,
+    empty_database: NewDatabase,
+    nursery: Nursery,
+    unconstrained: Nursery,
+    seed: int,
+    seconds: float,
+    tell: Callable[[Score], None],
+) -> None:
+    plan = Plan(seed, seconds / len(POLLERS), pollers=POLLERS[engine])
+    with kept_on_failure(plan, engine) as folder:
+        score = Campaign(folder, nursery, empty_database, plan, unconstrained).run()
+        tell(score)
+
+        assert score.findings == Findings(), score.findings.summary()
+        # Of nothing would nothing come.
+        assert score.customers > plan.seconds
+        assert score.kills.total() > plan.seconds / 4
+        assert score.faults.total() > plan.seconds
