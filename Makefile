@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage check format lock up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
+.PHONY: help run test chaos coverage check format lock up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
@@ -26,6 +26,12 @@ PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
 
 test: .venv/installed ## all tests but those that need a Docker engine
 	$(PYTEST) $(ARGS)
+
+# Seconds of faults over both engines; the same seed has the same faults in store.
+chaos: export CHAOS_SECONDS = $(DURATION)
+chaos: export CHAOS_SEED = $(SEED)
+chaos: .venv/installed ## kill and disturb a loaded stack for DURATION seconds; SELFTEST=1 plants bugs for it
+	$(BIN)/python -m pytest tests/chaos/test_$(if $(SELFTEST),planted_bugs,campaign).py $(ARGS)
 
 coverage: .venv/installed ## the same, and what of the code they reach
 	$(BIN)/python -m coverage erase

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from integration_service.ledger.models import poller
 from service_kit import clock
+from service_kit.database import DatabaseUnavailable
 
 _ROW = select(poller.c.lease_holder, poller.c.lease_epoch, poller.c.lease_until).with_for_update()
 _EPOCH = select(poller.c.lease_epoch).with_for_update()
@@ -82,7 +83,10 @@ class FileClaim:
             return False
         if self._file is not None:
             return True
-        file = self._path.open("w")
+        try:
+            file = self._path.open("w")
+        except OSError as error:
+            raise DatabaseUnavailable(f"{self._path} can't be written: {error.strerror}.") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -35,6 +35,8 @@ class Database(ABC):
     def __init__(self) -> None:
         # Beats after each commit of this process, and on PostgreSQL soon after those of others.
         self.committed = Pulse()
+        # Whether the last change failed because of the database; a full disk still lets one read.
+        self._refuses_writes = False
 
     @abstractmethod
     async def open(self) -> None:
@@ -67,8 +69,19 @@ class Database(ABC):
         """Run a reading work that may be long, out of everyone's way, for ten seconds at most."""
 
     async def ping(self) -> None:
-        """Raise DatabaseUnavailable unless a statement can be answered."""
+        """Raise DatabaseUnavailable unless a statement can be answered.
+
+        After a change that failed one has to succeed as well, if only a trial: without traffic
+        nobody else would find out that there is room again.
+        """
         await self.read(_select_one)
+        if self._refuses_writes:
+            await self.write(self._try_to_write)
+
+    @staticmethod
+    @abstractmethod
+    def _try_to_write(db: Connection) -> None:
+        """Change something that nobody sees, and that needs room."""
 
 
 def open_database(url: str, *, pool_size: int = 20) -> Database:

@@ -19,6 +19,7 @@ from service_kit.database.errors import (
     DurabilityMissing,
     explain,
     is_conflict,
+    is_unavailable,
 )
 from service_kit.database.herald import Herald
 from service_kit.database.interface import Database, P, T
@@ -119,6 +120,11 @@ class PostgresDatabase(Database):
         task.add_done_callback(_retrieve)
         return await asyncio.shield(task)
 
+    @staticmethod
+    def _try_to_write(db: Connection) -> None:
+        # Nothing smaller needs a block of its own, as what was refused did.
+        db.exec_driver_sql("CREATE TEMPORARY TABLE trial ON COMMIT DROP AS SELECT 1 AS one")
+
     def _refuse_if_closing(self) -> None:
         if self._closing:
             raise DatabaseUnavailable("The service is stopping.")
@@ -132,12 +138,14 @@ class PostgresDatabase(Database):
                     result = await connection.run_sync(work, *args, **kwargs)
             except Exception as error:
                 if not is_conflict(error):
+                    self._refuses_writes = is_unavailable(error)
                     _explain(error)
                     raise
                 if attempt == CONFLICT_TRIES:
                     raise DatabaseBusy("Too many others change the same thing.") from error
                 await asyncio.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311
             else:
+                self._refuses_writes = False
                 self.committed.beat()
                 self._herald.announce()
                 return result

@@ -15,6 +15,7 @@ from service_kit.database.errors import (
     DatabaseBusy,
     DatabaseUnavailable,
     explain,
+    is_unavailable,
     meaning,
 )
 from service_kit.database.interface import Database, P, T
@@ -137,6 +138,12 @@ class SqliteDatabase(Database):
         if self._closing:
             raise DatabaseUnavailable("The service is stopping.")
 
+    @staticmethod
+    def _try_to_write(db: Connection) -> None:
+        # The same number again still writes a page.
+        number = db.exec_driver_sql("PRAGMA user_version").scalar_one()
+        db.exec_driver_sql(f"PRAGMA user_version = {number}")
+
     async def _write_groups(self) -> None:
         while not self._closing or self._queue:
             await self._wake.wait()
@@ -150,6 +157,7 @@ class SqliteDatabase(Database):
                 except Exception as error:  # noqa: BLE001 (each caller gets it)
                     self._lose(group, error)
                 else:
+                    self._refuses_writes = False
                     self.committed.beat()
                     for waiting, result, refusal in group:
                         _tell(waiting, result, refusal)
@@ -206,6 +214,7 @@ class SqliteDatabase(Database):
         if driver(self._writing).in_transaction:
             driver(self._writing).rollback()
         cause = error.lost_by if isinstance(error, _GroupLost) else error
+        self._refuses_writes = is_unavailable(cause)
         if not group and self._queue:
             # The lock was not to be had: whoever waited for it has waited long enough.
             group.extend((waiting, None, None) for waiting in self._queue)

@@ -85,7 +85,7 @@ class Killer:
         weights = [3.0, 3.0] + [3.0 / (len(victims) - 2)] * (len(victims) - 2)
         if not self._stack.crm.uses_sqlite:
             victims += [BACKEND, TERMINATED]
-            weights += [1.0, 1.0]
+            weights += [1.5, 1.5]
         if self._naive is not None:
             victims.append(self._naive)
             weights.append(1.0)

@@ -1,6 +1,21 @@
-"""The bugs that a campaign must be able to find."""
+"""The bugs that a campaign must be able to find, each with what it is to find."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tests.system.planting import Change
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A change for the worse, and which promises it breaks."""
+
+    name: str
+    breaks: frozenset[str]
+    changes: Sequence[Change]
+    engine: str = "sqlite"
+    pollers: int = 1
+
 
 NO_CONSTRAINT = [
     Change(
@@ -12,4 +27,121 @@ NO_CONSTRAINT = [
 """,
         "\n",
     ),
+]
+KEYS_IN_MEMORY = [
+    *NO_CONSTRAINT,
+    Change(
+        "inventory_api/package_requests/store.py",
+        """
+    db.execute(_ADD, sorted(rows, key=identity))
+""",
+        """
+    new = [row for row in rows if identity(row) not in _SEEN]
+    _SEEN.update(map(identity, new))
+    if new:
+        db.execute(_ADD, sorted(new, key=identity))
+
+_SEEN = set()
+""",
+    ),
+]
+KEY_PER_ATTEMPT = [
+    Change(
+        "integration_service/links/inventory.py",
+        '"occurrence": 1,',
+        '"occurrence": __import__("random").randrange(1, 1_000_000),',
+    ),
+]
+ANY_SUCCESS_COUNTS = [
+    Change(
+        "integration_service/links/link.py",
+        'raise Transient("its answer is not JSON", status=response.status_code) from None',
+        "return Answer(response.status_code, response.headers, None)",
+    ),
+    Change(
+        "integration_service/links/inventory.py",
+        'raise Transient("its answer is not one result an item", status=answer.status)',
+        'return [Made(200, "taken-on-trust") for _ in wanted]',
+    ),
+]
+FEW_TRIES = [
+    Change(
+        "integration_service/retries.py",
+        "if isinstance(failure, Refused) or age >= GIVE_UP_AFTER:",
+        "if isinstance(failure, Refused) or delivery.attempt_count >= 1:",
+    ),
+]
+NOT_RESCUED = [
+    Change(
+        "integration_service/ledger/store.py",
+        'deliveries.c.claimed_epoch != bindparam("epoch")',
+        'deliveries.c.claimed_epoch == bindparam("epoch") + 1_000_000',
+    ),
+]
+NO_SEQUENCER_LOCK = [
+    Change("crm_api/feed/store.py", "        if not locked:", "        if locked is None:"),
+]
+TWO_POLLERS_AND_NO_CONSTRAINT = [
+    *NO_CONSTRAINT,
+    Change(
+        "integration_service/ledger/lease.py",
+        "    if db.execute(_EPOCH).scalar_one() != lease.epoch:\n        raise LeaseLost",
+        "    db.execute(_EPOCH)",
+    ),
+    Change(
+        "integration_service/ledger/lease.py",
+        "        return None\n    lease = Lease(holder, epoch + 1)",
+        "        pass\n    lease = Lease(holder, epoch + 1)",
+    ),
+    Change(
+        "integration_service/ledger/store.py",
+        """
+    .where(
+        poller.c.cursor.is_not_distinct_from(bindparam("old")),
+        poller.c.lease_epoch == bindparam("epoch"),
+    )
+""",
+        """
+    .where(
+        or_(
+            poller.c.id == 1,
+            poller.c.cursor.is_not_distinct_from(bindparam("old")),
+            poller.c.lease_epoch == bindparam("epoch"),
+        )
+    )
+""",
+    ),
+]
+ANSWER_NOT_STORED = [
+    Change(
+        "service_kit/idempotency.py",
+        '            _keep(db, table, {**identity, "fingerprint": self.fingerprint}, told)\n',
+        "",
+    ),
+]
+ERASURE_FORGOTTEN = [
+    Change("integration_service/ledger/store.py", "    erasures.note(db, erased, now)\n", ""),
+]
+
+
+def bug(name: str, changes: Sequence[Change], *breaks: str, engine: str = "sqlite") -> Bug:
+    return Bug(name, frozenset(breaks), changes, engine, 2 if engine == "postgresql" else 1)
+
+
+BUGS = [
+    bug("Inventory without its unique constraint", NO_CONSTRAINT, "double"),
+    bug("Inventory remembers in memory whom it has served", KEYS_IN_MEMORY, "double"),
+    bug("an identity made anew for each attempt", KEY_PER_ATTEMPT, "double"),
+    bug("any 200 counts as success", ANY_SUCCESS_COUNTS, "missing"),
+    bug("given up after two tries", FEW_TRIES, "dead", "missing"),
+    bug("what a dead poller had claimed is not rescued", NOT_RESCUED, "stuck", "missing"),
+    bug("the feed is numbered without a lock", NO_SEQUENCER_LOCK, "feed", engine="postgresql"),
+    bug(
+        "a lease that fences nothing, a cursor that is not compared, no unique constraint",
+        TWO_POLLERS_AND_NO_CONSTRAINT,
+        "double",
+        engine="postgresql",
+    ),
+    bug("the answer to an Idempotency-Key is not stored", ANSWER_NOT_STORED, "unexpected"),
+    bug("an erasure is read and not noted", ERASURE_FORGOTTEN, "remembered"),
 ]

@@ -285,7 +285,11 @@ async def test_a_disk_that_fails_at_the_commit_is_survived(
     with files_end_at(os.stat(journal).st_size):  # noqa: PTH116 (it doesn't wait)
         answers = await asyncio.gather(*write_many(database, 3), return_exceptions=True)
         assert await database.read(labels) == ["before"]
+        # Reading goes on, and still this is no database to send changes to.
+        with pytest.raises(DatabaseUnavailable):
+            await database.ping()
 
+    await database.ping()
     assert [type(answer) for answer in answers] == [DatabaseUnavailable] * 3
     assert len(await asyncio.gather(*write_many(database, 3))) == 3
 

@@ -46,18 +46,18 @@ class NoCompiler(Exception):
     """The library cannot be built here: a reason to skip, not to fail."""
 
 
-def build(folder: Path) -> Path:
-    """Compile the library into the folder."""
+def build(folder: Path, source: Path = SOURCE) -> Path:
+    """Compile a library into the folder."""
     compiler = shutil.which("cc")
     if sys.platform != "linux":
-        raise NoCompiler("crash points need Linux")
+        raise NoCompiler("a preloaded library needs Linux")
     if compiler is None:
-        raise NoCompiler("crash points need a C compiler named cc")
-    library = folder / "crash_points.so"
+        raise NoCompiler("a preloaded library needs a C compiler named cc")
+    library = folder / f"{source.stem}.so"
     options = ["-std=c11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared", "-pthread"]
     # Some distributions fortify by default, and their headers then define calls that we replace.
     options.append("-U_FORTIFY_SOURCE")
-    subprocess.run([compiler, *options, "-o", library, SOURCE, "-ldl"], check=True, timeout=60)
+    subprocess.run([compiler, *options, "-o", library, source, "-ldl"], check=True, timeout=60)
     return library
 
 

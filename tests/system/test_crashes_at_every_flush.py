@@ -195,6 +195,25 @@ def owe(db, arrivals, now):
 def mark_feed(""",
     ),
 ]
+DELIVERED_BEFORE_SENT = [
+    Change(
+        "integration_service/dispatch.py",
+        """
+        started_at = time.monotonic()
+        try:
+            results = await self._inventory.request_packages(""",
+        """
+        started_at = time.monotonic()
+        sent = [retries.Made(200, "soon") for _ in batch]
+        done = [
+            retries.after_result(row, one, self._circuit, self._clock(), 0)
+            for row, one in zip(batch, sent, strict=True)
+        ]
+        await self._settle(batch, lease, done)
+        try:
+            results = await self._inventory.request_packages(""",
+    ),
+]
 
 
 @pytest.mark.parametrize("engine", ["sqlite"])
@@ -205,6 +224,7 @@ def mark_feed(""",
         pytest.param(
             "integration_service", CURSOR_BEFORE_DELIVERIES, id="cursor before deliveries"
         ),
+        pytest.param("integration_service", DELIVERED_BEFORE_SENT, id="delivered before sent"),
     ],
 )
 def test_a_planted_bug_is_found(
