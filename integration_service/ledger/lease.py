@@ -86,7 +86,9 @@ class FileClaim:
         try:
             file = self._path.open("w")
         except OSError as error:
-            raise DatabaseUnavailable(f"{self._path} can't be written: {error.strerror}.") from error
+            raise DatabaseUnavailable(
+                f"{self._path} can't be written: {error.strerror}."
+            ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

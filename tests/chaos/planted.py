@@ -73,7 +73,7 @@ FEW_TRIES = [
 ]
 NOT_RESCUED = [
     Change(
-        "integration_service/ledger/store.py",
+        "integration_service/ledger/claims.py",
         'deliveries.c.claimed_epoch != bindparam("epoch")',
         'deliveries.c.claimed_epoch == bindparam("epoch") + 1_000_000',
     ),

@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from sqlalchemy import Connection
+
 from service_kit.database import Database, DatabaseUnavailable
 
 
@@ -44,6 +46,9 @@ class FragileDatabase(Database):
         result = await self._sound.write(work, *args, **kwargs)
         _fail(self.after)
         return result
+
+    def _try_to_write(self, db: Connection) -> None:
+        self._sound._try_to_write(db)
 
     def heal(self) -> None:
         self.before.clear()

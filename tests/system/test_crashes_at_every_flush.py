@@ -155,11 +155,11 @@ TWO_TRANSACTIONS = [
     Change(
         "crm_api/customers/router.py",
         """
-    work = once.around(idempotency_keys, who, service.register, _registered)
+    work = once.around(idempotency_keys, who, service.register, registered)
     outcome = await database.write(work, new, who)
 """,
         """
-    work = once.around(idempotency_keys, who, service.register, _registered)
+    work = once.around(idempotency_keys, who, service.register, registered)
     outcome = await database.write(work, new, who)
     if later := vars(service.register_all).pop("later", None):
         await database.write(service.feed.record, *later)
