@@ -1,6 +1,8 @@
 """Puts a service together: its routers, its database, and what every service has around them."""
 
+import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
@@ -14,7 +16,8 @@ from starlette.middleware import Middleware
 
 from service_kit import VERSION, health, openapi, pages, tracing
 from service_kit.auth import FindToken, Tokens, refuse_unguarded
-from service_kit.database import Database, open_database
+from service_kit.database import Database, DatabaseUnavailable, open_database
+from service_kit.database.errors import is_passing
 from service_kit.edge import Cors, Edge, Prefixed
 from service_kit.metrics import Metrics
 from service_kit.outages import answer_unavailable
@@ -25,6 +28,8 @@ from service_kit.settings import ServiceSettings
 from service_kit.stopping import Stopping
 
 logger = logging.getLogger(__name__)
+
+OPEN_SECONDS = 10.0
 
 # What a service does between the opening of its database and the closing.
 Running = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -76,7 +81,7 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with _traces(name, settings.otel_exporter_otlp_endpoint):
-            await database.open()
+            await _open(database)
             try:
                 async with running(app) if running else nullcontext():
                     yield
@@ -92,6 +97,20 @@ def _traces(name: str, endpoint: str | None) -> AbstractContextManager[None]:
     from service_kit.span_export import sending
 
     return sending(name, endpoint)
+
+
+async def _open(database: Database) -> None:
+    """Open it, though its server may have gone away for a moment since the schema was checked."""
+    give_up_at = time.monotonic() + OPEN_SECONDS
+    while True:
+        try:
+            await database.open()
+        except DatabaseUnavailable as error:
+            if not is_passing(error) or time.monotonic() > give_up_at:
+                raise
+        else:
+            return
+        await asyncio.sleep(0.5)
 
 
 def _fill_state(app: FastAPI, name: str, settings: ServiceSettings, database: Database) -> None:

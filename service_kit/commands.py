@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 EXIT_REFUSED = 2
 HEALTHCHECK_SECONDS = 4.0
+# How long a service that starts waits for a database server that says it is starting as well.
+DATABASE_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +96,7 @@ def serve(service: Service, _options: argparse.Namespace) -> int:
         listening = server.listen(settings.host, settings.port)
     except server.CannotListen as error:
         return refuse(service, str(error))
-    if not _migrate(service, settings):
+    if not _migrate(service, settings, patience=DATABASE_SECONDS):
         return EXIT_REFUSED
     warn_of_demo_tokens(settings)
     if settings.workers == 1:
@@ -158,18 +161,25 @@ def refuse(service: Service, reason: str, code: int = EXIT_REFUSED) -> int:
     return code
 
 
-def _migrate(service: Service, settings: "ServiceSettings") -> bool:
+def _migrate(service: Service, settings: "ServiceSettings", patience: float = 0.0) -> bool:
     from service_kit.database import DatabaseUnavailable, DurabilityMissing
-    from service_kit.database.errors import origin
+    from service_kit.database.errors import is_passing, origin
     from service_kit.migrations import SchemaMismatch
 
     migrations = service.migrations()
-    try:
-        before = migrations.upgrade(settings.database_url)
-    except (SchemaMismatch, DurabilityMissing, DatabaseUnavailable, ValueError) as error:
-        # An operator gets the driver's own words, which a caller over HTTP never does.
-        refuse(service, f"the database can't be used: {origin(error)}")
-        return False
+    give_up_at = time.monotonic() + patience
+    while True:
+        try:
+            before = migrations.upgrade(settings.database_url)
+        except (SchemaMismatch, DurabilityMissing, DatabaseUnavailable, ValueError) as error:
+            if is_passing(error) and time.monotonic() < give_up_at:
+                logger.warning("The database can't be used yet: %s", origin(error))
+                time.sleep(1)
+                continue
+            # An operator gets the driver's own words, which a caller over HTTP never does.
+            refuse(service, f"the database can't be used: {origin(error)}")
+            return False
+        break
     if before != migrations.head:
         logger.info("Migrated the database from %s to %s.", before or "nothing", migrations.head)
     return True

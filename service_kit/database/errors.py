@@ -24,6 +24,8 @@ _UNAVAILABLE_SQLITE = frozenset(
 # prerequisite state (a lock), operator intervention (a time limit, a shutdown), system error; and a
 # server that became a standby.
 _UNAVAILABLE_SQLSTATES = ("08", "28", "3D", "53", "55P03", "57", "58", "25006")
+# Of these, what is soon over: lost connections, too many of them, a server that starts or stops.
+_PASSING_SQLSTATES = ("08", "53300", "57P")
 _GONE = frozenset({"InterfaceError", "InternalClientError"})
 _CONFLICT_SQLSTATES = frozenset({"40001", "40P01"})
 
@@ -66,6 +68,18 @@ def is_unavailable(error: BaseException) -> bool:
     # A connection that is gone is an InterfaceError without a state, and for the moment between the
     # server's last word and the end of the socket an InternalClientError; a refused one an OSError.
     return isinstance(cause, OSError) or type(cause).__name__ in _GONE
+
+
+def is_passing(error: BaseException) -> bool:
+    """Tell a server that says it is starting or stopping, or hangs up, from one that isn't there.
+
+    The former is over in a moment; nobody at an address is more likely a wrong address.
+    """
+    cause = origin(error)
+    if (state := getattr(cause, "sqlstate", None)) is not None:
+        return str(state).startswith(_PASSING_SQLSTATES)
+    hung_up = (ConnectionResetError, BrokenPipeError)
+    return isinstance(cause, hung_up) or type(cause).__name__ in _GONE
 
 
 def is_conflict(error: BaseException) -> bool:

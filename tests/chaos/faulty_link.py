@@ -86,7 +86,8 @@ class FaultyLink:
         assert task is not None
         self._under_way.add(task)
         try:
-            with suppress(OSError, EOFError):  # either side may be killed at any moment
+            # Either side may be killed at any moment, and the campaign may end.
+            with suppress(OSError, EOFError, asyncio.CancelledError):
                 head = await reader.readuntil(b"\r\n\r\n")
                 body = await reader.readexactly(length_of(head))
                 await self._pass(head, body, writer)

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -117,7 +118,7 @@ class Killer:
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False  # it is still starting
         try:
-            names = [server.database_url.rsplit("/", 1)[1].split("?")[0] for server in servers]
+            names = [urlsplit(server.database_url).path.removeprefix("/") for server in servers]
             rows = await connection.fetch(
                 "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
                 " AND datname = ANY($1) AND pid <> pg_backend_pid() ORDER BY pid",

@@ -16,6 +16,7 @@ from tests.system.proxy import Dropped
 CHUNK = 1 << 16
 # As asyncpg says it.
 COMMIT = b"COMMIT;"
+STARTING = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
 
 
 class DatabaseProxy(ThreadingTCPServer):
@@ -30,6 +31,8 @@ class DatabaseProxy(ThreadingTCPServer):
         [folder] = parse_qs(urlsplit(server_url).query)["host"]
         [self.path] = Path(folder).glob(".s.PGSQL.*[0-9]")
         self.watch: Callable[[When], Any] = lambda _: None
+        # How many connections to come are told that the server is still starting.
+        self.starting = 0
 
     def url(self, database_url: str) -> str:
         """Return the way to a database through this proxy."""
@@ -42,6 +45,11 @@ class _Connection(BaseRequestHandler):
     request: socket.socket
 
     def handle(self) -> None:
+        if self.server.starting > 0:
+            self.server.starting -= 1
+            self.request.recv(CHUNK)
+            self.request.sendall(b"E" + (len(STARTING) + 4).to_bytes(4) + STARTING)
+            return
         with socket.socket(socket.AF_UNIX) as database, suppress(Dropped, ConnectionError):
             database.connect(str(self.server.path))
             while True:

@@ -24,6 +24,12 @@ from tests.system.processes import Child, Nursery, bare_environment, end, until
 Outcome = Literal["ok", "refused", "unknown"]
 
 MOST_OF_A_BUG = 5000
+GONE = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+)
 # What must be in no log: the traces of a bug, or a token.
 BUG = re.compile(
     r"Traceback|Warning:|never awaited|^CRITICAL:|because of a bug|agent123|integration123",
@@ -150,14 +156,13 @@ class Server:
         return self._loop.run(self._fetch(statement))
 
     async def _fetch(self, statement: str) -> list[tuple[Any, ...]]:
-        try:
-            if self._connection is None:
-                self._connection = await asyncpg.connect(self.database_url)
-            return [tuple(row) for row in await self._connection.fetch(statement)]
-        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError):
-            # The server was killed; whoever waits for something asks again.
-            self._connection = None
-            raise
+        if self._connection is not None:
+            try:
+                return [tuple(row) for row in await self._connection.fetch(statement)]
+            except GONE:
+                self._connection = None  # the database server has been started anew
+        self._connection = await asyncpg.connect(self.database_url)
+        return [tuple(row) for row in await self._connection.fetch(statement)]
 
     def is_ready(self) -> bool:
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
