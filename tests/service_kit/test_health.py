@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from service_kit import VERSION
 from tests.conftest import run_sql, running, with_database
 from tests.service_kit.conftest import create_app
+from tests.system.database_proxy import proxied
 
 READY = {
     "status": "ok",
@@ -61,6 +62,18 @@ async def test_a_service_without_its_database_is_alive_and_ready_once_it_is_back
     assert [answer.status_code for answer in unready] == [503] * 3
     assert unready[0].json() == READY | {"status": "unavailable", "database": "unreachable"}
     assert ready.json() == READY
+
+
+async def test_a_service_opens_on_a_server_that_is_just_starting_again(
+    postgres_server: str,
+) -> None:
+    with proxied(postgres_server) as database:
+        database.starting = 2
+        async with running(create_app(database.url(postgres_server))) as client:
+            answer = await client.get("/health/ready")
+
+    assert database.starting == 0
+    assert answer.json() == READY
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/ready", "/metrics"])
