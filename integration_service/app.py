@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from integration_service.control_router import router as control_router
 from integration_service.poller import Poller
+from integration_service.reconcile_router import router as reconcile_router
 from integration_service.router import router
 from integration_service.settings import Settings
 from service_kit.apps import create_service
@@ -36,6 +38,6 @@ def create_app(settings: Settings) -> FastAPI:
         name="integration_service",
         description=DESCRIPTION,
         settings=settings,
-        routers=[router],
+        routers=[router, control_router, reconcile_router],
         running=running,
     )

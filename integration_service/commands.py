@@ -1,20 +1,19 @@
-"""The integration's command line."""
+"""The integration's command line. Exit codes: 0 all is well, 1 something is left, 2 not done."""
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from service_kit import commands
 from service_kit.commands import Service
 
 if TYPE_CHECKING:
-    from integration_service.schemas import Status
     from integration_service.settings import Settings
     from service_kit.database import Database
 
-    Work = Callable[[Settings, Database], Awaitable[Status]]
+T = TypeVar("T")
+Work = Callable[["Settings", "Database"], Awaitable[T]]
 
 SERVICE = Service(name="integration_service", port=8002)
 
@@ -31,34 +30,91 @@ def _add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     once.set_defaults(run=run_once)
     about = "show how far the feed is read and what is owed"
     status = found.add_parser("status", help=about, description=about)
-    status.add_argument("--json", action="store_true", help="as GET /status answers it")
     status.set_defaults(run=show_status)
+    about = "list what is dead until someone retries it; 1 where there is any"
+    dead = found.add_parser("dead-letters", help=about, description=about)
+    dead.set_defaults(run=list_dead)
+    about = "send deliveries again: some by their customers' uids, or all of a state"
+    retry = found.add_parser("retry", help=about, description=about)
+    retry.add_argument("customer_uid", nargs="*", help="whose; none: all that match")
+    retry.add_argument("--state", choices=("dead", "retrying"), default="dead")
+    retry.add_argument("--error-class", choices=("transient", "refused"))
+    retry.add_argument("--limit", type=_positive, default=10_000, help="how many at most")
+    retry.add_argument("--dry-run", action="store_true", help="change nothing; say whom")
+    retry.set_defaults(run=retry_some)
+    about = "compare the CRM's customers with Inventory's requests; 0: everybody has exactly one"
+    compare = found.add_parser("reconcile", help=about, description=about)
+    compare.add_argument("--repair", action="store_true", help="enqueue what is missing")
+    compare.set_defaults(run=reconcile)
+    for parser in (once, status, dead, retry, compare):
+        parser.add_argument("--json", action="store_true", help="for machines")
 
 
-def run_once(service: Service, _options: argparse.Namespace) -> int:
+def _positive(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 100_000:  # noqa: PLR2004 (as the API has it)
+        raise argparse.ArgumentTypeError("from 1 to 100000")
+    return number
+
+
+def run_once(service: Service, options: argparse.Namespace) -> int:
     """Do what the running service does, once. Refuses while it runs."""
-    status = _run(service, _run_once)
+    from integration_service import actions
+
+    status = _run(service, actions.run_once)
     if status is None:
         return commands.EXIT_REFUSED
-    _print(status)
+    actions.show_status(status, as_json=options.json)
     left = status.deliveries["pending"] + status.deliveries["retrying"]
-    return EXIT_UNFINISHED if left or status.feed.lag_events or _is_broken(status) else 0
+    return EXIT_UNFINISHED if left or status.feed.lag_events or actions.is_broken(status) else 0
 
 
 def show_status(service: Service, options: argparse.Namespace) -> int:
-    status = _run(service, _status)
+    from integration_service import actions
+
+    status = _run(service, actions.status)
     if status is None:
         return commands.EXIT_REFUSED
-    if options.json:
-        sys.stdout.write(status.model_dump_json(indent=2) + "\n")
-    else:
-        _print(status)
+    actions.show_status(status, as_json=options.json)
     return 0
 
 
-def _run(service: Service, work: "Work") -> "Status | None":
+def list_dead(service: Service, options: argparse.Namespace) -> int:
+    from integration_service import actions
+
+    count = _run(service, lambda _, database: actions.list_dead(database, as_json=options.json))
+    if count is None:
+        return commands.EXIT_REFUSED
+    return EXIT_UNFINISHED if count else 0
+
+
+def retry_some(service: Service, options: argparse.Namespace) -> int:
+    """Retry one or many. 1 where one of those that were named can't be."""
+    from integration_service import actions
+
+    retry = actions.retry_named if options.customer_uid else actions.retry_matching
+    is_done = _run(service, lambda _, database: retry(database, options))
+    if is_done is None:
+        return commands.EXIT_REFUSED
+    return 0 if is_done else EXIT_UNFINISHED
+
+
+def reconcile(service: Service, options: argparse.Namespace) -> int:
+    """Compare both sides, beside the running service or without it."""
+    from integration_service import actions
+
+    run = _run(service, lambda settings, db: actions.reconcile(settings, db, options))
+    if run is None:
+        return commands.EXIT_REFUSED
+    return 0 if run.is_exact else EXIT_UNFINISHED
+
+
+def _run(service: Service, work: Work[T]) -> T | None:
     """Do a command's work on the database; None, with the reason printed, where it can't be."""
     from integration_service.ledger.lease import LeaseLost
+    from integration_service.ledger.reconciliations import RunLost
+    from integration_service.links.failures import CallFailed
+    from integration_service.reconciling import AlreadyRunning
     from service_kit.database import DatabaseUnavailable, DurabilityMissing
     from service_kit.migrations import SchemaMismatch
 
@@ -71,10 +127,14 @@ def _run(service: Service, work: "Work") -> "Status | None":
         commands.refuse(service, f"the database can't be used: {error}")
     except LeaseLost:
         commands.refuse(service, "another process polls this database; it does the work")
+    except (AlreadyRunning, RunLost):
+        commands.refuse(service, "another comparison runs; the command status has its result")
+    except CallFailed as failure:
+        commands.refuse(service, f"a far side can't be used: {failure}")
     return None
 
 
-async def _with_database(service: Service, settings: "Settings", work: "Work") -> "Status":
+async def _with_database(service: Service, settings: "Settings", work: Work[T]) -> T:
     from service_kit.database import open_database
     from service_kit.migrations import SchemaMismatch, current_revision
 
@@ -86,51 +146,3 @@ async def _with_database(service: Service, settings: "Settings", work: "Work") -
         return await work(settings, database)
     finally:
         await database.close()
-
-
-async def _run_once(settings: "Settings", database: "Database") -> "Status":
-    from integration_service.ledger.lease import LeaseLost, renew
-    from integration_service.poller import Poller
-    from service_kit.stopping import Stopping
-
-    poller = Poller(settings, database, Stopping())
-    try:
-        lease = await poller.take_lease()
-        if lease is None:
-            raise LeaseLost
-        while await poller.ingest.turn(lease, wait=0) == 0:
-            await poller.dispatch.drain(lease)
-            await database.write(renew, lease, settings.lease_seconds)
-        await poller.dispatch.drain(lease)
-        while await poller.erasing.turn(lease):
-            pass
-        await poller.give_back(lease)
-    finally:
-        await poller.close()
-    return await _status(settings, database)
-
-
-async def _status(_settings: "Settings", database: "Database") -> "Status":
-    from integration_service.ledger import views
-    from service_kit import clock
-
-    return await database.scan(views.status, clock.now(), None)
-
-
-def _is_broken(status: "Status") -> bool:
-    is_open = any(circuit.state == "open" for circuit in status.circuits.values())
-    return is_open or status.feed.state != "running"
-
-
-def _print(status: "Status") -> None:
-    feed = status.feed
-    lines = [
-        f"feed        {feed.state}, position {feed.position or 0} of {feed.head_position or 0}",
-        "deliveries  " + ", ".join(f"{n} {state}" for state, n in status.deliveries.items()),
-        *(
-            f"{name:<11} {'answers' if one.state == 'closed' else f'can not be used: {one.error}'}"
-            for name, one in status.circuits.items()
-        ),
-        f"poller      {status.poller.holder or 'none is running'}",
-    ]
-    sys.stdout.write("\n".join(lines) + "\n")

@@ -52,6 +52,8 @@ class Ingest:
         self._is_full = False
         # What this process has logged as wrong with the feed.
         self._told: str | None = None
+        # Whether it waits for the CRM's word, and so may be cut short without a loss.
+        self.is_waiting = False
         # Set whenever there may be something new to send.
         self.arrived = asyncio.Event()
         # Set when someone was erased.
@@ -71,7 +73,7 @@ class Ingest:
         try:
             if feed.start_from is None:
                 feed = await self._begin(lease)
-            page = await self._crm.page(feed.cursor, feed.position, self._settings.batch_size, wait)
+            page = await self._page(feed, wait)
         except FeedBroken as broken:
             await self._halt(lease, broken)
             return self._settings.polling_interval_seconds
@@ -85,12 +87,20 @@ class Ingest:
         is_early = not page.events and time.monotonic() - started_at < wait / 2
         return IMPATIENT_PAUSE_SECONDS if is_early else 0.0
 
+    async def _page(self, feed: AnyRow, wait: float) -> FeedPage:
+        self.is_waiting = True
+        try:
+            limit = self._settings.batch_size
+            return await self._crm.page(feed.cursor, feed.position, limit, wait)
+        finally:
+            self.is_waiting = False
+
     async def _begin(self, lease: Lease) -> AnyRow:
         """Decide, at the very first start, whether customers that are there already are owed."""
         start_from = self._settings.start_from
         cursor = await self._crm.newest_cursor() if start_from == "now" else None
         position = None if cursor else 0
-        await self._database.write(store.begin, lease, start_from, cursor, position)
+        await self._database.write(store.begin, lease, start_from, cursor, position, self._clock())
         logger.info("Reading the CRM's feed from: %s", start_from)
         return await self._database.read(store.feed)
 

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 
 from integration_service.ledger.records import Arrival, Settlement
 from integration_service.links.failures import CallFailed
+from service_kit import clock
 
 logger = logging.getLogger("integration_service")
 
@@ -19,6 +21,16 @@ def found(arrival: Arrival) -> None:
 def erasure_failed(count: int, failure: CallFailed) -> None:
     """Log that erased customers are not forgotten yet."""
     logger.warning("%d erased customers wait to be forgotten by Inventory: %s", count, failure)
+
+
+def paused(since: datetime | None) -> None:
+    if since is None:
+        logger.info("Resumed: deliveries are sent again.")
+    else:
+        logger.warning(
+            "Paused since %s: the feed is read, but nothing is sent until someone resumes it.",
+            clock.rfc3339(since),
+        )
 
 
 def failed(name: str, failure: CallFailed) -> None:

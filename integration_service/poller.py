@@ -5,9 +5,11 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from integration_service.clocks import Clock
+from integration_service.comparing import Sides
 from integration_service.dispatch import Dispatch
 from integration_service.erasing import Erasing
-from integration_service.ingest import Ingest
+from integration_service.heeding import Heeding
+from integration_service.ingest import IMPATIENT_PAUSE_SECONDS, Ingest
 from integration_service.ledger import circuits
 from integration_service.ledger import lease as leases
 from integration_service.ledger.lease import FileClaim, Lease, LeaseLost
@@ -15,6 +17,7 @@ from integration_service.links.circuit import Circuit
 from integration_service.links.crm import CrmClient
 from integration_service.links.inventory import InventoryClient
 from integration_service.links.link import Link
+from integration_service.reconciling import Reconciler
 from integration_service.settings import Settings
 from service_kit import clock as system_clock
 from service_kit.database import Database, DatabaseUnavailable
@@ -44,7 +47,6 @@ class Poller:
         self._stopping = stopping
         self.holder = leases.holder_name()
         self._claim = FileClaim(settings.database_url)
-        self._looking = asyncio.Event()
         self._crm = Link(settings.crm_api_url, settings.crm_token)
         self._inventory = Link(settings.inventory_api_url, settings.inventory_token)
         interval = settings.polling_interval_seconds
@@ -55,8 +57,17 @@ class Poller:
             INVENTORY_PROBE_SECONDS,
             INVENTORY_LONGEST_PROBE_SECONDS,
         )
-        self.ingest = Ingest(database, CrmClient(self._crm), self._crm_circuit, settings, clock)
+        crm = CrmClient(self._crm)
         inventory = InventoryClient(self._inventory)
+        sides = Sides(database, crm, inventory, clock)
+        self.reconciler = Reconciler(sides, settings.reconcile_interval_seconds)
+        self._make_loops(sides)
+        # The lease this process polls under, while it does.
+        self.lease: Lease | None = None
+
+    def _make_loops(self, sides: Sides) -> None:
+        database, inventory, clock = sides.database, sides.inventory, sides.clock
+        self.ingest = Ingest(database, sides.crm, self._crm_circuit, self._settings, clock)
         self.erasing = Erasing(
             database, inventory, self._inventory_circuit, clock, self.ingest.erased
         )
@@ -64,12 +75,13 @@ class Poller:
             database,
             inventory,
             self._inventory_circuit,
-            settings,
+            self._settings,
             clock,
             self.ingest.arrived,
         )
-        # The lease this process polls under, while it does.
-        self.lease: Lease | None = None
+        self.heeding = Heeding(
+            database, self._inventory_circuit, clock, (self.ingest.arrived, self.ingest.erased)
+        )
 
     async def run(self) -> None:
         """Poll, or stand by for whoever does, until the process is to stop."""
@@ -92,10 +104,6 @@ class Poller:
         finally:
             self.lease = None
 
-    def look_now(self) -> None:
-        """Look at the feed at once instead of when it is time."""
-        self._looking.set()
-
     async def take_lease(self) -> Lease | None:
         """Become the poller, or return None while another is."""
         lease = await self._database.write(
@@ -105,7 +113,7 @@ class Poller:
             is_alone=self._claim.acquire(),
         )
         if lease is not None:
-            await self._restore_circuits()
+            await self._restore()
             self.lease = lease
         return lease
 
@@ -117,6 +125,7 @@ class Poller:
 
     async def close(self) -> None:
         self._claim.release()
+        await self.reconciler.close()
         await self._crm.close()
         await self._inventory.close()
 
@@ -133,7 +142,13 @@ class Poller:
                 erasing = group.create_task(
                     self._keep_going(lambda: self.erasing.run(lease, self._stopping))
                 )
-                await asyncio.wait({dispatching, reading, erasing})
+                comparing = group.create_task(
+                    self._keep_going(lambda: self.reconciler.keep_time(self._stopping))
+                )
+                heeding = group.create_task(
+                    self._keep_going(lambda: self.heeding.run(lease, self._stopping))
+                )
+                await asyncio.wait({dispatching, reading, erasing, comparing, heeding})
                 renewing.cancel()
         except* LeaseLost:
             is_lost = True
@@ -144,20 +159,29 @@ class Poller:
         logger.info("Stopped polling; all that was under way is written down.")
 
     async def _read(self, lease: Lease) -> None:
-        """Look at the feed again and again; a stop does not wait for a long poll to end."""
+        """Look at the feed again and again; neither a stop nor a wake-up waits for a long poll."""
+        is_hurried = False
         while not self._stopping.begun:
-            self._looking.clear()
-            turn = asyncio.create_task(
-                self.ingest.turn(lease, wait=self._settings.long_poll_seconds)
-            )
+            self.heeding.woken.clear()
+            wait = 0.0 if is_hurried else self._settings.long_poll_seconds
+            turn = asyncio.create_task(self.ingest.turn(lease, wait=wait))
             stop = asyncio.create_task(self._stopping.wait())
+            look = asyncio.create_task(self.heeding.woken.wait())
             try:
-                await asyncio.wait({turn, stop}, return_when=asyncio.FIRST_COMPLETED)
-                if not turn.done():
+                await asyncio.wait({turn, stop, look}, return_when=asyncio.FIRST_COMPLETED)
+                if stop.done():
                     return
-                await self._stopping.sleep(turn.result(), self._looking.wait())
+                if not turn.done() and self.ingest.is_waiting and not is_hurried:
+                    is_hurried = True
+                    continue
+                seconds = await turn
+                if is_hurried and self._settings.long_poll_seconds:
+                    seconds = min(seconds, IMPATIENT_PAUSE_SECONDS)
+                await self._stopping.sleep(seconds, self.heeding.woken.wait())
+                is_hurried = self.heeding.woken.is_set()
             finally:
                 stop.cancel()
+                look.cancel()
                 turn.cancel()
                 await asyncio.gather(turn, return_exceptions=True)
 
@@ -193,8 +217,10 @@ class Poller:
                 good_until = began_at + seconds
                 self._claim.acquire()
 
-    async def _restore_circuits(self) -> None:
+    async def _restore(self) -> None:
+        """Go on from what the process before has left behind."""
         rows = await self._database.read(circuits.link_rows)
         last_delivery_at = await self._database.read(circuits.last_delivery_at)
         self._crm_circuit.restore(rows["crm"], None)
         self._inventory_circuit.restore(rows["inventory"], last_delivery_at)
+        await self.heeding.restore()

@@ -1,5 +1,7 @@
 """The integration's routes."""
 
+import asyncio
+import time
 from http import HTTPStatus
 from typing import Annotated
 
@@ -8,24 +10,32 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from integration_service.ledger import views
 from integration_service.ledger.store import DeliveryRow
 from integration_service.poller import Poller
-from integration_service.roles import CanOperate, CanRead
-from integration_service.schemas import DeliveryDetail, DeliveryOut, PollAccepted, State, Status
+from integration_service.roles import CanRead
+from integration_service.schemas import DeliveryDetail, DeliveryOut, State, Status
 from service_kit import clock
 from service_kit.auth import GuardedRoute
 from service_kit.fields import Line
 from service_kit.health import DatabaseDep
 from service_kit.openapi import documented
 from service_kit.paging import Cursor, Limit, link_next, number_after
-from service_kit.problems import Problem
+from service_kit.problems import Problem, ServiceUnavailable
+from service_kit.stopping import Stopping
 
 router = APIRouter(route_class=GuardedRoute, tags=["synchronisation"])
 
 
-class NotPolling(Problem):
-    """Another process polls this database; GET /status names it."""
+# How soon a finished delivery is seen that no news came of.
+RECHECK_SECONDS = 1.0
+FINISHED = {"delivered", "skipped", "dead"}
 
-    status = HTTPStatus.CONFLICT
-    slug = "not-polling"
+CustomerUid = Annotated[Line, Path(max_length=64, description="The customer's uid in the CRM.")]
+
+
+class DeliveryUnfinished(Problem):
+    """It was not finished in time; `state` says how far it is, null where it is not known yet."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    slug = "delivery-unfinished"
 
 
 @router.get("/status", summary="The integration at a glance")
@@ -59,26 +69,44 @@ async def list_deliveries(
     responses=documented(views.DeliveryNotFound),
 )
 async def get_delivery(
-    customer_uid: Annotated[
-        Line, Path(max_length=64, description="The customer's uid in the CRM.")
-    ],
-    database: DatabaseDep,
-    _: CanRead,
+    customer_uid: CustomerUid, database: DatabaseDep, _: CanRead
 ) -> DeliveryDetail:
     """Show one customer's delivery with every attempt."""
     return await database.read(views.delivery, customer_uid)
 
 
-@router.post(
-    "/poll",
-    status_code=202,
-    summary="Look at the feed now",
-    responses=documented(NotPolling),
+@router.get(
+    "/deliveries/{customer_uid}/wait",
+    summary="Wait for a delivery",
+    responses=documented(DeliveryUnfinished, ServiceUnavailable),
 )
-async def poll(request: Request, _: CanOperate) -> PollAccepted:
-    """Look for new customers at once instead of when it is time."""
-    poller: Poller = request.app.state.poller
-    if poller.lease is None:
-        raise NotPolling("Another process polls this database; GET /status names it.")
-    poller.look_now()
-    return PollAccepted()
+async def wait_for_delivery(
+    request: Request,
+    customer_uid: CustomerUid,
+    database: DatabaseDep,
+    _: CanRead,
+    timeout: Annotated[  # noqa: ASYNC109 (the contract's name)
+        float, Query(ge=0, le=60, description="Seconds to wait at most.")
+    ] = 60,
+) -> DeliveryDetail:
+    """Answer as soon as the delivery is finished: delivered, skipped or dead.
+
+    It also waits for a customer whom the feed has not told of yet, so that one can be waited for
+    as soon as the CRM has answered. 504 when it takes longer.
+    """
+    stopping: Stopping = request.app.state.stopping
+    give_up_at = time.monotonic() + timeout
+    while True:
+        beat = database.committed.next()  # taken before looking, so that no news falls between
+        state = await database.read(views.state_of, customer_uid)
+        if state in FINISHED:
+            return await database.read(views.delivery, customer_uid)
+        left = give_up_at - time.monotonic()
+        if stopping.begun:
+            raise ServiceUnavailable("The service is stopping. Ask again.")
+        if left <= 0:
+            raise DeliveryUnfinished(
+                "It is not finished yet." if state else "The feed has not told of this customer.",
+                state=state,
+            )
+        await stopping.sleep(min(left, RECHECK_SECONDS), asyncio.shield(beat))

@@ -42,6 +42,53 @@ class PollerStatus(BaseModel):
     lease_until: datetime | None
 
 
+class ReconcileRun(BaseModel):
+    """One comparison of the CRM's customers with Inventory's package requests."""
+
+    id: int = Field(examples=[1])
+    trigger: Literal["api", "cli", "timer"]
+    repair: bool = Field(description="Whether it enqueues what is missing.")
+    state: Literal["running", "finished", "failed"]
+    started_at: datetime
+    finished_at: datetime | None
+    customers: int = Field(description="How many the CRM has.")
+    packages: int = Field(description="How many welcome packages Inventory has.")
+    missing: int = Field(description="Customers who have none, though they are owed one.")
+    extra: int = Field(description="Customers with a package whom the CRM does not have.")
+    double: int = Field(description="Customers who have more than one.")
+    waiting: int = Field(description="Customers whose package is on its way.")
+    skipped: int = Field(description="Customers without one who are to have none.")
+    not_owed: int = Field(description="Customers without one from before START_FROM=now.")
+    repaired: int = Field(description="How many were enqueued.")
+    findings: dict[Literal["missing", "extra", "double", "waiting"], list[str]] = Field(
+        description="The customers' uids, the first 100 of each; the command line has all."
+    )
+    error: str | None = Field(description="Why it failed.")
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every customer has exactly one, and nobody else has any."""
+        wrong = self.missing + self.extra + self.double + self.waiting
+        return self.state == "finished" and not wrong
+
+
+class Reconciliation(BaseModel):
+    """The comparison that runs, and the last one that has ended."""
+
+    running: ReconcileRun | None
+    last: ReconcileRun | None
+
+
+class ReconcileOrder(BaseModel):
+    """What a comparison is to do."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"repair": False}]})
+
+    repair: bool = Field(
+        False, strict=True, description="Enqueue what is missing. It does not retry what is dead."
+    )
+
+
 class Status(BaseModel):
     """The integration at a glance."""
 
@@ -51,10 +98,12 @@ class Status(BaseModel):
         description="The age of the oldest delivery that is neither delivered nor dead."
     )
     circuits: dict[Literal["crm", "inventory"], CircuitStatus]
+    paused_at: datetime | None = Field(description="Since when nothing is sent, if so.")
     last_poll_at: datetime | None
     last_error: str | None
     last_error_at: datetime | None
     poller: PollerStatus
+    reconcile: ReconcileRun | None = Field(description="The last comparison that has ended.")
 
 
 class DeliveryOut(BaseModel):
@@ -65,7 +114,9 @@ class DeliveryOut(BaseModel):
     customer_uid: str = Field(examples=[_UID])
     customer_name: str | None = Field(examples=["Jane Doe"])
     state: State = Field(examples=["delivered"])
-    attempt_count: int = Field(examples=[1])
+    attempt_count: int = Field(
+        description="Tries since it was enqueued; a retry by hand begins anew.", examples=[1]
+    )
     next_attempt_at: datetime | None = Field(description="While pending or retrying.")
     request_id: str | None = Field(description="The package request in Inventory.")
     error_class: str | None = Field(
@@ -101,3 +152,37 @@ class PollAccepted(BaseModel):
     """The feed is looked at now."""
 
     status: Literal["accepted"] = Field("accepted", examples=["accepted"])
+
+
+class Paused(BaseModel):
+    """Whether deliveries are sent."""
+
+    paused: bool
+    paused_at: datetime | None
+
+
+class RetryOrder(BaseModel):
+    """Which deliveries are to be sent again."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"state": "dead", "error_class": "refused", "dry_run": True}]
+        },
+    )
+
+    state: Literal["dead", "retrying"] = Field(
+        "dead", description="dead, or retrying: these no longer wait."
+    )
+    error_class: Literal["transient", "refused"] | None = None
+    dry_run: bool = Field(False, strict=True, description="Change nothing; say whom it would be.")
+    limit: int = Field(10_000, ge=1, le=100_000, strict=True, description="How many at most.")
+
+
+class RetryResult(BaseModel):
+    """What is sent again; in a dry run, what would be."""
+
+    dry_run: bool
+    matched: int = Field(description="How many there are of that kind.")
+    retried: int = Field(description="How many of them are sent again, up to the limit.")
+    customer_uids: list[str] = Field(description="The first 100 of these.")

@@ -59,6 +59,13 @@ class Settings(ServiceSettings):
         15, ge=1, le=300, description="How long a poller that has died keeps others waiting."
     )
 
+    reconcile_interval_seconds: float = Field(
+        3600,
+        ge=0,
+        le=30 * 86400,
+        description="How often both sides are compared by itself, and repaired; 0 switches it off.",
+    )
+
     @model_validator(mode="after")
     def _production_has_links_of_its_own(self) -> Self:
         given = {

@@ -90,7 +90,20 @@ def operations(document: Document) -> list[Operation]:
         for path, methods in document["paths"].items()
         for method, said in methods.items()
     ]
-    return sorted(found, key=lambda one: METHODS.index(one.method))
+    told = {
+        operation_id
+        for one in found
+        if one.method == "post"
+        for response in one.said["responses"].values()
+        for operation_id in (link["operationId"] for link in response.get("links", {}).values())
+    }
+
+    def turn(one: Operation) -> float:
+        # Whom no POST tells what stands in its path has to wait for what a GET does.
+        waits = one.method == "post" and bool(one.parameters("path")) and one.id not in told
+        return METHODS.index("get") + 0.5 if waits else METHODS.index(one.method)
+
+    return sorted(found, key=turn)
 
 
 def examples(document: Document, operation: Operation) -> Iterator[Example]:

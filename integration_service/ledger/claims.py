@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, func, insert, or_, select, update
 
 from integration_service.ledger.lease import Lease, fence
-from integration_service.ledger.models import attempts, deliveries
+from integration_service.ledger.models import attempts, deliveries, poller
 from integration_service.ledger.records import Settlement
 from integration_service.ledger.store import UNFINISHED, DeliveryRow
 
@@ -23,7 +23,11 @@ _FIRST_DUE = (
     .order_by(deliveries.c.next_attempt_at, deliveries.c.id)
     .limit(1)
 )
-_NEXT_DUE = select(func.min(deliveries.c.next_attempt_at)).where(UNFINISHED, _UNCLAIMED)
+_IS_SENDING = exists().where(poller.c.paused_at.is_(None))
+_NEXT_DUE = select(func.min(deliveries.c.next_attempt_at)).where(
+    UNFINISHED, _UNCLAIMED, _IS_SENDING
+)
+_PAUSED_AT = select(poller.c.paused_at)
 _SETTLE = (
     update(deliveries)
     .where(deliveries.c.id == bindparam("delivery_id"))
@@ -58,7 +62,10 @@ _RELEASE_HELD = (
 
 
 def next_due(db: Connection, lease: Lease) -> datetime | None:
-    """Return when the next delivery that nobody is sending is due; it may be past."""
+    """Return when the next delivery that nobody is sending is due; it may be past.
+
+    None while it is paused.
+    """
     found: datetime | None = db.execute(_NEXT_DUE, {"epoch": lease.epoch}).scalar_one()
     return found
 
@@ -73,6 +80,8 @@ def claim_retries(db: Connection, lease: Lease, now: datetime, limit: int) -> li
 
     So whatever spoils a whole batch is soon alone in its own, and no longer holds up the others.
     """
+    if not _may_send(db, lease):
+        return []
     level = db.execute(_FIRST_DUE, {"epoch": lease.epoch, "now": now}).scalar_one_or_none()
     if level is None:
         return []
@@ -85,7 +94,8 @@ def claim_probe(db: Connection, lease: Lease, now: datetime) -> list[DeliveryRow
 
     The least tried one, whenever it is due: a delivery that always fails must not stand for all.
     """
-    fence(db, lease)
+    if not _may_send(db, lease):
+        return []
     chosen = (
         select(deliveries.c.id)
         .where(UNFINISHED, _UNCLAIMED)
@@ -121,8 +131,15 @@ def release_held(db: Connection, lease: Lease, now: datetime) -> int:
     return db.execute(_RELEASE_HELD, {"now": now}).rowcount
 
 
-def _claim(db: Connection, lease: Lease, now: datetime, due: Any, limit: int) -> list[DeliveryRow]:
+def _may_send(db: Connection, lease: Lease) -> bool:
+    """Tell whether it is paused, after the row is locked that says so. Raises LeaseLost."""
     fence(db, lease)
+    return db.execute(_PAUSED_AT).scalar_one() is None
+
+
+def _claim(db: Connection, lease: Lease, now: datetime, due: Any, limit: int) -> list[DeliveryRow]:
+    if not _may_send(db, lease):
+        return []
     chosen = due.order_by(deliveries.c.next_attempt_at, deliveries.c.id).limit(limit)
     return _mark(db, lease, chosen, {"epoch": lease.epoch, "now": now})
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, bindparam, exists, select, update
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from integration_service.ledger.lease import Lease, fence
-from integration_service.ledger.models import deliveries, erasures
+from integration_service.ledger.models import deliveries, erasures, poller
 
 _OWE = insert(erasures).on_conflict_do_nothing(index_elements=["customer_uid"])
 _BLANK = (
@@ -20,6 +20,7 @@ _DUE = (
     select(erasures.c.customer_uid)
     .where(
         erasures.c.done_at.is_(None),
+        exists().where(poller.c.paused_at.is_(None)),
         ~exists().where(
             deliveries.c.customer_uid == erasures.c.customer_uid,
             deliveries.c.state.in_(("pending", "retrying")),

@@ -44,7 +44,7 @@ def take(db: Connection, holder: str, seconds: float, *, is_alone: bool) -> Leas
     nobody has to wait for the lease of the dead.
     """
     _, epoch, until = db.execute(_ROW).one()
-    now = _now(db)
+    now = now_of(db)
     if not is_alone and until is not None and until > now:
         return None
     lease = Lease(holder, epoch + 1)
@@ -60,7 +60,7 @@ def fence(db: Connection, lease: Lease) -> None:
 
 def renew(db: Connection, lease: Lease, seconds: float) -> None:
     fence(db, lease)
-    _write(db, lease, _now(db) + timedelta(seconds=seconds))
+    _write(db, lease, now_of(db) + timedelta(seconds=seconds))
 
 
 def release(db: Connection, lease: Lease) -> None:
@@ -107,7 +107,7 @@ def _write(db: Connection, lease: Lease, until: datetime) -> None:
     db.execute(_SET, {"holder": lease.holder, "epoch": lease.epoch, "until": until})
 
 
-def _now(db: Connection) -> datetime:
+def now_of(db: Connection) -> datetime:
     """Ask the one clock that all replicas share, where they may be on several machines."""
     if db.dialect.name == "postgresql":
         now: datetime = db.execute(select(func.clock_timestamp())).scalar_one()

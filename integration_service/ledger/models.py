@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -39,6 +40,24 @@ poller = Table(
     Column("caught_up_at", UtcDateTime),
     Column("last_error", Text),
     Column("last_error_at", UtcDateTime),
+    # The very first start. With start_from now, customers from before it are owed nothing.
+    Column("started_at", UtcDateTime),
+    # Since when nothing is sent, because an operator wants it so.
+    Column("paused_at", UtcDateTime),
+    # Grows when somebody, in whatever process, wants the feed and what is due to be looked at now.
+    Column("wake_count", BigInt, nullable=False, server_default=text("0")),
+    # How many packages had to be enqueued by a reconciliation, ever.
+    Column("repairs", BigInt, nullable=False, server_default=text("0")),
+    # While feed_state is recovering: why, since when, where the feed is to be gone on with, the
+    # page of customers to read next, and how many were read and were new.
+    Column("recoveries", BigInt, nullable=False, server_default=text("0")),
+    Column("recovered_at", UtcDateTime),
+    Column("recovery_reason", String(10)),
+    Column("recovery_began_at", UtcDateTime),
+    Column("recovery_cursor", String(200)),
+    Column("recovery_page", String(200)),
+    Column("recovery_read", BigInt, nullable=False, server_default=text("0")),
+    Column("recovery_new", BigInt, nullable=False, server_default=text("0")),
 )
 
 # One row a customer: the inbox.
@@ -69,6 +88,8 @@ deliveries = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("delivered_at", UtcDateTime),
+    # Since when it is owed, where it was enqueued again by a retry or a repair.
+    Column("enqueued_at", UtcDateTime),
     Index(
         "ix_deliveries_due",
         "next_attempt_at",
@@ -124,4 +145,49 @@ links = Table(
     Column("down_seconds", Float, nullable=False),
     Column("error_class", String(20)),
     Column("error", Text),
+    # Since when its deliveries' clocks stand still without that being in down_seconds yet.
+    Column("stands_since", UtcDateTime),
+)
+
+_RUNNING = text("state = 'running'")
+
+# One row a comparison of the CRM's customers with Inventory's requests.
+reconciliations = Table(
+    "reconciliations",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    Column("trigger", String(10), nullable=False),
+    Column("repair", Boolean, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    # While it runs; renewed with every page, so that one whose process has died is told by it.
+    Column("alive_until", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("customers", BigInt, nullable=False),
+    Column("packages", BigInt, nullable=False),
+    Column("counts", JSON, nullable=False),
+    # The first few of each kind.
+    Column("findings", JSON, nullable=False),
+    Column("repaired", BigInt, nullable=False),
+    Column("error", Text),
+    Index(
+        "uq_reconciliations_running",
+        "state",
+        unique=True,
+        postgresql_where=_RUNNING,
+        sqlite_where=_RUNNING,
+    ),
+    sqlite_autoincrement=True,
+)
+
+# What a run has seen on either side; both sides' lists are in an order of their own, so it is here
+# that they are brought into one. Emptied when the run ends.
+reconcile_keys = Table(
+    "reconcile_keys",
+    metadata,
+    Column("run_id", BigInt, primary_key=True, autoincrement=False),
+    Column("customer_uid", String(64), primary_key=True),
+    Column("customers", Integer, nullable=False),
+    Column("packages", Integer, nullable=False),
+    Column("created_at", UtcDateTime),
 )

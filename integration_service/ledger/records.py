@@ -51,3 +51,22 @@ class Settlement:
             "error_class": self.class_of_error,
             "error": self.text_of_error,
         }
+
+
+def enqueued(now: datetime) -> dict[str, Any]:
+    """Say what makes a delivery as good as new; its attempts stay in their own table."""
+    return {
+        "state": "pending",
+        "attempt_count": 0,
+        "next_attempt_at": now,
+        "claimed_epoch": None,
+        "first_failed_at": None,
+        "down_seconds_before": 0.0,
+        "request_id": None,
+        "error_class": None,
+        "error": None,
+        "problem": None,
+        "delivered_at": None,
+        "updated_at": now,
+        "enqueued_at": now,
+    }

@@ -29,6 +29,7 @@ _BEGIN = (
     .where(poller.c.start_from.is_(None))
     .values(
         start_from=bindparam("begin_from"),
+        started_at=bindparam("begun_at"),
         cursor=bindparam("begin_at"),
         position=bindparam("begin_position"),
     )
@@ -57,11 +58,34 @@ def feed(db: Connection) -> AnyRow:
 
 
 def begin(
-    db: Connection, lease: Lease, start_from: str, cursor: str | None, position: int | None
+    db: Connection,
+    lease: Lease,
+    start_from: str,
+    cursor: str | None,
+    position: int | None,
+    now: datetime,
 ) -> None:
-    """Write down where to start; only the very first time it has an effect."""
+    """Write down when and where to start; only the very first time it has an effect."""
     fence(db, lease)
-    db.execute(_BEGIN, {"begin_from": start_from, "begin_at": cursor, "begin_position": position})
+    db.execute(
+        _BEGIN,
+        {
+            "begin_from": start_from,
+            "begin_at": cursor,
+            "begin_position": position,
+            "begun_at": now,
+        },
+    )
+
+
+def is_from_before(feed: AnyRow, created_at: datetime | None) -> bool:
+    """Tell a customer who is owed nothing, being older than a first start with `now`."""
+    return (
+        feed.start_from == "now"
+        and feed.started_at is not None
+        and created_at is not None
+        and created_at < feed.started_at
+    )
 
 
 def note_page(

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from integration_service.ledger import circuits, store
+from integration_service.ledger import circuits, reconciliations, store
 from integration_service.ledger.models import attempts, deliveries
 from integration_service.ledger.store import DeliveryRow
 from integration_service.schemas import (
@@ -16,6 +16,8 @@ from integration_service.schemas import (
     DeliveryDetail,
     FeedStatus,
     PollerStatus,
+    ReconcileRun,
+    Reconciliation,
     State,
     Status,
 )
@@ -24,7 +26,7 @@ from service_kit.paging import Page, page_of
 from service_kit.problems import Problem
 
 _COUNTS = select(deliveries.c.state, func.count().label("number")).group_by(deliveries.c.state)
-_OLDEST = select(func.min(deliveries.c.created_at)).where(
+_OLDEST = select(func.min(func.coalesce(deliveries.c.enqueued_at, deliveries.c.created_at))).where(
     deliveries.c.state.in_(("pending", "retrying"))
 )
 _ONE = select(deliveries).where(deliveries.c.customer_uid == bindparam("uid"))
@@ -53,6 +55,7 @@ def status(db: Connection, now: datetime, own_holder: str | None) -> Status:
             "crm": _circuit(link_rows["crm"]),
             "inventory": _circuit(link_rows["inventory"]),
         },
+        paused_at=row.paused_at,
         last_poll_at=row.last_poll_at,
         last_error=row.last_error,
         last_error_at=row.last_error_at,
@@ -61,7 +64,22 @@ def status(db: Connection, now: datetime, own_holder: str | None) -> Status:
             holder=row.lease_holder,
             lease_until=row.lease_until,
         ),
+        reconcile=run_of(reconciliations.last(db)),
     )
+
+
+def reconciliation(db: Connection) -> Reconciliation:
+    running, last = reconciliations.newest(db)
+    return Reconciliation(running=run_of(running), last=run_of(last))
+
+
+def run_of(row: AnyRow | None) -> ReconcileRun | None:
+    """Show a comparison's row."""
+    if row is None:
+        return None
+    counts = dict.fromkeys(_COUNTED, 0) | row.counts
+    own = {name: getattr(row, name) for name in row._fields if name in _OF_RUN}
+    return ReconcileRun(**own, **counts)
 
 
 def page(db: Connection, state: State | None, after: int | None, limit: int) -> Page[DeliveryRow]:
@@ -88,6 +106,13 @@ def delivery(db: Connection, uid: str) -> DeliveryDetail:
     )
 
 
+def state_of(db: Connection, uid: str) -> State | None:
+    row = db.execute(_ONE, {"uid": uid}).one_or_none()
+    return None if row is None else row.state
+
+
+_COUNTED = ("missing", "extra", "double", "waiting", "skipped", "not_owed")
+_OF_RUN = set(ReconcileRun.model_fields)
 _SHOWN = set(DeliveryDetail.model_fields) - {"attempts"}
 
 

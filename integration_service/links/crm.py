@@ -1,21 +1,22 @@
 """What the integration asks of the CRM. Nothing in its answers is taken on trust."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from integration_service.links.failures import CallFailed, TooLarge, Transient
 from integration_service.links.link import Link
+from integration_service.links.lists import CURSOR, PAGE, Customer, ListPage, read_page
 
 ERASED = "customer.erased"
 CREATED = "customer.created"
 TYPES = f"{CREATED},{ERASED}"
 LARGEST_PAGE = 500
-# Whatever it means to the CRM, it can be kept and be sent back.
-CURSOR = r"^[\x21-\x7e]{1,200}$"
+_CUSTOMERS = TypeAdapter(list[Customer])
+_NOT_THERE = {"customer-not-found", "invalid-request"}
 
 
 class FeedBroken(Exception):
@@ -37,7 +38,7 @@ class _Page(BaseModel):
     from_position: int = Field(ge=1, lt=2**63)
     through_position: _Position
     head_position: _Position
-    next_cursor: str = Field(pattern=CURSOR)
+    next_cursor: str = Field(pattern=f"^{CURSOR.pattern}$")
     has_more: bool
 
 
@@ -89,18 +90,45 @@ class CrmClient:
 
     async def newest_cursor(self) -> str:
         """Return the cursor behind everything that is in the feed by now."""
-        answer = await self._link.call("GET", "/api/customers", params={"limit": 1})
-        cursor: str | None = answer.headers.get("x-feed-cursor")
-        if not cursor or not re.fullmatch(CURSOR, cursor):
-            raise Transient("its list of customers names no feed cursor", status=answer.status)
-        return cursor
+        return (await self.customers(None, limit=1))[0]
+
+    async def customers(
+        self, cursor: str | None, *, limit: int = PAGE
+    ) -> tuple[str, ListPage[Customer]]:
+        """Read a page of all customers.
+
+        On the first, which has no cursor, the feed's place before its first row comes along: all
+        pages, and then the feed from there, tell of everybody. Later it is empty.
+        """
+        page = await read_page(self._link, "/api/customers", _CUSTOMERS, cursor, limit=limit)
+        if cursor is None and not page.feed_cursor:
+            raise Transient("its list of customers names no feed cursor")
+        return page.feed_cursor or "", page
+
+    async def find(self, uid: str) -> Customer | None:
+        """Look one customer up by its uid. Raises CallFailed."""
+        try:
+            answer = await self._link.call("GET", f"/api/customers/{quote(uid, safe='')}")
+        except CallFailed as failure:
+            if _slug(failure) in _NOT_THERE:
+                return None
+            raise
+        try:
+            found = Customer.model_validate(answer.body)
+        except ValidationError:
+            raise Transient("its customer is malformed", status=answer.status) from None
+        # The same address finds a customer by its number as well.
+        return found if found.uid == uid else None
+
+
+def _slug(failure: CallFailed) -> str:
+    return str((failure.problem or {}).get("type", "")).removeprefix("urn:problem:")
 
 
 def _raise_if_broken(failure: CallFailed) -> None:
-    slug = str((failure.problem or {}).get("type", "")).removeprefix("urn:problem:")
-    if slug == "feed-diverged":
+    if _slug(failure) == "feed-diverged":
         raise FeedBroken("diverged", failure.error) from failure
-    if slug == "cursor-expired":
+    if _slug(failure) == "cursor-expired":
         raise FeedBroken("expired", failure.error) from failure
 
 

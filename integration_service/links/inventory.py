@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.trace import SpanKind
+from pydantic import TypeAdapter
 
 from integration_service.links.failures import Transient
 from integration_service.links.link import Link
+from integration_service.links.lists import ListPage, PackageRequest, read_page
 from service_kit import tracing
 
 PACKAGE_TYPE = "welcome_package"
 _CREATED_OR_THERE = frozenset({200, 201})
 _REFUSED = frozenset({400, 409, 410, 413, 415, 422})
+_REQUESTS = TypeAdapter(list[PackageRequest])
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,36}")
 
 
@@ -92,6 +95,25 @@ class InventoryClient:
         )
         if not isinstance(answer.body, dict) or not isinstance(answer.body.get("erased"), int):
             raise Transient("its answer does not say what was erased", status=answer.status)
+
+    async def requests(self, cursor: str | None) -> ListPage[PackageRequest]:
+        """Read a page of all welcome packages. Raises CallFailed."""
+        return await read_page(
+            self._link, "/package-requests", _REQUESTS, cursor, package_type=PACKAGE_TYPE
+        )
+
+    async def count(self, customer_uid: str) -> int:
+        """Count the welcome packages of one customer. Raises CallFailed."""
+        page = await read_page(
+            self._link,
+            "/package-requests",
+            _REQUESTS,
+            None,
+            package_type=PACKAGE_TYPE,
+            customer_id=customer_uid,
+        )
+        found = {one.request_id for one in page.items if one.customer_id == customer_uid}
+        return len(found)
 
 
 def _result(wanted: Wanted, given: Any) -> Result:

@@ -18,7 +18,7 @@ from integration_service.ledger import views
 from integration_service.ledger.models import metadata
 from integration_service.ledger.store import DeliveryRow
 from integration_service.poller import Poller
-from integration_service.schemas import DeliveryDetail, Status
+from integration_service.schemas import DeliveryDetail, ReconcileRun, Status
 from integration_service.settings import Settings
 from service_kit.database import Database, open_database
 from service_kit.database.sqlite_engine import sqlite_engine
@@ -94,6 +94,13 @@ class Integration:
 
     async def delivery(self, uid: str) -> DeliveryDetail:
         return await self.database.read(views.delivery, uid)
+
+    async def reconcile(self, *, repair: bool = False) -> ReconcileRun:
+        """Compare both sides; what is on its way must be there already."""
+        comparison = await self.poller.reconciler.begin("cli", repair=repair)
+        run = views.run_of(await comparison.carry_out())
+        assert run is not None
+        return run
 
     async def status(self) -> Status:
         return await self.database.scan(views.status, self.clock(), self.poller.holder)
@@ -245,7 +252,8 @@ def far_sides() -> Iterator[respx.MockRouter]:
 def crm(far_sides: respx.MockRouter) -> CrmDouble:
     crm = CrmDouble()
     far_sides.get("http://crm/api/events").mock(side_effect=crm)
-    far_sides.get("http://crm/api/customers").mock(side_effect=crm.customers)
+    far_sides.get("http://crm/api/customers").mock(side_effect=crm.list)
+    far_sides.get(path__startswith="/api/customers/", host="crm").mock(side_effect=crm.list)
     return crm
 
 
@@ -253,6 +261,7 @@ def crm(far_sides: respx.MockRouter) -> CrmDouble:
 def inventory(far_sides: respx.MockRouter) -> InventoryDouble:
     inventory = InventoryDouble()
     far_sides.post("http://inventory/package-requests/batch").mock(side_effect=inventory)
+    far_sides.get("http://inventory/package-requests").mock(side_effect=inventory.list)
     return inventory
 
 

@@ -73,6 +73,7 @@ class InventoryDouble(_Double):
     def __init__(self) -> None:
         super().__init__()
         self.packages: dict[tuple[str, str, int], dict[str, Any]] = {}
+        self.lists: list[httpx.Request] = []
 
     @property
     def batches(self) -> list[list[str]]:
@@ -86,6 +87,17 @@ class InventoryDouble(_Double):
 
     def carry_out(self, request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=[self.make(item) for item in json.loads(request.content)])
+
+    async def list(self, request: httpx.Request) -> httpx.Response:
+        """Answer a page of package requests."""
+        self.lists.append(request)
+        wanted = request.url.params.get("customer_id")
+        found = [
+            {"request_id": made["request_id"], "customer_id": customer}
+            for (customer, kind, _), made in self.packages.items()
+            if kind == request.url.params["package_type"] and wanted in (None, customer)
+        ]
+        return a_page(request, found)
 
     def make(self, item: dict[str, Any]) -> dict[str, Any]:
         identity = (item["customer_id"], item["package_type"], item["occurrence"])
@@ -107,6 +119,11 @@ class CrmDouble(_Double):
         self.pruned = 0
         self.is_patient = True
         self.events: list[Any] = []
+        # What the list shows otherwise than the feed has told it.
+        self.gone: set[str] = set()
+        self.changed: dict[str, dict[str, Any]] = {}
+        self.lists: list[httpx.Request] = []
+        self.list_faults: deque[Fault] = deque()
         self._news = asyncio.Event()
 
     @property
@@ -123,9 +140,30 @@ class CrmDouble(_Double):
         self.events.append(event)
         self._news.set()
 
-    async def customers(self, _request: httpx.Request) -> httpx.Response:
+    @property
+    def customers(self) -> dict[str, dict[str, Any]]:
+        """Return all customers by their uids, as the feed has told of them."""
+        told = {
+            event["subject"]: listed(event["subject"], event["time"])
+            for event in self.events
+            if event["type"] == "customer.created"
+        }
+        told.update(self.changed)
+        return {uid: one for uid, one in told.items() if uid not in self.gone}
+
+    async def list(self, request: httpx.Request) -> httpx.Response:
+        """Answer a page of customers, or one of them."""
+        self.lists.append(request)
+        if self.list_faults and (answer := self.list_faults.popleft()(self, request)) is not None:
+            assert isinstance(answer, httpx.Response)
+            return answer
+        uid = request.url.path.removeprefix("/api/customers").removeprefix("/")
+        if uid:
+            found = self.customers.get(uid)
+            return httpx.Response(200, json=found) if found else NOT_FOUND
         head = f"{self.epoch}-{len(self.events)}"
-        return httpx.Response(200, headers={"X-Feed-Cursor": head}, json=[])
+        first = {} if "cursor" in request.url.params else {"X-Feed-Cursor": head}
+        return a_page(request, [*self.customers.values()], first)
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         answer = await super().__call__(request)
@@ -160,6 +198,29 @@ class CrmDouble(_Double):
         }
 
 
+def listed(uid: str, created_at: str, **changed: Any) -> dict[str, Any]:
+    """Show a customer as the CRM's list does."""
+    return {
+        "id": 1,
+        "uid": uid,
+        "name": f"Customer {uid}",
+        "email": f"{uid}@example.com",
+        "created_at": created_at,
+        "updated_at": created_at,
+        **changed,
+    }
+
+
+def a_page(
+    request: httpx.Request, items: list[Any], headers: dict[str, str] | None = None
+) -> httpx.Response:
+    """Answer what the request's limit and cursor say of a list."""
+    start = int(request.url.params.get("cursor", "0"))
+    end = start + int(request.url.params["limit"])
+    more = {"X-Next-Cursor": str(end)} if end < len(items) else {}
+    return httpx.Response(200, headers={**(headers or {}), **more}, json=items[start:end])
+
+
 def problem(status: int, slug: str) -> httpx.Response:
     answer = refuses(status, slug)(None, httpx.Request("GET", "http://crm"))
     assert isinstance(answer, httpx.Response)
@@ -179,3 +240,6 @@ def created(uid: Any, *, sequence: Any = 1, **data: Any) -> dict[str, Any]:
         "datacontenttype": "application/json",
         "data": {"uid": uid, "name": f"Customer {uid}", "email": f"{uid}@example.com"} | data,
     }
+
+
+NOT_FOUND = problem(404, "customer-not-found")

@@ -61,6 +61,8 @@ async def test_before_the_first_look_the_status_is_empty(
         "deliveries": {"pending": 0, "retrying": 0, "delivered": 0, "skipped": 0, "dead": 0},
         "oldest_unfinished_seconds": None,
         "circuits": {"crm": CLOSED, "inventory": CLOSED},
+        "paused_at": None,
+        "reconcile": None,
         "last_poll_at": None,
         "last_error": None,
         "last_error_at": None,
@@ -281,16 +283,6 @@ async def test_an_address_that_makes_no_sense_is_refused(api: httpx.AsyncClient)
     assert answers == BAD_ADDRESSES
 
 
-async def test_a_replica_that_stands_by_can_not_be_told_to_look(
-    api: httpx.AsyncClient, crm: CrmDouble
-) -> None:
-    answer = await api.post("/poll")
-
-    assert answer.status_code == 409
-    assert answer.json()["type"] == "urn:problem:not-polling"
-    assert crm.requests == []
-
-
 async def test_a_replica_that_stands_by_is_ready(api: httpx.AsyncClient) -> None:
     assert (await api.get("/health/ready")).status_code == 200
 
@@ -300,7 +292,14 @@ ROUTES: list[tuple[str, str, set[str], int]] = [
     ("GET", "/status", READERS, 200),
     ("GET", DELIVERIES, READERS, 200),
     ("GET", f"{DELIVERIES}/nobody", READERS, 404),
-    ("POST", "/poll", {"admin"}, 409),
+    ("GET", f"{DELIVERIES}/nobody/wait?timeout=0", READERS, 504),
+    ("POST", f"{DELIVERIES}/nobody/retry", {"admin"}, 404),
+    ("POST", f"{DELIVERIES}/retry", {"admin"}, 422),
+    ("POST", "/pause", {"admin"}, 200),
+    ("POST", "/resume", {"admin"}, 200),
+    ("POST", "/poll", {"admin"}, 202),
+    ("GET", "/reconcile", READERS, 200),
+    ("POST", "/reconcile", {"admin"}, 422),
 ]
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from integration_service import comparing
 from integration_service.commands import main
 from integration_service.ledger import lease as leases
-from integration_service.ledger import store
+from integration_service.ledger import reconciliations, store
 from integration_service.schemas import Status
 from service_kit.database import Database, open_database
 from tests.conftest import ROOT, NewDatabase
@@ -252,6 +253,103 @@ def test_status_names_who_polls(ledger_url: str, capsys: pytest.CaptureFixture[s
     assert "poller      me\n" in capsys.readouterr().out
 
 
+def test_dead_letters_are_listed_and_retried(
+    crm: CrmDouble, inventory: InventoryDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["dead-letters"]) == 0
+    crm.register("ada", "bob")
+    inventory.fault = refuses(422, "unfit", "Not that one.")
+    main(["run-once"])
+    inventory.fault = None
+    capsys.readouterr()
+
+    assert main(["dead-letters"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"{uid}  refused  it answered 422: Not that one." for uid in ("ada", "bob")
+    ]
+    assert main(["dead-letters", "--json"]) == 1
+    assert [one["customer_uid"] for one in json.loads(capsys.readouterr().out)] == ["ada", "bob"]
+
+    assert main(["retry", "ada", "nobody", "--dry-run"]) == 1
+    assert capsys.readouterr().out.splitlines()[0] == "ada  dead"
+    assert main(["retry", "ada"]) == 0
+    assert capsys.readouterr().out == "ada  pending\n"
+    assert main(["retry", "--error-class", "refused", "--dry-run"]) == 0
+    assert capsys.readouterr().out == "1 of 1 dead deliveries would be retried\nbob\n"
+    assert main(["retry", "--limit", "5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["customer_uids"] == ["bob"]
+
+    assert main(["run-once"]) == 0
+    assert inventory.owners == ["ada", "bob"]
+    assert main(["dead-letters"]) == 0
+
+
+def test_reconcile_prints_what_is_wrong_and_exits_with_1_until_it_is_right(
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(comparing, "PATIENCE_SECONDS", 0.0)
+    crm.register("ada", "bob")
+    main(["run-once"])
+    capsys.readouterr()
+    assert main(["reconcile"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("reconcile   2 customers, 2 package requests: 0 missing")
+
+    del inventory.packages["bob", "welcome_package", 1]
+    inventory.make({"customer_id": "zoe", "package_type": "welcome_package", "occurrence": 1})
+    assert main(["reconcile", "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert [(one["kind"], one["customer_uid"]) for one in answer["findings"]] == [
+        ("missing", "bob"),
+        ("extra", "zoe"),
+    ]
+    assert answer["run"]["missing"] == answer["run"]["extra"] == 1
+
+    assert main(["reconcile", "--repair"]) == 1
+    assert "missing  bob  Inventory no longer has it" in capsys.readouterr().out
+    main(["run-once"])
+    assert inventory.owners == ["ada", "bob", "zoe"]
+
+
+def test_reconcile_says_why_it_can_not(
+    ledger_url: str, crm: CrmDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crm.list_faults.append(answers(401))
+    assert main(["reconcile"]) == 2
+    assert "a far side can't be used: it answered 401" in capsys.readouterr().err
+
+    at(
+        ledger_url,
+        lambda database: database.write(reconciliations.begin, "timer", repair=True),
+    )
+    assert main(["reconcile"]) == 2
+    assert "another comparison runs" in capsys.readouterr().err
+
+
+def test_on_a_terminal_there_are_tables(
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crm.register("ada")
+    inventory.fault = refuses(422, "unfit", "[bold]Not that one.")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    main(["run-once"])
+    capsys.readouterr()
+
+    assert main(["dead-letters"]) == 1
+    shown = capsys.readouterr().out
+    assert "customer" in shown
+    assert "[bold]Not that one." in shown  # it is no mark-up
+    assert main(["reconcile"]) == 1
+    assert "its delivery is dead" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["run-once", "status"])
 def test_a_database_that_was_never_migrated_is_refused_in_words(
     new_database: NewDatabase,
@@ -290,7 +388,7 @@ def test_a_database_that_is_not_there_is_refused_in_words(
     assert "the database can't be used" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["run-once", "status"])
+@pytest.mark.parametrize("command", ["run-once", "status", "dead-letters", "retry", "reconcile"])
 def test_a_wrong_setting_is_named(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

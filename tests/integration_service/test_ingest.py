@@ -449,7 +449,9 @@ async def test_of_two_who_decide_where_to_start_the_first_is_right(
 ) -> None:
     await integration.look()
 
-    await integration.database.write(store.begin, integration.lease, "now", "a-9", None)
+    await integration.database.write(
+        store.begin, integration.lease, "now", "a-9", None, integration.clock()
+    )
 
     feed = (await integration.status()).feed
     assert (feed.start_from, feed.position) == ("beginning", 0)
@@ -496,7 +498,7 @@ async def test_without_knowing_where_now_is_nothing_is_decided(
     assert (await integration.status()).feed.start_from is None
     assert (await integration.status()).circuits["crm"].state == "open"
 
-    customers.mock(side_effect=crm.customers)
+    customers.mock(side_effect=crm.list)
     await read_all(integration)
     crm.register("new")
     await read_all(integration)

@@ -164,7 +164,7 @@ COLUMNS = {"opened_at": NOW, "failures": 7}
 Write = Callable[..., Any]
 # What each write needs besides the connection and the lease.
 WRITES: dict[Write, tuple[Any, ...]] = {
-    store.begin: ("now", "a-9", None),
+    store.begin: ("now", "a-9", None, NOW),
     store.note_page: ([Arrival("new", None, 9)], MOVE, NOW),
     store.mark_feed: ("diverged", "It is another.", NOW),
     store.note_error: ("It is down.", NOW),

@@ -1,0 +1,227 @@
+"""One comparison of the CRM's customers with Inventory's package requests."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from integration_service.clocks import Clock
+from integration_service.concurrency import each_of, in_any_case
+from integration_service.ledger import control, store
+from integration_service.ledger import reconcile_keys as keys
+from integration_service.ledger import reconciliations as ledger
+from integration_service.ledger.reconcile_keys import Kind
+from integration_service.ledger.reconciliations import Absent, RunLost
+from integration_service.links.crm import CrmClient
+from integration_service.links.failures import CallFailed
+from integration_service.links.inventory import InventoryClient
+from service_kit.database import Database, DatabaseUnavailable
+from service_kit.database.types import AnyRow
+from service_kit.logs import new_request_id, use_request_id
+
+logger = logging.getLogger("integration_service")
+
+KINDS: tuple[Kind, ...] = ("missing", "extra", "double")
+# What is on its way when both lists are read gets this long to arrive.
+PATIENCE_SECONDS = 15.0
+RECHECK_SECONDS = 0.25
+JUDGED_AT_ONCE = 100
+LOOKUPS_AT_ONCE = 8
+FINDINGS_KEPT = 100
+# How far the clocks of two processes may be apart.
+SKEW = timedelta(seconds=60)
+
+# Told of each finding, as it is found: its kind, the customer's uid, and why.
+Tell = Callable[[str, str, str], None]
+# Told how far it is: what is being done, and how many there were so far.
+Progress = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What a comparison looks at, and where it writes down what it has seen."""
+
+    database: Database
+    crm: CrmClient
+    inventory: InventoryClient
+    clock: Clock
+
+
+class Comparison:
+    """One run. Memory for a page is all it needs: what it has seen is in the database."""
+
+    def __init__(self, sides: Sides, run: int, *, repair: bool) -> None:
+        self._database = sides.database
+        self._crm = sides.crm
+        self._inventory = sides.inventory
+        self._clock = sides.clock
+        self._repairs = repair
+        self._customers = self._packages = self._repaired = 0
+        self._counts: dict[str, int] = dict.fromkeys((*KINDS, "waiting", "skipped", "not_owed"), 0)
+        self._findings: dict[str, list[str]] = {kind: [] for kind in (*KINDS, "waiting")}
+        self._walked_at = self._clock()
+        self.run = run
+        self.tell: Tell = lambda *_: None
+        self.progress: Progress = lambda *_: None
+
+    async def carry_out(self) -> AnyRow:
+        """Do it, and return what became of it. Raises CallFailed, DatabaseUnavailable, RunLost."""
+        use_request_id(new_request_id())
+        error = "It was stopped."
+        try:
+            await self._compare()
+            error = ""
+        except (CallFailed, DatabaseUnavailable, RunLost) as failure:
+            error = str(failure) or "Another one was begun, since this one seemed dead."
+            logger.warning("The reconciliation has failed: %s. The next one starts anew.", error)
+            raise
+        finally:
+            # Where this can't be written down, the run is found dead before the next one begins.
+            with suppress(DatabaseUnavailable):
+                await in_any_case(self._end(error))
+        row = await self._database.read(ledger.find, self.run)
+        assert row is not None
+        return row
+
+    async def _compare(self) -> None:
+        await self._forget(of_others=True)
+        await self._walk_customers()
+        self._walked_at = self._clock()
+        await self._walk_packages()
+        await self._wait_for_the_late()
+        for kind in KINDS:
+            await self._judge(kind)
+
+    async def _walk_customers(self) -> None:
+        cursor = None
+        while True:
+            _, page = await self._crm.customers(cursor)
+            seen = [(one.uid, one.created_at) for one in page.items]
+            await self._database.write(keys.saw_customers, self.run, seen)
+            self._customers += len(seen)
+            self.progress("customers", self._customers)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def _walk_packages(self) -> None:
+        """Read Inventory's side second, so that whoever was seen there is behind the customers."""
+        cursor = None
+        while True:
+            page = await self._inventory.requests(cursor)
+            uids = [one.customer_id for one in page.items]
+            await self._database.write(keys.saw_packages, self.run, uids)
+            self._packages += len(uids)
+            self.progress("package requests", self._packages)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def _wait_for_the_late(self) -> None:
+        """Give a customer who was just added, and the package on its way, the time to arrive."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + PATIENCE_SECONDS
+        is_first = True
+        while not await self._database.scan(keys.is_quiet, self.run, self._walked_at):
+            if loop.time() > give_up_at:
+                return
+            if is_first:
+                await self._database.write(control.wake)
+                is_first = False
+            await self._database.write(ledger.alive, self.run)
+            await asyncio.sleep(RECHECK_SECONDS)
+
+    async def _judge(self, kind: Kind) -> None:
+        """Go through what looks wrong, in the order of the keys, and look at each once more."""
+        judge = {"missing": self._lacks, "extra": self._is_extra, "double": self._is_double}[kind]
+        after = ""
+        while True:
+            rows = await self._database.scan(keys.candidates, self.run, kind, after, JUDGED_AT_ONCE)
+            if not rows:
+                return
+            absent = await each_of(rows, judge, LOOKUPS_AT_ONCE)
+            await self._repair([one for one in absent if one is not None])
+            self.progress(f"{kind} ones", sum(self._counts.values()))
+            after = rows[-1].customer_uid
+
+    async def _lacks(self, row: AnyRow) -> Absent | None:
+        """Judge a customer without a package. Returns it where one is to be enqueued."""
+        uid: str = row.customer_uid
+        feed = await self._database.read(store.feed)
+        if row.state == "skipped":
+            self._counts["skipped"] += 1
+        elif row.state is None and store.is_from_before(feed, row.created_at):
+            self._counts["not_owed"] += 1
+        elif row.state == "delivered" and row.delivered_at < self._walked_at - SKEW:
+            return self._lost(row)
+        elif await self._inventory.count(uid):
+            pass  # it was made behind our back
+        elif row.state == "delivered":
+            return self._lost(row)
+        elif row.state == "dead":
+            self._found("missing", uid, f"its delivery is dead ({row.error_class})")
+        elif row.state is not None:
+            self._found("waiting", uid, f"its delivery is {row.state}")
+        elif feed.caught_up_at is None or feed.caught_up_at <= self._walked_at:
+            self._found("waiting", uid, "the feed is not read that far")
+        elif (customer := await self._crm.find(uid)) is not None:
+            self._found("missing", uid, "the integration does not know the customer")
+            return Absent(uid, customer.first_name_known)
+        return None
+
+    def _lost(self, row: AnyRow) -> Absent:
+        self._found("missing", row.customer_uid, "Inventory no longer has it")
+        return Absent(row.customer_uid, row.customer_name)
+
+    async def _is_extra(self, row: AnyRow) -> None:
+        if await self._crm.find(row.customer_uid) is None:
+            self._found("extra", row.customer_uid, "the CRM has no such customer")
+
+    async def _is_double(self, row: AnyRow) -> None:
+        if (count := await self._inventory.count(row.customer_uid)) > 1:
+            self._found("double", row.customer_uid, f"Inventory has {count}")
+
+    async def _repair(self, absent: Sequence[Absent]) -> None:
+        await self._database.write(ledger.alive, self.run)
+        if self._repairs and absent:
+            now: datetime = self._clock()
+            self._repaired += await self._database.write(ledger.repair, self.run, absent, now)
+
+    def _found(self, kind: str, uid: str, why: str) -> None:
+        self._counts[kind] += 1
+        if len(self._findings[kind]) < FINDINGS_KEPT:
+            self._findings[kind].append(uid)
+        self.tell(kind, uid, why)
+
+    async def _end(self, error: str) -> None:
+        columns = {
+            "state": "failed" if error else "finished",
+            "error": error or None,
+            "customers": self._customers,
+            "packages": self._packages,
+            "counts": self._counts,
+            "findings": {kind: sorted(uids) for kind, uids in self._findings.items()},
+            "repaired": self._repaired,
+        }
+        await self._database.write(ledger.finish, self.run, columns)
+        await self._forget(of_others=False)
+        if not error:
+            self._log()
+
+    async def _forget(self, *, of_others: bool) -> None:
+        while await self._database.write(keys.forget_keys, self.run, of_others=of_others):
+            pass
+
+    def _log(self) -> None:
+        wrong = sum(self._counts[kind] for kind in KINDS)
+        logger.log(
+            logging.ERROR if wrong else logging.INFO,
+            "Reconciled %d customers with %d package requests: %d missing, %d extra, %d double; "
+            "%d enqueued.",
+            self._customers,
+            self._packages,
+            *(self._counts[kind] for kind in KINDS),
+            self._repaired,
+        )

@@ -1,0 +1,130 @@
+"""What operators tell the integration. In the ledger, so that every process hears it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, or_, select, update
+
+from integration_service.ledger.lease import now_of
+from integration_service.ledger.models import deliveries, poller
+from integration_service.ledger.records import enqueued
+from integration_service.ledger.store import DeliveryRow
+from integration_service.ledger.views import DeliveryNotFound
+from service_kit.database.types import AnyRow
+from service_kit.problems import Problem
+
+PAGE = 500
+
+_WANTED = select(poller.c.paused_at, poller.c.wake_count)
+_BY_UID = select(deliveries).where(deliveries.c.customer_uid == bindparam("uid")).with_for_update()
+# What nobody could read names no customer, so there is nothing to send again.
+_READABLE = or_(deliveries.c.error_class.is_(None), deliveries.c.error_class != "unreadable")
+
+
+class NotRetryable(Problem):
+    """It is an event that nobody could read, so there is nothing to send."""
+
+    status = HTTPStatus.CONFLICT
+    slug = "delivery-not-retryable"
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which deliveries are to be retried."""
+
+    state: str
+    error_class: str | None = None
+
+    def condition(self) -> Any:
+        condition = (deliveries.c.state == self.state) & _READABLE
+        if self.error_class is not None:
+            condition &= deliveries.c.error_class == self.error_class
+        return condition
+
+
+def wanted(db: Connection) -> AnyRow:
+    """Return what operators want: since when it is paused, and how often to wake up."""
+    return db.execute(_WANTED).one()
+
+
+def pause(db: Connection, now: datetime) -> bool:
+    """Have nothing sent from now on. Returns whether that is news."""
+    statement = update(poller).where(poller.c.paused_at.is_(None)).values(paused_at=now)
+    return db.execute(statement).rowcount == 1
+
+
+def resume(db: Connection) -> bool:
+    """Have everything sent again. Returns whether that is news."""
+    wake(db)
+    statement = update(poller).where(poller.c.paused_at.is_not(None)).values(paused_at=None)
+    return db.execute(statement).rowcount == 1
+
+
+def wake(db: Connection) -> bool:
+    """Have whoever polls look at the feed, and at what is due. Returns whether anybody does."""
+    until = db.execute(
+        update(poller).values(wake_count=poller.c.wake_count + 1).returning(poller.c.lease_until)
+    ).scalar_one()
+    return until is not None and until > now_of(db)
+
+
+def retryable(db: Connection, uid: str) -> DeliveryRow:
+    """Look up a delivery that can be sent again. Raises DeliveryNotFound or NotRetryable."""
+    found = db.execute(_BY_UID, {"uid": uid}).one_or_none()
+    if found is None:
+        raise DeliveryNotFound("The feed has not told of a customer with this uid.")
+    if found.error_class == "unreadable":
+        raise NotRetryable(
+            "This event names no customer that anyone could read; POST /reconcile with repair "
+            "finds whoever it was about."
+        )
+    return found
+
+
+def retry(db: Connection, uid: str, now: datetime) -> DeliveryRow:
+    """Have one delivery sent again: a dead one from the start, one that waits without waiting.
+
+    One that is finished, or about to be sent anyway, is left as it is. Raises DeliveryNotFound or
+    NotRetryable.
+    """
+    found = retryable(db, uid)
+    if found.state in {"dead", "retrying"}:
+        _enqueue(db, found.state, [found.id], now)
+    return db.execute(_BY_UID, {"uid": uid}).one()
+
+
+def matching(db: Connection, which: Which) -> int:
+    statement = select(func.count()).select_from(deliveries).where(which.condition())
+    found: int = db.execute(statement).scalar_one()
+    return found
+
+
+def some_of(db: Connection, which: Which, after: int, limit: int) -> Sequence[AnyRow]:
+    """List some by their ids, from the one behind `after`."""
+    return db.execute(
+        select(deliveries.c.id, deliveries.c.customer_uid)
+        .where(which.condition(), deliveries.c.id > after)
+        .order_by(deliveries.c.id)
+        .limit(limit)
+    ).all()
+
+
+def retry_some(
+    db: Connection, which: Which, after: int, limit: int, now: datetime
+) -> Sequence[AnyRow]:
+    """Have a page of deliveries sent again. Returns them."""
+    found = some_of(db, which, after, limit)
+    _enqueue(db, which.state, [row.id for row in found], now)
+    return found
+
+
+def _enqueue(db: Connection, state: str, ids: Sequence[int], now: datetime) -> None:
+    # One that waits keeps its count: what spoils a batch must soon be alone in its own.
+    values = {"next_attempt_at": now} if state == "retrying" else enqueued(now)
+    # The state once more, for what was settled between the looking and this.
+    chosen = deliveries.c.id.in_(ids) & (deliveries.c.state == state)
+    db.execute(update(deliveries).where(chosen).values(**values))
+    wake(db)

@@ -1,0 +1,98 @@
+"""Whom a comparison has seen on either side, and who is not on each of them once."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
+
+from integration_service.ledger.models import deliveries, poller, reconcile_keys
+from integration_service.ledger.reconciliations import alive
+from service_kit.database.types import AnyRow
+
+Kind = Literal["missing", "extra", "double"]
+FORGOTTEN_AT_ONCE = 5000
+
+_KEYS = reconcile_keys
+_OF_RUN = _KEYS.c.run_id == bindparam("run")
+_LACKS = and_(_OF_RUN, _KEYS.c.customers > 0, _KEYS.c.packages == 0)
+_WRONG: Mapping[Kind, Any] = {
+    "missing": _LACKS,
+    "extra": and_(_OF_RUN, _KEYS.c.customers == 0),
+    "double": and_(_OF_RUN, _KEYS.c.packages > 1),
+}
+_JOINED = _KEYS.outerjoin(deliveries, deliveries.c.customer_uid == _KEYS.c.customer_uid)
+_CANDIDATES = (
+    select(
+        _KEYS.c.customer_uid,
+        _KEYS.c.created_at,
+        deliveries.c.state,
+        deliveries.c.delivered_at,
+        deliveries.c.error_class,
+        deliveries.c.customer_name,
+    )
+    .select_from(_JOINED)
+    .order_by(_KEYS.c.customer_uid)
+    .limit(bindparam("limit"))
+)
+_IS_LATE = deliveries.c.state.in_(("pending", "retrying"))
+_SEEN = insert(_KEYS)
+_SEEN_CUSTOMER = _SEEN.on_conflict_do_update(
+    index_elements=["run_id", "customer_uid"],
+    set_={"customers": _KEYS.c.customers + 1, "created_at": _SEEN.excluded.created_at},
+)
+_SEEN_PACKAGE = _SEEN.on_conflict_do_update(
+    index_elements=["run_id", "customer_uid"], set_={"packages": _KEYS.c.packages + 1}
+)
+
+
+def saw_customers(db: Connection, run: int, seen: Sequence[tuple[str, datetime]]) -> None:
+    alive(db, run)
+    rows = [
+        {"run_id": run, "customer_uid": uid, "customers": 1, "packages": 0, "created_at": created}
+        for uid, created in seen
+    ]
+    if rows:
+        db.execute(_SEEN_CUSTOMER, rows)
+
+
+def saw_packages(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
+    alive(db, run)
+    rows = [
+        {"run_id": run, "customer_uid": uid, "customers": 0, "packages": 1} for uid in customer_uids
+    ]
+    if rows:
+        db.execute(_SEEN_PACKAGE, rows)
+
+
+def candidates(db: Connection, run: int, kind: Kind, after: str, limit: int) -> Sequence[AnyRow]:
+    """List whose counts are not one and one, in the order of their keys, with their deliveries."""
+    statement = _CANDIDATES.where(_WRONG[kind], _KEYS.c.customer_uid > bindparam("after"))
+    return db.execute(statement, {"run": run, "after": after, "limit": limit}).all()
+
+
+def is_quiet(db: Connection, run: int, since: datetime) -> bool:
+    """Tell whether waiting would change nothing.
+
+    It would where the package of somebody is on its way, or, for somebody of whom the feed has not
+    told, while the feed was not read to its end after `since`.
+    """
+    feed = db.execute(select(poller)).one()
+    owed = _LACKS
+    if feed.start_from == "now" and feed.started_at is not None:
+        owed = and_(_LACKS, _KEYS.c.created_at >= feed.started_at)
+    is_read = feed.caught_up_at is not None and feed.caught_up_at > since
+    late = _IS_LATE if is_read else or_(_IS_LATE, and_(deliveries.c.id.is_(None), owed))
+    found: bool = db.execute(
+        select(exists().select_from(_JOINED).where(_LACKS, late)), {"run": run}
+    ).scalar_one()
+    return not found
+
+
+def forget_keys(db: Connection, run: int, *, of_others: bool) -> int:
+    """Delete some of what this run, or all others, have seen. Returns how much."""
+    whose = _KEYS.c.run_id != run if of_others else _KEYS.c.run_id == run
+    key = tuple_(_KEYS.c.run_id, _KEYS.c.customer_uid)
+    some = select(_KEYS.c.run_id, _KEYS.c.customer_uid).where(whose).limit(FORGOTTEN_AT_ONCE)
+    return db.execute(delete(_KEYS).where(key.in_(some))).rowcount

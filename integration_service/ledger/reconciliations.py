@@ -1,0 +1,168 @@
+"""What a comparison of both sides has seen and found. One at a time, whoever runs it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
+
+from integration_service.ledger.lease import now_of
+from integration_service.ledger.models import deliveries, poller, reconciliations
+from integration_service.ledger.records import enqueued
+from service_kit.database.types import AnyRow
+
+Trigger = Literal["api", "cli", "timer"]
+# Longer than any pause between two of its writes.
+ALIVE_SECONDS = 60.0
+KEPT_RUNS = 1000
+
+_ALIVE = (
+    update(reconciliations)
+    .where(reconciliations.c.id == bindparam("run"), reconciliations.c.state == "running")
+    .values(alive_until=bindparam("until"))
+)
+
+
+class RunLost(Exception):
+    """The run was given up for dead, or has ended; it may not go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A customer whose package is missing, and the name to ask for it with."""
+
+    customer_uid: str
+    customer_name: str | None
+
+
+def begin(db: Connection, trigger: Trigger, *, repair: bool) -> int | None:
+    """Begin a run and return its id, or None while another is at work."""
+    now = now_of(db)
+    db.execute(
+        update(reconciliations)
+        .where(reconciliations.c.state == "running", reconciliations.c.alive_until < now)
+        .values(state="failed", error="Its process ended.", finished_at=now, alive_until=None)
+    )
+    new: dict[str, Any] = {
+        "trigger": trigger,
+        "repair": repair,
+        "state": "running",
+        "started_at": now,
+        "alive_until": now + timedelta(seconds=ALIVE_SECONDS),
+        "customers": 0,
+        "packages": 0,
+        "counts": {},
+        "findings": {},
+        "repaired": 0,
+    }
+    # The unique index on what is running decides between two that begin at once.
+    statement = insert(reconciliations).on_conflict_do_nothing().returning(reconciliations.c.id)
+    run: int | None = db.execute(statement, new).scalar_one_or_none()
+    return run
+
+
+def alive(db: Connection, run: int) -> None:
+    """Say that a run goes on. Raises RunLost where it may not."""
+    until = now_of(db) + timedelta(seconds=ALIVE_SECONDS)
+    if db.execute(_ALIVE, {"run": run, "until": until}).rowcount != 1:
+        raise RunLost
+
+
+def repair(db: Connection, run: int, absent: Sequence[Absent], now: datetime) -> int:
+    """Enqueue what is missing, as the feed would have; what is on its way already is left alone.
+
+    Returns how many. Dead deliveries stay so: whatever refused them would do it again.
+    """
+    alive(db, run)
+    again = db.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.customer_uid.in_([one.customer_uid for one in absent]),
+            deliveries.c.state == "delivered",
+        )
+        .values(**enqueued(now))
+    ).rowcount
+    if not absent:
+        return 0
+    rows = [
+        {
+            "customer_uid": one.customer_uid,
+            "customer_name": one.customer_name,
+            "sequence": 0,
+            "created_at": now,
+            **enqueued(now),
+        }
+        for one in absent
+    ]
+    anew = len(
+        db.execute(
+            insert(deliveries)
+            .on_conflict_do_nothing(index_elements=["customer_uid"])
+            .returning(deliveries.c.id),
+            rows,
+        ).all()
+    )
+    grown = {"repairs": poller.c.repairs + again + anew, "wake_count": poller.c.wake_count + 1}
+    db.execute(update(poller).values(**grown))
+    return again + anew
+
+
+def finish(db: Connection, run: int, columns: Mapping[str, Any]) -> None:
+    """End a run; only its own process, or its successor, may."""
+    now = now_of(db)
+    db.execute(
+        update(reconciliations)
+        .where(reconciliations.c.id == run, reconciliations.c.state == "running")
+        .values(**columns, finished_at=now, alive_until=None)
+    )
+    db.execute(delete(reconciliations).where(reconciliations.c.id <= run - KEPT_RUNS))
+
+
+def newest(db: Connection) -> tuple[AnyRow | None, AnyRow | None]:
+    """Return what runs, and the newest that has ended; seen at one moment."""
+    ended = select(func.max(reconciliations.c.id)).where(reconciliations.c.state != "running")
+    rows = db.execute(
+        select(reconciliations).where(
+            or_(
+                reconciliations.c.state == "running",
+                reconciliations.c.id == ended.scalar_subquery(),
+            )
+        )
+    ).all()
+    now = now_of(db)
+    # What has died is not running, though nobody has written it down yet.
+    running = (row for row in rows if row.state == "running" and row.alive_until > now)
+    last = (row for row in rows if row.state != "running")
+    return next(running, None), next(last, None)
+
+
+def last(db: Connection) -> AnyRow | None:
+    return newest(db)[1]
+
+
+def find(db: Connection, run: int) -> AnyRow | None:
+    return db.execute(select(reconciliations).where(reconciliations.c.id == run)).one_or_none()
+
+
+def due_at(db: Connection, interval_seconds: float, retry_seconds: float) -> datetime | None:
+    """Return when the next one is to begin by itself; None before the very first start."""
+    running, ended = newest(db)
+    if running is not None:
+        return running.alive_until  # type: ignore[no-any-return]
+    if ended is None:
+        began_at = db.execute(select(poller.c.started_at)).scalar_one()
+        return None if began_at is None else began_at + timedelta(seconds=interval_seconds)
+    if ended.state == "failed":
+        soon = min(retry_seconds, interval_seconds)
+        return ended.finished_at + timedelta(seconds=soon)  # type: ignore[no-any-return]
+    return ended.started_at + timedelta(seconds=interval_seconds)  # type: ignore[no-any-return]

@@ -1,0 +1,52 @@
+"""The routes of the comparison of both sides."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request
+
+from integration_service.ledger import views
+from integration_service.poller import Poller
+from integration_service.reconciling import AlreadyRunning
+from integration_service.roles import CanOperate, CanRead
+from integration_service.schemas import ReconcileOrder, Reconciliation
+from service_kit.auth import GuardedRoute
+from service_kit.health import DatabaseDep
+from service_kit.openapi import documented
+from service_kit.problems import Problem
+
+router = APIRouter(prefix="/reconcile", route_class=GuardedRoute, tags=["reconciliation"])
+
+
+class ReconcileRunning(Problem):
+    """A comparison runs; `GET /reconcile` has its result."""
+
+    status = HTTPStatus.CONFLICT
+    slug = "reconcile-running"
+
+
+@router.get("", summary="The last comparison of both sides")
+async def get_reconciliation(database: DatabaseDep, _: CanRead) -> Reconciliation:
+    """Answer what the last comparison has found, and which one runs."""
+    return await database.read(views.reconciliation)
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Compare both sides",
+    responses=documented(ReconcileRunning),
+)
+async def reconcile(
+    wanted: ReconcileOrder, request: Request, database: DatabaseDep, _: CanOperate
+) -> Reconciliation:
+    """Compare the CRM's customers with Inventory's requests; with `repair` enqueue what is missing.
+
+    It begins here and goes on by itself; `GET /reconcile` has its result. One runs at a time,
+    whichever replica is asked.
+    """
+    poller: Poller = request.app.state.poller
+    try:
+        await poller.reconciler.start(repair=wanted.repair)
+    except AlreadyRunning:
+        raise ReconcileRunning("A comparison runs; GET /reconcile has its result.") from None
+    return await database.read(views.reconciliation)

@@ -1,0 +1,355 @@
+"""The comparison of both sides: exactly what is wrong, no false alarm, and nothing twice."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from integration_service import comparing
+from integration_service.app import create_app
+from integration_service.ledger import reconcile_keys, reconciliations
+from integration_service.ledger.reconciliations import RunLost
+from integration_service.links import lists
+from integration_service.reconciling import AlreadyRunning
+from integration_service.settings import Settings
+from service_kit.stopping import Stopping
+from tests.conftest import running
+from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
+from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers, listed, refuses
+from tests.inventory_api.conftest import keeps_its_word
+
+WELCOME = "welcome_package"
+
+
+@pytest.fixture(autouse=True)
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparing, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(comparing, "RECHECK_SECONDS", 0.0)
+
+
+@pytest.fixture
+async def served(
+    integration: Integration, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
+) -> Integration:
+    """Four customers who have their packages since an hour."""
+    crm.register("ada", "bob", "cid", "dan")
+    await integration.work()
+    clock.advance(hours=1)
+    return integration
+
+
+def lose(inventory: InventoryDouble, *uids: str) -> None:
+    """Be an Inventory that was restored from before these packages."""
+    for uid in uids:
+        del inventory.packages[uid, WELCOME, 1]
+
+
+async def test_all_is_well(served: Integration, log: Log) -> None:
+    run = await served.reconcile()
+
+    assert run.is_exact
+    assert (run.state, run.customers, run.packages) == ("finished", 4, 4)
+    assert run.findings == {"missing": [], "extra": [], "double": [], "waiting": []}
+    assert (
+        "Reconciled 4 customers with 4 package requests: 0 missing, 0 extra, 0 double; 0 enqueued."
+        in log.infos
+    )
+    assert (await served.status()).reconcile == run
+
+
+async def test_it_finds_what_is_missing_extra_and_double_page_by_page(
+    served: Integration,
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    log: Log,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lists.read_page, "__kwdefaults__", {"limit": 2})
+    monkeypatch.setattr(comparing, "JUDGED_AT_ONCE", 1)
+    lose(inventory, "bob", "dan")
+    inventory.make({"customer_id": "ada", "package_type": WELCOME, "occurrence": 2})
+    inventory.make({"customer_id": "cid", "package_type": "other", "occurrence": 1})
+    for phantom in ("1", "a/b?c=%", "zoe"):
+        inventory.make({"customer_id": phantom, "package_type": WELCOME, "occurrence": 1})
+
+    run = await served.reconcile()
+
+    assert run.findings == {
+        "missing": ["bob", "dan"],
+        "extra": ["1", "a/b?c=%", "zoe"],
+        "double": ["ada"],
+        "waiting": [],
+    }
+    assert (run.missing, run.extra, run.double, run.repaired) == (2, 3, 1, 0)
+    assert not run.is_exact
+    assert len(log.errors) == 1
+    assert await served.states() == dict.fromkeys(("ada", "bob", "cid", "dan"), "delivered")
+
+
+async def test_repair_sends_again_what_inventory_has_lost(
+    served: Integration, inventory: InventoryDouble
+) -> None:
+    lose(inventory, "bob", "dan")
+
+    run = await served.reconcile(repair=True)
+    assert (run.missing, run.repaired) == (2, 2)
+    await served.send()
+
+    assert inventory.owners == ["ada", "bob", "cid", "dan"]
+    assert inventory.batches[-1] == ["bob", "dan"]
+    assert (await served.reconcile()).is_exact
+    bob = await served.delivery("bob")
+    assert (bob.state, bob.attempt_count, len(bob.attempts)) == ("delivered", 1, 2)
+    feed = await served.database.read(lambda db: db.exec_driver_sql("SELECT repairs FROM poller"))
+    assert feed.scalar_one() == 2
+
+
+async def test_repair_finds_customers_whom_the_ledger_does_not_know(
+    served: Integration, crm: CrmDouble, inventory: InventoryDouble
+) -> None:
+    lose(inventory, "ada", "bob")
+    await served.database.write(
+        change,
+        "DELETE FROM attempts",
+        "DELETE FROM deliveries WHERE customer_uid IN ('ada', 'bob')",
+    )
+    then, now = "2026-01-05T12:00:00Z", "2026-01-05T12:30:00Z"
+    crm.changed["bob"] = listed("bob", then, name="Robert", updated_at=now)
+    # As if the poller looked once more while both lists were read.
+    await served.database.write(
+        change, "UPDATE poller SET caught_up_at = '2030-01-01 00:00:00.000000'"
+    )
+
+    run = await served.reconcile(repair=True)
+    assert run.findings["missing"] == ["ada", "bob"]
+    await served.send()
+
+    sent = {one["customer_id"]: one.get("customer_name") for one in inventory.packages.values()}
+    # Inventory may have a request under the first name, and takes no other for it.
+    assert (sent["ada"], sent["bob"]) == ("Customer ada", None)
+    assert (await served.reconcile()).is_exact
+
+
+async def test_what_is_on_its_way_is_not_missing(
+    served: Integration, crm: CrmDouble, inventory: InventoryDouble
+) -> None:
+    crm.register("eve")
+    inventory.fault = answers(429)
+    await served.work()
+    crm.register("fay")
+
+    run = await served.reconcile(repair=True)
+
+    # fay is in the CRM's list, and the feed is not read that far.
+    assert (run.missing, run.waiting, run.repaired) == (0, 2, 0)
+    assert run.findings["waiting"] == ["eve", "fay"]
+    assert not run.is_exact
+
+
+async def test_who_is_added_while_both_lists_are_read_is_no_false_alarm(
+    served: Integration,
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(comparing, "PATIENCE_SECONDS", 10.0)
+    read = served.poller.reconciler._sides.inventory.requests
+
+    async def meanwhile(cursor: str | None) -> Any:
+        crm.register("late")  # has a package, and is not among the customers that were read
+        await served.work()
+        page = await read(cursor)
+        monkeypatch.setattr(served.poller.reconciler._sides.inventory, "requests", read)
+        return page
+
+    crm.register("eve")  # is read, and has no package yet
+    monkeypatch.setattr(served.poller.reconciler._sides.inventory, "requests", meanwhile)
+
+    run = await served.reconcile()
+
+    assert run.is_exact, run
+
+
+async def test_it_waits_for_the_feed_and_for_what_is_under_way(
+    served: Integration,
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(comparing, "PATIENCE_SECONDS", 10.0)
+    crm.register("eve")
+    comparison = await served.poller.reconciler.begin("cli", repair=False)
+    comparing_ = asyncio.create_task(comparison.carry_out())
+    before = (await served.database.read(_wakes)) or 0
+    async with asyncio.timeout(10):
+        while await served.database.read(_wakes) == before:  # it has told the poller to look
+            await asyncio.wait([served.database.committed.next()], timeout=0.05)
+    clock.advance(seconds=1)
+
+    await served.work()
+
+    run = await comparing_
+    assert run.counts["missing"] == run.counts["waiting"] == 0
+
+
+def _wakes(db: Any) -> int:
+    return int(db.exec_driver_sql("SELECT wake_count FROM poller").scalar_one())
+
+
+async def test_dead_ones_are_missing_and_left_to_those_who_retry(
+    served: Integration, crm: CrmDouble, inventory: InventoryDouble
+) -> None:
+    crm.register("eve")
+    inventory.faults.append(refuses(422, "unfit"))
+    await served.work()
+
+    run = await served.reconcile(repair=True)
+
+    assert (run.findings["missing"], run.repaired) == (["eve"], 0)
+    assert (await served.states())["eve"] == "dead"
+
+
+async def test_who_was_skipped_or_erased_is_no_alarm(
+    served: Integration, crm: CrmDouble, inventory: InventoryDouble
+) -> None:
+    lose(inventory, "ada")
+    await served.database.write(
+        change, "UPDATE deliveries SET state = 'skipped' WHERE customer_uid = 'ada'"
+    )
+    then = "2026-01-05T12:00:00Z"
+    crm.changed["bob"] = listed("bob", then, name="", email="", updated_at="2026-01-05T12:59:00Z")
+
+    run = await served.reconcile(repair=True)
+
+    assert run.is_exact
+    assert (run.skipped, run.repaired) == (1, 0)
+
+
+async def test_customers_from_before_a_start_with_now_are_not_owed(
+    start: Start, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
+) -> None:
+    crm.register("old")
+    clock.advance(days=1)
+    integration = await start(start_from="now")
+    await integration.work()
+    clock.advance(days=1)
+    crm.publish({**_created_at(crm, clock), "subject": "new"})
+    await integration.work()
+    clock.advance(days=1)
+
+    run = await integration.reconcile(repair=True)
+
+    assert inventory.owners == ["new"]
+    assert run.is_exact
+    assert (run.not_owed, run.repaired) == (1, 0)
+
+
+def _created_at(crm: CrmDouble, clock: FakeClock) -> dict[str, Any]:
+    crm.register("template")
+    event: dict[str, Any] = crm.events.pop()
+    return event | {"time": clock().isoformat()}
+
+
+async def test_one_runs_at_a_time_and_a_dead_one_is_succeeded(
+    served: Integration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = await served.poller.reconciler.begin("timer", repair=True)
+    await served.database.write(reconcile_keys.saw_packages, dead.run, ["left behind"])
+    with pytest.raises(AlreadyRunning):
+        await served.poller.reconciler.begin("cli", repair=False)
+
+    await served.database.write(
+        change, "UPDATE reconciliations SET alive_until = '2020-01-01 00:00:00'"
+    )
+    run = await served.reconcile()
+
+    assert run.is_exact
+    assert run.id > dead.run
+    row = await served.database.read(reconciliations.find, dead.run)
+    assert row is not None
+    assert (row.state, row.error) == ("failed", "Its process ended.")
+    # It goes on, and is told that it may not.
+    with pytest.raises(RunLost):
+        await dead.carry_out()
+    assert (await served.status()).reconcile == run
+    left = await served.database.read(lambda db: db.execute(reconcile_keys._KEYS.select()).all())
+    assert left == []
+
+
+async def test_a_far_side_that_fails_fails_it_and_the_next_is_as_good(
+    served: Integration, crm: CrmDouble, inventory: InventoryDouble, log: Log
+) -> None:
+    for fault in (answers(401), answers(200, json={"no": "list"}), answers(200, json=[{"uid": 1}])):
+        crm.list_faults.append(fault)
+        with pytest.raises(comparing.CallFailed):
+            await served.reconcile()
+    last = (await served.status()).reconcile
+    assert last is not None
+    assert last.state == "failed"
+    assert last.error is not None
+    assert not last.is_exact
+
+    assert (await served.reconcile()).is_exact
+
+
+async def test_the_timer_compares_and_repairs_when_it_is_time(
+    start: Start, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
+) -> None:
+    integration = await start(reconcile_interval_seconds=3600)
+    crm.register("ada")
+    await integration.work()
+    due = reconciliations.due_at
+    assert await integration.database.read(due, 3600, 300) == clock() + timedelta(hours=1)
+    lose(inventory, "ada")
+    clock.advance(hours=2)
+    stopping = Stopping()
+
+    keeping = asyncio.create_task(integration.poller.reconciler.keep_time(stopping))
+    async with asyncio.timeout(10):
+        while (run := (await integration.status()).reconcile) is None:
+            await asyncio.wait([integration.database.committed.next()], timeout=0.05)
+    stopping.begin()
+    await keeping
+
+    assert (run.trigger, run.missing, run.repaired) == ("timer", 1, 1)
+    await integration.send()
+    assert inventory.owners == ["ada"]
+
+
+@pytest.fixture
+async def api(settings: Settings, served: Integration) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(create_app(settings), token="admin123") as client:
+        yield keeps_its_word(client)
+
+
+async def test_the_api_compares_and_tells(
+    api: httpx.AsyncClient, inventory: InventoryDouble, served: Integration
+) -> None:
+    assert (await api.get("/reconcile")).json() == {"running": None, "last": None}
+    lose(inventory, "cid")
+
+    begun = await api.post("/reconcile", json={"repair": True})
+
+    assert begun.status_code == 202
+    async with asyncio.timeout(10):
+        while (answer := (await api.get("/reconcile")).json())["last"] is None:
+            await asyncio.wait([served.database.committed.next()], timeout=0.05)
+    assert answer["running"] is None
+    assert answer["last"]["findings"]["missing"] == ["cid"]
+    assert answer["last"]["repaired"] == 1
+    assert (await api.get("/status")).json()["reconcile"] == answer["last"]
+
+
+async def test_the_api_refuses_a_second_one(api: httpx.AsyncClient, served: Integration) -> None:
+    await served.poller.reconciler.begin("cli", repair=False)
+
+    answer = await api.post("/reconcile", json={})
+
+    assert answer.status_code == 409
+    assert answer.json()["type"] == "urn:problem:reconcile-running"
+    assert (await api.get("/reconcile")).json()["running"]["trigger"] == "cli"
+    assert (await api.post("/reconcile", json={"repair": "yes"})).status_code == 422
