@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import Sequence
 
 from crm_api.tokens.command import add_create_token
+from crm_api.transfer import commands as transfer
 from service_kit import commands
 from service_kit.commands import Service
 
@@ -22,6 +23,7 @@ def _add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     prune.add_argument("--older-than-days", type=int, required=True, metavar="N")
     prune.set_defaults(run=prune_feed)
     add_create_token(found)
+    transfer.add(found)
 
 
 def prune_feed(service: Service, options: argparse.Namespace) -> int:

@@ -209,7 +209,7 @@ def understand(event: Any, through: int, index: int) -> Arrival:
     """Read one event. One that can't be understood becomes a dead delivery, so that it is seen."""
     try:
         kind, uid, sequence = event["type"], event["subject"], event["sequence"]
-        name = event["data"].get("name")
+        name, welcome = event["data"].get("name"), event["data"].get("welcome")
     except (TypeError, KeyError, AttributeError):
         return _unreadable(event, through, index, "it has no type, subject, sequence or data")
     if not isinstance(kind, str):
@@ -219,7 +219,8 @@ def understand(event: Any, through: int, index: int) -> Arrival:
     if type(sequence) is not int or not 0 < sequence <= through:
         return _unreadable(event, through, index, "its sequence is not within the page")
     traceparent = tracing.valid_traceparent(event.get("traceparent"))
-    return Arrival(uid, _line(name, LONGEST_NAME), sequence, traceparent=traceparent)
+    name = _line(name, LONGEST_NAME)
+    return Arrival(uid, name, sequence, traceparent=traceparent, is_skipped=welcome is False)
 
 
 def _unreadable(event: Any, through: int, index: int, error: str) -> Arrival:

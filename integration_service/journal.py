@@ -16,6 +16,8 @@ def found(arrival: Arrival) -> None:
         logger.error("%s It is kept as dead: %s", arrival.error, arrival.customer_uid)
     else:
         logger.info("Found new customer: %s (ID: %s)", arrival.customer_name, arrival.customer_uid)
+    if arrival.is_skipped:
+        logger.info("No package is wanted for customer ID: %s", arrival.customer_uid)
 
 
 def erasure_failed(count: int, failure: CallFailed) -> None:

@@ -86,9 +86,11 @@ def register(db: Connection, new: CustomerNew, who: Principal) -> CustomerRow:
 
 
 def register_all(
-    db: Connection, new: Sequence[CustomerNew], who: Principal
+    db: Connection, new: Sequence[CustomerNew], who: Principal, *, welcome: bool = True
 ) -> list[CustomerRow | Problem]:
     """Add customers, each for itself: one that can't be added becomes a problem in its place.
+
+    Without `welcome` the feed says of each that no welcome package is wanted.
 
     The constraints decide, not a look-up beforehand: two callers can both pass a look-up, but only
     one can pass a constraint.
@@ -97,7 +99,9 @@ def register_all(
     added = store.add_all(db, rows) if rows else {}
     if added:
         in_order = [added[row["uid"]] for row in rows if row["uid"] in added]
-        feed.record(db, [_change("customer.created", customer) for customer in in_order], who)
+        more = {} if welcome else {"welcome": False}
+        created = [_change("customer.created", customer, **more) for customer in in_order]
+        feed.record(db, created, who)
         audit.record(db, "customer.created", [customer.uid for customer in in_order], who)
     refused = [row for row in rows if row["uid"] not in added]
     problems = iter(_reasons(db, refused, who))
@@ -180,14 +184,14 @@ def _row(new: CustomerNew) -> dict[str, Any]:
     }
 
 
-def _change(kind: str, customer: CustomerRow) -> Change:
-    data = {
+def _change(kind: str, customer: CustomerRow, **more: Any) -> Change:
+    data: dict[str, Any] = {
         name: getattr(customer, name)
         for name in ("id", "uid", "name", "email", "company", "phone", "external_ref", "metadata")
     }
     data["created_at"] = clock.rfc3339(customer.created_at)
     data["updated_at"] = clock.rfc3339(customer.updated_at)
-    return Change(kind, customer.uid, data)
+    return Change(kind, customer.uid, {**data, **more})
 
 
 def _reasons(db: Connection, refused: Sequence[dict[str, Any]], who: Principal) -> list[Problem]:

@@ -23,6 +23,11 @@ _ANY = select(exists().select_from(customers))
 _BY_ID = select(customers).where(customers.c.id == bindparam("id"))
 _BY_UID = select(customers).where(customers.c.uid == bindparam("uid"))
 _BY_REF = select(customers).where(customers.c.external_ref == bindparam("external_ref"))
+_BY_REFS = (
+    select(customers)
+    .where(customers.c.external_ref.in_(bindparam("refs", expanding=True)))
+    .order_by(customers.c.id)
+)
 _BY_UIDS = select(customers).where(customers.c.uid.in_(bindparam("uids", expanding=True)))
 _ADD = insert(customers).on_conflict_do_nothing()
 _FORGET_ANSWERS = delete(idempotency_keys).where(
@@ -72,6 +77,12 @@ def find_for_change(db: Connection, key: int | str) -> CustomerRow | None:
 def find_ref_for_change(db: Connection, external_ref: str) -> CustomerRow | None:
     found = db.execute(_BY_REF.with_for_update(), {"external_ref": external_ref})
     return found.one_or_none()
+
+
+def with_refs(db: Connection, refs: Collection[str], *, lock: bool) -> Sequence[CustomerRow]:
+    """Look up by external_refs; with `lock`, keep others from changing these rows."""
+    statement = _BY_REFS.with_for_update() if lock else _BY_REFS
+    return db.execute(statement, {"refs": list(refs)}).all()
 
 
 def add_all(db: Connection, rows: Sequence[dict[str, Any]]) -> dict[str, CustomerRow]:

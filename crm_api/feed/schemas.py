@@ -34,7 +34,10 @@ class Event(BaseModel):
         exclude_if=lambda value: value is None,
         description="The span of the change, as of W3C Trace Context, where it was traced.",
     )
-    data: dict[str, Any] = Field(description="How the subject looked after the change.")
+    data: dict[str, Any] = Field(
+        description="How the subject looked after the change. A created customer's has `welcome`, "
+        "false, where whoever added it asked for no welcome package."
+    )
 
 
 class FeedPage(BaseModel):

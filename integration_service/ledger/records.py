@@ -15,6 +15,20 @@ class Arrival:
     raw: str | None = None
     error: str | None = None
     traceparent: str | None = None
+    # Whoever added the customer asked for no welcome package.
+    is_skipped: bool = False
+
+    @property
+    def state(self) -> str:
+        if self.error:
+            return "dead"
+        return "skipped" if self.is_skipped else "pending"
+
+    def columns(self) -> dict[str, Any]:
+        """Return what the inbox keeps of it."""
+        values = asdict(self)
+        del values["is_skipped"]
+        return {**values, "state": self.state}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """The inbox and the place in the feed. Each write names its poller's lease first."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -137,11 +136,10 @@ def unfinished(db: Connection, most: int) -> int:
 
 def _row(arrival: Arrival, now: datetime) -> dict[str, Any]:
     return {
-        **asdict(arrival),
-        "state": "dead" if arrival.error else "pending",
+        **arrival.columns(),
         "error_class": "unreadable" if arrival.error else None,
         "attempt_count": 0,
-        "next_attempt_at": None if arrival.error else now,
+        "next_attempt_at": now if arrival.state == "pending" else None,
         "down_seconds_before": 0.0,
         "created_at": now,
         "updated_at": now,

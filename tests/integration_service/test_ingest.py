@@ -163,6 +163,23 @@ async def test_an_event_that_nobody_understands_is_kept_as_dead_and_holds_up_nob
     assert inventory.owners == ["ada", "cid", "dan"]
 
 
+async def test_who_is_to_have_no_package_is_written_down_as_skipped(
+    integration: Integration, crm: CrmDouble, inventory: InventoryDouble
+) -> None:
+    # Anything but a plain false asks for nothing.
+    for uid, welcome in (("ada", False), ("bob", True), ("cid", None), ("dan", 0), ("eve", "no")):
+        told = created(uid)
+        told["data"]["welcome"] = welcome
+        crm.publish(told)
+
+    await integration.work()
+
+    assert inventory.owners == ["bob", "cid", "dan", "eve"]
+    skipped = await integration.delivery("ada")
+    assert (skipped.state, skipped.next_attempt_at, skipped.attempts) == ("skipped", None, [])
+    assert (await integration.status()).deliveries["skipped"] == 1
+
+
 NAMES: dict[str, Any] = {
     "null": None,
     "a number": 7,

@@ -1,0 +1,198 @@
+"""import-customers and export-customers."""
+
+import argparse
+import asyncio
+import csv
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, TypeVar
+
+from service_kit import commands
+from service_kit.commands import Service
+
+if TYPE_CHECKING:
+    from crm_api.transfer.importing import Order, Report, Tally
+    from service_kit.database import Database
+
+T = TypeVar("T")
+
+EXIT_SOME_REFUSED = 1
+EXIT_INTERRUPTED = 130
+# So that a service on the same SQLite file never waits long for the one writer's lock.
+CHUNK_SIZE = 200
+LARGEST_CHUNK = 2000
+
+
+def add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    about = "add the customers of a CSV file; who is there already is passed over"
+    taking = found.add_parser("import-customers", help=about, description=about)
+    taking.add_argument("file", type=Path, metavar="FILE.csv")
+    size = f"lines that are one transaction, 1 to {LARGEST_CHUNK}"
+    taking.add_argument("--chunk-size", type=int, default=CHUNK_SIZE, metavar="N", help=size)
+    taking.add_argument("--dry-run", action="store_true", help="say what would happen")
+    taking.add_argument("--no-welcome", action="store_true", help="ask for no welcome packages")
+    report = "write the line, field and reason of all that is refused"
+    taking.add_argument("--report", type=Path, metavar="FILE.csv", help=report)
+    taking.set_defaults(run=import_customers)
+    about = "write all customers as CSV, to a file or to stdout"
+    giving = found.add_parser("export-customers", help=about, description=about)
+    giving.add_argument("file", type=Path, nargs="?", metavar="FILE")
+    giving.set_defaults(run=export_customers)
+
+
+def import_customers(service: Service, options: argparse.Namespace) -> int:
+    """Take in a file. Exits with 0 when all of it was taken, 1 when some was refused, else 2."""
+    return _explained(service, lambda: _import(service, options))
+
+
+def export_customers(service: Service, options: argparse.Namespace) -> int:
+    """Write everybody but those who were erased."""
+    return _explained(service, lambda: _export(service, options.file))
+
+
+def _import(service: Service, options: argparse.Namespace) -> int:
+    from crm_api.transfer import importing, table
+    from crm_api.transfer.progress import shown
+    from service_kit.logs import new_request_id, use_request_id
+
+    if not 1 <= options.chunk_size <= LARGEST_CHUNK:
+        raise _Refused(f"--chunk-size takes 1 to {LARGEST_CHUNK}")
+    header, rows = table.check(options.file)
+    order = importing.Order(
+        options.file, header, options.chunk_size, options.dry_run, not options.no_welcome
+    )
+    use_request_id(run_id := new_request_id())
+    with _report(options.report) as report, shown("lines", rows) as advance:
+        tally = _with_database(
+            service, lambda database: importing.run(database, order, report, advance)
+        )
+    return _tell(tally, order, run_id, has_report=options.report is not None)
+
+
+def _export(service: Service, path: Path | None) -> int:
+    from crm_api.transfer import exporting
+    from crm_api.transfer.progress import shown
+
+    async def run(database: "Database") -> int:
+        columns, number, last = await exporting.header(database)
+        with shown("customers", number) as advance:
+            return await exporting.write(database, columns, last, file, advance)
+
+    with _destination(path) as file:
+        if late := _with_database(service, run):
+            raise _Refused(
+                f"{late} customers were given new metadata meanwhile, which has no column: "
+                "export again"
+            )
+    return 0
+
+
+def _tell(tally: "Tally", order: "Order", run_id: str, *, has_report: bool) -> int:
+    from crm_api.transfer.intake import Fate
+
+    refused = tally.counts[Fate.REFUSED]
+    told = ", ".join(f"{tally.counts[fate]} {fate}" for fate in Fate)
+    packages = tally.counts[Fate.CREATED] if order.welcome else 0
+    for line in tally.first_refused:
+        print(line, file=sys.stderr)  # noqa: T201 (a command's own words)
+    if refused and not has_report:
+        print("--report FILE.csv writes down all that is refused", file=sys.stderr)  # noqa: T201
+    if order.dry_run:
+        print(f"Nothing was written. It would be: {told}.")  # noqa: T201
+        print(f"It would cause {packages} welcome packages.")  # noqa: T201
+    else:
+        print(f"{told}.")  # noqa: T201
+        print(f"It causes {packages} welcome packages. Request id: {run_id}")  # noqa: T201
+    return EXIT_SOME_REFUSED if refused else 0
+
+
+class _Refused(Exception):
+    """The command can't do what it was told, for a reason that may have been printed already."""
+
+
+def _explained(service: Service, run: Callable[[], int]) -> int:
+    """Run a command; where it can't do its work, say why."""
+    from crm_api.transfer.table import NotATable
+    from service_kit.database import DatabaseUnavailable, DurabilityMissing
+    from service_kit.database.errors import origin
+    from service_kit.migrations import SchemaMismatch
+
+    try:
+        return run()
+    except (_Refused, NotATable) as error:
+        return commands.refuse(service, str(error))
+    except OSError as error:
+        return commands.refuse(service, f"{error.filename or 'the file'}: {error.strerror}")
+    except (DatabaseUnavailable, DurabilityMissing, SchemaMismatch) as error:
+        return commands.refuse(service, f"the database can't be used: {origin(error)}")
+    except KeyboardInterrupt:
+        reason = "stopped; what was taken in stays, and taking the file in again goes on from there"
+        return commands.refuse(service, reason, code=EXIT_INTERRUPTED)
+
+
+def _with_database(service: Service, work: "Callable[[Database], Awaitable[T]]") -> T:
+    """Run a work on the database of the environment."""
+    from service_kit.database import open_database
+    from service_kit.migrations import SchemaMismatch, current_revision
+
+    settings = commands.prepare(service)
+    if settings is None:
+        raise _Refused
+
+    async def run() -> T:
+        database = open_database(settings.database_url)
+        await database.open()
+        try:
+            if (found := await database.write(current_revision)) != service.migrations().head:
+                raise SchemaMismatch(
+                    f"its schema is at {found or 'nothing'}: run 'python -m {service.name} migrate'"
+                )
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+@contextmanager
+def _report(path: Path | None) -> "Iterator[Report]":
+    """Give what takes a row for each fault: a file, or nothing."""
+    if path is None:
+        yield _Nowhere()
+        return
+    with _private(path) as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["line", "field", "reason"])
+        yield rows
+
+
+class _Nowhere:
+    """A report that nobody has asked for."""
+
+    def writerow(self, row: object, /) -> None:
+        return
+
+
+@contextmanager
+def _destination(path: Path | None) -> Iterator[TextIO]:
+    """Give a file that takes its name when it is whole, or stdout."""
+    if path is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with _private(partial) as file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _private(path: Path) -> TextIO:
+    """Open a file that only its owner may read: who customers are is nobody else's business."""
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    return os.fdopen(number, "w", encoding="utf-8", newline="")

@@ -1,0 +1,58 @@
+"""All customers into a CSV file that can be imported again, in constant memory."""
+
+import csv
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TextIO
+
+from crm_api.customers import store
+from crm_api.customers.store import CustomerRow, Filter
+from crm_api.transfer.table import METADATA, PLAIN, cells_of
+from service_kit.database import Database
+
+ROWS_AT_ONCE = 500
+
+
+async def header(database: Database) -> tuple[list[str], int, int]:
+    """Find the columns that all customers need. Returns them, how many rows, and the last id."""
+    keys: set[str] = set()
+    number, last = 0, 0
+    async for customers in _pages(database):
+        keys.update(key for customer in customers for key in customer.metadata)
+        number += len(customers)
+        last = customers[-1].id
+    return [*PLAIN, *(METADATA + key for key in sorted(keys))], number, last
+
+
+async def write(
+    database: Database,
+    columns: Sequence[str],
+    last: int,
+    file: TextIO,
+    advance: Callable[[int], None],
+) -> int:
+    """Write everybody up to an id. Returns how many have metadata that came after the header."""
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(columns)
+    late = 0
+    async for customers in _pages(database, last):
+        rows.writerows(cells_of(customer, columns) for customer in customers)
+        late += sum(
+            any(METADATA + key not in columns for key in customer.metadata)
+            for customer in customers
+        )
+        advance(len(customers))
+    return late
+
+
+async def _pages(
+    database: Database, last: int | None = None
+) -> AsyncIterator[Sequence[CustomerRow]]:
+    after = None
+    while True:
+        found = await database.scan(store.page, Filter(), after, ROWS_AT_ONCE)
+        if not found or (last is not None and found[0].id > last):
+            return
+        after = found[-1].id
+        wanted = [one for one in found if last is None or one.id <= last]
+        if kept := [one for one in wanted if one.erased_at is None]:
+            yield kept

@@ -1,0 +1,154 @@
+"""Taking in some customers of a file: in one transaction, or only looking what would come of them.
+
+A customer is known by its external_ref where the file gives one, else by its e-mail address. One
+that is known by its external_ref becomes as the file says, in the columns that the file has; one
+that is known by its address alone is left as it is. So a file can be taken in any number of times.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+from sqlalchemy import Connection
+
+from crm_api.customers import service, store
+from crm_api.customers.schemas import CustomerNew
+from crm_api.customers.store import CustomerRow
+from crm_api.transfer.table import METADATA, PLAIN, Fault
+from service_kit.auth import Principal
+from service_kit.problems import Problem
+
+
+class Fate(StrEnum):
+    """What becomes of a line."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    KNOWN = "already there"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    fate: Fate
+    fault: Fault | None = None
+
+
+TAKEN_BY_OTHER = Fault("email", "belongs to a customer with another external_ref, or with none")
+_CREATED, _UPDATED, _KNOWN = Outcome(Fate.CREATED), Outcome(Fate.UPDATED), Outcome(Fate.KNOWN)
+_REFUSED = Outcome(Fate.REFUSED, TAKEN_BY_OTHER)
+
+
+def take(
+    db: Connection,
+    new: Sequence[CustomerNew],
+    header: Collection[str],
+    who: Principal,
+    *,
+    welcome: bool,
+) -> list[Outcome]:
+    """Create, update or pass over each of these, in order. Nothing is done twice."""
+    outcomes: dict[int, Outcome] = {}
+    for wave in _waves(new):
+        known = Known.among(db, [new[at] for at in wave], lock=True)
+        missing = []
+        for at in wave:
+            if (before := known.by_ref.get(new[at].external_ref or "")) is not None:
+                outcomes[at] = _update(db, before, changes(before, new[at], header), who)
+            elif (outcome := known.standing_in_the_way(new[at])) is not None:
+                outcomes[at] = outcome
+            else:
+                missing.append(at)
+        added = service.register_all(db, [new[at] for at in missing], who, welcome=welcome)
+        for at, result in zip(missing, added, strict=True):
+            outcomes[at] = _after_race(new[at], result)
+    return [outcomes[at] for at in range(len(new))]
+
+
+def preview(db: Connection, new: Sequence[CustomerNew], header: Collection[str]) -> list[Outcome]:
+    """Tell what would become of each, if the database stayed as it is."""
+    known = Known.among(db, new)
+    outcomes = []
+    for one in new:
+        if (before := known.by_ref.get(one.external_ref or "")) is not None:
+            owner = known.refs_by_email.get(store.email_key(one.email), one.external_ref)
+            if owner != one.external_ref:
+                outcomes.append(_REFUSED)
+            else:
+                outcomes.append(_UPDATED if changes(before, one, header) else _KNOWN)
+        else:
+            outcomes.append(known.standing_in_the_way(one) or _CREATED)
+    return outcomes
+
+
+def changes(before: CustomerRow, wanted: CustomerNew, header: Collection[str]) -> dict[str, Any]:
+    """Find what differs in the columns that the file has; others are not its business."""
+    values = {name: getattr(wanted, name) for name in PLAIN if name in header}
+    keys = {name.removeprefix(METADATA) for name in header if name.startswith(METADATA)}
+    if keys:
+        kept = {key: value for key, value in before.metadata.items() if key not in keys}
+        values["metadata"] = {**kept, **wanted.metadata}
+    return {name: value for name, value in values.items() if getattr(before, name) != value}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Customers who have an external_ref or an address that is asked for."""
+
+    by_ref: Mapping[str, CustomerRow]
+    refs_by_email: Mapping[str, str | None]
+
+    @classmethod
+    def among(cls, db: Connection, new: Sequence[CustomerNew], *, lock: bool = False) -> Self:
+        emails = [store.email_key(one.email) for one in new]
+        refs = [one.external_ref for one in new if one.external_ref]
+        owners = store.in_the_way(db, emails, refs)
+        return cls(
+            {row.external_ref: row for row in store.with_refs(db, refs, lock=lock)} if refs else {},
+            {row.email_key: row.external_ref for row in owners},
+        )
+
+    def standing_in_the_way(self, new: CustomerNew) -> Outcome | None:
+        """Find out, for one without a known external_ref, what its address says of it."""
+        if store.email_key(new.email) not in self.refs_by_email:
+            return None
+        return _REFUSED if new.external_ref else _KNOWN
+
+
+def _waves(new: Sequence[CustomerNew]) -> Iterator[list[int]]:
+    """Part the lines so that no two of a part are about the same customer, keeping the order."""
+    waiting = list(range(len(new)))
+    while waiting:
+        seen: set[tuple[str, str]] = set()
+        wave: list[int] = []
+        later: list[int] = []
+        for at in waiting:
+            keys = {("email", store.email_key(new[at].email))}
+            if (ref := new[at].external_ref) is not None:
+                keys.add(("ref", ref))
+            (later if keys & seen else wave).append(at)
+            seen |= keys
+        yield wave
+        waiting = later
+
+
+def _update(
+    db: Connection, before: CustomerRow, values: Mapping[str, Any], who: Principal
+) -> Outcome:
+    if not values:
+        return _KNOWN
+    try:
+        service.change_row(db, before, values, who)
+    except service.EmailTaken:
+        return _REFUSED
+    return _UPDATED
+
+
+def _after_race(new: CustomerNew, result: CustomerRow | Problem) -> Outcome:
+    """Read what became of one that nobody knew a moment ago; somebody may have added it since."""
+    if not isinstance(result, Problem):
+        return _CREATED
+    if isinstance(result, service.EmailTaken) and new.external_ref:
+        return _REFUSED
+    return _KNOWN

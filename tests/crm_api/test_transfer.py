@@ -1,0 +1,373 @@
+"""Customers out of CSV files and into them, as an operator does it, beside a CRM at work."""
+
+import asyncio
+import csv
+import io
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crm_api.transfer.table import cells_of, check, lines
+from tests.conftest import ROOT
+from tests.crm_api.conftest import app_of, numbered, read_feed, register, run
+
+pytestmark = pytest.mark.usefixtures("log_as_before")
+
+HEADER = "name,email,company,phone,external_ref,metadata.plan"
+Write = Callable[..., str]
+
+
+@pytest.fixture
+async def desk(crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> httpx.AsyncClient:
+    """An empty CRM whose database is that of the environment."""
+    monkeypatch.setenv("DATABASE_URL", app_of(crm).state.settings.database_url)
+    return crm
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a file of these lines, below a header. Returns its name."""
+
+    def written(*rows: str, header: str = HEADER, encoding: str = "utf-8") -> str:
+        path = tmp_path / "customers.csv"
+        path.write_bytes("\n".join((header, *rows, "")).encode(encoding))
+        return str(path)
+
+    return written
+
+
+async def everybody(crm: httpx.AsyncClient) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    url = "/api/customers?limit=500"
+    while url:
+        page = await crm.get(url)
+        found += page.json()
+        url = str(page.links.get("next", {}).get("url", ""))
+    return found
+
+
+async def told(crm: httpx.AsyncClient) -> list[dict[str, Any]]:
+    """Read the whole feed."""
+    page = await read_feed(crm, limit=500)
+    events = page["events"]
+    while page["has_more"]:
+        page = await read_feed(crm, limit=500, after=page["next_cursor"])
+        events += page["events"]
+    return list(events)
+
+
+def report_of(path: Path) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(path.read_text())))
+
+
+FULL = 'Jane Doe,jane@example.com,"Doe, Ltd",\'+44 20,s-1,basic'
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+async def test_each_line_becomes_a_customer(
+    desk: httpx.AsyncClient, write: Write, encoding: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(FULL, "", "Jürgen,jürgen@example.com,,,,", encoding=encoding)
+
+    assert await run("import-customers", file) == 0
+
+    jane, juergen = sorted(await everybody(desk), key=lambda one: one["name"])
+    assert jane | {"name": "Jane Doe", "company": "Doe, Ltd", "phone": "+44 20"} == jane
+    assert (jane["external_ref"], jane["metadata"]) == ("s-1", {"plan": "basic"})
+    assert (juergen["company"], juergen["metadata"]) == (None, {})
+    out, err = capsys.readouterr()
+    assert out.startswith("2 created, 0 updated, 0 already there, 0 refused.\n")
+    assert "causes 2 welcome packages" in out
+    assert "lines: 2 of 2\n" in err
+    run_id = out.split()[-1]
+    audit = (await desk.get("/api/audit")).json()
+    assert [(one["actor"], one["request_id"]) for one in audit] == [
+        ("import-customers", run_id)
+    ] * 2
+    assert all("welcome" not in event["data"] for event in await told(desk))
+
+
+async def test_what_can_not_be_taken_is_told_by_line_and_field_and_never_by_value(
+    desk: httpx.AsyncClient, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await register(desk, 1)
+    file = write(
+        FULL,
+        ",secret@@example.com,,,,",
+        '"two\nlines",b@example.com,,,,',
+        "short,row",
+        f"Thief,{numbered(1)['email']},,,s-9,",
+        f"Long,l@example.com,,,,{'secret' * 100}",
+        "Fine,fine@example.com,,,,",
+    )
+    report = tmp_path / "report.csv"
+
+    assert await run("import-customers", file, "--report", str(report)) == 1
+
+    rows = report_of(report)
+    assert rows[0] == ["line", "field", "reason"]
+    assert [row[:2] for row in rows[1:]] == [
+        ["3", "name"],
+        ["3", "email"],
+        ["4", "name"],
+        ["6", "all"],
+        ["7", "email"],
+        ["8", "metadata.plan"],
+    ]
+    out, err = capsys.readouterr()
+    assert out.startswith("2 created, 0 updated, 0 already there, 5 refused.")
+    assert "line 6, all: 2 cells where the header has 6" in err
+    assert "secret" not in out + err + report.read_text()
+    assert report.stat().st_mode & 0o777 == 0o600
+
+
+async def test_taking_a_file_in_again_changes_only_what_the_file_says(
+    desk: httpx.AsyncClient, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(FULL, "John,john@example.com,,,,")
+    await run("import-customers", file)
+    await desk.patch("/api/customers/1", json={"metadata": {"plan": "basic", "other": "kept"}})
+    before = len(await told(desk))
+
+    assert await run("import-customers", file) == 0
+    assert "0 created, 0 updated, 2 already there" in capsys.readouterr().out
+    assert len(await told(desk)) == before
+
+    # By its external_ref in the columns that there are; by its address alone it is left as it is.
+    rows = ("Jane Roe,roe@example.com,s-1", "Johnny,JOHN@example.com,")
+    again = write(*rows, header="name,email,external_ref")
+    assert await run("import-customers", again) == 0
+    assert "0 created, 1 updated, 1 already there" in capsys.readouterr().out
+    jane, john = sorted(await everybody(desk), key=lambda one: one["name"])
+    assert (jane["name"], jane["email"], jane["company"]) == (
+        "Jane Roe",
+        "roe@example.com",
+        "Doe, Ltd",
+    )
+    assert jane["metadata"] == {"plan": "basic", "other": "kept"}
+    assert john["name"] == "John"
+
+
+IN_ONE_FILE = (
+    "A,a@example.com,,,,",
+    "B,A@example.com,,,,",
+    "C,c@example.com,,,ref-c,",
+    "C,c@example.com,,,ref-c,",
+    "D,c@example.com,,,ref-c,",
+    "E,c@example.com,,,ref-e,",
+    "F,a@example.com,,,ref-f,",
+    "G,c@example.com,,,,",
+)
+
+
+@pytest.mark.parametrize("size", ["1", "3", "200"])
+async def test_lines_about_one_customer_are_taken_in_order_and_foretold_by_a_dry_run(
+    desk: httpx.AsyncClient, write: Write, size: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(*IN_ONE_FILE)
+    expected = "2 created, 1 updated, 3 already there, 2 refused."
+
+    assert await run("import-customers", file, "--dry-run", "--chunk-size", size) == 1
+    nothing, packages = capsys.readouterr().out.splitlines()
+    assert nothing == f"Nothing was written. It would be: {expected}"
+    assert packages == "It would cause 2 welcome packages."
+    assert await everybody(desk) == []
+
+    assert await run("import-customers", file, "--chunk-size", size) == 1
+    assert capsys.readouterr().out.startswith(expected)
+    assert sorted(one["name"] for one in await everybody(desk)) == ["A", "D"]
+
+    assert await run("import-customers", file, "--dry-run", "--no-welcome") == 1
+    assert "cause 0 welcome packages" in capsys.readouterr().out
+
+
+async def test_no_welcome_is_told_to_the_feed(desk: httpx.AsyncClient, write: Write) -> None:
+    assert await run("import-customers", write(FULL), "--no-welcome") == 0
+
+    [event] = await told(desk)
+    assert (event["type"], event["data"]["welcome"]) == ("customer.created", False)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"name,email,colour\n", "1 of its columns"),
+        (b"name,email,metadata.\n", "1 of its columns"),
+        (b"Name;Email\n", "columns are not known"),
+        (b"name,company\n", "does not name email"),
+        (b"name,email,name\n", "names twice: name"),
+        (b"name,email\nA,a@example.com\n\xff\n", "line 3 is not UTF-8"),
+        (b"name,email\nA,a@example.com\nB\xc3", "line 3 is not UTF-8"),
+        (b'name,email\nA,a@example.com\n"B"x,b\n', "line 3 is not CSV"),
+        (b'name,email\nA,a@example.com\n"B,b\n', "line 3 is not CSV"),
+        (b"name,email\nA," + b"x" * 200_000 + b"\n", "line 2 is not CSV"),
+        (None, "No such file"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+async def test_a_file_that_is_no_table_is_refused_before_its_first_line_is_taken(
+    desk: httpx.AsyncClient,
+    tmp_path: Path,
+    content: bytes | None,
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "customers.csv"
+    if content is not None:
+        path.write_bytes(content)
+
+    assert await run("import-customers", str(path)) == 2
+
+    assert reason in capsys.readouterr().err
+    assert await everybody(desk) == []
+
+
+async def test_a_call_that_can_not_work_says_why(
+    desk: httpx.AsyncClient,
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = write(FULL)
+    for size in ("0", "-1", "2001", "many"):
+        assert await run("import-customers", file, "--chunk-size", size) == 2
+    nowhere = str(tmp_path / "no" / "such" / "folder.csv")
+    assert await run("import-customers", file, "--report", nowhere) == 2
+    assert await run("export-customers", nowhere) == 2
+    assert nowhere in capsys.readouterr().err
+    assert await everybody(desk) == []
+
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/new.db")
+    for command in ("import-customers", "export-customers"):
+        assert await run(command, file) == 2
+        assert "python -m crm_api migrate" in capsys.readouterr().err
+    assert report_of(Path(file))[0] == HEADER.split(","), "a failed export leaves what was there"
+
+
+async def test_what_is_exported_can_be_imported_again(
+    desk: httpx.AsyncClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = [
+        {"name": "=1+1", "email": "+a@example.com", "phone": "-1", "company": "@x"},
+        {"name": "'=quoted", "email": "b@example.com", "company": "'plain"},
+        {"name": 'Comma, "quote"', "email": "c@example.com", "metadata": {"=k": "=v", "a,b": "ß"}},
+        {"name": "Erased", "email": "d@example.com"},
+    ]
+    for number, person in enumerate(people):
+        body = {**person, "external_ref": f"ref-{number}"}
+        assert (await desk.post("/api/customers", json=body)).status_code == 201
+    await desk.delete("/api/customers/4")
+    before = await everybody(desk)
+    file = tmp_path / "out.csv"
+
+    assert await run("export-customers", str(file)) == 0
+    assert await run("export-customers") == 0
+    assert capsys.readouterr().out == file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+    cells = [cell for row in report_of(file) for cell in row]
+    assert not [cell for cell in cells if cell[:1] in {"=", "+", "-", "@"}]
+    assert "Erased" not in cells
+
+    assert await run("import-customers", str(file)) == 0
+    assert "0 created, 0 updated, 3 already there" in capsys.readouterr().out
+    for number in (1, 2, 3):
+        await desk.delete(f"/api/customers/{number}")
+    assert await run("import-customers", str(file)) == 0
+    after = [one for one in await everybody(desk) if one["email"]]
+    kept = ("name", "email", "phone", "company", "external_ref", "metadata")
+    by_ref = sorted(([one[name] for name in kept] for one in after), key=lambda row: str(row[4]))
+    assert by_ref == [[one[name] for name in kept] for one in before[:3]]
+
+
+CELL = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=9
+)
+
+
+@given(name=st.one_of(CELL, st.from_regex(r"'*[=+\-@']+x?", fullmatch=True)))
+def test_a_cell_is_read_as_it_was_written(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    class Row:
+        metadata: dict[str, str] = {}
+
+    Row.name = f"{name}."  # type: ignore[attr-defined]
+    path = tmp_path_factory.getbasetemp() / "one.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["name", "email"])
+        rows.writerow([*cells_of(Row, ["name"]), "a@example.com"])  # type: ignore[arg-type]
+
+    header, number = check(path)
+    [line] = lines(path, header)
+
+    assert number == 1
+    assert line.customer is not None
+    assert line.customer.name == f"{name}.".strip()
+
+
+async def test_an_import_that_is_killed_goes_on_when_it_is_run_again(
+    desk: httpx.AsyncClient, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = 1200
+    refs: Iterable[str] = (f"ref-{n}" if n % 2 else "" for n in range(number))
+    file = write(*(f"P,p{n}@example.com,,,{ref}," for n, ref in enumerate(refs)))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "crm_api", "import-customers", file, "--chunk-size", "4"),
+        cwd=ROOT,
+        env={**os.environ},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    # Meanwhile the CRM is at work on the same database, and nobody is made to wait for long.
+    others = 0
+    async with asyncio.timeout(40):
+        while (await desk.get("/api/customers", params={"q": "p99@"})).json() == []:
+            others += 1
+            made = await desk.post("/api/customers", json=numbered(others))
+            assert made.status_code == 201
+        process.send_signal(signal.SIGKILL)
+        assert await process.wait() == -signal.SIGKILL
+    taken = len(await everybody(desk)) - others
+    assert 100 <= taken < number
+    assert taken % 4 == 0, "whole chunks"
+
+    assert await run("import-customers", file) == 0
+
+    out = capsys.readouterr().out
+    assert f"{number - taken} created, 0 updated, {taken} already there, 0 refused." in out
+    addresses = [one["email"] for one in await everybody(desk)]
+    assert len(addresses) == len(set(addresses)) == number + others
+    created = [event["subject"] for event in await told(desk)]
+    assert len(created) == len(set(created)) == number + others
+
+
+async def test_progress_is_a_bar_on_a_terminal(desk: httpx.AsyncClient, write: Write) -> None:
+    main, terminal = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "crm_api", "import-customers", write(FULL)),
+        cwd=ROOT,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    async with asyncio.timeout(40):
+        out, _ = await process.communicate()
+    shown = os.read(main, 1 << 16).decode()
+    os.close(main)
+
+    assert out.startswith(b"1 created")
+    assert "\x1b[" in shown
+    assert re.search(r"━.*1/1", shown)
