@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos coverage check format lock up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
+.PHONY: help run test test-postman test-docs chaos coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
@@ -33,6 +33,17 @@ chaos: export CHAOS_SEED = $(SEED)
 chaos: .venv/installed ## kill and disturb a loaded stack for DURATION seconds; SELFTEST=1 plants bugs for it
 	$(BIN)/python -m pytest tests/chaos/test_$(if $(SELFTEST),planted_bugs,campaign).py $(ARGS)
 
+# newman and what steers a browser; the lock file has their hashes.
+tests/node/node_modules: tests/node/package-lock.json
+	npm ci --silent --ignore-scripts --prefix tests/node
+	@touch $@
+
+test-postman: .venv/installed tests/node/node_modules ## newman runs the Postman collection; needs Node
+	$(BIN)/python -m pytest tests/node/test_postman.py $(ARGS)
+
+test-docs: .venv/installed tests/node/node_modules ## /docs and /redoc in a browser; needs Node and Chromium
+	$(BIN)/python -m pytest tests/node/test_docs.py $(ARGS)
+
 coverage: .venv/installed ## the same, and what of the code they reach
 	$(BIN)/python -m coverage erase
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-fail-under=90 $(ARGS)
@@ -44,6 +55,9 @@ check: .venv/installed ## format, lint, types, import rules, lock file
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_rules.py
 	$(BIN)/python tools/check_lock.py $(GROUPS_LOCKED)
+
+postman: .venv/installed ## write the Postman collection anew from the OpenAPI descriptions
+	$(BIN)/python -m tools.postman
 
 format: .venv/installed ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix-only --quiet .

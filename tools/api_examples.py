@@ -112,7 +112,8 @@ def examples(document: Document, operation: Operation) -> Iterator[Example]:
     in_path = list(_in_path(document, operation))
     body = operation.body()
     for values in in_path:
-        of_path = f" ({', '.join(map(str, values.values()))})" if len(in_path) > 1 else ""
+        told = ", ".join(str(value) for value in values.values() if value is not None)
+        of_path = f" ({told})" if len(in_path) > 1 else ""
         if body is None:
             yield Example(operation, title + of_path, values)
             continue

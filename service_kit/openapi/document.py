@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -22,6 +23,7 @@ from service_kit.problems import (
 from service_kit.rate_limits import TooManyRequests
 
 _JSON = "application/json"
+_FASTAPI_SAYS = "Successful Response"
 
 
 def install(app: FastAPI) -> None:
@@ -65,6 +67,8 @@ def _describe(app: FastAPI) -> dict[str, Any]:
                 operation = document["paths"][route.path_format][method.lower()]
                 _complete(operation, route)
                 _name_examples(document, operation)
+                _fill_in_path(operation)
+                _say_what_comes(document, operation)
     add_links(document)
     return document
 
@@ -105,3 +109,19 @@ def _name_examples(document: dict[str, Any], operation: dict[str, Any]) -> None:
         name if place == 1 else f"{name}-{place}": {"summary": summary, "value": value}
         for place, value in enumerate(examples, start=1)
     }
+
+
+def _fill_in_path(operation: dict[str, Any]) -> None:
+    """Have /docs fill in what an operation can't do without, and nothing that would filter."""
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path" and (examples := parameter["schema"].get("examples")):
+            parameter["example"] = examples[0]
+
+
+def _say_what_comes(document: dict[str, Any], operation: dict[str, Any]) -> None:
+    """Describe a success by what it answers, where nobody has described it."""
+    for status, response in operation["responses"].items():
+        if response["description"] == _FASTAPI_SAYS:
+            schema = response.get("content", {}).get(_JSON, {}).get("schema", {})
+            meaning = resolved(document, schema).get("description")
+            response["description"] = meaning or HTTPStatus(int(status)).phrase

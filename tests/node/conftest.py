@@ -1,0 +1,31 @@
+"""What is tested with programs of Node: their folder, and the three services as processes."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Fixtures, by their names.
+from tests.system.conftest import library, nursery, stack
+
+__all__ = ["library", "nursery", "stack"]
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(params=["sqlite"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Run on one engine: what is tried here is what a browser and Postman make of the answers."""
+    return str(request.param)
+
+
+@pytest.fixture
+def node() -> Callable[[str], list[str]]:
+    """Give what starts a program of Node; skip the test where there is none."""
+    found = shutil.which("node")
+    if found is None:
+        pytest.skip("there is no node on this machine")
+    if not (HERE / "node_modules").is_dir():
+        pytest.skip("nothing is installed in tests/node: make test-postman does that")
+    return lambda program: [found, str(HERE / program)]
