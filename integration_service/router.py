@@ -17,6 +17,7 @@ from service_kit.auth import GuardedRoute
 from service_kit.fields import Line
 from service_kit.health import DatabaseDep
 from service_kit.openapi import documented
+from service_kit.overload import place_of
 from service_kit.paging import Cursor, Limit, link_next, number_after
 from service_kit.problems import Problem, ServiceUnavailable
 from service_kit.stopping import Stopping
@@ -96,17 +97,20 @@ async def wait_for_delivery(
     """
     stopping: Stopping = request.app.state.stopping
     give_up_at = time.monotonic() + timeout
-    while True:
-        beat = database.committed.next()  # taken before looking, so that no news falls between
-        state = await database.read(views.state_of, customer_uid)
-        if state in FINISHED:
-            return await database.read(views.delivery, customer_uid)
-        left = give_up_at - time.monotonic()
-        if stopping.begun:
-            raise ServiceUnavailable("The service is stopping. Ask again.")
-        if left <= 0:
-            raise DeliveryUnfinished(
-                "It is not finished yet." if state else "The feed has not told of this customer.",
-                state=state,
-            )
-        await stopping.sleep(min(left, RECHECK_SECONDS), asyncio.shield(beat))
+    with place_of(request).waiting(timeout):
+        while True:
+            beat = database.committed.next()  # taken before looking, so that no news falls between
+            state = await database.read(views.state_of, customer_uid)
+            if state in FINISHED:
+                return await database.read(views.delivery, customer_uid)
+            left = give_up_at - time.monotonic()
+            if stopping.begun:
+                raise ServiceUnavailable("The service is stopping. Ask again.")
+            if left <= 0:
+                raise DeliveryUnfinished(
+                    "It is not finished yet."
+                    if state
+                    else "The feed has not told of this customer.",
+                    state=state,
+                )
+            await stopping.sleep(min(left, RECHECK_SECONDS), asyncio.shield(beat))

@@ -12,6 +12,7 @@ import pytest
 from crm_api.customers import service as customers
 from crm_api.customers.schemas import CustomerNew
 from crm_api.feed import service
+from service_kit import overload
 from service_kit.auth import Principal
 from service_kit.database import Database, open_database
 from tests.crm_api.conftest import app_of, covered, numbered, read_feed, register, sequences
@@ -59,6 +60,18 @@ async def test_news_that_is_there_is_answered_at_once(crm: httpx.AsyncClient) ->
 
 
 @pytest.mark.usefixtures("_no_recheck")
+async def test_who_waits_takes_the_place_of_nobody_who_works(
+    crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overload, "MOST_WAITING", 0)
+
+    answer = await crm.get("/api/events?wait=0.1")
+
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "urn:problem:overloaded"
+    assert (await crm.get("/api/events")).status_code == 200
+
+
 async def test_news_wakes_every_reader_that_waits(crm: httpx.AsyncClient) -> None:
     await register(crm, 1)
     after = (await read_feed(crm))["next_cursor"]

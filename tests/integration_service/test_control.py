@@ -12,6 +12,7 @@ from integration_service.app import create_app
 from integration_service.ledger import control, erasures
 from integration_service.settings import Settings
 from service_kit import clock as system_clock
+from service_kit import overload
 from service_kit.clock import rfc3339
 from tests.conftest import running
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
@@ -370,6 +371,18 @@ async def test_who_waits_in_vain_is_told_so(
     for timeout in (-1, 61, "x"):
         answer = await api.get(f"/deliveries/ada/wait?timeout={timeout}")
         assert answer.status_code == 422
+
+
+async def test_who_waits_takes_the_place_of_nobody_who_works(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overload, "MOST_WAITING", 0)
+
+    answer = await api.get("/deliveries/nobody/wait?timeout=0")
+
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "urn:problem:overloaded"
+    assert (await api.get("/deliveries")).status_code == 200
 
 
 async def test_a_stop_ends_the_waiting_at_once(
