@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import ValidationError
 
@@ -17,6 +17,8 @@ PLAIN = ("name", "email", "company", "phone", "external_ref")
 METADATA = "metadata."
 _REQUIRED = ("name", "email")
 _BYTES_AT_ONCE = 1 << 16
+# Far more than a customer has; a file without an end of a line is not read into memory.
+_LONGEST_LINE = 1 << 18
 
 # A spreadsheet would run such a cell as a formula. An apostrophe in front keeps it a text; one that
 # is there already gets another, so that reading takes back just what writing has added.
@@ -123,7 +125,7 @@ def _check_encoding(path: Path) -> None:
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Read the rows of a file with the numbers of the lines on which they start."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, strict=True)
+        rows = csv.reader(_bounded(file), strict=True)
         number = 1
         try:
             for cells in rows:
@@ -132,6 +134,13 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
                 number = rows.line_num + 1
         except csv.Error as error:
             raise NotATable(path, f"line {number} is not CSV: {error}") from None
+
+
+def _bounded(file: TextIO) -> Iterator[str]:
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE and not line.endswith("\n"):
+            raise csv.Error(f"it is longer than {_LONGEST_LINE} characters")
+        yield line
 
 
 def _line(number: int, header: Sequence[str], cells: Sequence[str]) -> Line:

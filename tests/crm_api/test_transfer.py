@@ -211,6 +211,7 @@ async def test_no_welcome_is_told_to_the_feed(desk: httpx.AsyncClient, write: Wr
         (b'name,email\nA,a@example.com\n"B"x,b\n', "line 3 is not CSV"),
         (b'name,email\nA,a@example.com\n"B,b\n', "line 3 is not CSV"),
         (b"name,email\nA," + b"x" * 200_000 + b"\n", "line 2 is not CSV"),
+        (b"name,email\nA,a@example.com\n" + b"," * 300_000, "line 3 is not CSV: it is longer"),
         (None, "No such file"),
     ],
     ids=lambda value: str(value)[:30],
