@@ -56,18 +56,26 @@ def filled(_servers: list[Server], folder: Path) -> Iterator[None]:
         ballast.unlink()
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of eight megabytes, where this account may."""
-    folder = tmp_path / "disk"
+@contextmanager
+def mounted(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a file system of its own in memory, where this account may."""
     folder.mkdir()
-    mount = ["/bin/mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    mount = ["/bin/mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     try:
         subprocess.run(mount, check=True, capture_output=True, timeout=10)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("this account can't mount a file system")
-    yield folder
-    subprocess.run(["/bin/umount", "--lazy", str(folder)], check=True, timeout=10)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["/bin/umount", "--lazy", str(folder)], check=True, timeout=10)
+        folder.rmdir()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path / "disk", "8m") as folder:
+        yield folder
 
 
 @pytest.fixture(params=["file-size limit", "full disk"])
@@ -108,7 +116,7 @@ class Full:
         self.stack.wait_until_quiet()
         assert [server.pid for server in self.stack.servers] == pids
 
-    def refused_customer(self) -> httpx.Response:
+    def refused_customer(self, **more: Any) -> httpx.Response:
         """Add customers until there is no room for one; who was refused must never be there."""
         numbers = itertools.count()
 
@@ -116,7 +124,7 @@ class Full:
             email = f"refused{next(numbers)}@example.com"
             answer = self.stack.client.post(
                 f"{self.stack.crm.url}/api/customers",
-                json={"name": "Jane Doe", "email": email},
+                json={"name": "Jane Doe", "email": email, **more},
                 headers=bearer("agent123"),
             )
             self.stack.outcomes[email] = "ok" if answer.is_success else "refused"
