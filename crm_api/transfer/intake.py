@@ -17,6 +17,7 @@ from crm_api.customers.schemas import CustomerNew
 from crm_api.customers.store import CustomerRow
 from crm_api.transfer.table import METADATA, PLAIN, Fault
 from service_kit.auth import Principal
+from service_kit.database import RunAgain
 from service_kit.problems import Problem
 
 
@@ -51,18 +52,17 @@ def take(
     """Create, update or pass over each of these, in order. Nothing is done twice."""
     outcomes: dict[int, Outcome] = {}
     for wave in _waves(new):
-        known = Known.among(db, [new[at] for at in wave], lock=True)
-        missing = []
-        for at in wave:
-            if (before := known.by_ref.get(new[at].external_ref or "")) is not None:
-                outcomes[at] = _update(db, before, changes(before, new[at], header), who)
-            elif (outcome := known.standing_in_the_way(new[at])) is not None:
-                outcomes[at] = outcome
-            else:
-                missing.append(at)
+        missing = _settle(db, new, wave, header, who, outcomes)
         added = service.register_all(db, [new[at] for at in missing], who, welcome=welcome)
+        raced = []
         for at, result in zip(missing, added, strict=True):
-            outcomes[at] = _after_race(new[at], result)
+            if isinstance(result, Problem):
+                raced.append(at)
+            else:
+                outcomes[at] = _CREATED
+        # Whom nobody knew a moment ago, somebody else has added meanwhile.
+        if raced and _settle(db, new, raced, header, who, outcomes):
+            raise RunAgain  # and erased again
     return [outcomes[at] for at in range(len(new))]
 
 
@@ -133,6 +133,27 @@ def _waves(new: Sequence[CustomerNew]) -> Iterator[list[int]]:
         waiting = later
 
 
+def _settle(
+    db: Connection,
+    new: Sequence[CustomerNew],
+    wave: Sequence[int],
+    header: Collection[str],
+    who: Principal,
+    outcomes: dict[int, Outcome],
+) -> list[int]:
+    """Find what becomes of those who are known, and update them. Returns the others."""
+    known = Known.among(db, [new[at] for at in wave], lock=True)
+    missing = []
+    for at in wave:
+        if (before := known.by_ref.get(new[at].external_ref or "")) is not None:
+            outcomes[at] = _update(db, before, changes(before, new[at], header), who)
+        elif (outcome := known.standing_in_the_way(new[at])) is not None:
+            outcomes[at] = outcome
+        else:
+            missing.append(at)
+    return missing
+
+
 def _update(
     db: Connection, before: CustomerRow, values: Mapping[str, Any], who: Principal
 ) -> Outcome:
@@ -143,12 +164,3 @@ def _update(
     except service.EmailTaken:
         return _REFUSED
     return _UPDATED
-
-
-def _after_race(new: CustomerNew, result: CustomerRow | Problem) -> Outcome:
-    """Read what became of one that nobody knew a moment ago; somebody may have added it since."""
-    if not isinstance(result, Problem):
-        return _CREATED
-    if isinstance(result, service.EmailTaken) and new.external_ref:
-        return _REFUSED
-    return _KNOWN

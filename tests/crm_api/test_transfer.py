@@ -318,6 +318,22 @@ def test_a_cell_is_read_as_it_was_written(
     assert line.customer.name == f"{name}.".strip()
 
 
+async def test_two_imports_of_one_file_at_once_make_each_customer_once(
+    desk: httpx.AsyncClient, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(*(f"P,p{n}@example.com,,,{f'ref-{n}' if n % 2 else ''}," for n in range(120)))
+
+    codes = await asyncio.gather(
+        *(run("import-customers", file, "--chunk-size", size) for size in ("7", "11"))
+    )
+
+    assert codes == [0, 0]
+    assert len(await everybody(desk)) == 120
+    assert [event["type"] for event in await told(desk)] == ["customer.created"] * 120
+    counts = re.findall(r"(\d+) created, 0 updated, (\d+) already", capsys.readouterr().out)
+    assert [sum(map(int, column)) for column in zip(*counts, strict=True)] == [120, 120]
+
+
 async def test_an_import_that_is_killed_goes_on_when_it_is_run_again(
     desk: httpx.AsyncClient, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
