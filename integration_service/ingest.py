@@ -17,6 +17,7 @@ from integration_service.ledger.records import Arrival
 from integration_service.links.circuit import Circuit
 from integration_service.links.crm import CREATED, ERASED, CrmClient, FeedBroken, FeedPage
 from integration_service.links.failures import CallFailed
+from integration_service.recovering import Recovery
 from integration_service.settings import Settings
 from service_kit import tracing
 from service_kit.database import Database
@@ -49,6 +50,7 @@ class Ingest:
         self._circuit = circuit
         self._settings = settings
         self._clock = clock
+        self._recovery = Recovery(database, crm, clock)
         self._is_full = False
         # What this process has logged as wrong with the feed.
         self._told: str | None = None
@@ -71,21 +73,20 @@ class Ingest:
             return 0.1
         started_at = time.monotonic()
         try:
+            if feed.feed_state == "recovering":
+                return await self._recover(lease, feed)
             if feed.start_from is None:
                 feed = await self._begin(lease)
             page = await self._page(feed, wait)
         except FeedBroken as broken:
-            await self._halt(lease, broken)
-            return self._settings.polling_interval_seconds
+            return await self._halt(lease, feed, broken)
         except CallFailed as failure:
             return await self._fail(lease, failure)
         await self._note(lease, feed, page)
-        if page.has_more:
-            return 0.0
-        if not wait:
+        if not wait and not page.has_more:
             return self._settings.polling_interval_seconds
         is_early = not page.events and time.monotonic() - started_at < wait / 2
-        return IMPATIENT_PAUSE_SECONDS if is_early else 0.0
+        return IMPATIENT_PAUSE_SECONDS if is_early and not page.has_more else 0.0
 
     async def _page(self, feed: AnyRow, wait: float) -> FeedPage:
         self.is_waiting = True
@@ -128,8 +129,6 @@ class Ingest:
             self.arrived.set()
         if erased:
             self.erased.set()
-        if feed.feed_state != "running":
-            logger.info("The CRM's feed goes on from position %d.", page.through_position)
         self._told = None
         await self._note_answer(lease)
 
@@ -138,12 +137,16 @@ class Ingest:
             logger.info("The CRM answers again.")
             await self._save_circuit(lease)
 
-    async def _halt(self, lease: Lease, broken: FeedBroken) -> None:
+    async def _halt(self, lease: Lease, feed: AnyRow, broken: FeedBroken) -> float:
         """Stop where the feed can't be gone on with: going on elsewhere might pass someone over."""
+        if await self._recovery.begin(lease, feed, broken):
+            await self._note_answer(lease)
+            return 0.0
         if self._told != broken.state:
             self._told = broken.state
             logger.error(
-                "The CRM's feed is %s: %s. Nobody new is found until this is resolved.",
+                "The CRM's feed is %s: %s. This was so a moment ago, and all customers were read; "
+                "they are read again after a pause.",
                 broken.state,
                 broken.detail,
             )
@@ -151,6 +154,16 @@ class Ingest:
             store.mark_feed, lease, broken.state, broken.detail, self._clock()
         )
         await self._note_answer(lease)
+        return self._settings.polling_interval_seconds
+
+    async def _recover(self, lease: Lease, feed: AnyRow) -> float:
+        walked = await self._recovery.step(lease, feed)
+        if walked.arrivals:
+            self.arrived.set()
+        if walked.erased:
+            self.erased.set()
+        await self._note_answer(lease)
+        return 0.0
 
     async def _fail(self, lease: Lease, failure: CallFailed) -> float:
         now = self._clock()

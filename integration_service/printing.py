@@ -77,6 +77,11 @@ def _table(columns: Sequence[str]) -> Iterator[Tell]:
 def status_rows(status: Status) -> list[tuple[str, str]]:
     feed = status.feed
     place = f"{feed.state}, position {feed.position or 0} of {feed.head_position or 0}"
+    if feed.recovery is not None:
+        place = (
+            f"recovering since {feed.recovery.began_at:%H:%M:%S} UTC, as it was "
+            f"{feed.recovery.reason}: {feed.recovery.customers_read} customers read"
+        )
     rows = [
         ("feed", place),
         ("deliveries", ", ".join(f"{n} {state}" for state, n in status.deliveries.items())),

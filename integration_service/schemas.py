@@ -11,10 +11,25 @@ STATES: tuple[State, ...] = ("pending", "retrying", "delivered", "skipped", "dea
 _UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
 
 
+class RecoveryStatus(BaseModel):
+    """The walk over all customers, after which the feed goes on from another place."""
+
+    reason: Literal["diverged", "expired"]
+    began_at: datetime
+    customers_read: int
+    customers_new: int = Field(description="Those whom the ledger did not know.")
+
+
 class FeedStatus(BaseModel):
     """How far the CRM's feed has been read."""
 
-    state: Literal["running", "diverged", "expired"]
+    state: Literal["running", "recovering", "diverged", "expired"] = Field(
+        description="recovering: the CRM's database was restored or replaced, or events are "
+        "pruned, and all customers are read anew; diverged, expired: so it was again just after "
+        "that, and there is a pause."
+    )
+    recovery: RecoveryStatus | None = Field(description="While it is recovering.")
+    recoveries: int = Field(description="How often it has recovered.", examples=[0])
     start_from: str | None = Field(description="Where the very first start began.")
     position: int | None = Field(description="The last position read.", examples=[57])
     head_position: int | None = Field(description="The newest one known.", examples=[57])

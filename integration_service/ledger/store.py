@@ -102,13 +102,19 @@ def note_page(
     Returns whom it is owed to from now on. Raises LeaseLost when the cursor is not where this page
     was read from, or the lease is another's.
     """
+    new = owe(db, arrivals, now)
+    erasures.note(db, erased, now)
+    if db.execute(_MOVE, {**move, "epoch": lease.epoch, "now": now}).rowcount != 1:
+        raise LeaseLost
+    return new
+
+
+def owe(db: Connection, arrivals: Sequence[Arrival], now: datetime) -> list[Arrival]:
+    """Owe a package to each customer who is new, and return these. The caller fences it."""
     known = set(db.execute(_OWED, {"uids": [a.customer_uid for a in arrivals]}).scalars())
     new = list({a.customer_uid: a for a in arrivals if a.customer_uid not in known}.values())
     if new:
         db.execute(_OWE, [_row(arrival, now) for arrival in new])
-    erasures.note(db, erased, now)
-    if db.execute(_MOVE, {**move, "epoch": lease.epoch, "now": now}).rowcount != 1:
-        raise LeaseLost
     return new
 
 

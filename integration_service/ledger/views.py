@@ -18,6 +18,7 @@ from integration_service.schemas import (
     PollerStatus,
     ReconcileRun,
     Reconciliation,
+    RecoveryStatus,
     State,
     Status,
 )
@@ -120,8 +121,18 @@ def _feed(row: AnyRow, now: datetime) -> FeedStatus:
     lag = None
     if row.head_position is not None and row.position is not None:
         lag = max(0, row.head_position - row.position)
+    recovery = None
+    if row.feed_state == "recovering":
+        recovery = RecoveryStatus(
+            reason=row.recovery_reason,
+            began_at=row.recovery_began_at,
+            customers_read=row.recovery_read,
+            customers_new=row.recovery_new,
+        )
     return FeedStatus(
         state=row.feed_state,
+        recovery=recovery,
+        recoveries=row.recoveries,
         start_from=row.start_from,
         position=row.position,
         head_position=row.head_position,

@@ -52,6 +52,8 @@ async def test_before_the_first_look_the_status_is_empty(
     assert status == status | {
         "feed": {
             "state": "running",
+            "recovery": None,
+            "recoveries": 0,
             "start_from": None,
             "position": None,
             "head_position": None,
@@ -88,6 +90,8 @@ async def test_the_status_counts_what_is_owed_and_how_far_the_feed_is_read(
 
     assert status["feed"] == {
         "state": "running",
+        "recovery": None,
+        "recoveries": 0,
         "start_from": "beginning",
         "position": 2,
         "head_position": 5,

@@ -121,7 +121,6 @@ LEFTOVERS = {
     "inventory is not there": (None, answers(404)),
     "the crm fails": (answers(503), None),
     "the crm is not there": (raises(httpx.ConnectError("refused")), None),
-    "the feed is another": (refuses(409, "feed-diverged"), None),
 }
 
 

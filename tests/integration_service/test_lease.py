@@ -6,17 +6,19 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import Connection, MetaData
 
-from integration_service.ledger import circuits, claims, erasures, store
+from integration_service.ledger import circuits, claims, erasures, recovery, store
 from integration_service.ledger import lease as leases
 from integration_service.ledger.lease import Lease, LeaseLost
 from integration_service.ledger.models import metadata
 from integration_service.ledger.records import Arrival, Settlement
+from integration_service.ledger.recovery import Walked
 from integration_service.settings import Settings
 from service_kit import clock as system_clock
 from service_kit.database import Database, open_database
@@ -161,6 +163,9 @@ MOVE = {"old": "a-2", "new": "a-9", "through": 9, "head": 9, "caught_up": None}
 SETTLED = Settlement(1, "delivered", NOW, None, 201, 1.0, made_id="r-1", done_at=NOW)
 COLUMNS = {"opened_at": NOW, "failures": 7}
 
+WALKING = SimpleNamespace(recovery_cursor=None, recovery_page=None)
+WALKED = Walked(1, [Arrival("new", None, 0)], [], "a-9", None)
+
 Write = Callable[..., Any]
 # What each write needs besides the connection and the lease.
 WRITES: dict[Write, tuple[Any, ...]] = {
@@ -176,6 +181,8 @@ WRITES: dict[Write, tuple[Any, ...]] = {
     claims.settle: ([SETTLED],),
     claims.release_held: (NOW,),
     circuits.save_link: ("inventory", COLUMNS),
+    recovery.begin: ("diverged", "It is another.", NOW),
+    recovery.note: (WALKING, WALKED, NOW),
     erasures.done: (["ada"], NOW),
     leases.renew: (1000,),
 }
@@ -185,7 +192,7 @@ READS = {claims.next_due, leases.fence, leases.release}
 def test_the_table_of_writes_is_complete() -> None:
     found = {
         function
-        for module in (store, claims, circuits, erasures, leases)
+        for module in (store, claims, circuits, erasures, leases, recovery)
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if not name.startswith("_")
         and function.__module__ == module.__name__
@@ -225,6 +232,8 @@ async def test_no_write_of_a_poller_that_was_taken_over_changes_anything(
 
     assert await other.database.read(everything) == before
     # The same is no trouble to whoever has the lease, so it was nothing else that was wrong.
+    if write is recovery.note:
+        await other.database.write(recovery.begin, other.lease, "diverged", "It is another.", NOW)
     await other.database.write(write, other.lease, *WRITES[write])
 
 

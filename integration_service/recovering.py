@@ -1,0 +1,87 @@
+"""Goes on after a feed that can't be gone on with: reads all customers, then the feed from there.
+
+The CRM's database was restored or replaced, or the events that come next are pruned. Whoever is in
+the ledger already is not owed anything again; whoever is not, and should be, is.
+"""
+
+import logging
+from datetime import datetime, timedelta
+
+from integration_service import journal
+from integration_service.clocks import Clock
+from integration_service.ledger import recovery, store
+from integration_service.ledger.lease import Lease
+from integration_service.ledger.records import Arrival
+from integration_service.ledger.recovery import Walked
+from integration_service.links.crm import CrmClient, FeedBroken
+from integration_service.links.failures import Refused
+from service_kit.database import Database
+from service_kit.database.types import AnyRow
+
+logger = logging.getLogger("integration_service")
+
+# A CRM whose feed is broken for good is not to be read from end to end all the time.
+PAUSE = timedelta(seconds=60)
+
+
+class Recovery:
+    """One page of customers a turn; how far it is stands in the ledger."""
+
+    def __init__(self, database: Database, crm: CrmClient, clock: Clock) -> None:
+        self._database = database
+        self._crm = crm
+        self._clock = clock
+
+    async def begin(self, lease: Lease, feed: AnyRow, broken: FeedBroken) -> bool:
+        """Begin, unless the last one has ended a moment ago. Returns whether it has begun."""
+        now = self._clock()
+        if feed.recovered_at is not None and now < feed.recovered_at + PAUSE:
+            return False
+        logger.warning(
+            "The CRM's feed is %s: %s. All customers are read anew, then the feed from there; "
+            "nobody gets a second package.",
+            broken.state,
+            broken.detail,
+        )
+        await self._database.write(recovery.begin, lease, broken.state, broken.detail, now)
+        return True
+
+    async def step(self, lease: Lease, feed: AnyRow) -> Walked:
+        """Read one page and write down what is new. Raises CallFailed.
+
+        Safe to repeat: dying anywhere in it leaves the walk where it was, or moved together with
+        the deliveries that it moved past.
+        """
+        now = self._clock()
+        try:
+            feed_cursor, page = await self._crm.customers(feed.recovery_page)
+        except Refused as refused:
+            if feed.recovery_page is not None:  # another version of the CRM, with other cursors
+                error = refused.error
+                await self._database.write(recovery.begin, lease, feed.recovery_reason, error, now)
+            raise
+        walked = Walked(
+            read=len(page.items),
+            arrivals=[
+                Arrival(one.uid, one.first_name_known, 0)
+                for one in page.items
+                if not store.is_from_before(feed, one.created_at)
+            ],
+            erased=[one.uid for one in page.items if one.is_erased],
+            feed_cursor=feed_cursor or feed.recovery_cursor,
+            next_page=page.next_cursor,
+        )
+        new = await self._database.write(recovery.note, lease, feed, walked, now)
+        for arrival in new:
+            journal.found(arrival)
+        if walked.next_page is None:
+            self._log_end(feed, walked, len(new), now)
+        return walked
+
+    def _log_end(self, feed: AnyRow, walked: Walked, new: int, now: datetime) -> None:
+        logger.info(
+            "Recovered: %d customers read, %d of them new, in %.0f s; the feed goes on.",
+            feed.recovery_read + walked.read,
+            feed.recovery_new + new,
+            (now - feed.recovery_began_at).total_seconds(),
+        )
