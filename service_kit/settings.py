@@ -113,17 +113,32 @@ class ServiceSettings(BaseSettings):
     def _production_has_tokens_of_its_own(self) -> Self:
         if self.environment != "production":
             return self
-        given = {token.get_secret_value(): role for role, token in self.api_tokens}
-        if self.admin_token is not None:
-            given[self.admin_token.get_secret_value()] = "admin"
-        if not given:
+        if not self.api_tokens and self.admin_token is None:
             raise ValueError("set API_TOKENS or ADMIN_TOKEN: production starts with no demo token")
-        if demo := [role for token, role in given.items() if is_demo(token)]:
-            raise ValueError(
-                f"API_TOKENS or ADMIN_TOKEN holds a demo token for the role {', '.join(demo)}; "
-                "production starts with tokens of its own only"
-            )
+        for variable, role, token in self._named_tokens():
+            if is_demo(token):
+                raise ValueError(
+                    f"{variable} holds a demo token for the role {role}; "
+                    "production starts with tokens of its own only"
+                )
         return self
+
+    @validator_of_all(mode="after")
+    def _a_token_has_one_role(self) -> Self:
+        roles: dict[str, str] = {}
+        for variable, role, token in self._named_tokens():
+            if roles.setdefault(token, role) != role:
+                raise ValueError(
+                    f"{variable}: the token for the role {role} is there for {roles[token]} too"
+                )
+        return self
+
+    def _named_tokens(self) -> list[tuple[str, str, str]]:
+        """Return variable, role and text of each token that the environment names."""
+        named = [("API_TOKENS", role, token.get_secret_value()) for role, token in self.api_tokens]
+        if self.admin_token is not None:
+            named.append(("ADMIN_TOKEN", "admin", self.admin_token.get_secret_value()))
+        return named
 
     @property
     def uses_demo_tokens(self) -> bool:
@@ -141,11 +156,9 @@ class ServiceSettings(BaseSettings):
 
     def tokens(self) -> list[tuple[str, str]]:
         """Return every (role, token) that this environment names."""
-        given = [(role, token.get_secret_value()) for role, token in self.api_tokens]
+        given = [(role, token) for _, role, token in self._named_tokens()]
         if self.uses_demo_tokens:
             given += [(role, demo_token(role)) for role in self.roles]
-        if self.admin_token is not None:
-            given.append(("admin", self.admin_token.get_secret_value()))
         return given
 
 

@@ -131,9 +131,21 @@ def test_production_refuses_every_demo_token_and_says_whose(
 
     told = faults(read, ENVIRONMENT="production", **given)
 
-    assert next(iter(variables)) in told
-    assert f"the role {role};" in told
+    assert told.startswith(f"{next(iter(variables))} holds a demo token for the role {role};")
     assert f"{demo}123" not in told
+
+
+@pytest.mark.parametrize("variable", ["API_TOKENS", "ADMIN_TOKEN"])
+def test_production_refuses_a_demo_token_of_a_file_too(
+    read: Any, tmp_path: Path, variable: str
+) -> None:
+    (tmp_path / "API_TOKENS").write_text(f"viewer:{SECRET}\n")
+    (tmp_path / variable).write_text("admin:admin123\n" if variable == "API_TOKENS" else "admin123")
+
+    told = faults(read, secrets=tmp_path, ENVIRONMENT="production")
+
+    assert told.startswith(f"{variable} holds a demo token for the role admin;")
+    assert "admin123" not in told
 
 
 @pytest.mark.parametrize(
@@ -149,6 +161,14 @@ def test_production_refuses_every_demo_token_and_says_whose(
         ({"API_TOKENS": f"admin:x:{SECRET}"}, "API_TOKENS: a token has"),
         ({"API_TOKENS": "admin:" + SECRET * 30}, "API_TOKENS: a token has"),
         ({"ADMIN_TOKEN": f"{SECRET} x"}, "ADMIN_TOKEN: a token has"),
+        (
+            {"API_TOKENS": f"viewer:{SECRET},admin:{SECRET}"},
+            "API_TOKENS: the token for the role admin is there for viewer too",
+        ),
+        (
+            {"API_TOKENS": f"viewer:{SECRET}", "ADMIN_TOKEN": SECRET},
+            "ADMIN_TOKEN: the token for the role admin is there for viewer too",
+        ),
         ({"ANONYMOUS_SCOPES": "boxes:read,boxes:eat"}, "ANONYMOUS_SCOPES: no scope boxes:eat"),
         ({"ENVIRONMENT": "staging"}, "ENVIRONMENT: "),
         ({"PORT": "http"}, "PORT: "),
