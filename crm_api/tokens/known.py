@@ -151,5 +151,5 @@ class _Uses:
 
 
 def _refused(token_id: int, reason: str) -> None:
-    # The WARNING that tells of the caller is bounded in number; this adds which token it was.
+    # There is a WARNING that tells of the caller; this adds which token it was.
     logger.debug("The token with the id %d %s.", token_id, reason)

@@ -53,6 +53,8 @@ def _keep_promises(connection: sqlite3.Connection) -> None:
     mode = _switch_to_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # What is erased is overwritten, not just no longer shown. Some builds do so anyway.
+    connection.execute("PRAGMA secure_delete = ON")
     level = connection.execute("PRAGMA synchronous").fetchone()[0]
     if mode != "wal" or level < 2:  # noqa: PLR2004 (FULL)
         raise DurabilityMissing(f"SQLite gave journal_mode={mode} synchronous={level}.")

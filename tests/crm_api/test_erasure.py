@@ -1,12 +1,13 @@
 """Erasing a person leaves nothing personal, and tells others to forget as well."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from crm_api.app import create_app
 from crm_api.settings import Settings
-from tests.conftest import bearer, running
+from tests.conftest import SERVICES, bearer, running
 from tests.crm_api.conftest import all_there_is
 
 JANE: dict[str, Any] = {
@@ -83,6 +84,30 @@ async def test_nothing_personal_is_left_anywhere_in_the_database(crm: httpx.Asyn
     assert [word for word in PERSONAL if word in left] == []
     assert "john smith" in left
     assert "it was to come today." in left, "tickets are kept"
+
+
+def bytes_in(folder: Path) -> list[str]:
+    """Find what is personal in a database's files, its journal among them if there is one."""
+    content = b"".join(path.read_bytes() for path in folder.iterdir()).lower()
+    return [word for word in PERSONAL if word.encode() in content]
+
+
+async def test_not_a_byte_of_it_is_left_in_a_sqlite_file(tmp_path: Path) -> None:
+    path = tmp_path / "crm.db"
+    SERVICES["crm_api"].migrations().upgrade(f"sqlite:///{path}")
+    settings = Settings(database_url=f"sqlite:///{path}", seed_demo_data=False)
+    seen = []
+    for erased in (False, True):
+        async with running(create_app(settings), token="admin123") as crm:
+            if erased:
+                await crm.delete("/api/customers/1")
+            else:
+                await crm.post("/api/customers", json=JANE, headers={"Idempotency-Key": "1"})
+                await crm.patch("/api/customers/1", json=CHANGED)
+        seen.append(bytes_in(tmp_path))
+
+    assert len(seen[0]) > len(CHANGED)
+    assert seen[1] == []
 
 
 async def test_the_feed_tells_of_the_erasure_and_no_longer_who_it_was(
