@@ -26,6 +26,7 @@ from service_kit.problems import ServiceUnavailable, install_problem_handlers
 from service_kit.rate_limits import RateLimited, RateLimits
 from service_kit.settings import ServiceSettings
 from service_kit.stopping import Stopping
+from service_kit.straight import StraightWay
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ def create_service(
     app.add_exception_handler(ServiceUnavailable, answer_unavailable)
     _add_layers(app, settings, limits, prefix)
     openapi.install(app)
+    app.router.middleware_stack = StraightWay(app)
     return app
 
 

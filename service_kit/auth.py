@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -121,17 +122,27 @@ class GuardedRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        required = required_scopes(self)
-        takes_body = self.body_field is not None
 
         async def guarded(request: Request) -> Response:
-            if required is not None:
-                await _authorize(request, required)
-            if takes_body:
-                check_body_headers(request)
+            await admit(request, self)
             return await handle(StrictRequest(request.scope, request.receive))
 
         return guarded
+
+    @cached_property
+    def required(self) -> frozenset[str] | None:
+        return required_scopes(self)
+
+
+async def admit(request: Request, route: GuardedRoute) -> None:
+    """Decide whether a request gets to a route's handler; once, whichever way it takes there."""
+    if request.scope.get("admitted") is route:
+        return
+    if route.required is not None:
+        await _authorize(request, route.required)
+    if route.body_field is not None:
+        check_body_headers(request)
+    request.scope["admitted"] = route
 
 
 async def _authorize(request: Request, required: frozenset[str]) -> None:

@@ -3,11 +3,11 @@
 import base64
 import binascii
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 from fastapi import Query, Request, Response
-from pydantic import BaseModel, ConfigDict
 
 from service_kit.fields import Instant
 from service_kit.problems import InvalidRequest
@@ -34,10 +34,9 @@ CreatedBefore = Annotated[
 ]
 
 
-class Page(BaseModel, Generic[T]):
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
     """Rows, and the key after which the next page starts, if there is more."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     rows: list[T]
     next_key: str | None
@@ -47,7 +46,7 @@ def page_of(rows: Sequence[T], limit: int, key: str) -> Page[T]:
     """Cut what a query for limit + 1 rows found down to a page. `key` names the sorting column."""
     more = len(rows) > limit
     shown = list(rows[:limit])
-    return Page.model_construct(rows=shown, next_key=str(getattr(shown[-1], key)) if more else None)
+    return Page(rows=shown, next_key=str(getattr(shown[-1], key)) if more else None)
 
 
 def encode_cursor(key: str, order: str) -> str:

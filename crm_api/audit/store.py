@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from crm_api.audit.models import audit_entries
+from service_kit.database.prepared import prepared_insert
 from service_kit.database.types import AnyRow
 
-_ADD = insert(audit_entries)
+_ADD = prepared_insert(audit_entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Filter:
 
 
 def add(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    db.execute(_ADD, rows)
+    _ADD.each(db, rows)
 
 
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[AnyRow]:

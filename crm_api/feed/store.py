@@ -4,9 +4,10 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, exists, select, text, update
 
 from crm_api.feed.models import events, feed_head
+from service_kit.database.prepared import Prepared, prepared_insert
 from service_kit.database.types import AnyRow
 
 # So that one transaction stays short however much has piled up.
@@ -17,18 +18,23 @@ WINDOW = 10_000
 # Any number; it is this database's own.
 _LOCK = 0x66656564
 
-_HEAD = select(feed_head.c.epoch, feed_head.c.last_position, feed_head.c.pruned_position)
+_ADD = prepared_insert(events)
+_HEAD = Prepared(select(feed_head.c.epoch, feed_head.c.last_position, feed_head.c.pruned_position))
 _LOCK_HEAD = select(feed_head.c.id).with_for_update()
-_REST = select(
-    exists().where(events.c.position.is_(None)).label("unnumbered"), feed_head.c.pruned_position
+_REST = Prepared(
+    select(
+        exists().where(events.c.position.is_(None)).label("unnumbered"),
+        feed_head.c.pruned_position,
+    )
 )
-_ID_AT = select(events.c.event_id).where(events.c.position == bindparam("position"))
+_ID_AT = Prepared(select(events.c.event_id).where(events.c.position == bindparam("position")))
 _BETWEEN = (
     select(events)
     .where(events.c.position > bindparam("after"), events.c.position <= bindparam("through"))
     .order_by(events.c.position)
     .limit(bindparam("limit"))
 )
+_BETWEEN_ANY = Prepared(_BETWEEN)
 _BETWEEN_OF_TYPES = _BETWEEN.where(events.c.type.in_(bindparam("types", expanding=True)))
 _OF_SUBJECT = select(events.c.id, events.c.data).where(events.c.subject == bindparam("about"))
 _REWRITE = update(events).where(events.c.id == bindparam("event")).values(data=bindparam("to_data"))
@@ -51,11 +57,11 @@ _FORGET = (
 
 
 def add(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    db.execute(insert(events), rows)
+    _ADD.each(db, rows)
 
 
 def head(db: Connection) -> AnyRow:
-    return db.execute(_HEAD).one()
+    return _HEAD.all(db)[0]
 
 
 def lock_head(db: Connection) -> None:
@@ -65,12 +71,12 @@ def lock_head(db: Connection) -> None:
 
 def rest(db: Connection) -> AnyRow:
     """Read whether events wait to be numbered, and through which position they are deleted."""
-    return db.execute(_REST).one()
+    return _REST.all(db)[0]
 
 
 def find_event_id(db: Connection, position: int) -> str | None:
-    found: str | None = db.execute(_ID_AT, {"position": position}).scalar_one_or_none()
-    return found
+    found = _ID_AT.first(db, position=position)
+    return found.event_id if found else None
 
 
 def between(
@@ -79,7 +85,7 @@ def between(
     values = {"after": after, "through": through, "limit": limit}
     if types:
         return db.execute(_BETWEEN_OF_TYPES, {**values, "types": list(types)}).all()
-    return db.execute(_BETWEEN, values).all()
+    return _BETWEEN_ANY.all(db, **values)
 
 
 def number(db: Connection) -> int:

@@ -67,7 +67,7 @@ def page(
 ) -> Page[TicketOut]:
     found = page_of(store.page(db, wanted, after, limit + 1), limit, key="id")
     rows = present(db, found.rows, policy, clock.now())
-    return Page.model_construct(rows=rows, next_key=found.next_key)
+    return Page(rows=rows, next_key=found.next_key)
 
 
 def of_customer(

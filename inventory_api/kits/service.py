@@ -27,7 +27,7 @@ def page(db: Connection, after: int | None, limit: int) -> Page[Kit]:
     first = page_of(store.first_versions(db, after, limit + 1), limit, key="id")
     known = store.newest(db, [row.package_type for row in first.rows])
     rows = [known[row.package_type] for row in first.rows]
-    return Page.model_construct(rows=rows, next_key=first.next_key)
+    return Page(rows=rows, next_key=first.next_key)
 
 
 def put(db: Connection, package_type: str, new: KitNew, who: Principal) -> tuple[Kit, bool]:

@@ -70,7 +70,7 @@ def show(db: Connection, request_id: str) -> Shown:
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[PackageRequestOut]:
     found = page_of(store.page(db, wanted, after, limit + 1), limit, key="id")
     rows = [shown.out for shown in present(db, found.rows)]
-    return Page.model_construct(rows=rows, next_key=found.next_key)
+    return Page(rows=rows, next_key=found.next_key)
 
 
 def present(db: Connection, rows: Sequence[PackageRequestRow]) -> list[Shown]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate
 
 import asyncpg
+from pydantic_core import from_json
 from sqlalchemy import Connection
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -68,6 +69,7 @@ def postgres_engine(url: str, *, pool_size: int, **session: str) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=POOL_SECONDS,
         pool_use_lifo=True,
+        json_deserializer=from_json,
     )
 
 

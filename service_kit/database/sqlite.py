@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 import sqlite3
 import time
 from collections import deque
@@ -71,6 +72,8 @@ class SqliteDatabase(Database):
             except Exception:
                 self._reading.close()
                 raise
+            for connection in (self._reading, self._writing):
+                _hand_over_transactions(connection)
         except Exception as error:
             explain(error)
             raise
@@ -177,42 +180,36 @@ class SqliteDatabase(Database):
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 0.025)
             else:
-                self._writing.begin()
                 return
 
     def _run_group(self, group: list[tuple[_Waiting, Any, Exception | None]]) -> None:
         """Run what waits, one after another, each in its own savepoint."""
         end_at = time.monotonic() + GROUP_SECONDS
+        run = driver(self._writing)
         while self._queue and len(group) < GROUP_WORKS and time.monotonic() < end_at:
             waiting = self._queue.popleft()
             if waiting.answer.done():
                 continue  # the caller went away before its turn
-            savepoint = self._writing.begin_nested()
+            run.execute("SAVEPOINT work")
             try:
                 result = waiting.context.run(waiting.run, self._writing)
             except Exception as error:
                 group.append((waiting, None, error))
-                if not driver(self._writing).in_transaction:
+                if not run.in_transaction:
                     raise _GroupLost(error) from error
-                savepoint.rollback()
+                run.execute("ROLLBACK TO work")
             else:
                 group.append((waiting, result, None))
-                savepoint.commit()
+            run.execute("RELEASE work")
 
     async def _commit(self) -> None:
-        transaction = self._writing.get_transaction()
-        assert transaction is not None
-        # In a thread: the flush to the disk takes most of a write's time, and meanwhile the loop
-        # gathers the next group.
-        await asyncio.get_running_loop().run_in_executor(self._commits, transaction.commit)
+        # In a thread: the flush takes most of a write's time; meanwhile the loop gathers the next.
+        commit = functools.partial(driver(self._writing).execute, "COMMIT")
+        await asyncio.get_running_loop().run_in_executor(self._commits, commit)
 
     def _lose(self, group: list[tuple[_Waiting, Any, Exception | None]], error: Exception) -> None:
         """Roll back, and tell everyone in the group: what one was told rested on the others."""
-        transaction = self._writing.get_transaction()
-        if transaction is not None:
-            transaction.rollback()
-        if driver(self._writing).in_transaction:
-            driver(self._writing).rollback()
+        _hand_over_transactions(self._writing)
         cause = error.lost_by if isinstance(error, _GroupLost) else error
         self._refuses_writes = is_unavailable(cause)
         if not group and self._queue:
@@ -226,9 +223,22 @@ class SqliteDatabase(Database):
 def _in_snapshot(
     connection: Connection, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> T:
-    driver(connection).execute("BEGIN")
-    with connection.begin():
+    begun = driver(connection)
+    begun.execute("BEGIN")
+    try:
         return work(connection, *args, **kwargs)
+    finally:
+        begun.rollback()
+
+
+def _hand_over_transactions(connection: Connection) -> None:
+    """Have SQLAlchemy believe in one transaction without end, while we begin and end the real ones.
+
+    Its own objects for them cost more than SQLite's work on a look-up by key.
+    """
+    if (transaction := connection.get_transaction()) is not None:
+        transaction.rollback()
+    connection.begin()
 
 
 def _tell(waiting: _Waiting, result: Any, refusal: Exception | None) -> None:

@@ -4,6 +4,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.pool import NullPool
 
@@ -46,7 +47,9 @@ def sqlite_engine(path: Path, *, query_only: bool = False, busy_seconds: float =
             raise
         return connection
 
-    return create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    return create_engine(
+        "sqlite://", creator=connect, poolclass=NullPool, json_deserializer=from_json
+    )
 
 
 def _keep_promises(connection: sqlite3.Connection) -> None:

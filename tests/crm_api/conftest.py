@@ -208,10 +208,22 @@ class Interrupted:
         self._happen = happen
 
     def execute(self, *args: Any) -> Any:
+        self._come_nearer()
+        return self._db.execute(*args)
+
+    @property
+    def connection(self) -> Any:
+        """What a prepared statement asks for, once each time it runs."""
+        self._come_nearer()
+        return self._db.connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    def _come_nearer(self) -> None:
         if self._left == 0:
             self._happen()
         self._left -= 1
-        return self._db.execute(*args)
 
 
 async def run(*arguments: str) -> int:

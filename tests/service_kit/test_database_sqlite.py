@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import IntegrityError
 
 from service_kit.database import DatabaseBusy, DatabaseUnavailable, open_database, sqlite
 from service_kit.database.sqlite import SqliteDatabase
@@ -164,14 +163,14 @@ async def test_a_commit_that_fails_is_told_to_its_whole_group(
 
     answers = await asyncio.gather(*writes, return_exceptions=True)
 
-    assert [type(answer) for answer in answers] == [IntegrityError] * 4
+    assert [type(answer) for answer in answers] == [sqlite3.IntegrityError] * 4
     assert await database.read(labels) == []
     assert await asyncio.gather(*write_many(database, 3)) == [1, 2, 3]
 
 
 async def test_a_commit_that_fails_is_no_news(database: SqliteDatabase) -> None:
     beat = database.committed.next()
-    with pytest.raises(IntegrityError):
+    with pytest.raises(sqlite3.IntegrityError):
         await database.write(add_without_parent)
 
     assert not beat.done()

@@ -1,0 +1,124 @@
+"""Statements for the hottest paths: compiled once, run by the driver's own cursor.
+
+SQLAlchemy Core takes several times as long for a look-up by key as SQLite itself. What it knows is
+asked once here: the SQL for each engine, and how values of each type are written and read.
+"""
+
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, Insert, Select, Table
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
+
+from service_kit.database.types import AnyRow
+
+
+class Prepared:
+    """A statement with named parameters, whose rows are read by attribute as Core's are.
+
+    Use it for what breaks no constraint: errors are the driver's, not SQLAlchemy's.
+    """
+
+    def __init__(
+        self, statement: Select[*tuple[Any, ...]] | Insert, constants: Mapping[str, Any] = {}
+    ) -> None:
+        self._statement = statement
+        self._constants = constants
+        self._compiled: dict[str, _Compiled] = {}
+
+    def all(self, db: Connection, **values: Any) -> list[AnyRow]:
+        """Run it, and return what it finds."""
+        compiled = self._for(db.dialect)
+        given = compiled.given(values)
+        with _cursor(db, compiled.sql, given) as cursor:
+            cursor.execute(compiled.sql, given)
+            return [compiled.row(found) for found in cursor.fetchall()]
+
+    def first(self, db: Connection, **values: Any) -> AnyRow | None:
+        rows = self.all(db, **values)
+        return rows[0] if rows else None
+
+    def each(self, db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run it once for each of these values; what it finds is not read."""
+        compiled = self._for(db.dialect)
+        given = [compiled.given(row) for row in rows]
+        with _cursor(db, compiled.sql, given) as cursor:
+            cursor.executemany(compiled.sql, given)
+
+    def _for(self, dialect: Dialect) -> "_Compiled":
+        found = self._compiled.get(dialect.name)
+        if found is None:
+            found = _Compiled(self._statement, self._constants, dialect)
+            self._compiled[dialect.name] = found
+        return found
+
+
+def prepared_insert(table: Table, *, returning: bool = False) -> Prepared:
+    """Insert rows but those that a unique constraint refuses; a nullable column may be left out."""
+    statement = insert(table).on_conflict_do_nothing()
+    shaped = statement.returning(table) if returning else statement.inline()
+    return Prepared(shaped, {column.key: None for column in table.columns if column.nullable})
+
+
+class _Compiled:
+    """One statement in one engine's words."""
+
+    def __init__(
+        self,
+        statement: Select[*tuple[Any, ...]] | Insert,
+        constants: Mapping[str, Any],
+        dialect: Dialect,
+    ) -> None:
+        inserted = [] if isinstance(statement, Select) else statement.table.columns.keys()
+        keys = [key for key in inserted if key != "id"] or None
+        compiled: Any = statement.compile(dialect=dialect, column_keys=keys)
+        self.sql = str(compiled)
+        self._parameters = [
+            (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
+            for name in compiled.positiontup
+        ]
+        own = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
+        self._constants = {**own, **constants}
+        columns = list(statement.exported_columns)
+        row: Any = namedtuple("Row", [str(one.key) for one in columns])  # type: ignore[misc] # noqa: PYI024
+        self._new_row: Callable[[Sequence[Any]], Any] = row._make
+        readers = [
+            one.type.dialect_impl(dialect).result_processor(dialect, None) for one in columns
+        ]
+        self._readers = [(place, read) for place, read in enumerate(readers) if read is not None]
+
+    def given(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Put values into the order and the form in which the driver takes them."""
+        if self._constants:
+            values = {**self._constants, **values}
+        return tuple(
+            values[name] if write is None else write(values[name])
+            for name, write in self._parameters
+        )
+
+    def row(self, found: Sequence[Any]) -> AnyRow:
+        row = list(found)
+        for place, read in self._readers:
+            row[place] = read(row[place])
+        made: AnyRow = self._new_row(row)
+        return made
+
+
+@contextmanager
+def _cursor(db: Connection, sql: str, given: Sequence[Any]) -> Iterator[Any]:
+    cursor: Any = db.connection.cursor()
+    try:
+        if db._has_events or db.engine._has_events:  # noqa: SLF001
+            # Who listens to statements hears of these as well.
+            many = isinstance(given, list)
+            db.dispatch.before_cursor_execute(db, cursor, sql, given, None, many)
+        yield cursor
+    except Exception as error:
+        # As Core does: a connection that is gone must not go back to the pool.
+        if db.dialect.is_disconnect(error, db.connection, cursor):  # type: ignore[arg-type]
+            db.invalidate(error)
+        raise
+    finally:
+        cursor.close()
