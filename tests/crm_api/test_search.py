@@ -170,15 +170,13 @@ async def test_what_was_there_before_the_index_is_found(
     new_database: NewDatabase, engine: str, tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path}/old.db" if engine == "sqlite" else new_database("crm_api")
-    if engine == "sqlite":
-        older = tmp_path / "migrations"
-        older.mkdir()
-        for path in SERVICES["crm_api"].migrations().folder.glob("000[123]_*.py"):
-            shutil.copy(path, older)
-        await asyncio.to_thread(Migrations("crm_api", older).upgrade, url)
-    else:
-        back = "UPDATE alembic_version SET version_num = '0003'"
-        change_from_outside(url, "DROP TABLE customer_search, ticket_search", back)
+    if engine == "postgresql":
+        change_from_outside(url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    older = tmp_path / "migrations"
+    older.mkdir()
+    for path in SERVICES["crm_api"].migrations().folder.glob("000[123]_*.py"):
+        shutil.copy(path, older)
+    await asyncio.to_thread(Migrations("crm_api", older).upgrade, url)
     noon = "'2026-01-05 12:00:00.000000'"
     at = noon if engine == "sqlite" else f"TIMESTAMP {noon}"
     old = [OLD_CUSTOMER.format(n=n, at=at) for n in (1, 2, 3)]
