@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from integration_service.control_router import router as control_router
+from integration_service.metrics import LedgerMetrics
 from integration_service.poller import Poller
 from integration_service.reconcile_router import router as reconcile_router
 from integration_service.router import router
 from integration_service.settings import Settings
+from service_kit import clock
 from service_kit.apps import create_service
 
 DESCRIPTION = """Finds each new customer of the CRM and has Inventory make one welcome package.
@@ -24,6 +26,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def running(app: FastAPI) -> AsyncIterator[None]:
         poller = Poller(settings, app.state.database, app.state.stopping)
         app.state.poller = poller
+        metrics = LedgerMetrics(app.state.database, clock.now)
+        app.state.metrics.add_shared(metrics, metrics.refresh)
         task = asyncio.create_task(poller.run(), name="The poller")
         app.state.stopping.watch(task)
         app.state.readiness_checks.append(lambda: "it has died" if task.done() else None)

@@ -70,7 +70,7 @@ async def ready(request: Request, response: Response, database: DatabaseDep) -> 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Answer all metrics of this instance in Prometheus' text format."""
-    return Response(request.app.state.metrics.exposition(), media_type=CONTENT_TYPE)
+    return Response(await request.app.state.metrics.exposition(), media_type=CONTENT_TYPE)
 
 
 async def _answers(database: Database) -> bool:

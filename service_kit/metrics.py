@@ -1,10 +1,12 @@
 """Prometheus metrics of one app; across worker processes where there are several."""
 
 import os
+from collections.abc import Awaitable, Callable
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -22,14 +24,24 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self._shared: list[tuple[Collector, Callable[[], Awaitable[None]]]] = []
+
+    def add_shared(self, collector: Collector, refresh: Callable[[], Awaitable[None]]) -> None:
+        """Show what all processes know alike, as from a database; `refresh` reads it anew."""
+        self.registry.register(collector)
+        self._shared.append((collector, refresh))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         self._requests.labels(method, route, status).observe(seconds)
 
-    def exposition(self) -> bytes:
+    async def exposition(self) -> bytes:
         """Write all metrics in Prometheus' text format."""
+        for _, refresh in self._shared:
+            await refresh()
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self.registry)
         merged = CollectorRegistry()
         MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
+        for collector, _ in self._shared:
+            merged.register(collector)
         return generate_latest(merged)

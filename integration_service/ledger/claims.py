@@ -1,13 +1,15 @@
 """Which delivery is sent next, who is sending it, and what came of it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from integration_service.ledger.lease import Lease, fence
-from integration_service.ledger.models import attempts, deliveries, poller
+from integration_service.ledger.models import attempt_counts, attempts, deliveries, poller
 from integration_service.ledger.records import Settlement
 from integration_service.ledger.store import UNFINISHED, DeliveryRow
 
@@ -45,6 +47,11 @@ _SETTLE = (
         updated_at=bindparam("at"),
         delivered_at=bindparam("done_at"),
     )
+)
+_COUNTED = insert(attempt_counts)
+_COUNT = _COUNTED.on_conflict_do_update(
+    index_elements=["outcome"],
+    set_={"number": attempt_counts.c.number + _COUNTED.excluded.number},
 )
 _UNCLAIM = (
     update(deliveries)
@@ -123,6 +130,8 @@ def settle(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> N
     fence(db, lease)
     db.execute(_SETTLE, [one.outcome() for one in settlements])
     db.execute(insert(attempts), [one.attempt() for one in settlements])
+    counts = Counter(one.class_of_error or "success" for one in settlements)
+    db.execute(_COUNT, [{"outcome": name, "number": counts[name]} for name in sorted(counts)])
 
 
 def release_held(db: Connection, lease: Lease, now: datetime) -> int:

@@ -116,6 +116,14 @@ attempts = Table(
     sqlite_autoincrement=True,
 )
 
+# How many attempts there were in all: success, or the class of error.
+attempt_counts = Table(
+    "attempt_counts",
+    metadata,
+    Column("outcome", String(20), primary_key=True),
+    Column("number", BigInt, nullable=False),
+)
+
 # One row a customer whom Inventory is to forget.
 erasures = Table(
     "erasures",

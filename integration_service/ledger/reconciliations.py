@@ -150,6 +150,13 @@ def last(db: Connection) -> AnyRow | None:
     return newest(db)[1]
 
 
+def last_finished(db: Connection) -> AnyRow | None:
+    """Return the newest that has come to its end."""
+    finished = reconciliations.c.state == "finished"
+    statement = select(reconciliations).where(finished).order_by(reconciliations.c.id.desc())
+    return db.execute(statement.limit(1)).one_or_none()
+
+
 def find(db: Connection, run: int) -> AnyRow | None:
     return db.execute(select(reconciliations).where(reconciliations.c.id == run)).one_or_none()
 

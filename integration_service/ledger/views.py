@@ -1,13 +1,15 @@
 """What people ask of the ledger. Nothing here changes anything."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 
 from sqlalchemy import Connection, bindparam, func, select
 
 from integration_service.ledger import circuits, reconciliations, store
-from integration_service.ledger.models import attempts, deliveries
+from integration_service.ledger.lease import now_of
+from integration_service.ledger.models import attempt_counts, attempts, deliveries, erasures
 from integration_service.ledger.store import DeliveryRow
 from integration_service.schemas import (
     STATES,
@@ -34,6 +36,23 @@ _ONE = select(deliveries).where(deliveries.c.customer_uid == bindparam("uid"))
 _ATTEMPTS = (
     select(attempts).where(attempts.c.delivery_id == bindparam("id")).order_by(attempts.c.id)
 )
+
+
+_ERASURES = select(func.count()).select_from(erasures).where(erasures.c.done_at.is_(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All that the ledger knows in numbers."""
+
+    status: Status
+    # The last comparison that has come to its end.
+    reconciled: ReconcileRun | None
+    attempts: Mapping[str, int]
+    is_leased: bool
+    lease_epoch: int
+    repairs: int
+    erasures_waiting: int
 
 
 class DeliveryNotFound(Problem):
@@ -81,6 +100,21 @@ def run_of(row: AnyRow | None) -> ReconcileRun | None:
     counts = dict.fromkeys(_COUNTED, 0) | row.counts
     own = {name: getattr(row, name) for name in row._fields if name in _OF_RUN}
     return ReconcileRun(**own, **counts)
+
+
+def figures(db: Connection, now: datetime) -> Figures:
+    """Return what /metrics shows. Its cost grows with the number of deliveries."""
+    row = store.feed(db)
+    last = reconciliations.last_finished(db)
+    return Figures(
+        status=status(db, now, None),
+        reconciled=run_of(last),
+        attempts={one.outcome: one.number for one in db.execute(select(attempt_counts))},
+        is_leased=row.lease_until is not None and row.lease_until > now_of(db),
+        lease_epoch=row.lease_epoch,
+        repairs=row.repairs,
+        erasures_waiting=db.execute(_ERASURES).scalar_one(),
+    )
 
 
 def page(db: Connection, state: State | None, after: int | None, limit: int) -> Page[DeliveryRow]:

@@ -32,7 +32,9 @@ CONFLICT_TRIES = 8
 SESSION = {
     "statement_timeout": "10000",
     "lock_timeout": "5000",
-    "idle_in_transaction_session_timeout": "30000",
+    # A work never waits for anything, so this is a process that was stopped; its locks are not to
+    # keep whoever takes over from it.
+    "idle_in_transaction_session_timeout": "10000",
     "timezone": "UTC",
 }
 _DURABLE = ("fsync", "full_page_writes", "synchronous_commit")

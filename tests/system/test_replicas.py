@@ -1,0 +1,123 @@
+"""Several integrations on one database: one polls, another takes over, a zombie changes nothing."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import bearer
+from tests.system.processes import Nursery, until
+from tests.system.proxy import Passing, Proxy
+from tests.system.stack import Server, Stack
+
+TAKEN_OVER = "Another poller has taken over; this one stands by."
+
+
+@pytest.fixture
+def inventory_proxy(stack: Stack) -> Iterator[Proxy]:
+    with Proxy(stack.inventory.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def other(stack: Stack, nursery: Nursery, tmp_path: Path) -> Iterator[Server]:
+    """A second integration on the same database, not yet started."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    server = Server("integration_service", nursery, folder, stack.integration.database_url)
+    yield server
+    server.close()
+
+
+def polls(stack: Stack, server: Server) -> bool:
+    answer = stack.client.get(f"{server.url}/status", headers=bearer("admin123"))
+    return bool(answer.status_code == 200 and answer.json()["poller"]["is_here"])
+
+
+def ledger(stack: Stack) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all that a poller writes, but for the lease, which its heir goes on renewing."""
+    rows = stack.integration.rows
+    return {
+        "deliveries": rows("SELECT * FROM deliveries ORDER BY id"),
+        "attempts": rows("SELECT * FROM attempts ORDER BY id"),
+        "counts": rows("SELECT * FROM attempt_counts ORDER BY outcome"),
+        "feed": rows("SELECT lease_epoch, cursor, position, feed_state FROM poller"),
+    }
+
+
+def test_a_poller_that_is_stopped_in_the_middle_of_a_turn_and_passed_by_changes_nothing(
+    stack: Stack, inventory_proxy: Proxy, other: Server
+) -> None:
+    environment = {"INVENTORY_API_URL": inventory_proxy.url, "LEASE_SECONDS": "1"}
+    stack.integration.environment.update(environment)
+    other.environment.update(stack.integration.environment)
+    stack.start()
+    until(lambda: polls(stack, stack.integration), "the first one polls")
+    other.restart()
+    zombie = stack.integration.pid
+    batches = []
+
+    def watch(passing: Passing) -> None:
+        if passing.when == "before":
+            batches.append(passing.request)
+            if len(batches) == 1:
+                os.kill(zombie, signal.SIGSTOP)
+
+    inventory_proxy.watch = watch
+    stack.add_customers(1)
+    try:
+        until(lambda: polls(stack, other), "the other one takes over", seconds=40)
+        until(
+            lambda: stack.integration.rows("SELECT 1 FROM deliveries WHERE state = 'delivered'"),
+            "the other one delivers",
+        )
+        stack.wait_until_quiet()
+        before = ledger(stack)
+    finally:
+        os.kill(zombie, signal.SIGCONT)
+
+    # Its batch is answered now, and it goes to write that down.
+    until(lambda: TAKEN_OVER in stack.integration.logged(), "it finds out that it was passed by")
+
+    assert ledger(stack) == before
+    assert len(batches) == 2
+    assert batches[0] == batches[1]
+    assert before["counts"] == [("success", 1)]
+    assert polls(stack, other)
+    assert not polls(stack, stack.integration)
+    # It still stands by, and can be needed again.
+    other.end(signal.SIGTERM)
+    stack.add_customers(1)
+    stack.wait_until_quiet()
+    assert polls(stack, stack.integration)
+    stack.check()
+
+
+@pytest.mark.parametrize("engine", ["postgresql"])
+def test_after_a_kill_the_other_one_goes_on_when_the_lease_has_run_out(
+    stack: Stack, other: Server
+) -> None:
+    stack.start()
+    other.environment.update(stack.integration.environment)
+    other.restart()
+    until(lambda: polls(stack, stack.integration), "the first one polls")
+    stack.add_customers(3)
+    stack.wait_until_quiet()
+    # Which replica is told makes no difference.
+    answer = stack.client.post(f"{other.url}/pause", headers=bearer("admin123"))
+    assert answer.status_code == 200
+    stack.add_customers(1)
+    stack.integration.end(signal.SIGKILL)
+
+    until(lambda: polls(stack, other), "the other one takes over", seconds=40)
+    until(
+        lambda: stack.integration.rows("SELECT 1 FROM deliveries WHERE state = 'pending'"),
+        "it reads, and is paused as the first one was",
+    )
+    stack.client.post(f"{other.url}/resume", headers=bearer("admin123"))
+
+    stack.wait_until_quiet()
+    stack.check()
