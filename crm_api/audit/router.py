@@ -35,11 +35,17 @@ async def _filter(
     subject: Annotated[
         Line | None, Query(max_length=36, description="What was changed, as entries name it.")
     ] = None,
+    request_id: Annotated[
+        Line | None,
+        Query(max_length=128, description="All of one request, or of one run of an import."),
+    ] = None,
     created_after: CreatedAfter = None,
     created_before: CreatedBefore = None,
     sort: Sort = "id",
 ) -> Filter:
-    return Filter(actor, action, subject, created_after, created_before, ascending=sort == "id")
+    return Filter(
+        actor, action, subject, request_id, created_after, created_before, ascending=sort == "id"
+    )
 
 
 Wanted = Annotated[Filter, Depends(_filter)]

@@ -21,6 +21,7 @@ class Filter:
     actor: str | None = None
     action: str | None = None
     subject: str | None = None
+    request_id: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     ascending: bool = True
@@ -28,7 +29,13 @@ class Filter:
     @property
     def is_indexed(self) -> bool:
         """Tell whether a page costs no more than its own rows, however many there are."""
-        unindexed = (self.actor, self.action, self.created_after, self.created_before)
+        unindexed = (
+            self.actor,
+            self.action,
+            self.request_id,
+            self.created_after,
+            self.created_before,
+        )
         return all(wanted is None for wanted in unindexed)
 
 
@@ -42,7 +49,7 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
     if after is not None:
         in_order = audit_entries.c.id > after if wanted.ascending else audit_entries.c.id < after
         statement = statement.where(in_order)
-    for column in ("actor", "action", "subject"):
+    for column in ("actor", "action", "subject", "request_id"):
         if (value := getattr(wanted, column)) is not None:
             statement = statement.where(audit_entries.c[column] == value)
     if wanted.created_after is not None:

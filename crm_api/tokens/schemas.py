@@ -10,7 +10,7 @@ from crm_api.roles import ROLES, Role
 from service_kit.fields import Instant, Line
 
 # As whom others appear in the audit, who were never issued a token here.
-RESERVED = frozenset(ROLES) | {"anonymous", "command-line", "demo-data"}
+RESERVED = frozenset(ROLES) | {"anonymous", "command-line", "demo-data", "import-customers"}
 
 Name = Annotated[
     Line,

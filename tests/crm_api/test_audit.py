@@ -119,6 +119,7 @@ async def test_entries_are_found_by_who_what_on_what_and_when(crm: httpx.AsyncCl
 
     by = {
         "actor": await actions(crm, actor="agent"),
+        "request": await actions(crm, request_id=(await entries(crm))[1]["request_id"]),
         "nobody": await actions(crm, actor="viewer"),
         "action": await actions(crm, action="customer.created"),
         "subject": await actions(crm, subject=first["uid"]),
@@ -130,6 +131,7 @@ async def test_entries_are_found_by_who_what_on_what_and_when(crm: httpx.AsyncCl
 
     assert by == {
         "actor": ["customer.updated"],
+        "request": ["customer.created"],
         "nobody": [],
         "action": ["customer.created"] * 2,
         "subject": ["customer.created", "customer.updated"],
@@ -163,6 +165,7 @@ async def test_pages_lead_to_every_entry_once(
         {"action": "customer.forgotten"},
         {"actor": "x" * 101},
         {"subject": "x" * 37},
+        {"request_id": "x" * 129},
         {"created_after": "yesterday"},
         {"created_before": "2020-01-01T00:00:00"},
         {"cursor": "nonsense"},

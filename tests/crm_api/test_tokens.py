@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
 from crm_api.app import create_app
+from crm_api.demo import SEEDER
 from crm_api.settings import Settings
 from crm_api.tokens import known, minting, store
+from crm_api.transfer.importing import IMPORTER
 from service_kit import clock
 from service_kit.database import DatabaseUnavailable
 from tests.conftest import bearer, running
@@ -340,6 +342,8 @@ async def test_two_tokens_of_one_name_are_one_caller_so_that_rotating_needs_no_s
         {"name": "Admin"},
         {"name": "integration"},
         {"name": "command-line"},
+        {"name": SEEDER.name},
+        {"name": IMPORTER.name},
         {"expires_at": "2020-01-01T00:00:00Z"},
         {"expires_at": "2999-01-01T00:00:00"},
         {"expires_at": "soon"},
