@@ -50,12 +50,19 @@ def settings(url: str) -> dict[str, Any]:
             "fuzzing": {"generation": {"max-examples": 5}},
             "stateful": {"max-steps": 6, "generation": {"max-examples": 5}},
         },
-        # A batch takes items of any shape, and says for each by itself what is wrong with it.
         "operations": [
             {
+                # It takes items of any shape, and says for each by itself what is wrong with it.
                 "include-path-regex": "/batch$",
                 "checks": {"negative_data_rejection": {"enabled": False}},
-            }
+            },
+            {
+                # It says 504 when the time is up; what is tried here is not how time goes by.
+                "include-path-regex": "/wait$",
+                "parameters": {"query.timeout": 0},
+                "checks": {"not_a_server_error": {"expected-statuses": ["2xx", "4xx", "504"]}},
+            },
+            {"include-path-regex": "/events$", "parameters": {"query.wait": 0}},
         ],
     }
 
