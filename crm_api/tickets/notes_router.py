@@ -5,8 +5,9 @@ from fastapi import APIRouter, Request, Response
 from crm_api.roles import CanReadTickets, CanWriteTickets
 from crm_api.tables import idempotency_keys
 from crm_api.tickets import service
+from crm_api.tickets.examples import Note
 from crm_api.tickets.router import PolicyDep, TicketId
-from crm_api.tickets.schemas import HistoryEntry, NoteNew, NoteOut
+from crm_api.tickets.schemas import HistoryEntry, NoteOut
 from service_kit.auth import GuardedRoute
 from service_kit.database.types import AnyRow
 from service_kit.health import DatabaseDep
@@ -54,7 +55,7 @@ async def list_notes(
 )
 async def add_note(
     ticket_id: TicketId,
-    new: NoteNew,
+    new: Note,
     database: DatabaseDep,
     who: CanWriteTickets,
     policy: PolicyDep,
@@ -76,7 +77,7 @@ async def add_note(
 )
 async def add_note_at_old_address(
     ticket_id: TicketId,
-    new: NoteNew,
+    new: Note,
     database: DatabaseDep,
     who: CanWriteTickets,
     policy: PolicyDep,

@@ -9,12 +9,11 @@ from crm_api.customers.service import CustomerNotFound
 from crm_api.roles import CanDeleteTickets, CanReadTickets, CanWriteTickets
 from crm_api.tables import idempotency_keys
 from crm_api.tickets import service
+from crm_api.tickets.examples import Change, Opening
 from crm_api.tickets.lifecycle import Priority, Status
 from crm_api.tickets.schemas import (
     Assignee,
     Tag,
-    TicketChange,
-    TicketNew,
     TicketOut,
 )
 from crm_api.tickets.sla import Policy
@@ -107,7 +106,7 @@ TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", e
     },
 )
 async def open_ticket(
-    new: TicketNew, database: DatabaseDep, who: CanWriteTickets, policy: PolicyDep, once: OnceDep
+    new: Opening, database: DatabaseDep, who: CanWriteTickets, policy: PolicyDep, once: OnceDep
 ) -> Response:
     """Open a ticket for a customer; with `follow_up_of` it goes on from a closed one."""
     work = once.around(idempotency_keys, who, service.open_ticket, _opened)
@@ -193,7 +192,7 @@ async def get_ticket(
 )
 async def change_ticket(
     ticket_id: TicketId,
-    wanted: TicketChange,
+    wanted: Change,
     database: DatabaseDep,
     who: CanWriteTickets,
     versions: IfMatch,
