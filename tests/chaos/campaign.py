@@ -14,25 +14,14 @@ from tests.chaos.callers import Book, Client, Reader
 from tests.chaos.faulty_link import FaultyLink, Journal
 from tests.chaos.judge import Findings, judge, packages_of, wait_until_quiet
 from tests.chaos.killer import Killer, Naive
+from tests.chaos.plan import QUIET_SECONDS, Plan
 from tests.conftest import NewDatabase
 from tests.system.processes import Nursery, until
 from tests.system.stack import Server, Stack
 
 CLIENTS = 8
 READERS = (0, 5)  # the seconds that each lets the feed wait for news
-# Promise P4: how long after the last fault everything must be made up for.
-QUIET_SECONDS = 60.0
 NAIVE_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a campaign is made of. With the same seed each link has the same faults in store."""
-
-    seed: int
-    seconds: float
-    pollers: int = 1
-    quiet_seconds: float = QUIET_SECONDS
 
 
 @dataclass
@@ -90,7 +79,7 @@ class Campaign:
             exits.enter_context(self._open_links(portal))
             self._start()
             naive = self._start_naive(exits)
-            killer = Killer(self._stack, self.plan.seed, self._journal, naive)
+            killer = Killer(self._stack, self.plan, self._journal, naive)
             readers = [Reader(self._stack.crm.url, wait) for wait in READERS]
             with self._callers(portal, readers):
                 killer.run(self.plan.seconds)

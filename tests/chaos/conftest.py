@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.campaign import Plan, Score
+from tests.chaos.campaign import Score
+from tests.chaos.plan import Plan
 from tests.chaos.table import table
 from tests.conftest import ROOT, NewDatabase, run_sql, with_database
 from tests.system.conftest import library, nursery

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from tests.chaos.faulty_link import Journal
+from tests.chaos.plan import Plan
 from tests.system.processes import NAP, PATIENCE, bare_environment
 from tests.system.stack import Server, Stack
 
-BETWEEN_KILLS = (0.8, 2.0)
 BEFORE_RESTART = (0.0, 0.7)
 BACKEND, TERMINATED = "PostgreSQL backend", "PostgreSQL backend, terminated"
 
@@ -49,24 +49,25 @@ class Naive:
 class Killer:
     """Strikes every second or so; who was struck is up again within another."""
 
-    def __init__(self, stack: Stack, seed: int, journal: Journal, naive: Naive | None) -> None:
+    def __init__(self, stack: Stack, plan: Plan, journal: Journal, naive: Naive | None) -> None:
         self.kills: Counter[str] = Counter()
         # Who ended without having been killed: a bug.
         self.deserters: list[str] = []
         self._stack = stack
-        self._chance = random.Random(f"{seed}/killer")
+        self._chance = random.Random(f"{plan.seed}/killer")
+        self._plan = plan
         self._journal = journal
         self._naive = naive
         self._due: dict[Server, float] = {}
 
     def run(self, seconds: float) -> None:
         end_at = time.monotonic() + seconds
-        next_at = time.monotonic() + self._chance.uniform(*BETWEEN_KILLS)
+        next_at = time.monotonic() + self._chance.uniform(*self._plan.between_kills)
         while (now := time.monotonic()) < end_at:
             self.tend(now)
             if now >= next_at:
                 self._strike(now)
-                next_at = now + self._chance.uniform(*BETWEEN_KILLS)
+                next_at = now + self._chance.uniform(*self._plan.between_kills)
             time.sleep(NAP)
 
     def tend(self, now: float) -> None:
@@ -84,6 +85,8 @@ class Killer:
     def _strike(self, now: float) -> None:
         victims: list[Server | str | Naive] = [*self._stack.servers]
         weights = [3.0, 3.0] + [3.0 / (len(victims) - 2)] * (len(victims) - 2)
+        for n, server in enumerate(self._stack.servers):
+            weights[n] *= 4 if server.service == self._plan.target else 1
         if not self._stack.crm.uses_sqlite:
             victims += [BACKEND, TERMINATED]
             weights += [1.5, 1.5]

@@ -16,6 +16,10 @@ class Bug:
     engine: str = "sqlite"
     pollers: int = 1
 
+    @property
+    def service(self) -> str:
+        return self.changes[-1].file.partition("/")[0]
+
 
 NO_CONSTRAINT = [
     Change(
@@ -103,7 +107,7 @@ TWO_POLLERS_AND_NO_CONSTRAINT = [
 """,
         """
     .where(
-        or_(
+        __import__("sqlalchemy").or_(
             poller.c.id == 1,
             poller.c.cursor.is_not_distinct_from(bindparam("old")),
             poller.c.lease_epoch == bindparam("epoch"),

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.chaos.campaign import Campaign, Plan, Score
+from tests.chaos.campaign import Campaign, Score
 from tests.chaos.conftest import kept_on_failure
 from tests.chaos.judge import Findings
+from tests.chaos.plan import Plan
 from tests.chaos.planted import NO_CONSTRAINT
 from tests.conftest import NewDatabase
 from tests.system.planting import copy_of_the_code

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.campaign import Campaign, Plan, Score
+from tests.chaos.campaign import Campaign, Score
 from tests.chaos.conftest import kept_on_failure
+from tests.chaos.plan import Plan
 from tests.chaos.planted import BUGS, Bug
 from tests.conftest import NewDatabase
 from tests.system.planting import copy_of_the_code
@@ -21,6 +22,8 @@ from tests.system.processes import Nursery
 
 SECONDS = 12.0
 QUIET_SECONDS = 15.0
+# More often than in a campaign that is to last, and above all the service that has the bug.
+BETWEEN_KILLS = (0.5, 1.2)
 
 
 @pytest.mark.timeout(180)
@@ -30,7 +33,7 @@ QUIET_SECONDS = 15.0
 def test_a_planted_bug_is_found(
     bug: Bug, empty_database: NewDatabase, seed: int, tmp_path: Path, tell: Callable[[Score], None]
 ) -> None:
-    plan = Plan(seed, SECONDS, bug.pollers, QUIET_SECONDS)
+    plan = Plan(seed, SECONDS, bug.pollers, QUIET_SECONDS, BETWEEN_KILLS, bug.service)
     with (
         kept_on_failure(plan, "planted") as folder,
         Nursery(copy_of_the_code(tmp_path / "code", bug.changes)) as nursery,
