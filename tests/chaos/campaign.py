@@ -1,6 +1,8 @@
 """A campaign: a stack under load, links that misbehave, processes that die; and its score."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,8 +17,8 @@ from tests.chaos.faulty_link import FaultyLink, Journal
 from tests.chaos.judge import Findings, judge, packages_of, wait_until_quiet
 from tests.chaos.killer import Killer, Naive
 from tests.chaos.plan import QUIET_SECONDS, Plan
-from tests.conftest import NewDatabase
-from tests.system.processes import Nursery, until
+from tests.conftest import ROOT, NewDatabase
+from tests.system.processes import Nursery, bare_environment, until
 from tests.system.stack import Server, Stack
 
 CLIENTS = 8
@@ -37,6 +39,8 @@ class Score:
     faults: Counter[str] = field(default_factory=Counter)
     kills: Counter[str] = field(default_factory=Counter)
     quiet_after: float = 0.0
+    # Whether the integration's own comparison finds both sides alike, too.
+    reconciles: bool = False
     # Of the naive poller, where there was one: customers it has missed, and served more than once.
     naive: tuple[int, int] | None = None
 
@@ -55,6 +59,7 @@ class Campaign:
         """`unconstrained` starts an Inventory for the naive poller, which then runs as well."""
         self.plan = plan
         self.book = Book()
+        self._folder = folder
         self._stack = Stack(folder, nursery, new_database)
         self._journal = Journal(folder / "schedule.jsonl")
         self._naive_inventory = (
@@ -154,8 +159,26 @@ class Campaign:
             faults=sum((link.faults for link in links), Counter[str]()),
             kills=killer.kills,
             quiet_after=quiet_after,
+            reconciles=self._reconciles(),
             naive=self._score_of_naive(),
         )
+
+    def _reconciles(self) -> bool:
+        integration = self._stack.integration
+        command = [sys.executable, "-m", "integration_service", "reconcile"]
+        own = {"DATABASE_URL": integration.database_url, "PYTHONPATH": str(ROOT)}
+        environment = bare_environment() | integration.environment | own
+        with (self._folder / "reconcile.log").open("wb") as log:
+            done = subprocess.run(
+                command,
+                env=environment,
+                cwd=self._folder,
+                stdout=log,
+                stderr=log,
+                timeout=QUIET_SECONDS,
+                check=False,
+            )
+        return done.returncode == 0
 
     def _is_ready(self) -> bool:
         return all(server.is_ready() for server in self._stack.servers)

@@ -31,6 +31,7 @@ def table(scores: Sequence[Score]) -> str:
             for score in scores
         ],
     }
+    rows["reconcile"] = ["exact" if score.reconciles else "differs" for score in scores]
     if any(score.naive for score in scores):
         naive = [score.naive or ("", "") for score in scores]
         rows["naive poller: missing"] = [missing for missing, _ in naive]

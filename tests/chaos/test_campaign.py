@@ -44,6 +44,7 @@ def test_every_customer_has_one_package_whatever_breaks(
         tell(score)
 
         assert score.findings == Findings(), score.findings.summary()
+        assert score.reconciles, (folder / "reconcile.log").read_text()
         # Of nothing would nothing come.
         assert score.customers > plan.seconds
         assert score.kills.total() > plan.seconds / 4
