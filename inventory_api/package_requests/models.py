@@ -10,6 +10,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from inventory_api.tables import metadata
@@ -39,6 +40,14 @@ package_requests = Table(
         "customer_id", "package_type", "occurrence", name="uq_package_requests_identity"
     ),
     Index("ix_package_requests_status", "status", "id"),
+    # Who waits for stock, by what they wait for.
+    Index(
+        "ix_package_requests_waiting",
+        "kit_id",
+        "id",
+        postgresql_where=text("status = 'backordered'"),
+        sqlite_where=text("status = 'backordered'"),
+    ),
     sqlite_autoincrement=True,
 )
 

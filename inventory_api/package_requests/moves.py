@@ -4,6 +4,7 @@ from http import HTTPStatus
 
 from sqlalchemy import Connection
 
+from inventory_api.items import store as items
 from inventory_api.kits import store as kits
 from inventory_api.package_requests import allocation, service, store
 from inventory_api.package_requests.schemas import Move, Status
@@ -52,7 +53,11 @@ def move(
     seen = service.get(db, request_id)
     kit = kits.by_id(db, {seen.kit_id}).get(seen.kit_id) if seen.kit_id else None
     concerned = {line.item_id for line in allocation.tracked_lines(kit)}
-    locked = allocation.lock_with_backorders(db, concerned)
+    # Who waits concerns only a move that may serve them; there may be very many.
+    frees = target in _FREEING
+    locked = allocation.lock_with_backorders(db, concerned) if frees else concerned
+    if target == "shipped":
+        items.lock(db, concerned)
     row = store.get_locked(db, seen.id)
     check_version(versions, row.version)
     if row.status == target:
@@ -66,7 +71,7 @@ def move(
     elif target == "returned":
         allocation.take_back(db, kit, request_id, who.name)
     store.set_status(db, {row.id}, target)
-    if target in _FREEING:
+    if frees:
         allocation.allocate(db, concerned, locked, who.name)
     return service.show(db, request_id)
 

@@ -8,7 +8,16 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from inventory_api.kits.models import kit_lines
@@ -41,12 +50,16 @@ _SET_STATUS = (
 _KITS_WITH = select(kit_lines.c.kit_id).where(
     kit_lines.c.item_id.in_(bindparam("items", expanding=True))
 )
-_BACKORDERS = select(package_requests).where(
-    package_requests.c.status == "backordered", package_requests.c.kit_id.in_(_KITS_WITH)
-)
-_KITS_OF_BACKORDERS = _BACKORDERS.with_only_columns(package_requests.c.kit_id).distinct()
+# Written out, for the engines to see that the index of what waits answers it.
+_WAITS = package_requests.c.status == literal_column("'backordered'")
+# Kit by kit, one look into that index each, however many wait for it.
+_KITS_OF_BACKORDERS = _KITS_WITH.where(
+    exists().where(_WAITS, package_requests.c.kit_id == kit_lines.c.kit_id)
+).distinct()
 _BACKORDERS_PAGE = (
-    _BACKORDERS.where(package_requests.c.id > bindparam("after"))
+    select(package_requests)
+    .where(_WAITS, package_requests.c.kit_id.in_(_KITS_WITH))
+    .where(package_requests.c.id > bindparam("after"))
     .order_by(package_requests.c.id)
     .limit(bindparam("limit"))
 )

@@ -5,8 +5,9 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
+from inventory_api.package_requests import store
 from tests.inventory_api.conftest import LIST
 from tests.inventory_api.stock import (
     add_item,
@@ -103,3 +104,54 @@ async def test_a_move_costs_the_same_however_many_wait(
 
     assert costs[0] == costs[1]
     assert len(costs[0]) <= 25 * len(moves)
+
+
+@pytest.mark.parametrize(
+    ("before", "move", "looks"),
+    [
+        ((), "pack", False),
+        (("pack",), "ship", False),
+        (("pack", "ship"), "deliver", False),
+        ((), "cancel", True),
+        (("pack", "ship"), "return", True),
+    ],
+    ids=lambda one: one if isinstance(one, str) else None,
+)
+async def test_only_a_move_that_frees_stock_asks_who_waits(
+    shared_inventory: httpx.AsyncClient, before: tuple[str, ...], move: str, looks: bool
+) -> None:
+    _, package_type = await add_kit(shared_inventory, 1)
+    await request_many(shared_inventory, package_type, 1)
+    [holder] = (await shared_inventory.get(LIST, params={"package_type": package_type})).json()
+    await take(shared_inventory, holder["request_id"], *before)
+    asked: list[bool] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        asked.append("'backordered'" in statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        await take(shared_inventory, holder["request_id"], move)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+    assert any(asked) == looks
+
+
+@pytest.mark.parametrize("statement", [store._KITS_OF_BACKORDERS, store._BACKORDERS_PAGE])
+async def test_who_waits_is_looked_up_in_an_index_on_sqlite(
+    shared_inventory: httpx.AsyncClient, engine: str, statement: Any
+) -> None:
+    if engine != "sqlite":
+        return  # PostgreSQL's planner chooses by how many rows there are
+
+    def plan(db: Connection) -> str:
+        chosen = statement.params(items=[1, 2], after=0, limit=9)
+        compiled = chosen.compile(db, compile_kwargs={"render_postcompile": True})
+        values = tuple(compiled.params[name] for name in compiled.positiontup)
+        return str(db.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values).all())
+
+    found = await shared_inventory.app.state.database.read(plan)  # type: ignore[attr-defined]
+
+    assert "ix_package_requests_waiting" in found
+    assert "SCAN package_requests" not in found
