@@ -41,7 +41,7 @@ class Recovery:
             "The CRM's feed is %s: %s. All customers are read anew, then the feed from there; "
             "nobody gets a second package.",
             broken.state,
-            broken.detail,
+            broken.detail.rstrip("."),
         )
         await self._database.write(recovery.begin, lease, broken.state, broken.detail, now)
         return True

@@ -1,6 +1,6 @@
 """The table of customers."""
 
-from sqlalchemy import JSON, Column, Index, Integer, String, Table, text
+from sqlalchemy import JSON, Boolean, Column, Index, Integer, String, Table, text, true
 
 from crm_api.tables import metadata
 from service_kit.database.types import BigInt, UtcDateTime
@@ -22,6 +22,8 @@ customers = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("version", Integer, nullable=False),
+    # Whether whoever added it wanted a welcome package for it; the event of its creation says so.
+    Column("welcome", Boolean, nullable=False, server_default=true()),
     # Since when the personal fields are blank.
     Column("erased_at", UtcDateTime),
     Index(

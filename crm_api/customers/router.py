@@ -79,8 +79,11 @@ async def _filter(
     created_after: CreatedAfter = None,
     created_before: CreatedBefore = None,
     sort: Sort = "id",
+    welcome: Annotated[
+        bool | None, Query(description="Those who are to get a welcome package, or who are not.")
+    ] = None,
 ) -> Filter:
-    return Filter(email, q, created_after, created_before, ascending=sort == "id")
+    return Filter(email, q, created_after, created_before, sort == "id", welcome)
 
 
 CustomerKey = Annotated[int | str, Depends(_key)]

@@ -95,7 +95,7 @@ def register_all(
     The constraints decide, not a look-up beforehand: two callers can both pass a look-up, but only
     one can pass a constraint.
     """
-    rows = [_row(customer) for customer in new]
+    rows = [{**_row(customer), "welcome": welcome} for customer in new]
     added = store.add_all(db, rows) if rows else {}
     if added:
         in_order = [added[row["uid"]] for row in rows if row["uid"] in added]

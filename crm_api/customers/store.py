@@ -51,6 +51,7 @@ class Filter:
     created_after: datetime | None = None
     created_before: datetime | None = None
     ascending: bool = True
+    welcome: bool | None = None
 
 
 LAST_ID = 2**63 - 1
@@ -163,6 +164,8 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
         statement = statement.where(customers.c.created_at > wanted.created_after)
     if wanted.created_before is not None:
         statement = statement.where(customers.c.created_at < wanted.created_before)
+    if wanted.welcome is not None:
+        statement = statement.where(customers.c.welcome.is_(wanted.welcome))
     order = key.asc() if wanted.ascending else key.desc()
     return db.execute(statement.order_by(order).limit(limit)).all()
 

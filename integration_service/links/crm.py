@@ -95,12 +95,14 @@ class CrmClient:
     async def customers(
         self, cursor: str | None, *, limit: int = PAGE
     ) -> tuple[str, ListPage[Customer]]:
-        """Read a page of all customers.
+        """Read a page of all customers who are to get a welcome package.
 
         On the first, which has no cursor, the feed's place before its first row comes along: all
         pages, and then the feed from there, tell of everybody. Later it is empty.
         """
-        page = await read_page(self._link, "/api/customers", _CUSTOMERS, cursor, limit=limit)
+        page = await read_page(
+            self._link, "/api/customers", _CUSTOMERS, cursor, limit=limit, welcome="true"
+        )
         if cursor is None and not page.feed_cursor:
             raise Transient("its list of customers names no feed cursor")
         return page.feed_cursor or "", page

@@ -190,11 +190,22 @@ async def test_lines_about_one_customer_are_taken_in_order_and_foretold_by_a_dry
     assert "cause 0 welcome packages" in capsys.readouterr().out
 
 
-async def test_no_welcome_is_told_to_the_feed(desk: httpx.AsyncClient, write: Write) -> None:
+async def test_no_welcome_is_told_to_the_feed_and_to_who_asks_the_list(
+    desk: httpx.AsyncClient, write: Write
+) -> None:
     assert await run("import-customers", write(FULL), "--no-welcome") == 0
 
     [event] = await told(desk)
     assert (event["type"], event["data"]["welcome"]) == ("customer.created", False)
+    answer = await desk.post("/api/customers", json={"name": "A", "email": "a@example.com"})
+    wanted = {
+        welcome: [one["uid"] for one in (await desk.get("/api/customers", params=query)).json()]
+        for welcome, query in (
+            (True, {"welcome": "true", "limit": 500}),
+            (False, {"welcome": "false", "limit": 500}),
+        )
+    }
+    assert wanted == {True: [answer.json()["uid"]], False: [event["subject"]]}
 
 
 @pytest.mark.parametrize(

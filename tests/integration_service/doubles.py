@@ -121,6 +121,7 @@ class CrmDouble(_Double):
         self.events: list[Any] = []
         # What the list shows otherwise than the feed has told it.
         self.gone: set[str] = set()
+        self.unwelcome: set[str] = set()
         self.changed: dict[str, dict[str, Any]] = {}
         self.lists: list[httpx.Request] = []
         self.list_faults: deque[Fault] = deque()
@@ -163,7 +164,9 @@ class CrmDouble(_Double):
             return httpx.Response(200, json=found) if found else NOT_FOUND
         head = f"{self.epoch}-{len(self.events)}"
         first = {} if "cursor" in request.url.params else {"X-Feed-Cursor": head}
-        return a_page(request, [*self.customers.values()], first)
+        assert request.url.params["welcome"] == "true"
+        wanted = [one for uid, one in self.customers.items() if uid not in self.unwelcome]
+        return a_page(request, wanted, first)
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         answer = await super().__call__(request)

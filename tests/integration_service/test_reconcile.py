@@ -229,6 +229,18 @@ async def test_who_was_skipped_or_erased_is_no_alarm(
     assert (run.skipped, run.repaired) == (1, 0)
 
 
+async def test_who_is_to_have_none_is_neither_missing_nor_extra(
+    served: Integration, crm: CrmDouble, inventory: InventoryDouble
+) -> None:
+    crm.unwelcome |= {"ada", "bob"}
+    lose(inventory, "ada")  # bob has one, as somebody asked for it by hand
+
+    run = await served.reconcile(repair=True)
+
+    assert run.is_exact
+    assert (run.customers, run.repaired) == (2, 0)
+
+
 async def test_customers_from_before_a_start_with_now_are_not_owed(
     start: Start, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
 ) -> None:

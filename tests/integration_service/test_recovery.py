@@ -106,6 +106,18 @@ async def test_names_that_may_have_changed_are_left_out_and_the_erased_forgotten
     assert erased == ["cid"]
 
 
+async def test_who_was_imported_without_a_welcome_gets_none(
+    integration: Integration, crm: CrmDouble, inventory: InventoryDouble
+) -> None:
+    crm.register("ada", "bob")
+    crm.unwelcome.add("bob")
+    crm.pruned = 2
+
+    await recover(integration)
+
+    assert inventory.owners == ["ada"]
+
+
 async def test_a_start_with_now_holds_through_a_recovery(
     start: Start, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
 ) -> None:
