@@ -10,6 +10,7 @@ import pytest
 
 from integration_service.app import create_app
 from integration_service.ledger import control, erasures
+from integration_service.ledger import lease as leases
 from integration_service.settings import Settings
 from service_kit import clock as system_clock
 from service_kit import overload
@@ -291,8 +292,10 @@ async def test_whichever_replica_is_told_the_one_that_polls_looks_at_once(
 
 
 async def test_where_nobody_polls_nobody_can_be_told_to(
-    integration: Integration, api: httpx.AsyncClient
+    integration: Integration, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Whoever stands by must not take over before it is asked.
+    monkeypatch.setattr(leases, "take", lambda *_, **__: None)
     await integration.database.write(
         change, "UPDATE poller SET lease_until = '2020-01-01 00:00:00.000000'"
     )

@@ -143,7 +143,7 @@ async def test_the_ledger_is_never_changed(
     answer = await shared_inventory.request(method, f"/items/{sku}/movements")
 
     assert answer.status_code == 405
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
 
 
 # ---- What comes in goes to whoever has waited longest ----

@@ -145,11 +145,10 @@ TWO_TRANSACTIONS = [
     Change(
         "crm_api/customers/service.py",
         """
-        feed.record(db, [_change("customer.created", customer) for customer in in_order], who)
+        feed.record(db, created, who)
 """,
         """
-        changes = [_change("customer.created", customer) for customer in in_order]
-        register_all.later = changes, who
+        register_all.later = created, who
 """,
     ),
     Change(
