@@ -292,7 +292,7 @@ async def test_whichever_replica_is_told_the_one_that_polls_looks_at_once(
 
 
 async def test_where_nobody_polls_nobody_can_be_told_to(
-    integration: Integration, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    integration: Integration, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whoever stands by must not take over before it is asked.
     monkeypatch.setattr(leases, "take", lambda *_, **__: None)
@@ -300,7 +300,8 @@ async def test_where_nobody_polls_nobody_can_be_told_to(
         change, "UPDATE poller SET lease_until = '2020-01-01 00:00:00.000000'"
     )
 
-    answer = await api.post("/poll")
+    async with running(create_app(settings), token="admin123") as api:
+        answer = await api.post("/poll")
 
     assert answer.status_code == 409
     assert answer.json()["type"] == "urn:problem:not-polling"
