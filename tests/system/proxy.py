@@ -1,5 +1,6 @@
 """Stands between two services, and lets a test act on each request before and after it passes."""
 
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -49,6 +50,7 @@ class Proxy:
     ) -> None:
         self._server.shutdown()
         self._thread.join()
+        self._server.hang_up()
         self._server.server_close()
 
 
@@ -60,6 +62,13 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.port = port
         self.proxy = proxy
+        self.connections: set[socket.socket] = set()
+
+    def hang_up(self) -> None:
+        """End the connections that are kept, whose clients may live on."""
+        for connection in list(self.connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), OSError):  # a client that was killed resets
@@ -70,6 +79,14 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = PATIENCE
     server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.server.connections.discard(self.connection)
+        super().finish()
 
     def do_GET(self) -> None:
         # A dead client or server ends the connection, as it would without a proxy.
