@@ -29,6 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from service_kit.database.prepared import Prepared
+
 _LENGTH = 3
 # Between two texts that are searched together. A query is one line, so none reaches across.
 _SEPARATOR = "\n"
@@ -66,6 +68,11 @@ class SearchIndex:
             Column("text", Text, nullable=False),
             Column("trigrams", ARRAY(Integer), nullable=False),
         )
+        new = insert(self._table).inline()
+        self._add = {
+            "sqlite": Prepared(new, columns=["rowid", "text"]),
+            "postgresql": Prepared(new, columns=["rowid", "text", "trigrams"]),
+        }
         self._change = update(self._table).where(self.rowid == bindparam("row"))
         self._remove = delete(self._table).where(self.rowid == bindparam("row"))
 
@@ -82,7 +89,7 @@ class SearchIndex:
         """Enter the folded texts of new rows."""
         if texts:
             rows = [{"rowid": row_id, **_columns(db, text)} for row_id, text in texts]
-            db.execute(insert(self._table), rows)
+            self._add[db.dialect.name].each(db, rows)
 
     def change(self, db: Connection, row_id: int, text: str) -> None:
         db.execute(self._change.values(_columns(db, text)), {"row": row_id})

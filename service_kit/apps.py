@@ -10,9 +10,11 @@ from contextlib import (
     asynccontextmanager,
     nullcontext,
 )
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from service_kit import VERSION, health, openapi, pages, tracing
 from service_kit.auth import FindToken, Tokens, refuse_unguarded
@@ -74,7 +76,16 @@ def create_service(
     _add_layers(app, settings, limits, prefix)
     openapi.install(app)
     app.router.middleware_stack = StraightWay(app)
+    app.middleware_stack = _outermost(app)
     return app
+
+
+def _outermost(app: FastAPI) -> ASGIApp:
+    """Build the layers, and leave out what the framework puts around ours for what they do too."""
+    layer: Any = app.build_middleware_stack()
+    while not isinstance(layer, Edge):
+        layer = layer.app
+    return layer
 
 
 def _lifespan(

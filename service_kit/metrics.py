@@ -24,6 +24,7 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self._series: dict[tuple[str, str, int], Histogram] = {}
         self._shared: list[tuple[Collector, Callable[[], Awaitable[None]]]] = []
 
     def add_shared(self, collector: Collector, refresh: Callable[[], Awaitable[None]]) -> None:
@@ -32,7 +33,12 @@ class Metrics:
         self._shared.append((collector, refresh))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(method, route, status).observe(seconds)
+        # Kept, since to find the series by its labels takes longer than to count in it.
+        series = self._series.get((method, route, status))
+        if series is None:
+            series = self._requests.labels(method, route, status)
+            self._series[method, route, status] = series
+        series.observe(seconds)
 
     async def exposition(self) -> bytes:
         """Write all metrics in Prometheus' text format."""

@@ -109,7 +109,8 @@ class Bounded:
         async def send_unhurried(message: Message) -> None:
             nonlocal has_begun
             has_begun = True
-            place.allow(None)
+            if deadline.when() is not None:
+                place.allow(None)
             await send(message)
 
         try:

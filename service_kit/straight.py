@@ -113,9 +113,7 @@ class Plan:
 
     async def answer(self, request: StrictRequest) -> Response:
         await admit(request, self.route)
-        told = Response()
-        del told.headers["content-length"]
-        told.status_code = 0
+        told = _Told()
         result = await self._handler(request, told)
         return result if isinstance(result, Response) else self._render(result, told)
 
@@ -126,8 +124,16 @@ class Plan:
         else:
             assert self._write is not None
             response = Response(self._write(result), status, media_type=_JSON)
-        response.headers.raw.extend(told.headers.raw)
+        response.raw_headers += told.raw_headers
         return response
+
+
+class _Told(Response):
+    """What handlers are given to say headers and another status by."""
+
+    def __init__(self) -> None:
+        self.status_code = 0
+        self.raw_headers = []
 
 
 class _Call:
@@ -151,13 +157,12 @@ class _Call:
             found = await other(request, response)
             if name is not None:
                 values[name] = found
-        for given, wanted in (
-            (request.path_params if self._path else {}, self._path),
-            (request.query_params if self._query else {}, self._query),
-            (request.headers if self._headers else {}, self._headers),
-        ):
-            for value in wanted:
-                values[value.name] = value.of(given)
+        for value in self._path:
+            values[value.name] = value.of(request.path_params)
+        for value in self._query:
+            values[value.name] = value.of(request.query_params)
+        for value in self._headers:
+            values[value.name] = value.of(request.headers)
         if self._body is not None:
             values[self._body.name] = await _body(request, self._body)
         if self._request_name:

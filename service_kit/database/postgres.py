@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Concatenate
 
 import asyncpg
@@ -13,6 +14,7 @@ from pydantic_core import from_json
 from sqlalchemy import Connection
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from service_kit.database.errors import (
     DatabaseBusy,
@@ -105,8 +107,7 @@ class PostgresDatabase(Database):
     ) -> T:
         self._refuse_if_closing()
         try:
-            async with self._reading.connect() as connection:
-                return await connection.run_sync(work, *args, **kwargs)
+            return await _run(self._reading.sync_engine.connect, work, args, kwargs)
         except Exception as error:
             _explain(error)
             raise
@@ -138,8 +139,7 @@ class PostgresDatabase(Database):
     ) -> T:
         for attempt in range(1, CONFLICT_TRIES + 1):
             try:
-                async with self._engine.begin() as connection:
-                    result = await connection.run_sync(work, *args, **kwargs)
+                result = await _run(self._engine.sync_engine.begin, work, args, kwargs)
             except Exception as error:
                 if not is_conflict(error):
                     self._refuses_writes = is_unavailable(error)
@@ -154,6 +154,21 @@ class PostgresDatabase(Database):
                 self._herald.announce()
                 return result
         raise AssertionError("the last try answers or raises")
+
+
+async def _run(
+    opening: Callable[[], AbstractContextManager[Connection]],
+    work: Callable[..., T],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> T:
+    """Open a connection, run a work on it and close it in one greenlet; each costs a switch."""
+
+    def run() -> T:
+        with opening() as connection:
+            return work(connection, *args, **kwargs)
+
+    return await greenlet_spawn(run)
 
 
 def _switched_off(db: Connection) -> str | None:
