@@ -4,9 +4,8 @@ FastAPI finds out anew for each request what a signature asks for, and goes thro
 twice to find it; that is two thirds of what a look-up by id costs (docs/performance.md). Here both
 are done once, at start.
 
-There is no second opinion about requests: whatever is not plain, a value that does not fit or a
-body that is no JSON, goes FastAPI's way from the start, so every refusal has one source. Who may
-call, problems, metrics and request ids are the same code on both ways.
+Whatever is not plain, a value that does not fit or a body that is no JSON, goes FastAPI's way from
+the start, so every refusal has one source. Who may call, problems and metrics are the same code.
 """
 
 import inspect
@@ -26,13 +25,12 @@ from service_kit.answers import writer
 from service_kit.auth import GuardedRoute, admit
 from service_kit.body import StrictRequest
 
-_JSON = "application/json"
+_JSON, _NO_CONTENT = "application/json", 204
 _ANYTHING = "{}"
-_NO_CONTENT = 204
 
 
 class NotPlain(Exception):
-    """FastAPI has to look at this request, or at every one for this route."""
+    """FastAPI has to look at this request, or at every one of this route."""
 
 
 class StraightWay:
@@ -48,8 +46,7 @@ class StraightWay:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = self.find(scope) if scope["type"] == "http" else None
         if found is None:
-            await self._router(scope, receive, send)
-            return
+            return await self._router(scope, receive, send)
         plan, scope["path_params"] = found
         scope["route"] = plan.route
         request = StrictRequest(scope, receive, send)
@@ -215,9 +212,8 @@ async def _again(request: StrictRequest) -> Receive:
     """Give what was received of a request once more, and then what still comes."""
     if not hasattr(request, "_body"):
         return request.receive
-    whole: list[Message] = [
-        {"type": "http.request", "body": await request.body(), "more_body": False}
-    ]
+    body = await request.body()
+    whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
         return whole.pop() if whole else await request.receive()

@@ -105,11 +105,8 @@ async def calls_of(app: Any, path: str, query: bytes = b"") -> int:
 @pytest.mark.parametrize(
     ("path", "most"), [("/api/customers/1", 300), ("/api/customers", 1000)], ids=["get", "page"]
 )
-async def test_calls_of_a_request(
-    crm: httpx.AsyncClient, engine: str, path: str, most: int
-) -> None:
-    if engine != "sqlite":
-        pytest.skip("asyncpg waits in between, for whatever else the loop does")
+@ON_SQLITE  # asyncpg waits in between, for whatever else the loop does
+async def test_calls_of_a_request(crm: httpx.AsyncClient, path: str, most: int) -> None:
     await register(crm, *range(1, 51))
 
     count = await calls_of(app_of(crm), path)
