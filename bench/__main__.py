@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.databases import postgres_server
-from bench.parts import detection, growth, http, pipeline, start
+from bench.parts import detection, growth, http, peers, pipeline, start
 from bench.place import Parts, Place
 from bench.report import Comparison, head, save, show
 
@@ -18,6 +18,7 @@ PARTS: Parts = {
     "detection": detection.measure,
     "start": start.measure,
     "growth": growth.measure,
+    "peers": peers.measure,
 }
 
 

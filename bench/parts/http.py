@@ -52,7 +52,8 @@ def measure(place: Place) -> Iterator[Comparison]:
 def _floor(place: Place) -> Iterator[Comparison]:
     """Tell what the server beneath costs: the least for anything on it."""
     servers = {"raw": place.base("raw", "/"), "cma": place.base("cma")}
-    found = _in_turns(place, {name: (server, GET) for name, server in servers.items()}, 16)
+    ways = {name: (server, _as_base(GET)) for name, server in servers.items()}
+    found = _in_turns(place, ways, 16)
     yield _by_cpu("a constant, no framework", "FastAPI, no database", found["raw"], found["cma"])
 
 

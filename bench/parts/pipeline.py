@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from bench.place import Place
 from bench.processes import Server, bare_environment, service, wait_until
@@ -17,7 +19,9 @@ GOAL = 1 / 300
 def measure(place: Place) -> Iterator[Comparison]:
     backlog = 10_000 if place.quick else BACKLOG
     rounds = 1 if place.quick else 2
-    own, cpu, slow, slow_cpu, kept = [], [], [], [], []
+    own, cpu, slow, slow_cpu, kept, piped = [], [], [], [], [], []
+    if not (has_dlt := find_spec("dlt") is not None):
+        print("dlt is left out: requirements/bench.txt has it.")
     url = place.database("sqlite", "crm_api")
     with service("crm_api", place.folder, url) as crm:
         add_customers(crm, backlog)
@@ -29,6 +33,8 @@ def measure(place: Place) -> Iterator[Comparison]:
             slow.append(wall / SAMPLE * 1000)
             slow_cpu.append(spent / SAMPLE * 1000)
             kept.append(one_by_one(place, crm, SAMPLE, "kept")[0] / SAMPLE * 1000)
+            if has_dlt:
+                piped.append(through_dlt(place, crm) / backlog * 1000)
     what = f"backlog of {backlog}: a customer"
     base = "one by one, httpx.post"
     yield compare("pipeline", what, base, "ms", own, slow, goal=GOAL, less_is_better=True)
@@ -36,6 +42,9 @@ def measure(place: Place) -> Iterator[Comparison]:
     what += ", all three's CPU"
     base += ", the two services'"
     yield compare("pipeline", what, base, "ms", cpu, slow_cpu, less_is_better=True)
+    if has_dlt:
+        what = f"backlog of {backlog}: a customer"
+        yield compare("pipeline", what, "dlt, in batches", "ms", own, piped, less_is_better=True)
 
 
 def drain(place: Place, crm: Server, backlog: int) -> tuple[float, float]:
@@ -62,3 +71,21 @@ def one_by_one(place: Place, crm: Server, sample: int, *more: str) -> tuple[floa
             text=True,
         )
         return float(found.stdout), sum(one.cpu_seconds() for one in servers) - before
+
+
+def through_dlt(place: Place, crm: Server) -> float:
+    """Have dlt ask for all of it, in batches; it knows no crash and no repetition."""
+    url = place.database("sqlite", "inventory_api")
+    with (
+        service("inventory_api", place.folder, url) as inventory,
+        tempfile.TemporaryDirectory(dir=place.folder) as folder,
+    ):
+        began_at = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "bench.bases.dlt_pipeline", crm.url, inventory.url, folder],
+            env=bare_environment(),
+            cwd=folder,
+            check=True,
+            capture_output=True,
+        )
+        return time.perf_counter() - began_at
