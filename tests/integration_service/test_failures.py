@@ -24,6 +24,12 @@ from tests.integration_service.doubles import (
 THREE = ["ada", "bob", "cid"]
 
 
+@pytest.fixture
+def engine() -> str:
+    """What a failure means is decided before anything is written; test_ingest has both engines."""
+    return "sqlite"
+
+
 @dataclass(frozen=True)
 class Case:
     """A failure of a whole call, and what is to be known of it afterwards."""
