@@ -24,6 +24,7 @@ CHECKS = (
     "response_headers_conformance",
     "negative_data_rejection",
     "missing_required_header",
+    "ignored_auth",
     "unsupported_method",
     "allow_header_conformance",
     "use_after_free",
@@ -43,8 +44,6 @@ def settings(url: str) -> dict[str, Any]:
             "deterministic": True,
             "database": "none",
             "no-shrink": True,
-            # After ten wrong tokens this address would have to wait.
-            "with-security-parameters": False,
         },
         "phases": {
             "coverage": {"unexpected-methods": ["put", "trace"]},
