@@ -16,6 +16,7 @@ from crm_api.roles import (
 )
 from crm_api.tables import idempotency_keys
 from service_kit.auth import GuardedRoute
+from service_kit.database.as_json import json_array
 from service_kit.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -119,13 +120,12 @@ async def register_customer(
 )
 async def list_customers(
     request: Request,
-    response: Response,
     database: DatabaseDep,
     _: CanReadCustomers,
     wanted: Wanted,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> list[CustomerRow]:
+) -> Response:
     """List customers, newest last.
 
     The first page's `X-Feed-Cursor` is where the change feed stood before its first row was read:
@@ -134,13 +134,14 @@ async def list_customers(
     order = "id" if wanted.ascending else "-id"
     after = number_after(cursor, order)
     run = database.scan if wanted.q else database.read
+    headers = {}
     if cursor is None:
-        feed_cursor, page = await run(service.first_page, wanted, limit)
-        response.headers["X-Feed-Cursor"] = feed_cursor
+        headers["X-Feed-Cursor"], page = await run(service.first_page, wanted, limit)
     else:
         page = await run(service.page, wanted, after, limit)
+    response = Response(json_array(page.rows), headers=headers, media_type="application/json")
     link_next(request, response, page, order)
-    return page.rows
+    return response
 
 
 @router.get(

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, or_
 from crm_api.customers.models import customers
 from crm_api.search import SearchIndex, folded
 from crm_api.tables import idempotency_keys
+from service_kit.database.as_json import as_json
 from service_kit.database.prepared import Prepared, prepared_insert
 from service_kit.database.types import AnyRow
 
@@ -54,17 +55,29 @@ class Filter:
     welcome: bool | None = None
 
 
+# What callers are shown in a list.
+SHOWN = (
+    "id",
+    "uid",
+    "name",
+    "email",
+    "company",
+    "phone",
+    "external_ref",
+    "metadata",
+    "created_at",
+    "updated_at",
+)
+_SHOWN = select(customers.c.id, as_json(customers.c[name] for name in SHOWN).label("json"))
 LAST_ID = 2**63 - 1
 _ALL = {
     Filter(ascending=True): Prepared(
-        select(customers)
-        .where(customers.c.id > bindparam("after"))
+        _SHOWN.where(customers.c.id > bindparam("after"))
         .order_by(customers.c.id)
         .limit(bindparam("limit"))
     ),
     Filter(ascending=False): Prepared(
-        select(customers)
-        .where(customers.c.id < bindparam("after"))
+        _SHOWN.where(customers.c.id < bindparam("after"))
         .order_by(customers.c.id.desc())
         .limit(bindparam("limit"))
     ),
@@ -146,11 +159,11 @@ def forget_answers(db: Connection, uid: str) -> None:
 
 
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[CustomerRow]:
-    """List customers by id, from the one behind `after`."""
+    """List customers as JSON by id, from the one behind `after`."""
     if wanted in _ALL:
         first = 0 if wanted.ascending else LAST_ID
         return _ALL[wanted].all(db, after=first if after is None else after, limit=limit)
-    statement = select(customers)
+    statement = _SHOWN
     key: ColumnElement[int] = customers.c.id
     if wanted.q is not None:
         key = _SEARCH.rowid

@@ -1,5 +1,6 @@
 """Lists: filters, orders, pages; every customer once, whatever the size of a page."""
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crm_api.customers import service
+from crm_api.customers import service, store
 from crm_api.customers.store import Filter
 from tests.crm_api.conftest import (
     Interrupted,
@@ -173,7 +174,8 @@ async def test_whoever_comes_while_the_first_page_is_read_is_on_it_or_behind_its
     cursor, page = await app_of(crm).state.database.read(look)
 
     fed = await read_feed(crm, after=cursor)
-    names = {row.name for row in page.rows} | {event["data"]["name"] for event in fed["events"]}
+    shown = [json.loads(row.json) for row in page.rows]
+    names = {one["name"] for one in shown} | {event["data"]["name"] for event in fed["events"]}
     assert names >= {one["name"] for one in (await crm.get(LIST)).json()}
 
 
@@ -343,3 +345,22 @@ async def test_pages_hold_just_what_the_filters_name_each_once_and_in_order(
 
     assert [number for page in pages for number in page] == [one.id for one in wanted]
     assert all(len(page) == limit for page in pages[:-1])
+
+
+async def test_a_list_shows_a_customer_as_a_look_up_does(crm: httpx.AsyncClient) -> None:
+    """The database writes the one and Python the other."""
+    odd = 'Ä "quoted" \\ \U0001f600 it\'s / <b>'
+    full = numbered(1, name=odd, company=odd, phone="+1", external_ref="r", metadata={odd: odd})
+    for new in (full, numbered(2)):
+        assert (await crm.post(LIST, json=new)).status_code == 201
+    # One that was added at a full second, which is written without a fraction.
+    full_second = datetime(2026, 1, 5, 12, tzinfo=UTC)
+    await app_of(crm).state.database.write(store.change, 2, {"updated_at": full_second})
+
+    listed = await crm.get(LIST)
+
+    alone = [await crm.get(f"{LIST}/{number}") for number in (1, 2)]
+    assert listed.json() == [one.json() for one in alone]
+    assert listed.json()[1]["updated_at"] == "2026-01-05T12:00:00Z"
+    assert list(listed.json()[0]) == list(alone[0].json())
+    assert listed.headers["content-type"] == alone[0].headers["content-type"]
