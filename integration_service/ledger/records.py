@@ -1,6 +1,6 @@
 """What the loops tell the ledger."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -26,9 +26,7 @@ class Arrival:
 
     def columns(self) -> dict[str, Any]:
         """Return what the inbox keeps of it."""
-        values = asdict(self)
-        del values["is_skipped"]
-        return {**values, "state": self.state}
+        return {**{name: getattr(self, name) for name in _KEPT}, "state": self.state}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +49,7 @@ class Settlement:
 
     def outcome(self) -> dict[str, Any]:
         """Return what changes in the delivery."""
-        values = asdict(self)
-        del values["status"], values["duration_ms"]
-        return values
+        return {name: getattr(self, name) for name in _CHANGED}
 
     def attempt(self) -> dict[str, Any]:
         """Return the attempt's own row."""
@@ -65,6 +61,13 @@ class Settlement:
             "error_class": self.class_of_error,
             "error": self.text_of_error,
         }
+
+
+# By name and not by dataclasses.asdict, whose copies took a fifth of the time of a backlog.
+_KEPT = [field.name for field in fields(Arrival) if field.name != "is_skipped"]
+_CHANGED = [
+    field.name for field in fields(Settlement) if field.name not in {"status", "duration_ms"}
+]
 
 
 def enqueued(now: datetime) -> dict[str, Any]:
