@@ -31,7 +31,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
-        self.send()
 
     def send(self) -> None:
         if self._load.is_over():
@@ -75,11 +74,13 @@ class Load:
     async def run(self, host: str, port: int, connections: int, seconds: float) -> None:
         self.seconds, self.statuses, self.lost = array("d"), {}, 0
         self._left.clear()
-        self._connections = {Connection(self) for _ in range(connections)}
-        self._end_at = time.perf_counter() + seconds
         loop = asyncio.get_running_loop()
+        for _ in range(connections):
+            _, connection = await loop.create_connection(lambda: Connection(self), host, port)
+            self._connections.add(connection)
+        self._end_at = time.perf_counter() + seconds
         for connection in list(self._connections):
-            await loop.create_connection(lambda one=connection: one, host, port)  # type: ignore[misc]
+            connection.send()
         await asyncio.wait_for(self._left.wait(), seconds + GIVE_UP_SECONDS)
 
     def next_request(self) -> bytes:
