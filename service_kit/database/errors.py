@@ -21,9 +21,9 @@ _UNAVAILABLE_SQLITE = frozenset(
 )
 
 # Connection, a password that is refused, no such database, insufficient resources, object not in
-# prerequisite state (a lock), operator intervention (a time limit, a shutdown), system error; and a
-# server that became a standby.
-_UNAVAILABLE_SQLSTATES = ("08", "28", "3D", "53", "55P03", "57", "58", "25006")
+# prerequisite state (a database closed to connections, a lock), operator intervention (a time
+# limit, a shutdown), system error; and a server that became a standby.
+_UNAVAILABLE_SQLSTATES = ("08", "28", "3D", "53", "55000", "55P03", "57", "58", "25006")
 # Of these, what is soon over: lost connections, too many of them, a server that starts or stops.
 _PASSING_SQLSTATES = ("08", "53300", "57P")
 _GONE = frozenset({"InterfaceError", "InternalClientError"})

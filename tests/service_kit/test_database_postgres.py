@@ -286,6 +286,21 @@ async def test_a_database_that_is_not_there_is_unavailable(postgres_server: str)
     await database.close()
 
 
+async def test_a_database_that_is_closed_to_connections_is_unavailable(
+    postgres_server: str,
+) -> None:
+    name = f"closed_{uuid.uuid4().hex[:8]}"
+    run_sql(postgres_server, f"CREATE DATABASE {name} ALLOW_CONNECTIONS false")
+    database = open_database(with_database(postgres_server, name))
+    with pytest.raises(DatabaseUnavailable):
+        await database.ping()
+
+    run_sql(postgres_server, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+    await database.ping()
+    await database.close()
+
+
 async def test_a_server_that_comes_back_is_used_again(postgres_server: str) -> None:
     name = f"later_{uuid.uuid4().hex[:8]}"
     database = open_database(with_database(postgres_server, name))
