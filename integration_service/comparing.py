@@ -156,7 +156,7 @@ class Comparison:
             self._counts["not_owed"] += 1
         elif row.state == "delivered" and row.delivered_at < self._walked_at - SKEW:
             return self._lost(row)
-        elif await self._inventory.count(uid):
+        elif await self._inventory.count(uid, cancelled=True):
             pass  # it was made behind our back
         elif row.state == "delivered":
             return self._lost(row)
@@ -176,12 +176,14 @@ class Comparison:
         return Absent(row.customer_uid, row.customer_name)
 
     async def _is_extra(self, row: AnyRow) -> None:
-        if await self._crm.find(row.customer_uid) is None:
-            self._found("extra", row.customer_uid, "the CRM has no such customer")
+        uid: str = row.customer_uid
+        if await self._crm.find(uid) is None and await self._inventory.count(uid, cancelled=False):
+            self._found("extra", uid, "the CRM has no such customer")
 
     async def _is_double(self, row: AnyRow) -> None:
-        if (count := await self._inventory.count(row.customer_uid)) > 1:
-            self._found("double", row.customer_uid, f"Inventory has {count}")
+        uid: str = row.customer_uid
+        if (count := await self._inventory.count(uid, cancelled=False)) > 1:
+            self._found("double", uid, f"Inventory has {count}")
 
     async def _repair(self, absent: Sequence[Absent]) -> None:
         await self._database.write(ledger.alive, self.run)

@@ -102,8 +102,11 @@ class InventoryClient:
             self._link, "/package-requests", _REQUESTS, cursor, package_type=PACKAGE_TYPE
         )
 
-    async def count(self, customer_uid: str) -> int:
-        """Count the welcome packages of one customer. Raises CallFailed."""
+    async def count(self, customer_uid: str, *, cancelled: bool) -> int:
+        """Count the welcome packages of one customer, with or without cancelled ones.
+
+        Raises CallFailed.
+        """
         page = await read_page(
             self._link,
             "/package-requests",
@@ -112,7 +115,11 @@ class InventoryClient:
             package_type=PACKAGE_TYPE,
             customer_id=customer_uid,
         )
-        found = {one.request_id for one in page.items if one.customer_id == customer_uid}
+        found = {
+            one.request_id
+            for one in page.items
+            if one.customer_id == customer_uid and (cancelled or one.status != "cancelled")
+        }
         return len(found)
 
 

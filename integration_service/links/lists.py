@@ -46,6 +46,7 @@ class PackageRequest(BaseModel):
 
     request_id: str
     customer_id: Uid
+    status: str
 
 
 @dataclass(frozen=True, slots=True)

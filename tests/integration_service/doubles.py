@@ -93,7 +93,11 @@ class InventoryDouble(_Double):
         self.lists.append(request)
         wanted = request.url.params.get("customer_id")
         found = [
-            {"request_id": made["request_id"], "customer_id": customer}
+            {
+                "request_id": made["request_id"],
+                "customer_id": customer,
+                "status": made["status"],
+            }
             for (customer, kind, _), made in self.packages.items()
             if kind == request.url.params["package_type"] and wanted in (None, customer)
         ]

@@ -89,6 +89,21 @@ async def test_it_finds_what_is_missing_extra_and_double_page_by_page(
     assert await served.states() == dict.fromkeys(("ada", "bob", "cid", "dan"), "delivered")
 
 
+async def test_a_cancelled_package_is_neither_extra_nor_double_nor_missing(
+    served: Integration, inventory: InventoryDouble
+) -> None:
+    for customer, occurrence in (("ada", 2), ("zoe", 1)):
+        inventory.make({"customer_id": customer, "package_type": WELCOME, "occurrence": occurrence})
+    assert (await served.reconcile()).findings["double"] == ["ada"]
+
+    for identity in (("ada", WELCOME, 2), ("zoe", WELCOME, 1), ("bob", WELCOME, 1)):
+        inventory.packages[identity]["status"] = "cancelled"
+
+    run = await served.reconcile(repair=True)
+    assert run.is_exact
+    assert run.repaired == 0
+
+
 async def test_repair_sends_again_what_inventory_has_lost(
     served: Integration, inventory: InventoryDouble
 ) -> None:
