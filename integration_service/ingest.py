@@ -148,7 +148,7 @@ class Ingest:
                 "The CRM's feed is %s: %s. This was so a moment ago, and all customers were read; "
                 "they are read again after a pause.",
                 broken.state,
-                broken.detail,
+                broken.detail.rstrip("."),
             )
         await self._database.write(
             store.mark_feed, lease, broken.state, broken.detail, self._clock()

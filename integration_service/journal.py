@@ -37,19 +37,16 @@ def paused(since: datetime | None) -> None:
 
 def failed(name: str, failure: CallFailed) -> None:
     """Log once that a far side can't be used, and what to do where only a person can."""
+    said = failure.error.rstrip(".")
     if failure.error_class != "configuration":
-        logger.warning(
-            "%s can't be reached: %s. Nothing is lost; it goes on trying.", name, failure
-        )
+        logger.warning("%s can't be reached: %s. Nothing is lost; it goes on trying.", name, said)
         return
     variable = f"{name.upper()}_API_URL"
     cure = f"Check {variable}."
     if failure.status in {401, 403}:
         variable = f"{name.upper()}_API_TOKEN"
         cure = f"Set {variable} to a valid token of its role integration."
-    logger.error(
-        "%s can't be used: %s. %s Nothing is lost; it goes on trying.", name, failure, cure
-    )
+    logger.error("%s can't be used: %s. %s Nothing is lost; it goes on trying.", name, said, cure)
 
 
 def settled(outcomes: Sequence[tuple[str, Settlement]]) -> None:
@@ -60,13 +57,17 @@ def settled(outcomes: Sequence[tuple[str, Settlement]]) -> None:
             logger.error(
                 "The package request for customer ID: %s is dead until someone retries it: %s.",
                 uid,
-                one.text_of_error,
+                _sentence(one),
             )
     if waiting := [(uid, one) for uid, one in outcomes if one.to_state == "retrying"]:
         uid, one = waiting[0]
         logger.warning(
             "%d package requests wait for another try: %s. The first is for customer ID: %s",
             len(waiting),
-            one.text_of_error,
+            _sentence(one),
             uid,
         )
+
+
+def _sentence(one: Settlement) -> str:
+    return (one.text_of_error or "").rstrip(".")
