@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 
-from integration_service.ledger import control, store
+from integration_service.ledger import control, store, views
 from integration_service.ledger.control import NotRetryable, Which
 from integration_service.ledger.store import DeliveryRow
 from integration_service.ledger.views import DeliveryNotFound
@@ -13,7 +13,9 @@ from integration_service.retrying import retry_many
 from integration_service.roles import CanOperate
 from integration_service.router import CustomerUid
 from integration_service.schemas import (
+    DeliveryDetail,
     DeliveryOut,
+    Dismissal,
     Paused,
     PollAccepted,
     RetryOrder,
@@ -49,12 +51,37 @@ async def retry_delivery(
     """Send one delivery again: a dead one from the start, one that waits without waiting.
 
     It is the same request to Inventory, which answers what it already has, and its past attempts
-    stay on record. One that is pending, delivered or skipped is left as it is, so this is safe to
-    repeat; the answer's `state` tells.
+    stay on record. One that was dismissed is sent after all. One that is pending, delivered or
+    skipped otherwise is left as it is, so this is safe to repeat; the answer's `state` tells.
     """
     row = await database.write(control.retry, customer_uid, clock.now())
     logger.info("%s retries the delivery for customer ID: %s", who.name, customer_uid)
     return row
+
+
+@router.post(
+    "/deliveries/{customer_uid}/dismiss",
+    summary="Settle a dead delivery",
+    responses=documented(DeliveryNotFound),
+)
+async def dismiss_delivery(
+    customer_uid: CustomerUid, dismissal: Dismissal, database: DatabaseDep, who: CanOperate
+) -> DeliveryDetail:
+    """Settle a dead delivery that needs no package: it is `skipped` from now on.
+
+    Its error and its attempts stay on record, beside who dismissed it, when, and why. One that is
+    not dead is left as it is, so this is safe to repeat; the answer's `state` tells. A retry takes
+    it back, unless it is unreadable.
+    """
+    now = clock.now()
+    if await database.write(control.dismiss, customer_uid, who.name, dismissal.reason, now):
+        logger.info(
+            "%s dismisses the delivery for customer ID: %s: %s",
+            who.name,
+            customer_uid,
+            dismissal.reason,
+        )
+    return await database.read(views.delivery, customer_uid)
 
 
 @router.post("/deliveries/retry", summary="Retry many deliveries")

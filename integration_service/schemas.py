@@ -1,9 +1,11 @@
 """What the integration answers about itself."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from service_kit.fields import Line
 
 State = Literal["pending", "retrying", "delivered", "skipped", "dead"]
 STATES: tuple[State, ...] = ("pending", "retrying", "delivered", "skipped", "dead")
@@ -160,6 +162,9 @@ class DeliveryDetail(DeliveryOut):
 
     problem: dict[str, Any] | None = Field(description="Why Inventory refused it.")
     raw: str | None = Field(description="The event as it came, where it could not be understood.")
+    dismissed_at: datetime | None = Field(description="When somebody settled it without a package.")
+    dismissed_by: str | None
+    dismissed_reason: str | None
     attempts: list[Attempt]
 
 
@@ -192,6 +197,18 @@ class RetryOrder(BaseModel):
     error_class: Literal["transient", "refused"] | None = None
     dry_run: bool = Field(False, strict=True, description="Change nothing; say whom it would be.")
     limit: int = Field(10_000, ge=1, le=100_000, strict=True, description="How many at most.")
+
+
+class Dismissal(BaseModel):
+    """Why a dead delivery needs no package any more."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        str_strip_whitespace=True,
+        json_schema_extra={"examples": [{"reason": "She has got one by hand."}]},
+    )
+
+    reason: Annotated[Line, Field(min_length=1, max_length=500)]
 
 
 class RetryResult(BaseModel):

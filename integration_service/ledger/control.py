@@ -73,9 +73,7 @@ def wake(db: Connection) -> bool:
 
 def retryable(db: Connection, uid: str) -> DeliveryRow:
     """Look up a delivery that can be sent again. Raises DeliveryNotFound or NotRetryable."""
-    found = db.execute(_BY_UID, {"uid": uid}).one_or_none()
-    if found is None:
-        raise DeliveryNotFound("The feed has not told of a customer with this uid.")
+    found = _find(db, uid)
     if found.error_class == "unreadable":
         raise NotRetryable(
             "This event names no customer that anyone could read; POST /reconcile with repair "
@@ -87,13 +85,36 @@ def retryable(db: Connection, uid: str) -> DeliveryRow:
 def retry(db: Connection, uid: str, now: datetime) -> DeliveryRow:
     """Have one delivery sent again: a dead one from the start, one that waits without waiting.
 
-    One that is finished, or about to be sent anyway, is left as it is. Raises DeliveryNotFound or
-    NotRetryable.
+    One that was dismissed is sent after all. One that is finished otherwise, or about to be sent
+    anyway, is left as it is. Raises DeliveryNotFound or NotRetryable.
     """
     found = retryable(db, uid)
-    if found.state in {"dead", "retrying"}:
+    if found.state in {"dead", "retrying"} or found.dismissed_at is not None:
         _enqueue(db, found.state, [found.id], now)
     return db.execute(_BY_UID, {"uid": uid}).one()
+
+
+def dismiss(db: Connection, uid: str, who: str, reason: str, now: datetime) -> bool:
+    """Settle a dead delivery without a package. Returns whether that is news.
+
+    What made it dead, and the attempts, stay on record. One that is not dead is left as it is.
+    Raises DeliveryNotFound.
+    """
+    found = _find(db, uid)
+    if found.state != "dead":
+        return False
+    db.execute(
+        update(deliveries)
+        .where(deliveries.c.id == found.id)
+        .values(
+            state="skipped",
+            dismissed_at=now,
+            dismissed_by=who,
+            dismissed_reason=reason,
+            updated_at=now,
+        )
+    )
+    return True
 
 
 def matching(db: Connection, which: Which) -> int:
@@ -118,6 +139,13 @@ def retry_some(
     """Have a page of deliveries sent again. Returns them."""
     found = some_of(db, which, after, limit)
     _enqueue(db, which.state, [row.id for row in found], now)
+    return found
+
+
+def _find(db: Connection, uid: str) -> DeliveryRow:
+    found = db.execute(_BY_UID, {"uid": uid}).one_or_none()
+    if found is None:
+        raise DeliveryNotFound("The feed has not told of a customer with this uid.")
     return found
 
 

@@ -90,6 +90,10 @@ deliveries = Table(
     Column("delivered_at", UtcDateTime),
     # Since when it is owed, where it was enqueued again by a retry or a repair.
     Column("enqueued_at", UtcDateTime),
+    # Who settled it without a package after it was dead, when, and why.
+    Column("dismissed_at", UtcDateTime),
+    Column("dismissed_by", String(200)),
+    Column("dismissed_reason", String(500)),
     Index(
         "ix_deliveries_due",
         "next_attempt_at",

@@ -86,4 +86,7 @@ def enqueued(now: datetime) -> dict[str, Any]:
         "delivered_at": None,
         "updated_at": now,
         "enqueued_at": now,
+        "dismissed_at": None,
+        "dismissed_by": None,
+        "dismissed_reason": None,
     }

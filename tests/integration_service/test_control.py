@@ -162,6 +162,64 @@ async def test_a_retry_that_makes_no_sense_is_refused(
     assert (await api.post("/deliveries/retry", json=body)).status_code == 422
 
 
+# --- dismiss
+
+
+async def test_a_dead_one_is_dismissed_and_keeps_its_history_until_a_retry_takes_it_back(
+    integration: Integration, api: httpx.AsyncClient, crm: CrmDouble, inventory: InventoryDouble
+) -> None:
+    await die(integration, crm, inventory)
+    before = (await api.get("/deliveries/ada")).json()
+
+    first = await told(api, "/deliveries/ada/dismiss", reason=" She has one by hand. ")
+    assert (first["state"], first["dismissed_by"]) == ("skipped", "admin")
+    assert first["dismissed_reason"] == "She has one by hand."
+    kept = ("error", "error_class", "problem", "attempts")
+    assert {name: first[name] for name in kept} == {name: before[name] for name in kept}
+    # The first one counts.
+    assert await told(api, "/deliveries/ada/dismiss", reason="Another.") == first
+    assert (await api.get("/deliveries/ada")).json() == first
+    assert (await api.get("/deliveries?state=dead")).json() == []
+    run = await integration.reconcile(repair=True)
+    assert (run.missing, run.skipped, run.repaired) == (0, 1, 0)
+    assert (await told(api, "/deliveries/retry", state="dead"))["matched"] == 0
+
+    await told(api, "/deliveries/ada/retry")
+    be_now(integration)
+    await integration.send()
+    shown = (await api.get("/deliveries/ada")).json()
+    assert (shown["state"], shown["dismissed_at"]) == ("delivered", None)
+    assert [one["status"] for one in shown["attempts"]] == [422, 201]
+
+
+async def test_an_unreadable_one_is_dismissed_and_nothing_that_is_not_dead(
+    integration: Integration, api: httpx.AsyncClient, crm: CrmDouble
+) -> None:
+    crm.register("ada")
+    crm.publish({"type": "customer.created", "nonsense": True})
+    await integration.work()
+    [unreadable] = [uid for uid in await integration.states() if uid != "ada"]
+
+    dismissed = await told(api, f"/deliveries/{unreadable}/dismiss", reason="Found by repair.")
+    assert (dismissed["state"], dismissed["error_class"]) == ("skipped", "unreadable")
+    assert dismissed["raw"] is not None
+    left = await told(api, "/deliveries/ada/dismiss", reason="No.")
+    assert (left["state"], left["dismissed_at"]) == ("delivered", None)
+
+    reason = {"reason": "No."}
+    for uid, body, status, slug in (
+        (unreadable, None, 409, "delivery-not-retryable"),
+        ("nobody", reason, 404, "delivery-not-found"),
+        (unreadable, {}, 422, "invalid-request"),
+        (unreadable, {"reason": " "}, 422, "invalid-request"),
+        (unreadable, {"reason": "a\nb"}, 422, "invalid-request"),
+    ):
+        action = "retry" if body is None else "dismiss"
+        answer = await api.post(f"/deliveries/{uid}/{action}", json=body)
+        assert (answer.status_code, answer.json()["type"]) == (status, f"urn:problem:{slug}")
+    assert await integration.states() == {"ada": "delivered", unreadable: "skipped"}
+
+
 # --- pause and resume
 
 
