@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, Concatenate
 
 import asyncpg
@@ -84,6 +84,7 @@ class PostgresDatabase(Database):
         super().__init__()
         self.url = url
         self._engine = postgres_engine(url, pool_size=pool_size)
+        self._turns = asyncio.Semaphore(pool_size)
         # Statement by statement: a read costs one round trip, not three.
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._herald = Herald(lambda: connect(url), self.committed)
@@ -107,7 +108,8 @@ class PostgresDatabase(Database):
     ) -> T:
         self._refuse_if_closing()
         try:
-            return await _run(self._reading.sync_engine.connect, work, args, kwargs)
+            async with self._turn():
+                return await _run(self._reading.sync_engine.connect, work, args, kwargs)
         except Exception as error:
             _explain(error)
             raise
@@ -125,6 +127,22 @@ class PostgresDatabase(Database):
         task.add_done_callback(_retrieve)
         return await asyncio.shield(task)
 
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for a connection behind whoever came before: the pool itself lets others push in."""
+        if self._turns.locked():
+            try:
+                async with asyncio.timeout(POOL_SECONDS):
+                    await self._turns.acquire()
+            except TimeoutError:
+                raise DatabaseBusy("Every database connection is in use.") from None
+        else:
+            await self._turns.acquire()
+        try:
+            yield
+        finally:
+            self._turns.release()
+
     @staticmethod
     def _try_to_write(db: Connection) -> None:
         # Nothing smaller needs a block of its own, as what was refused did.
@@ -139,7 +157,8 @@ class PostgresDatabase(Database):
     ) -> T:
         for attempt in range(1, CONFLICT_TRIES + 1):
             try:
-                result = await _run(self._engine.sync_engine.begin, work, args, kwargs)
+                async with self._turn():
+                    result = await _run(self._engine.sync_engine.begin, work, args, kwargs)
             except Exception as error:
                 if not is_conflict(error):
                     self._refuses_writes = is_unavailable(error)

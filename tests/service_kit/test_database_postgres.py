@@ -311,3 +311,25 @@ async def test_a_server_that_comes_back_is_used_again(postgres_server: str) -> N
 
     await database.ping()
     await database.close()
+
+
+async def test_whoever_waits_for_a_connection_is_served_in_turn(
+    database: PostgresDatabase,
+) -> None:
+    """The pool gives a connection that comes free to whoever asks next, not to who waits."""
+    order: list[int] = []
+
+    def note(db: Connection, number: int) -> None:
+        db.execute(text("SELECT 1"))
+        order.append(number)
+
+    async def read(number: int) -> None:
+        await database.read(note, number)
+        if number < 20:
+            await read(number + 100)  # at once again, before those who wait get to run
+
+    await asyncio.gather(*map(read, range(30)))
+
+    # Five at a time, so that four of the first may be noted after one of the others.
+    assert max(order[:26]) < 30
+    assert len(order) == 50
