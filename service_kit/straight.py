@@ -19,6 +19,7 @@ from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import RouteContext, iter_route_contexts
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service_kit.answers import writer
@@ -110,8 +111,7 @@ class Plan:
 
     async def answer(self, request: StrictRequest) -> Response:
         await admit(request, self.route)
-        told = _Told()
-        result = await self._handler(request, told)
+        result = await self._handler(request, told := _Told())
         return result if isinstance(result, Response) else self._render(result, told)
 
     def _render(self, result: Any, told: Response) -> Response:
@@ -197,11 +197,11 @@ class _Value:
 
 
 async def _body(request: StrictRequest, field: ModelField) -> Any:
-    if not await request.body():
-        raise NotPlain
     try:
+        if not await request.body():
+            raise NotPlain
         found, errors = field.validate(await request.json())
-    except ValueError:
+    except (ValueError, ClientDisconnect):
         raise NotPlain from None
     if errors:
         raise NotPlain

@@ -69,6 +69,12 @@ SHOWN = (
     "updated_at",
 )
 _SHOWN = select(customers.c.id, as_json(customers.c[name] for name in SHOWN).label("json"))
+_WHOLE = Prepared(
+    select(customers)
+    .where(customers.c.id > bindparam("after"))
+    .order_by(customers.c.id)
+    .limit(bindparam("limit"))
+)
 LAST_ID = 2**63 - 1
 _ALL = {
     Filter(ascending=True): Prepared(
@@ -156,6 +162,11 @@ def erase(db: Connection, customer_id: int, values: dict[str, Any]) -> None:
 def forget_answers(db: Connection, uid: str) -> None:
     """Delete stored answers that show this customer: they hold the personal fields."""
     db.execute(_FORGET_ANSWERS, {"named": uid})
+
+
+def whole_page(db: Connection, after: int, limit: int) -> Sequence[CustomerRow]:
+    """List customers with all that is known of them by id, from the one behind `after`."""
+    return _WHOLE.all(db, after=after, limit=limit)
 
 
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[CustomerRow]:

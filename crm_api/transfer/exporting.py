@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TextIO
 
 from crm_api.customers import store
-from crm_api.customers.store import CustomerRow, Filter
+from crm_api.customers.store import CustomerRow
 from crm_api.transfer.table import METADATA, PLAIN, cells_of
 from service_kit.database import Database
 
@@ -47,9 +47,9 @@ async def write(
 async def _pages(
     database: Database, last: int | None = None
 ) -> AsyncIterator[Sequence[CustomerRow]]:
-    after = None
+    after = 0
     while True:
-        found = await database.scan(store.page, Filter(), after, ROWS_AT_ONCE)
+        found = await database.scan(store.whole_page, after, ROWS_AT_ONCE)
         if not found or (last is not None and found[0].id > last):
             return
         after = found[-1].id

@@ -223,6 +223,39 @@ async def test_a_body_that_comes_too_long_is_refused_alike(
     assert straight[0] == 413
 
 
+@pytest.mark.parametrize("is_straight", [True, False])
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_bug(
+    client: httpx.AsyncClient,
+    app: FastAPI,
+    is_straight: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    straight: Any = app.router.middleware_stack
+    monkeypatch.setattr(app.router, "middleware_stack", straight if is_straight else app.router.app)
+    headers = {**client.headers, "content-type": "application/json", "content-length": "99"}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/crates",
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }
+    coming = [{"type": "http.request", "body": b'{"label"', "more_body": True}]
+    sent = []
+
+    async def receive() -> Any:
+        return coming.pop() if coming else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+
+    assert sent[0]["status"] == 400
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_each_route_of_the_services_is_plain(name: str) -> None:
     service = SERVICES[name]
