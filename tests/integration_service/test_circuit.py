@@ -20,6 +20,12 @@ from tests.integration_service.doubles import (
 DOWN = answers(500)
 
 
+@pytest.fixture
+def engine() -> str:
+    """A circuit's rules are the same on both; test_law tries all of it together on each."""
+    return "sqlite"
+
+
 async def owe(integration: Integration, crm: CrmDouble, *uids: str) -> None:
     crm.register(*uids)
     while await integration.look() == 0:

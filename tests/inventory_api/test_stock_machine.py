@@ -256,7 +256,7 @@ class Stock(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
 def test_stock_is_what_a_model_of_it_says(settings: Settings, engine: str) -> None:
-    examples, steps = (20, 25) if engine == "sqlite" else (5, 15)
+    examples, steps = (10, 25) if engine == "sqlite" else (5, 15)
     quiet = settings.model_copy(update={"seed_demo_data": False})
     with asyncio.Runner() as runner:
         app = running(create_app(quiet), token="admin123")

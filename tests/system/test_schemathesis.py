@@ -47,8 +47,8 @@ def settings(url: str) -> dict[str, Any]:
         },
         "phases": {
             "coverage": {"unexpected-methods": ["put", "trace"]},
-            "fuzzing": {"generation": {"max-examples": 5}},
-            "stateful": {"max-steps": 6, "generation": {"max-examples": 5}},
+            "fuzzing": {"generation": {"max-examples": 3}},
+            "stateful": {"max-steps": 6, "generation": {"max-examples": 3}},
         },
         "operations": [
             {
