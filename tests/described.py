@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from service_kit.openapi.links import resolved
 from tools.api_examples import (
     JSON,
     PROBLEM,
@@ -19,7 +20,6 @@ from tools.api_examples import (
     linked,
     links,
     operations,
-    resolved,
 )
 
 KINDS: dict[str, Any] = {

@@ -8,22 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from service_kit.openapi.links import resolved
+
 Document = dict[str, Any]
 
 # Something must be there before it is looked up, and be looked up before it is taken away.
 METHODS = ("post", "put", "get", "patch", "delete")
 JSON = "application/json"
 PROBLEM = "application/problem+json"
-
-
-def resolved(document: Document, schema: dict[str, Any]) -> dict[str, Any]:
-    """Follow a schema's reference."""
-    while "$ref" in schema:
-        found: Any = document
-        for part in schema["$ref"].removeprefix("#/").split("/"):
-            found = found[part]
-        schema = found
-    return schema
 
 
 def examples_of(document: Document, schema: dict[str, Any]) -> list[Any]:

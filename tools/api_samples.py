@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tools.api_examples import Document, resolved
+from service_kit.openapi.links import resolved
+from tools.api_examples import Document
 
 _PLAIN: dict[str, Any] = {
     "string": "text",
