@@ -26,6 +26,7 @@ from service_kit.database.errors import (
 )
 from service_kit.database.herald import Herald
 from service_kit.database.interface import Database, P, T
+from service_kit.database.stalled import end_stalled, keeps_others
 
 CONNECT_SECONDS = 5.0
 POOL_SECONDS = 5.0
@@ -162,6 +163,8 @@ class PostgresDatabase(Database):
             except Exception as error:
                 if not is_conflict(error):
                     self._refuses_writes = is_unavailable(error)
+                    if keeps_others(error):
+                        await self.read(end_stalled)
                     _explain(error)
                     raise
                 if attempt == CONFLICT_TRIES:

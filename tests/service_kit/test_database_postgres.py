@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import Connection, text
 
@@ -15,6 +16,7 @@ from service_kit.database import (
     DurabilityMissing,
     open_database,
     postgres,
+    stalled,
 )
 from service_kit.database.postgres import PostgresDatabase
 from tests.conftest import run_sql, with_database
@@ -216,6 +218,33 @@ async def test_a_work_does_not_wait_for_a_lock_for_ever(
             await database.write(add, "box")
 
     assert await database.write(add, "box")
+    await database.close()
+
+
+async def test_a_process_that_stopped_within_a_statement_does_not_keep_its_locks(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(postgres.SESSION, "lock_timeout", "50")
+    monkeypatch.setattr(stalled, "SECONDS", 0.05)
+    database = open_database(database_url, pool_size=2)
+    await database.open()
+    stopped, by_hand = [await postgres.connect(database_url) for _ in range(2)]
+    await by_hand.execute("SET application_name = 'by hand'")
+    for connection, table in ((stopped, "boxes"), (by_hand, "lids")):
+        await connection.execute("CREATE TEMPORARY TABLE lids (id int)")
+        await connection.execute(f"BEGIN; LOCK TABLE {table}; INSERT INTO lids VALUES (1)")
+        # The first half of a statement: its parts are sent, and its end is not.
+        await connection.prepare("SELECT 1")
+
+    with pytest.raises(DatabaseUnavailable):
+        await database.write(add, "box")
+
+    assert await database.write(add, "box")
+    assert "stopped responding: 1." in caplog.text
+    with pytest.raises(asyncpg.InterfaceError):
+        await stopped.execute("COMMIT")
+    await by_hand.execute("COMMIT")
+    await by_hand.close()
     await database.close()
 
 
