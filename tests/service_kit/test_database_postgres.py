@@ -230,10 +230,11 @@ async def test_a_process_that_stopped_within_a_statement_does_not_keep_its_locks
     await database.open()
     stopped, by_hand = [await postgres.connect(database_url) for _ in range(2)]
     await by_hand.execute("SET application_name = 'by hand'")
-    for connection, table in ((stopped, "boxes"), (by_hand, "lids")):
-        await connection.execute("CREATE TEMPORARY TABLE lids (id int)")
-        await connection.execute(f"BEGIN; LOCK TABLE {table}; INSERT INTO lids VALUES (1)")
-        # The first half of a statement: its parts are sent, and its end is not.
+    for connection, begun in ((stopped, "LOCK TABLE boxes"), (by_hand, "CREATE TEMP TABLE a ()")):
+        await connection.execute("BEGIN")
+        await connection.execute("CREATE TEMP TABLE b ()")
+        await connection.execute(begun)
+        # The first half of a statement: the driver sends its parts, and later its end.
         await connection.prepare("SELECT 1")
 
     with pytest.raises(DatabaseUnavailable):
