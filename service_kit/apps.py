@@ -62,14 +62,14 @@ def create_service(
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
-        generate_unique_id_function=openapi.operation_id,
         telemetry={"tracing": False, "metrics": False},
     )
     _fill_state(app, name, settings, database)
     limits = RateLimits(settings.caller_rate)
     app.state.tokens = Tokens(settings, limits, find_token)
     for router in [*routers, health.router, pages.router]:
-        app.include_router(router)
+        # Including a router would build each of its routes anew.
+        app.router.routes.extend(router.routes)
     refuse_unguarded(app)
     install_problem_handlers(app)
     app.add_exception_handler(ServiceUnavailable, answer_unavailable)

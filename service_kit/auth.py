@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request, Response, Security
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.models import HTTPBearer as BearerModel
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 from starlette.routing import Route
 
@@ -120,6 +120,11 @@ def needs(*scopes: str) -> Any:
 class GuardedRoute(APIRoute):
     """A route that looks at the token, then at the headers of a body, and only then at the body."""
 
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        # The operation's name stays when its path changes.
+        options["generate_unique_id_function"] = _name_of_handler
+        super().__init__(path, endpoint, **options)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
@@ -168,14 +173,18 @@ def is_public(dependant: Dependant) -> bool:
 
 def refuse_unguarded(app: FastAPI) -> None:
     """Refuse to start with a route of which nobody has said who may call it."""
-    for context in iter_route_contexts(app.routes):
-        route = context.original_route
+    for route in app.routes:
         if isinstance(route, GuardedRoute):
-            if (required_scopes(route) is not None) != is_public(route.dependant):
+            if (route.required is not None) != is_public(route.dependant):
                 continue
-        elif type(route) is Route and context.path == app.openapi_url:
+        elif type(route) is Route and route.path == app.openapi_url:
             continue
-        raise RuntimeError(f"{context.path} declares neither a scope nor that it is public.")
+        path = getattr(route, "path", route)
+        raise RuntimeError(f"{path} declares neither a scope nor that it is public.")
+
+
+def _name_of_handler(route: APIRoute) -> str:
+    return route.name
 
 
 def _digest(token: str) -> bytes:

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -186,10 +185,10 @@ def _document(
 
 def _allowed_methods(request: Request) -> list[str]:
     allowed: set[str] = set()
-    for context in iter_route_contexts(request.app.routes):
-        match, _ = context.original_route.matches(request.scope)
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
         if match is not Match.NONE:
-            allowed |= context.methods or set()
+            allowed |= route.methods or set()
     return sorted(allowed | {"OPTIONS"} | ({"HEAD"} if "GET" in allowed else set()))
 
 

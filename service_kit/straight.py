@@ -1,15 +1,15 @@
 """The straight way from a request to its handler, for handlers whose signature is plain.
 
 FastAPI finds out anew for each request what a signature asks for, and goes through its routers
-twice to find it; that is two thirds of what a look-up by id costs (docs/performance.md). Here both
-are done once, at start.
+twice for it: two thirds of what a look-up by id costs (docs/performance.md). Here it is done once.
 
 Whatever is not plain, a value that does not fit or a body that is no JSON, goes FastAPI's way from
 the start, so every refusal has one source. Who may call, problems and metrics are the same code.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -17,7 +17,6 @@ from fastapi import FastAPI, Response
 from fastapi._compat import ModelField
 from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import RouteContext, iter_route_contexts
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,9 +39,9 @@ class StraightWay:
     def __init__(self, app: FastAPI) -> None:
         self._router: ASGIApp = app.router.app
         self._routes: dict[str, Any] = {}
-        for context in iter_route_contexts(app.routes):
-            if isinstance(context.original_route, GuardedRoute):
-                self._add(context)
+        for route in app.routes:
+            if isinstance(route, GuardedRoute):
+                self._add(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = self.find(scope) if scope["type"] == "http" else None
@@ -69,23 +68,17 @@ class StraightWay:
             else:
                 node = node.get(_ANYTHING) if segment else None
                 values.append(segment)
-        plan = node.get(Plan) if node else None
+        plan = node[Plan]() if node and Plan in node else None
         if plan is None or scope.get("root_path"):
             return None
         return plan, dict(zip(plan.path_names, values, strict=True))
 
-    def _add(self, context: RouteContext) -> None:
-        segments = (context.path or "").split("/")
-        names = [part[1:-1] for part in segments if part.startswith("{")]
-        if any("{" in part and ":" in part for part in segments):
-            return
-        try:
-            plan = Plan(context, names)
-        except NotPlain:
-            return
-        for method in context.methods or ():
+    def _add(self, route: GuardedRoute) -> None:
+        # A plan is made at the first request for its route.
+        plan = cache(lambda: _plan(route))
+        for method in route.methods or ():
             node = self._routes.setdefault(method, {})
-            for part in segments:
+            for part in route.path.split("/"):
                 node = node.setdefault(_ANYTHING if part.startswith("{") else part, {})
             # Of two routes for one path the first counts, as it does for FastAPI.
             node.setdefault(Plan, plan)
@@ -94,20 +87,20 @@ class StraightWay:
 class Plan:
     """How one route is answered. Raises NotPlain for a route that FastAPI has to answer."""
 
-    def __init__(self, context: RouteContext, path_names: Collection[str]) -> None:
-        self.path_names = path_names
-        self.route: Any = context.original_route
-        self._handler = _Call(context.dependant, context.body_field)
-        self._status = context.status_code
-        model: ModelField | None = context.response_field
-        self._write = None if model is None else writer(model)
+    def __init__(self, route: GuardedRoute) -> None:
+        self.route = route
+        self.path_names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+        _require(route.path == route.path_format)
+        self._handler = _Call(route.dependant, route.body_field)
+        self._status = route.status_code
+        self._write = writer(route.response_field) if route.response_field else None
         _require(
-            get_type_hints(context.endpoint).get("return") is Response
+            get_type_hints(route.endpoint).get("return") is Response
             or self._status == _NO_CONTENT
-            or (model is not None and isinstance(context.response_class, DefaultPlaceholder))
+            or (self._write is not None and isinstance(route.response_class, DefaultPlaceholder))
         )
-        _require(not (context.response_model_include or context.response_model_exclude))
-        _require(not context.response_model_exclude_unset)
+        _require(not (route.response_model_include or route.response_model_exclude))
+        _require(not route.response_model_exclude_unset)
 
     async def answer(self, request: StrictRequest) -> Response:
         await admit(request, self.route)
@@ -194,6 +187,13 @@ class _Value:
         if errors:
             raise NotPlain
         return found
+
+
+def _plan(route: GuardedRoute) -> Plan | None:
+    try:
+        return Plan(route)
+    except NotPlain:
+        return None
 
 
 async def _body(request: StrictRequest, field: ModelField) -> Any:

@@ -1,6 +1,6 @@
 """Makes the OpenAPI description say all of it: errors, headers, examples, where ids come from."""
 
-from service_kit.openapi.document import install, operation_id, paths
+from service_kit.openapi.document import install, paths
 from service_kit.openapi.errors import documented
 from service_kit.openapi.headers import DEPRECATION, ETAG, LOCATION, ResponseHeader, answering
 
@@ -12,6 +12,5 @@ __all__ = [
     "answering",
     "documented",
     "install",
-    "operation_id",
     "paths",
 ]

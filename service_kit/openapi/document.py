@@ -7,7 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import APIRoute
+from starlette.routing import Route
 
 from service_kit.auth import NotAuthenticated, ScopeMissing, required_scopes
 from service_kit.database import DatabaseBusy, DatabaseUnavailable
@@ -38,12 +39,7 @@ def install(app: FastAPI) -> None:
 
 
 def paths(app: FastAPI) -> Iterator[str]:
-    return (context.path or "" for context in iter_route_contexts(app.routes))
-
-
-def operation_id(route: APIRoute) -> str:
-    """Name an operation after its handler: a name that stays when its path changes."""
-    return route.name
+    return (route.path for route in app.routes if isinstance(route, Route))
 
 
 def _describe(app: FastAPI) -> dict[str, Any]:
@@ -60,8 +56,7 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     schemas.update(errors.SCHEMAS)
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for context in iter_route_contexts(app.routes):
-        route = context.original_route
+    for route in app.routes:
         if isinstance(route, APIRoute) and route.include_in_schema:
             for method in route.methods or ():
                 operation = document["paths"][route.path_format][method.lower()]
