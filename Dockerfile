@@ -26,7 +26,8 @@ RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
 RUN printf '#!/bin/sh\nexec find "$1" -exec touch -h -d @0 {} +\n' > /usr/local/bin/untimed \
     && chmod +x /usr/local/bin/untimed
 
-# --- files of no architecture: the standard library's bytecode, the account, the data folder; our own code
+# --- files of no architecture: the standard library's bytecode, the account, the data folder; our own code,
+#     what the services share apart from the service, so that a change of one is a small layer
 FROM tools AS neutral
 COPY docker/precompile.py /tmp/
 RUN python3 -B /tmp/precompile.py /rootfs \
@@ -35,9 +36,12 @@ RUN python3 -B /tmp/precompile.py /rootfs \
     && { cat /etc/group; echo 'app:x:1000:'; } > /rootfs/etc/group \
     && untimed /rootfs
 
-FROM tools AS code
-ARG SERVICE=crm_api
+FROM tools AS kit
 COPY --chmod=u=rwX,go=rX service_kit /rootfs/opt/app/service_kit
+RUN untimed /rootfs
+
+FROM tools AS service
+ARG SERVICE=crm_api
 COPY --chmod=u=rwX,go=rX ${SERVICE} /rootfs/opt/app/${SERVICE}
 RUN untimed /rootfs
 
@@ -82,7 +86,8 @@ RUN --mount=type=cache,target=/var/cache/uv \
 FROM ${BASE} AS runtime
 COPY --link --from=neutral /rootfs/ /
 COPY --link --from=wheels /rootfs/ /
-COPY --link --from=code /rootfs/ /
+COPY --link --from=kit /rootfs/ /
+COPY --link --from=service /rootfs/ /
 ARG SERVICE=crm_api
 # The working directory is no place to import from, and the default database is data/… below it.
 ENV HOME=/tmp \

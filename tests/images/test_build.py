@@ -54,7 +54,7 @@ def test_two_builds_of_a_commit_are_the_same(
     assert bake(other, "--no-cache", PLAIN, **of_the_commit(clone)) == digests
 
 
-def test_a_change_of_code_makes_a_small_layer(
+def test_a_change_of_code_makes_one_new_layer(
     images: Path, tmp_path: Path, figures: dict[str, str]
 ) -> None:
     changed = new_clone(tmp_path)
@@ -69,6 +69,7 @@ def test_a_change_of_code_makes_a_small_layer(
     after = layers()
     bake(images, **of_the_commit(images))
 
+    assert len({ids[-2] for ids in before.values()}) == 1  # what the services share
     for image in before:
         assert [a == b for a, b in zip(before[image], after[image], strict=True)][:-1] == [True] * (
             len(before[image]) - 1

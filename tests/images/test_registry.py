@@ -21,7 +21,10 @@ from tests.images.engine import (
 
 IMAGES = ["crmsys", "crmsys-inventory", "crmsys-integration"]
 BASE_LAYERS = 1
+# What the services share, and the service: the layers that a change of our code makes anew.
+CODE_LAYERS = 2
 LIMIT_COMPRESSED = 22_000_000
+LIMIT_CODE_LAYER = 100_000
 
 pytestmark = pytest.mark.usefixtures("registry")
 
@@ -58,6 +61,11 @@ def test_each_image_is_an_index_with_an_alias_for_each_architecture(pushed, figu
                 f"{size / 1e6:.1f} MB"
             )
             assert size <= LIMIT_COMPRESSED
+            kit, service = [layer["size"] for layer in one["layers"][-CODE_LAYERS:]]
+            figures[f"{image}, {architecture}, code, compressed"] = (
+                f"{kit / 1e3:.0f} kB shared, {service / 1e3:.0f} kB of its own"
+            )
+            assert max(kit, service) <= LIMIT_CODE_LAYER
 
 
 def test_a_published_image_brings_the_record_of_its_build(pushed) -> None:
