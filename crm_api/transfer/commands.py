@@ -102,10 +102,10 @@ def _tell(tally: "Tally", order: "Order", run_id: str, *, has_report: bool) -> i
         print("--report FILE.csv writes down all that is refused", file=sys.stderr)  # noqa: T201
     if order.dry_run:
         print(f"Nothing was written. It would be: {told}.")  # noqa: T201
-        print(f"It would cause {packages} welcome packages.")  # noqa: T201
+        print(f"Welcome packages that it would cause: {packages}.")  # noqa: T201
     else:
         print(f"{told}.")  # noqa: T201
-        print(f"It causes {packages} welcome packages. Request id: {run_id}")  # noqa: T201
+        print(f"Welcome packages that it causes: {packages}. Request id: {run_id}")  # noqa: T201
     return EXIT_SOME_REFUSED if refused else 0
 
 

@@ -86,7 +86,7 @@ async def test_each_line_becomes_a_customer(
     assert (juergen["company"], juergen["metadata"]) == (None, {})
     out, err = capsys.readouterr()
     assert out.startswith("2 created, 0 updated, 0 already there, 0 refused.\n")
-    assert "causes 2 welcome packages" in out
+    assert "that it causes: 2." in out
     assert "lines: 2 of 2\n" in err
     run_id = out.split()[-1]
     audit = (await desk.get("/api/audit")).json()
@@ -179,7 +179,7 @@ async def test_lines_about_one_customer_are_taken_in_order_and_foretold_by_a_dry
     assert await run("import-customers", file, "--dry-run", "--chunk-size", size) == 1
     nothing, packages = capsys.readouterr().out.splitlines()
     assert nothing == f"Nothing was written. It would be: {expected}"
-    assert packages == "It would cause 2 welcome packages."
+    assert packages == "Welcome packages that it would cause: 2."
     assert await everybody(desk) == []
 
     assert await run("import-customers", file, "--chunk-size", size) == 1
@@ -187,7 +187,7 @@ async def test_lines_about_one_customer_are_taken_in_order_and_foretold_by_a_dry
     assert sorted(one["name"] for one in await everybody(desk)) == ["A", "D"]
 
     assert await run("import-customers", file, "--dry-run", "--no-welcome") == 1
-    assert "cause 0 welcome packages" in capsys.readouterr().out
+    assert "cause: 0." in capsys.readouterr().out
 
 
 async def test_no_welcome_is_told_to_the_feed_and_to_who_asks_the_list(
