@@ -37,6 +37,8 @@ class Findings:
     # Answers that contradict what was asked or was told before; errors other than 503.
     answers: list[str] = field(default_factory=list)
     damage: list[Any] = field(default_factory=list)
+    # Descriptors, threads and memory that a service has not given back after its work.
+    kept: list[str] = field(default_factory=list)
     # Traces of a bug or tokens in a log, processes that ended by themselves.
     bugs: list[str] = field(default_factory=list)
 
