@@ -62,7 +62,7 @@ def create_service(
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
-        telemetry={"tracing": False, "metrics": False},
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     _fill_state(app, name, settings, database)
     limits = RateLimits(settings.caller_rate)
@@ -75,7 +75,6 @@ def create_service(
     app.add_exception_handler(ServiceUnavailable, answer_unavailable)
     _add_layers(app, settings, limits, prefix)
     openapi.install(app)
-    app.router.middleware_stack = StraightWay(app)
     app.middleware_stack = _outermost(app)
     return app
 
@@ -157,6 +156,7 @@ def _add_layers(app: FastAPI, settings: ServiceSettings, limits: RateLimits, pre
     if prefix:
         below = {path.split("/")[2] for path in openapi.paths(app) if path.startswith(prefix + "/")}
         layers.append(Middleware(Prefixed, prefix=prefix, segments=below))
+    layers.append(Middleware(StraightWay, service=app))
     # Starlette puts each one it is given around the ones before.
     app.user_middleware[:] = layers
 

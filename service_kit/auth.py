@@ -13,6 +13,7 @@ from fastapi.openapi.models import HTTPBearer as BearerModel
 from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 from starlette.routing import Route
+from starlette.types import Scope
 
 from service_kit.body import StrictRequest, check_body_headers
 from service_kit.problems import Problem
@@ -70,16 +71,16 @@ class Tokens:
         scopes = settings.anonymous_scopes
         self._anonymous = Principal("anonymous", "anonymous", scopes) if scopes else None
 
-    async def principal(self, request: Request) -> Principal:
+    async def principal(self, scope: Scope) -> Principal:
         """Find out who sent this request. Raises NotAuthenticated or TooManyRequests."""
-        given = [value for name, value in request.scope["headers"] if name == b"authorization"]
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
         if not given:
             if self._anonymous is None:
                 raise NotAuthenticated
             return self._anonymous
         scheme, _, token = given[0].decode("latin-1").partition(" ")
         if len(given) != 1 or scheme.lower() != "bearer" or not TOKEN.fullmatch(token):
-            self._limits.count_failure(request.scope, "", "malformed")
+            self._limits.count_failure(scope, "", "malformed")
             raise NotAuthenticated
         # Looked up by digest: how long that takes says nothing about the token.
         digest = _digest(token)
@@ -87,9 +88,9 @@ class Tokens:
         if known is None and self._find is not None:
             known = await self._find(token)
         if known is None:
-            self._limits.count_failure(request.scope, token, "unknown, expired or revoked")
+            self._limits.count_failure(scope, token, "unknown, expired or revoked")
             raise NotAuthenticated
-        self._limits.count(request.scope, digest)
+        self._limits.count(scope, digest)
         return known
 
 
@@ -141,23 +142,24 @@ class GuardedRoute(APIRoute):
 
 async def admit(request: Request, route: GuardedRoute) -> None:
     """Decide whether a request gets to a route's handler; once, whichever way it takes there."""
-    if request.scope.get("admitted") is route:
+    scope = request.scope
+    if scope.get("admitted") is route:
         return
     if route.required is not None:
-        await _authorize(request, route.required)
+        await _authorize(scope, route.required)
     if route.body_field is not None:
         check_body_headers(request)
-    request.scope["admitted"] = route
+    scope["admitted"] = route
 
 
-async def _authorize(request: Request, required: frozenset[str]) -> None:
-    principal = await request.app.state.tokens.principal(request)
+async def _authorize(scope: Scope, required: frozenset[str]) -> None:
+    principal = await scope["app"].state.tokens.principal(scope)
     if missing := required - principal.scopes:
         if principal.role == "anonymous":
             raise NotAuthenticated
         scopes = ", ".join(sorted(missing))
         raise ScopeMissing(f"The role {principal.role} does not have the scope {scopes}.")
-    request.scope["principal"] = principal
+    scope["principal"] = principal
 
 
 def required_scopes(route: APIRoute) -> frozenset[str] | None:

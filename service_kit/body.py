@@ -6,7 +6,7 @@ from typing import Any
 
 import pydantic_core
 from fastapi import Request
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope
 
 from service_kit.problems import BodyTooLarge, UnsupportedMediaType
 
@@ -33,6 +33,23 @@ def check_body_headers(request: Request) -> None:
         raise UnsupportedMediaType("Send the body as application/json.")
 
 
+class _Counted:
+    """Receives no more than a body may have."""
+
+    __slots__ = ("_receive", "_received")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._received = 0
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        if self._received > MAX_BODY_BYTES:
+            raise BodyTooLarge(MAX_BODY_BYTES)
+        return message
+
+
 class StrictRequest(Request):
     """Counts a body as it comes, and reads it as the JSON of RFC 8259.
 
@@ -40,18 +57,8 @@ class StrictRequest(Request):
     object, of which two readers may take different ones.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._receive_unbounded = self._receive
-        self._receive = self._receive_bounded
-        self._received = 0
-
-    async def _receive_bounded(self) -> Message:
-        message = await self._receive_unbounded()
-        self._received += len(message.get("body", b""))
-        if self._received > MAX_BODY_BYTES:
-            raise BodyTooLarge(MAX_BODY_BYTES)
-        return message
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope, _Counted(receive))
 
     async def json(self) -> Any:
         body = await self.body()

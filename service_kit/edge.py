@@ -77,9 +77,9 @@ class Prefixed:
         self.segments = frozenset(segments)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].split("/", 2)[1:2]:
-            first = scope["path"].split("/", 2)[1]
-            if first in self.segments:
+        if scope["type"] == "http":
+            first = scope["path"].split("/", 2)[1:2]
+            if first and first[0] in self.segments:
                 scope["path"] = self.prefix + scope["path"]
         await self.app(scope, receive, send)
 

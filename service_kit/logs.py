@@ -2,8 +2,8 @@
 
 import json
 import logging
+import os
 import re
-import secrets
 import sys
 import time
 from contextvars import ContextVar
@@ -24,7 +24,7 @@ def current_request_id() -> str:
 
 
 def new_request_id() -> str:
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def use_request_id(request_id: str) -> None:

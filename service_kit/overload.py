@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,11 +44,28 @@ class Load:
 
 
 class Place:
-    """What one request takes up."""
+    """What one request takes up, and for how long: as asyncio.timeout, but at half the cost."""
 
-    def __init__(self, load: Load, deadline: asyncio.Timeout) -> None:
+    def __init__(self, load: Load) -> None:
         self._load = load
-        self._deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self.is_late = False
+
+    def __enter__(self) -> Self:
+        task = asyncio.current_task(self._loop)
+        assert task is not None, "requests are answered in tasks"
+        self._task = task
+        self._cancelling = task.cancelling()
+        self.allow(HANDLER_SECONDS)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        self.allow(None)
+        # Another may have cancelled the task as well; that is none of ours.
+        is_ours = self.is_late and self._task.uncancel() <= self._cancelling
+        if is_ours and kind is asyncio.CancelledError:
+            raise TimeoutError
 
     @contextmanager
     def waiting(self, seconds: float) -> Iterator[None]:
@@ -67,9 +85,15 @@ class Place:
 
     def allow(self, seconds: float | None) -> None:
         """Move the deadline; None for the time of somebody else who has a deadline of their own."""
-        if not self._deadline.expired():
-            now = asyncio.get_running_loop().time()
-            self._deadline.reschedule(None if seconds is None else now + seconds)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if seconds is not None and not self.is_late:
+            self._timer = self._loop.call_later(seconds, self._end)
+
+    def _end(self) -> None:
+        self.is_late = True
+        self._task.cancel()
 
 
 class Bounded:
@@ -97,8 +121,7 @@ class Bounded:
 
     async def _carry_out(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun = False
-        deadline = asyncio.timeout(HANDLER_SECONDS)
-        place = scope["place"] = Place(self.load, deadline)
+        place = scope["place"] = Place(self.load)
 
         async def receive_unhurried() -> Message:
             place.allow(None)  # the protocol has a deadline for the client
@@ -109,15 +132,14 @@ class Bounded:
         async def send_unhurried(message: Message) -> None:
             nonlocal has_begun
             has_begun = True
-            if deadline.when() is not None:
-                place.allow(None)
+            place.allow(None)
             await send(message)
 
         try:
-            async with deadline:
+            with place:
                 await self.app(scope, receive_unhurried, send_unhurried)
         except Exception as error:
-            is_late = isinstance(error, TimeoutError) and deadline.expired()
+            is_late = isinstance(error, TimeoutError) and place.is_late
             if is_late:
                 logger.error("A request took longer than %g s and was ended.", HANDLER_SECONDS)
             else:

@@ -6,8 +6,7 @@ asked once here: the SQL for each engine, and how values of each type are writte
 
 import functools
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Insert, Select, Table
@@ -36,21 +35,17 @@ class Prepared:
     def all(self, db: Connection, **values: Any) -> list[AnyRow]:
         """Run it, and return what it finds."""
         compiled = self._for(db.dialect)
-        given = compiled.given(values)
-        with _cursor(db, compiled.sql, given) as cursor:
-            cursor.execute(compiled.sql, given)
-            return compiled.rows(cursor.fetchall())
+        return compiled.rows(_run(db, compiled.sql, compiled.given(values)))
 
     def first(self, db: Connection, **values: Any) -> AnyRow | None:
-        rows = self.all(db, **values)
-        return rows[0] if rows else None
+        compiled = self._for(db.dialect)
+        found = _run(db, compiled.sql, compiled.given(values))
+        return compiled.row(found[0]) if found else None
 
     def each(self, db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run it once for each of these values; what it finds is not read."""
         compiled = self._for(db.dialect)
-        given = [compiled.given(row) for row in rows]
-        with _cursor(db, compiled.sql, given) as cursor:
-            cursor.executemany(compiled.sql, given)
+        _run(db, compiled.sql, [compiled.given(row) for row in rows])
 
     def _for(self, dialect: Dialect) -> "_Compiled":
         found = self._compiled.get(dialect.name)
@@ -103,6 +98,13 @@ class _Compiled:
             for name, write in self._parameters
         )
 
+    def row(self, found: Sequence[Any]) -> AnyRow:
+        values = list(found)
+        for place, read in self._readers:
+            values[place] = read(values[place])
+        row: AnyRow = self._new_row(values)
+        return row
+
     def rows(self, found: Sequence[Sequence[Any]]) -> list[AnyRow]:
         """Read values column by column, which is half the work of row by row."""
         if not found:
@@ -113,19 +115,27 @@ class _Compiled:
         return list(map(self._new_row, zip(*columns, strict=True)))
 
 
-@contextmanager
-def _cursor(db: Connection, sql: str, given: Sequence[Any]) -> Iterator[Any]:
+def _run(
+    db: Connection, sql: str, given: tuple[Any, ...] | list[tuple[Any, ...]]
+) -> Sequence[Sequence[Any]]:
+    """Run a statement once, or for each of a list of values; only the former finds anything."""
+    many = isinstance(given, list)
     cursor: Any = db.connection.cursor()
     try:
         if db._has_events or db.engine._has_events:  # noqa: SLF001
             # Who listens to statements hears of these as well.
-            many = isinstance(given, list)
             db.dispatch.before_cursor_execute(db, cursor, sql, given, None, many)
-        yield cursor
+        if many:
+            cursor.executemany(sql, given)
+            return ()
+        cursor.execute(sql, given)
+        found: Sequence[Sequence[Any]] = cursor.fetchall()
     except Exception as error:
         # As Core does: a connection that is gone must not go back to the pool.
         if db.dialect.is_disconnect(error, db.connection, cursor):  # type: ignore[arg-type]
             db.invalidate(error)
         raise
+    else:
+        return found
     finally:
         cursor.close()

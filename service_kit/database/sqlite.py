@@ -74,6 +74,7 @@ class SqliteDatabase(Database):
                 raise
             for connection in (self._reading, self._writing):
                 _hand_over_transactions(connection)
+            self._reader = driver(self._reading)
         except Exception as error:
             explain(error)
             raise
@@ -100,7 +101,7 @@ class SqliteDatabase(Database):
         self._refuse_if_closing()
         # In the loop itself: a look-up by key takes microseconds, a thread's hand-over costs more.
         try:
-            return _in_snapshot(self._reading, work, args, kwargs)
+            return _in_snapshot(self._reader, lambda: work(self._reading, *args, **kwargs))
         except Exception as error:
             explain(error)
             raise
@@ -112,10 +113,11 @@ class SqliteDatabase(Database):
             give_up_at = time.monotonic() + SCAN_SECONDS
             try:
                 with self._scans.connect() as connection:
-                    driver(connection).set_progress_handler(
+                    scanner = driver(connection)
+                    scanner.set_progress_handler(
                         lambda: self._closing or time.monotonic() > give_up_at, 10_000
                     )
-                    return _in_snapshot(connection, work, args, kwargs)
+                    return _in_snapshot(scanner, lambda: work(connection, *args, **kwargs))
             except Exception as error:
                 explain(error)
                 raise
@@ -220,15 +222,12 @@ class SqliteDatabase(Database):
             _tell(waiting, None, cause)
 
 
-def _in_snapshot(
-    connection: Connection, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> T:
-    begun = driver(connection)
-    begun.execute("BEGIN")
+def _in_snapshot(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
+    connection.execute("BEGIN")
     try:
-        return work(connection, *args, **kwargs)
+        return work()
     finally:
-        begun.rollback()
+        connection.rollback()
 
 
 def _hand_over_transactions(connection: Connection) -> None:
