@@ -1,13 +1,14 @@
 """Three clocks of a ticket: a pure function of its history, the targets and an instant.
 
 The first response runs from the start to the first public note of an agent; the next response from
-a public note of the customer to the next public note of an agent; the resolution while the ticket
-neither waits for someone else nor is done. What a clock has used is never lost: not by a pause, not
-by reopening, not by another priority, which only changes the target.
+a public note of the customer to the next public note of an agent; neither while the ticket is done.
+The resolution runs while the ticket neither waits for someone else nor is done. What a clock has
+used is never lost: not by a pause, not by reopening, not by another priority, which only changes
+the target.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -78,7 +79,7 @@ class Clock:
     due_at: datetime | None
     used: timedelta
     target: timedelta
-    # Whether what it waits for has come, in time or late.
+    # Whether nobody is awaited any more: it has come, in time or late, or the ticket is done.
     is_over: bool
 
 
@@ -125,7 +126,7 @@ def _first_response(
     created_at: datetime, entries: Sequence[Entry], target: timedelta, now: datetime
 ) -> Clock:
     answered_at = next((entry.at for entry in entries if entry.what == "agent_note"), None)
-    return _read([_Span(created_at, answered_at)], target, now, is_over=answered_at is not None)
+    return _response(created_at, answered_at, entries, target, now)
 
 
 def _next_response(entries: Sequence[Entry], target: timedelta, now: datetime) -> Clock | None:
@@ -138,37 +139,66 @@ def _next_response(entries: Sequence[Entry], target: timedelta, now: datetime) -
             answered_at = entry.at
     if asked_at is None:
         return None
-    return _read([_Span(asked_at, answered_at)], target, now, is_over=answered_at is not None)
+    return _response(asked_at, answered_at, entries, target, now)
+
+
+def _response(
+    asked_at: datetime,
+    answered_at: datetime | None,
+    entries: Sequence[Entry],
+    target: timedelta,
+    now: datetime,
+) -> Clock:
+    spans = _spans(asked_at, answered_at, entries, DONE)
+    is_answered = answered_at is not None
+    is_over = is_answered or _status(entries) in DONE
+    return _read(spans, target, now, has_come=is_answered, is_over=is_over)
 
 
 def _resolution(
     created_at: datetime, entries: Sequence[Entry], target: timedelta, now: datetime
 ) -> Clock:
-    spans: list[_Span] = []
+    spans = _spans(created_at, None, entries, WAITING | DONE)
+    is_done = _status(entries) in DONE
+    return _read(spans, target, now, has_come=is_done, is_over=is_done)
+
+
+def _status(entries: Iterable[Entry]) -> Status:
     status: Status = "open"
-    since: datetime | None = created_at
     for entry in entries:
-        if entry.what != "status" or entry.status is None:
+        status = entry.status or status
+    return status
+
+
+def _spans(
+    begin: datetime, end: datetime | None, entries: Iterable[Entry], halts: Collection[Status]
+) -> list[_Span]:
+    """Find when a clock ran that stands still in some statuses; the last may be open."""
+    spans: list[_Span] = []
+    since: datetime | None = begin
+    for entry in entries:
+        if entry.status is None or (end is not None and entry.at > end):
             continue
-        stands = entry.status in WAITING or entry.status in DONE
-        if since is not None and stands:
-            spans.append(_Span(since, entry.at))
+        at = max(entry.at, begin)
+        if since is not None and entry.status in halts:
+            spans.append(_Span(since, at))
             since = None
-        elif since is None and not stands:
-            since = entry.at
-        status = entry.status
+        elif since is None and entry.status not in halts:
+            since = at
     if since is not None:
-        spans.append(_Span(since, None))
-    return _read(spans, target, now, is_over=status in DONE)
+        spans.append(_Span(since, end))
+    return spans
 
 
-def _read(spans: Sequence[_Span], target: timedelta, now: datetime, *, is_over: bool) -> Clock:
+def _read(
+    spans: Sequence[_Span], target: timedelta, now: datetime, *, has_come: bool, is_over: bool
+) -> Clock:
     used = sum(((span.end or now) - span.start for span in spans), timedelta())
-    is_paused = not is_over and spans[-1].end is not None
+    is_paused = not has_come and spans[-1].end is not None
     due_at = _due_at(spans, target, is_paused=is_paused)
     if used > target:
         return Clock("breached", due_at, used, target, is_over)
-    state: ClockState = "met" if is_over else "paused" if is_paused else "running"
+    state: ClockState = "met" if has_come else "paused" if is_paused else "running"
     return Clock(state, due_at, used, target, is_over)
 
 

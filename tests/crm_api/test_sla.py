@@ -73,6 +73,43 @@ def test_the_next_response_runs_from_the_first_unanswered_note(
     assert (clock.state, clock.due_at) == (state, after(hours=due_hours))
 
 
+@pytest.mark.parametrize(
+    ("history", "hours", "state", "used_hours", "due_hours"),
+    [
+        ([at(0.5, "closed")], 9, "paused", 0.5, None),
+        ([at(0.5, "pending")], 0.8, "running", 0.8, 1),
+        ([at(0.5, "resolved"), at(3, "open")], 3.2, "running", 0.7, 3.5),
+        ([at(0.5, "resolved"), at(3, "open"), at(3.1, "agent_note")], 9, "met", 0.6, 3.5),
+        ([at(0.5, "resolved"), at(3, "agent_note")], 9, "met", 0.5, 1),
+        ([at(2, "closed")], 9, "breached", 2, 1),
+    ],
+)
+def test_nobody_awaits_a_response_while_the_ticket_is_done(
+    history, hours, state, used_hours, due_hours
+) -> None:
+    asked = [at(0, "customer_note"), *history]
+    now = after(hours=hours)
+
+    for clock in (read(history, now).first_response, read(asked, now).next_response):
+        assert clock is not None
+        assert (clock.state, clock.used) == (state, timedelta(hours=used_hours))
+        assert clock.due_at == (None if due_hours is None else after(hours=due_hours))
+
+
+@pytest.mark.parametrize("closed_after", [0.5, 9])
+def test_a_ticket_that_is_done_is_not_overdue(closed_after: float) -> None:
+    history = [at(0.1, "customer_note"), at(closed_after, "closed")]
+
+    assert sla.first_due(read(history, after(hours=20))) is None
+
+
+def test_what_a_customer_says_about_a_ticket_that_is_done_starts_no_clock() -> None:
+    clock = read([at(1, "closed"), at(2, "customer_note")], after(hours=9)).next_response
+
+    assert clock is not None
+    assert (clock.state, clock.used) == ("paused", timedelta())
+
+
 def test_without_a_customers_note_there_is_no_next_response() -> None:
     assert read([at(1, "agent_note")], after(hours=2)).next_response is None
 
