@@ -127,7 +127,7 @@ class Dispatch:
 
     async def _start_probe(self, lease: Lease) -> None:
         if not self._under_way:
-            batch = await self._database.write(claims.claim_probe, lease, self._clock())
+            batch = await self._database.write(claims.claim_probe, lease)
             self._start(batch, lease, self._retrying)
 
     def _start(

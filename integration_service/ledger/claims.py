@@ -1,36 +1,80 @@
 """Which delivery is sent next, who is sending it, and what came of it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from integration_service.ledger.lease import Lease, fence
 from integration_service.ledger.models import attempt_counts, attempts, deliveries, poller
 from integration_service.ledger.records import Settlement
 from integration_service.ledger.store import UNFINISHED, DeliveryRow
+from service_kit.database.prepared import Prepared
 
 _UNCLAIMED = or_(
     deliveries.c.claimed_epoch.is_(None), deliveries.c.claimed_epoch != bindparam("epoch")
 )
-_DUE = and_(UNFINISHED, deliveries.c.next_attempt_at <= bindparam("now"), _UNCLAIMED)
+_DUE = and_(deliveries.c.next_attempt_at <= bindparam("now"), _UNCLAIMED)
 _FRESH = and_(_DUE, deliveries.c.attempt_count == 0)
 _RETRY = and_(_DUE, deliveries.c.attempt_count > 0)
-_FIRST_DUE = (
-    select(deliveries.c.attempt_count)
-    .where(_RETRY)
-    .order_by(deliveries.c.next_attempt_at, deliveries.c.id)
-    .limit(1)
-)
 _IS_SENDING = exists().where(poller.c.paused_at.is_(None))
-_NEXT_DUE = select(func.min(deliveries.c.next_attempt_at)).where(
-    UNFINISHED, _UNCLAIMED, _IS_SENDING
+_PAUSED_AT = Prepared(select(poller.c.paused_at))
+# What a batch needs to know of its deliveries.
+_TAKEN = (
+    deliveries.c.id,
+    deliveries.c.customer_uid,
+    deliveries.c.customer_name,
+    deliveries.c.traceparent,
+    deliveries.c.attempt_count,
+    deliveries.c.first_failed_at,
+    deliveries.c.down_seconds_before,
 )
-_PAUSED_AT = select(poller.c.paused_at)
-_SETTLE = (
+
+
+def _in_order(what: ColumnElement[Any], *which: ColumnElement[bool]) -> Select[Any]:
+    """Find something of what is unfinished, what is due first before all else."""
+    return (
+        select(what)
+        .where(UNFINISHED, *which)
+        .order_by(deliveries.c.next_attempt_at, deliveries.c.id)
+    )
+
+
+def _taking(chosen: Select[Any]) -> Prepared:
+    return Prepared(
+        update(deliveries)
+        .where(deliveries.c.id.in_(chosen.limit(bindparam("limit"))))
+        .values(claimed_epoch=bindparam("epoch"))
+        .returning(*_TAKEN)
+    )
+
+
+_NEXT_DUE = Prepared(_in_order(deliveries.c.next_attempt_at, _UNCLAIMED, _IS_SENDING).limit(1))
+_FIRST_DUE = Prepared(_in_order(deliveries.c.attempt_count, _RETRY).limit(1))
+_TAKE_FRESH = _taking(_in_order(deliveries.c.id, _FRESH))
+_TAKE_RETRIES = _taking(
+    _in_order(deliveries.c.id, _DUE, deliveries.c.attempt_count == bindparam("level"))
+)
+_TAKE_LEAST_TRIED = _taking(
+    select(deliveries.c.id)
+    .where(UNFINISHED, _UNCLAIMED)
+    .order_by(deliveries.c.attempt_count, deliveries.c.next_attempt_at, deliveries.c.id)
+)
+_SETTLE = Prepared(
     update(deliveries)
     .where(deliveries.c.id == bindparam("delivery_id"))
     .values(
@@ -47,6 +91,18 @@ _SETTLE = (
         updated_at=bindparam("at"),
         delivered_at=bindparam("done_at"),
     )
+)
+_ATTEMPT = Prepared(
+    insert(attempts)
+    .values(
+        delivery_id=bindparam("delivery_id"),
+        at=bindparam("at"),
+        status=bindparam("status"),
+        duration_ms=bindparam("duration_ms"),
+        error_class=bindparam("class_of_error"),
+        error=bindparam("text_of_error"),
+    )
+    .inline()
 )
 _COUNTED = insert(attempt_counts)
 _COUNT = _COUNTED.on_conflict_do_update(
@@ -73,13 +129,15 @@ def next_due(db: Connection, lease: Lease) -> datetime | None:
 
     None while it is paused.
     """
-    found: datetime | None = db.execute(_NEXT_DUE, {"epoch": lease.epoch}).scalar_one()
-    return found
+    found = _NEXT_DUE.first(db, epoch=lease.epoch)
+    return found.next_attempt_at if found else None
 
 
 def claim_fresh(db: Connection, lease: Lease, now: datetime, limit: int) -> list[DeliveryRow]:
     """Take up to `limit` deliveries that were never tried."""
-    return _claim(db, lease, now, select(deliveries.c.id).where(_FRESH), limit)
+    if not _may_send(db, lease):
+        return []
+    return _take(db, _TAKE_FRESH, epoch=lease.epoch, now=now, limit=limit)
 
 
 def claim_retries(db: Connection, lease: Lease, now: datetime, limit: int) -> list[DeliveryRow]:
@@ -89,27 +147,22 @@ def claim_retries(db: Connection, lease: Lease, now: datetime, limit: int) -> li
     """
     if not _may_send(db, lease):
         return []
-    level = db.execute(_FIRST_DUE, {"epoch": lease.epoch, "now": now}).scalar_one_or_none()
-    if level is None:
+    first = _FIRST_DUE.first(db, epoch=lease.epoch, now=now)
+    if first is None:
         return []
-    alike = select(deliveries.c.id).where(_RETRY, deliveries.c.attempt_count == level)
-    return _claim(db, lease, now, alike, max(1, limit >> (2 * level)))
+    level = first.attempt_count
+    limit = max(1, limit >> (2 * level))
+    return _take(db, _TAKE_RETRIES, epoch=lease.epoch, now=now, level=level, limit=limit)
 
 
-def claim_probe(db: Connection, lease: Lease, now: datetime) -> list[DeliveryRow]:
+def claim_probe(db: Connection, lease: Lease) -> list[DeliveryRow]:
     """Take one delivery to find out with whether a far side answers again.
 
     The least tried one, whenever it is due: a delivery that always fails must not stand for all.
     """
     if not _may_send(db, lease):
         return []
-    chosen = (
-        select(deliveries.c.id)
-        .where(UNFINISHED, _UNCLAIMED)
-        .order_by(deliveries.c.attempt_count, deliveries.c.next_attempt_at, deliveries.c.id)
-        .limit(1)
-    )
-    return _mark(db, lease, chosen, {"epoch": lease.epoch})
+    return _take(db, _TAKE_LEAST_TRIED, epoch=lease.epoch, limit=1)
 
 
 def unclaim(db: Connection, lease: Lease, ids: Sequence[int]) -> None:
@@ -128,8 +181,9 @@ def unclaim_all(db: Connection, lease: Lease) -> None:
 def settle(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> None:
     """Write down what came of an attempt at each."""
     fence(db, lease)
-    db.execute(_SETTLE, [one.outcome() for one in settlements])
-    db.execute(insert(attempts), [one.attempt() for one in settlements])
+    rows = [vars(one) for one in settlements]
+    _SETTLE.each(db, rows)
+    _ATTEMPT.each(db, rows)
     counts = Counter(one.class_of_error or "success" for one in settlements)
     db.execute(_COUNT, [{"outcome": name, "number": counts[name]} for name in sorted(counts)])
 
@@ -143,23 +197,9 @@ def release_held(db: Connection, lease: Lease, now: datetime) -> int:
 def _may_send(db: Connection, lease: Lease) -> bool:
     """Tell whether it is paused, after the row is locked that says so. Raises LeaseLost."""
     fence(db, lease)
-    return db.execute(_PAUSED_AT).scalar_one() is None
+    [row] = _PAUSED_AT.all(db)
+    return row.paused_at is None
 
 
-def _claim(db: Connection, lease: Lease, now: datetime, due: Any, limit: int) -> list[DeliveryRow]:
-    if not _may_send(db, lease):
-        return []
-    chosen = due.order_by(deliveries.c.next_attempt_at, deliveries.c.id).limit(limit)
-    return _mark(db, lease, chosen, {"epoch": lease.epoch, "now": now})
-
-
-def _mark(
-    db: Connection, lease: Lease, chosen: Any, values: Mapping[str, Any]
-) -> list[DeliveryRow]:
-    statement = (
-        update(deliveries)
-        .where(deliveries.c.id.in_(chosen))
-        .values(claimed_epoch=lease.epoch)
-        .returning(deliveries)
-    )
-    return sorted(db.execute(statement, values).all(), key=lambda row: row.id)
+def _take(db: Connection, taking: Prepared, **values: Any) -> list[DeliveryRow]:
+    return sorted(taking.all(db, **values), key=attrgetter("id"))

@@ -14,9 +14,10 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from integration_service.ledger.models import poller
 from service_kit import clock
 from service_kit.database import DatabaseUnavailable
+from service_kit.database.prepared import Prepared
 
 _ROW = select(poller.c.lease_holder, poller.c.lease_epoch, poller.c.lease_until).with_for_update()
-_EPOCH = select(poller.c.lease_epoch).with_for_update()
+_EPOCH = Prepared(select(poller.c.lease_epoch).with_for_update())
 _SET = update(poller).values(
     lease_holder=bindparam("holder"), lease_epoch=bindparam("epoch"), lease_until=bindparam("until")
 )
@@ -54,7 +55,7 @@ def take(db: Connection, holder: str, seconds: float, *, is_alone: bool) -> Leas
 
 def fence(db: Connection, lease: Lease) -> None:
     """Let a transaction go on only while its poller's lease is the newest. Raises LeaseLost."""
-    if db.execute(_EPOCH).scalar_one() != lease.epoch:
+    if _epoch(db) != lease.epoch:
         raise LeaseLost
 
 
@@ -65,7 +66,7 @@ def renew(db: Connection, lease: Lease, seconds: float) -> None:
 
 def release(db: Connection, lease: Lease) -> None:
     """Let the next poller begin at once. Does nothing where it already has."""
-    if db.execute(_EPOCH).scalar_one() == lease.epoch:
+    if _epoch(db) == lease.epoch:
         db.execute(_SET, {"holder": None, "epoch": lease.epoch, "until": None})
 
 
@@ -101,6 +102,12 @@ class FileClaim:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _epoch(db: Connection) -> int:
+    [row] = _EPOCH.all(db)
+    epoch: int = row.lease_epoch
+    return epoch
 
 
 def _write(db: Connection, lease: Lease, until: datetime) -> None:

@@ -19,7 +19,7 @@ from service_kit.database.types import BigInt, UtcDateTime
 
 metadata = MetaData()
 
-_UNFINISHED = text("state IN ('pending', 'retrying')")
+_UNFINISHED = text("next_attempt_at IS NOT NULL")
 
 # One row: who polls, and how far the feed has been read.
 poller = Table(

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
@@ -11,18 +13,34 @@ from integration_service.ledger import erasures
 from integration_service.ledger.lease import Lease, LeaseLost, fence
 from integration_service.ledger.models import deliveries, poller
 from integration_service.ledger.records import Arrival
+from service_kit.database.listed import is_listed
+from service_kit.database.prepared import Prepared
 from service_kit.database.types import AnyRow, UtcDateTime
 
 DeliveryRow = AnyRow
 
 
-UNFINISHED = deliveries.c.state.in_(("pending", "retrying"))
+# And not by their states: then SQLite would take the index of these, and sort all that it finds.
+UNFINISHED = deliveries.c.next_attempt_at.is_not(None)
 
 _FEED = select(poller)
-_OWED = select(deliveries.c.customer_uid).where(
-    deliveries.c.customer_uid.in_(bindparam("uids", expanding=True))
+_OWED = Prepared(
+    select(deliveries.c.customer_uid).where(is_listed(deliveries.c.customer_uid, "uids"))
 )
-_OWE = insert(deliveries).on_conflict_do_nothing(index_elements=["customer_uid"])
+_ARRIVAL = ("customer_uid", "customer_name", "sequence", "raw", "error", "traceparent")
+_OWED_ALIKE = (
+    "state",
+    "error_class",
+    "attempt_count",
+    "next_attempt_at",
+    "down_seconds_before",
+    "created_at",
+    "updated_at",
+)
+_OWE = Prepared(
+    insert(deliveries).on_conflict_do_nothing(index_elements=["customer_uid"]).inline(),
+    columns=(*_ARRIVAL, *_OWED_ALIKE),
+)
 _BEGIN = (
     update(poller)
     .where(poller.c.start_from.is_(None))
@@ -111,10 +129,20 @@ def note_page(
 
 def owe(db: Connection, arrivals: Sequence[Arrival], now: datetime) -> list[Arrival]:
     """Owe a package to each customer who is new, and return these. The caller fences it."""
-    known = set(db.execute(_OWED, {"uids": [a.customer_uid for a in arrivals]}).scalars())
+    known = {row.customer_uid for row in _OWED.all(db, uids=[a.customer_uid for a in arrivals])}
     new = list({a.customer_uid: a for a in arrivals if a.customer_uid not in known}.values())
-    if new:
-        db.execute(_OWE, [_row(arrival, now) for arrival in new])
+    for state, alike in groupby(new, key=attrgetter("state")):
+        _OWE.each(
+            db,
+            [vars(arrival) for arrival in alike],
+            state=state,
+            error_class="unreadable" if state == "dead" else None,
+            attempt_count=0,
+            next_attempt_at=now if state == "pending" else None,
+            down_seconds_before=0.0,
+            created_at=now,
+            updated_at=now,
+        )
     return new
 
 
@@ -138,15 +166,3 @@ def unfinished(db: Connection, most: int) -> int:
     some = select(deliveries.c.id).where(UNFINISHED).limit(most).subquery()
     count: int = db.execute(select(func.count()).select_from(some)).scalar_one()
     return count
-
-
-def _row(arrival: Arrival, now: datetime) -> dict[str, Any]:
-    return {
-        **arrival.columns(),
-        "error_class": "unreadable" if arrival.error else None,
-        "attempt_count": 0,
-        "next_attempt_at": now if arrival.state == "pending" else None,
-        "down_seconds_before": 0.0,
-        "created_at": now,
-        "updated_at": now,
-    }

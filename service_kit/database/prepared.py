@@ -9,10 +9,13 @@ from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Insert, Select, Table
+from sqlalchemy import Connection, Dialect, Insert, Select, Table, Update
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from service_kit.database.types import AnyRow
+
+# PostgreSQL's number for double precision, which only the reader of a float asks for.
+_DOUBLE = 701
 
 
 class Prepared:
@@ -23,7 +26,7 @@ class Prepared:
 
     def __init__(
         self,
-        statement: Select[*tuple[Any, ...]] | Insert,
+        statement: Select[*tuple[Any, ...]] | Insert | Update,
         constants: Mapping[str, Any] = {},
         columns: Sequence[str] | None = None,
     ) -> None:
@@ -42,10 +45,10 @@ class Prepared:
         found = _run(db, compiled.sql, compiled.given(values))
         return compiled.row(found[0]) if found else None
 
-    def each(self, db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Run it once for each of these values; what it finds is not read."""
+    def each(self, db: Connection, rows: Sequence[Mapping[str, Any]], **same: Any) -> None:
+        """Run it for each of these, and what is the same for all; what it finds is not read."""
         compiled = self._for(db.dialect)
-        _run(db, compiled.sql, [compiled.given(row) for row in rows])
+        _run(db, compiled.sql, compiled.given_each(rows, same))
 
     def _for(self, dialect: Dialect) -> "_Compiled":
         found = self._compiled.get(dialect.name)
@@ -68,7 +71,7 @@ class _Compiled:
 
     def __init__(
         self,
-        statement: Select[*tuple[Any, ...]] | Insert,
+        statement: Select[*tuple[Any, ...]] | Insert | Update,
         constants: Mapping[str, Any],
         written: Sequence[str] | None,
         dialect: Dialect,
@@ -85,7 +88,7 @@ class _Compiled:
         row: Any = namedtuple("Row", [str(one.key) for one in columns])  # type: ignore[misc] # noqa: PYI024
         self._new_row: Callable[[Sequence[Any]], Any] = functools.partial(tuple.__new__, row)
         readers = [
-            one.type.dialect_impl(dialect).result_processor(dialect, None) for one in columns
+            one.type.dialect_impl(dialect).result_processor(dialect, _DOUBLE) for one in columns
         ]
         self._readers = [(place, read) for place, read in enumerate(readers) if read is not None]
 
@@ -97,6 +100,24 @@ class _Compiled:
             values[name] if write is None else write(values[name])
             for name, write in self._parameters
         )
+
+    def given_each(
+        self, rows: Sequence[Mapping[str, Any]], same: Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
+        """Do so for many, column by column."""
+        columns: list[Any] = []
+        for name, write in self._parameters:
+            if name in same:
+                value = same[name] if write is None else write(same[name])
+                columns.append([value] * len(rows))
+                continue
+            if name in self._constants:
+                default = self._constants[name]
+                values = [row.get(name, default) for row in rows]
+            else:
+                values = [row[name] for row in rows]
+            columns.append(values if write is None else map(write, values))
+        return list(zip(*columns, strict=True))
 
     def row(self, found: Sequence[Any]) -> AnyRow:
         values = list(found)

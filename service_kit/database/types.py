@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Integer, Row
@@ -39,6 +40,8 @@ def _in_utc(value: datetime | None) -> datetime | None:
     return value.astimezone(UTC)
 
 
+# The rows of a batch share their instants.
+@lru_cache(256)
 def _write_text(value: datetime | None) -> str | None:
     instant = _in_utc(value)
     if instant is None:

@@ -5,19 +5,18 @@ import cProfile
 import gc
 import sys
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine, event
 
 from crm_api.app import create_app
 from crm_api.settings import Settings
 from tests.conftest import bearer
 from tests.crm_api.conftest import app_of, numbered, register
+from tests.statements import statements
 
 ON_SQLITE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True, scope="session")
 
@@ -30,19 +29,6 @@ STATEMENTS = [
     ("POST", "/api/customers", numbered(7001), 4),
     ("POST", "/api/customers/batch", [numbered(n) for n in range(7100, 7200)], 5),
 ]
-
-
-@contextmanager
-def statements() -> Iterator[list[str]]:
-    """Give the statements that are sent to this process's databases, without savepoints."""
-    seen: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        seen.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(Engine, "before_cursor_execute", note)
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ WRITES: dict[Write, tuple[Any, ...]] = {
     store.note_error: ("It is down.", NOW),
     claims.claim_fresh: (NOW, 10),
     claims.claim_retries: (NOW + timedelta(hours=1), 10),
-    claims.claim_probe: (NOW,),
+    claims.claim_probe: (),
     claims.unclaim: ([1, 2],),
     claims.unclaim_all: (),
     claims.settle: ([SETTLED],),

@@ -68,6 +68,17 @@ async def kept(database: Database) -> Database:
     return database
 
 
+async def test_many_rows_share_what_is_the_same_for_all(kept: Database) -> None:
+    rows = [{"key": "one", "number": 1}, {"key": "two"}]
+
+    await kept.write(lambda db: ADD.each(db, rows, at=AT, data=[]))
+
+    one, two = await kept.read(PAGE.all, after=0)
+    assert (one.key, one.number, two.key, two.number) == ("one", 1, "two", None)
+    assert one.at == two.at == AT
+    assert one.data == two.data == []
+
+
 async def test_what_is_written_one_way_is_read_the_other(kept: Database) -> None:
     [made] = await kept.write(lambda db: ADD_ONE.all(db, **named("prepared")))
     await kept.write(lambda db: db.execute(insert(things), named("core")) and None)
