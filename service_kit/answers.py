@@ -7,7 +7,8 @@ longer than to write them; so rows are written as they are. Anything else is che
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from fastapi._compat import ModelField
 from fastapi.exceptions import ResponseValidationError
@@ -63,8 +64,17 @@ def _rows_writer(model: type[BaseModel], field: ModelField) -> Write:
 
 def _as_dict(model: type[BaseModel]) -> Any:
     """Make the type of a dictionary with a model's fields, which is written just as the model."""
-    fields = {name: field.annotation for name, field in model.model_fields.items()}
+    fields = {name: _with_dicts(field.annotation) for name, field in model.model_fields.items()}
     return TypedDict(model.__name__, fields)  # type: ignore[operator]
+
+
+def _with_dicts(annotation: Any) -> Any:
+    """Name the type of a field, with dictionaries for the models in it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return _as_dict(annotation)
+    if isinstance(annotation, UnionType):
+        return Union[tuple(_with_dicts(part) for part in get_args(annotation))]  # noqa: UP007
+    return annotation
 
 
 def _checked(field: ModelField, result: Any) -> bytes:

@@ -1,5 +1,6 @@
 """The tickets' routes."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -17,7 +18,7 @@ from crm_api.tickets.schemas import (
     TicketOut,
 )
 from crm_api.tickets.sla import Policy
-from crm_api.tickets.store import Filter
+from crm_api.tickets.store import Filter, TicketRow
 from crm_api.tickets.view import Shown
 from service_kit import clock
 from service_kit.auth import GuardedRoute
@@ -85,7 +86,7 @@ async def _filter(
         tag,
         q,
         overdue_at=None if overdue is None else clock.now(),
-        is_overdue=bool(overdue),
+        is_overdue=overdue is not False,
         ascending=sort == "id",
     )
 
@@ -114,7 +115,7 @@ async def open_ticket(
     return outcome.answer.response()
 
 
-@router.get("/tickets", summary="List tickets")
+@router.get("/tickets", summary="List tickets", response_model=list[TicketOut])
 async def list_tickets(
     request: Request,
     response: Response,
@@ -124,7 +125,7 @@ async def list_tickets(
     policy: PolicyDep,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> list[TicketOut]:
+) -> Sequence[TicketRow]:
     """List tickets, newest last."""
     order = "id" if wanted.ascending else "-id"
     run = database.scan if wanted.q else database.read
@@ -136,6 +137,7 @@ async def list_tickets(
 @router.get(
     "/customers/{customer}/tickets",
     summary="List a customer's tickets",
+    response_model=list[TicketOut],
     responses=documented(CustomerNotFound),
 )
 async def list_customer_tickets(
@@ -147,7 +149,7 @@ async def list_customer_tickets(
     policy: PolicyDep,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> list[TicketOut]:
+) -> Sequence[TicketRow]:
     """List a customer's tickets, newest last."""
     after = number_after(cursor, "id")
     page = await database.read(service.of_customer, customer, after, limit, policy)
@@ -168,7 +170,7 @@ async def get_ticket(
     policy: PolicyDep,
     known: IfNoneMatch,
     response: Response,
-) -> TicketOut | Response:
+) -> TicketRow | Response:
     """Look up one ticket with its deadlines and the statuses it may be given.
 
     304 says that nobody has changed it: that its clocks have gone on is no change.
@@ -180,6 +182,7 @@ async def get_ticket(
 @router.patch(
     "/tickets/{ticket_id}",
     summary="Change a ticket",
+    response_model=TicketOut,
     responses={
         **documented(
             service.TicketNotFound,
@@ -198,7 +201,7 @@ async def change_ticket(
     versions: IfMatch,
     policy: PolicyDep,
     response: Response,
-) -> TicketOut:
+) -> TicketRow:
     """Change the fields that are sent. The status moves as `allowed_statuses` says."""
     changed = await database.write(service.change, ticket_id, wanted, versions, policy, who)
     set_etag(response, changed.version)
@@ -220,4 +223,4 @@ async def delete_ticket(
 
 def _opened(opened: Shown) -> Answer:
     location = {"Location": f"/api/tickets/{opened.out.id}", "ETag": etag(opened.version)}
-    return Answer(201, opened.out.model_dump_json(), location)
+    return Answer(201, TicketOut.model_validate(opened.out).model_dump_json(), location)

@@ -92,6 +92,8 @@ class SlaOut(BaseModel):
 class TicketOut(BaseModel):
     """A ticket."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     id: int = Field(examples=[3])
     uid: str = Field(examples=["019a5d3e-0000-7000-8000-000000000001"])
     customer_id: int = Field(examples=[1])

@@ -9,10 +9,10 @@ from sqlalchemy import Connection
 from crm_api.audit import service as audit
 from crm_api.customers import service as customers
 from crm_api.tickets import lifecycle, record, sla, store
-from crm_api.tickets.schemas import NoteNew, TicketChange, TicketNew, TicketOut
+from crm_api.tickets.schemas import NoteNew, TicketChange, TicketNew
 from crm_api.tickets.sla import Policy
 from crm_api.tickets.store import Filter, TicketRow
-from crm_api.tickets.view import Shown, next_due, present, shown
+from crm_api.tickets.view import Shown, next_due, present
 from service_kit import clock
 from service_kit.auth import Principal
 from service_kit.database.types import AnyRow
@@ -52,27 +52,26 @@ class NoFollowUp(Problem):
 
 def show(db: Connection, ticket_id: int, policy: Policy) -> Shown:
     """Look up one ticket. Raises TicketNotFound."""
-    return shown(db, get(db, ticket_id), policy)
+    found = _whole(db, ticket_id)
+    [out] = present([found], policy, clock.now())
+    return Shown(out, found.version)
 
 
 def get(db: Connection, ticket_id: int, *, lock: bool = False) -> TicketRow:
-    found = store.find(db, ticket_id, lock=lock)
-    if found is None:
-        raise TicketNotFound("There is no ticket with this id.")
-    return found
+    return _found(store.find(db, ticket_id, lock=lock))
 
 
 def page(
     db: Connection, wanted: Filter, after: int | None, limit: int, policy: Policy
-) -> Page[TicketOut]:
+) -> Page[TicketRow]:
     found = page_of(store.page(db, wanted, after, limit + 1), limit, key="id")
-    rows = present(db, found.rows, policy, clock.now())
+    rows = present(found.rows, policy, clock.now())
     return Page(rows=rows, next_key=found.next_key)
 
 
 def of_customer(
     db: Connection, key: int | str, after: int | None, limit: int, policy: Policy
-) -> Page[TicketOut]:
+) -> Page[TicketRow]:
     """List a customer's tickets. Raises CustomerNotFound."""
     customer = customers.get(db, key)
     return page(db, Filter(customer_id=customer.id), after, limit, policy)
@@ -95,7 +94,7 @@ def open_ticket(db: Connection, new: TicketNew, policy: Policy, who: Principal) 
     store.set_tags(db, ticket.id, new.tags)
     record.tell(db, ticket, "ticket.created", who, record.facts(ticket, tags=sorted(set(new.tags))))
     audit.record(db, "ticket.created", [ticket.uid], who)
-    return shown(db, ticket, policy)
+    return show(db, ticket.id, policy)
 
 
 def change(
@@ -112,10 +111,10 @@ def change(
     """
     before = get(db, ticket_id, lock=True)
     check_version(versions, before.version)
-    tags = store.tags_of(db, [ticket_id])[ticket_id]
+    tags = show(db, ticket_id, policy).out.tags
     changes = _differences(before, tags, wanted)
     if not changes:
-        return shown(db, before, policy)
+        return show(db, ticket_id, policy)
     now = clock.now()
     if "status" in changes:
         _check_move(before, changes["status"], now)
@@ -125,7 +124,8 @@ def change(
         store.set_tags(db, ticket_id, changes["tags"])
     record.changes_of(db, before, tags, changes, now, who)
     audit.record(db, "ticket.updated", [before.uid], who)
-    return shown(db, _write(db, before, changes, policy, now, who), policy)
+    _write(db, before, changes, policy, now, who)
+    return show(db, ticket_id, policy)
 
 
 def add_note(
@@ -171,6 +171,16 @@ def history(db: Connection, ticket_id: int, after: int | None, limit: int) -> Pa
     return page_of(store.history_page(db, ticket_id, after, limit + 1), limit, key="id")
 
 
+def _whole(db: Connection, ticket_id: int) -> TicketRow:
+    return _found(store.find_whole(db, ticket_id))
+
+
+def _found(ticket: TicketRow | None) -> TicketRow:
+    if ticket is None:
+        raise TicketNotFound("There is no ticket with this id.")
+    return ticket
+
+
 def _write(
     db: Connection,
     before: TicketRow,
@@ -178,11 +188,11 @@ def _write(
     policy: Policy,
     now: datetime,
     who: Principal,
-) -> TicketRow:
+) -> None:
     """Change the row, and what follows from the change: instants, the next deadline, events."""
     values = {name: value for name, value in changes.items() if name != "tags"}
     priority = changes.get("priority", before.priority)
-    values["due_at"] = next_due(db, before, priority, policy, now)
+    values["due_at"] = next_due(_whole(db, before.id), priority, policy, now)
     values["updated_at"] = now
     if (status := changes.get("status")) is not None:
         values["resolved_at"] = now if status == "resolved" else before.resolved_at
@@ -195,7 +205,6 @@ def _write(
         record.tell(db, after, "ticket.status_changed", who, moved)
     if others := sorted(set(changes) - {"status"}):
         record.tell(db, after, "ticket.updated", who, {**record.facts(after), "changed": others})
-    return after
 
 
 def _differences(before: TicketRow, tags: list[str], wanted: TicketChange) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from operator import attrgetter
+from typing import Literal, NamedTuple
 
 from crm_api.tickets.lifecycle import DONE, PRIORITIES, WAITING, Priority, Status
 
@@ -29,6 +30,8 @@ class Target:
 
 Policy = Mapping[Priority, Target]
 
+_NONE = timedelta()
+_STANDSTILL = WAITING | DONE
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _TARGET = re.compile(r"(\w+)=([1-9]\d{0,4}[mhd])/([1-9]\d{0,4}[mhd])")
 
@@ -62,8 +65,7 @@ def _time(text: str) -> timedelta:
     return int(text[:-1]) * _UNITS[text[-1]]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """Something that happened to a ticket and matters to its clocks."""
 
     at: datetime
@@ -71,8 +73,10 @@ class Entry:
     status: Status | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+_AT = attrgetter("at")
+
+
+class Clock(NamedTuple):
     """Where one clock stands. `due_at` is empty while it is paused: the pause's end decides it."""
 
     state: ClockState
@@ -83,15 +87,13 @@ class Clock:
     is_over: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Sla:
+class Sla(NamedTuple):
     first_response: Clock
     next_response: Clock | None
     resolution: Clock
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
+class _Span(NamedTuple):
     start: datetime
     end: datetime | None
 
@@ -104,7 +106,7 @@ def clocks(
     now: datetime,
 ) -> Sla:
     """Read the three clocks at an instant. The order of the history does not matter."""
-    entries = sorted((entry for entry in history if entry.at <= now), key=lambda entry: entry.at)
+    entries = sorted([entry for entry in history if entry.at <= now], key=_AT)
     target = policy[priority]
     return Sla(
         first_response=_first_response(created_at, entries, target.response, now),
@@ -158,7 +160,7 @@ def _response(
 def _resolution(
     created_at: datetime, entries: Sequence[Entry], target: timedelta, now: datetime
 ) -> Clock:
-    spans = _spans(created_at, None, entries, WAITING | DONE)
+    spans = _spans(created_at, None, entries, _STANDSTILL)
     is_done = _status(entries) in DONE
     return _read(spans, target, now, has_come=is_done, is_over=is_done)
 
@@ -193,7 +195,9 @@ def _spans(
 def _read(
     spans: Sequence[_Span], target: timedelta, now: datetime, *, has_come: bool, is_over: bool
 ) -> Clock:
-    used = sum(((span.end or now) - span.start for span in spans), timedelta())
+    used = _NONE
+    for start, end in spans:
+        used += (end or now) - start
     is_paused = not has_come and spans[-1].end is not None
     due_at = _due_at(spans, target, is_paused=is_paused)
     if used > target:

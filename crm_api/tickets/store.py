@@ -1,6 +1,5 @@
 """The statements about tickets."""
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,31 +9,40 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_
 
 from crm_api.search import SearchIndex, folded
 from crm_api.tickets.models import notes, ticket_history, ticket_tags, tickets
+from service_kit.database.as_json import json_list, json_tuple
+from service_kit.database.prepared import Prepared
 from service_kit.database.types import AnyRow
 
 TicketRow = AnyRow
+
+LAST_ID = 2**63 - 1
 
 _SEARCH = SearchIndex("ticket_search")
 
 _BY_ID = select(tickets).where(tickets.c.id == bindparam("id"))
 _TAGS = (
-    select(ticket_tags)
-    .where(ticket_tags.c.ticket_id.in_(bindparam("ids", expanding=True)))
-    .order_by(ticket_tags.c.ticket_id, ticket_tags.c.tag)
+    select(json_tuple(ticket_tags.c.tag).label("found"))
+    .where(ticket_tags.c.ticket_id == tickets.c.id)
+    .order_by(ticket_tags.c.tag)
 )
 _STATUS_CHANGES = (
-    select(ticket_history.c.ticket_id, ticket_history.c.at, ticket_history.c.new)
-    .where(
-        ticket_history.c.ticket_id.in_(bindparam("ids", expanding=True)),
-        ticket_history.c.field == "status",
-    )
+    select(json_tuple(ticket_history.c.at, ticket_history.c.new).label("found"))
+    .where(ticket_history.c.ticket_id == tickets.c.id, ticket_history.c.field == "status")
     .order_by(ticket_history.c.id)
 )
 _PUBLIC_NOTES = (
-    select(notes.c.ticket_id, notes.c.created_at, notes.c.author_kind)
-    .where(notes.c.ticket_id.in_(bindparam("ids", expanding=True)), notes.c.visibility == "public")
+    select(json_tuple(notes.c.created_at, notes.c.author_kind).label("found"))
+    .where(notes.c.ticket_id == tickets.c.id, notes.c.visibility == "public")
     .order_by(notes.c.id)
 )
+# A ticket with its tags and what moved its clocks, in one statement: each costs a round trip.
+_WHOLE = select(
+    tickets,
+    json_list(_TAGS.scalar_subquery()).label("tags"),
+    json_list(_STATUS_CHANGES.scalar_subquery()).label("status_changes"),
+    json_list(_PUBLIC_NOTES.scalar_subquery()).label("public_notes"),
+)
+_WHOLE_BY_ID = Prepared(_WHOLE.where(tickets.c.id == bindparam("id")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,25 @@ class Filter:
     overdue_at: datetime | None = None
     is_overdue: bool = True
     ascending: bool = True
+
+
+_ALL = {
+    Filter(ascending=True): Prepared(
+        _WHOLE.where(tickets.c.id > bindparam("after"))
+        .order_by(tickets.c.id)
+        .limit(bindparam("limit"))
+    ),
+    Filter(ascending=False): Prepared(
+        _WHOLE.where(tickets.c.id < bindparam("after"))
+        .order_by(tickets.c.id.desc())
+        .limit(bindparam("limit"))
+    ),
+}
+
+
+def find_whole(db: Connection, ticket_id: int) -> TicketRow | None:
+    """Look up with tags, status changes and public notes."""
+    return _WHOLE_BY_ID.first(db, id=ticket_id)
 
 
 def find(db: Connection, ticket_id: int, *, lock: bool = False) -> TicketRow | None:
@@ -88,21 +115,6 @@ def set_tags(db: Connection, ticket_id: int, tags: Collection[str]) -> None:
         db.execute(insert(ticket_tags), rows)
 
 
-def tags_of(db: Connection, ids: Collection[int]) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = defaultdict(list)
-    for row in db.execute(_TAGS, {"ids": list(ids)}):
-        found[row.ticket_id].append(row.tag)
-    return found
-
-
-def status_changes(db: Connection, ids: Collection[int]) -> Sequence[AnyRow]:
-    return db.execute(_STATUS_CHANGES, {"ids": list(ids)}).all()
-
-
-def public_notes(db: Connection, ids: Collection[int]) -> Sequence[AnyRow]:
-    return db.execute(_PUBLIC_NOTES, {"ids": list(ids)}).all()
-
-
 def add_note(db: Connection, values: Mapping[str, Any]) -> AnyRow:
     return db.execute(insert(notes).returning(notes), dict(values)).one()
 
@@ -127,8 +139,11 @@ def history_page(db: Connection, ticket_id: int, after: int | None, limit: int) 
 
 
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[TicketRow]:
-    """List tickets by id, from the one behind `after`."""
-    statement = select(tickets)
+    """List tickets by id, from the one behind `after`, as `find_whole` finds one."""
+    if wanted in _ALL:
+        first = 0 if wanted.ascending else LAST_ID
+        return _ALL[wanted].all(db, after=first if after is None else after, limit=limit)
+    statement = _WHOLE
     key: ColumnElement[int] = tickets.c.id
     if wanted.q is not None:
         key = _SEARCH.rowid

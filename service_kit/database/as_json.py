@@ -8,7 +8,7 @@ holds the two together.
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import JSON, Column, ColumnElement, Text
+from sqlalchemy import JSON, Column, ColumnElement, ScalarSelect, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -24,6 +24,23 @@ class as_json(FunctionElement[str]):  # noqa: N801 (reads as the SQL function it
 
     def __init__(self, columns: Iterable[Column[Any]]) -> None:
         super().__init__(*columns)
+
+
+class json_tuple(FunctionElement[str]):  # noqa: N801
+    """A JSON array of these columns, instants with their zone."""
+
+    inherit_cache = True
+    type = Text()
+
+
+class json_list(FunctionElement[str]):  # noqa: N801
+    """A JSON array of what a subquery of one `json_tuple` finds, in its order."""
+
+    inherit_cache = True
+    type = Text()
+
+    def __init__(self, found: ScalarSelect[str]) -> None:
+        super().__init__(found)
 
 
 def json_array(rows: Iterable[AnyRow]) -> str:
@@ -58,3 +75,29 @@ def _pairs(element: as_json, compiler: SQLCompiler, written: Any, kw: dict[str, 
         f"'{column.key}', {written(column, compiler.process(column, **kw))}"
         for column in element.clauses
     )
+
+
+@compiles(json_tuple, "sqlite")
+def _tuple_on_sqlite(element: json_tuple, compiler: SQLCompiler, **kw: Any) -> str:
+    columns = ", ".join(
+        compiler.process(column, **kw)
+        + (" || '+00:00'" if isinstance(column.type, UtcDateTime) else "")
+        for column in element.clauses
+    )
+    return f"json_array({columns})"
+
+
+@compiles(json_tuple, "postgresql")
+def _tuple_on_postgresql(element: json_tuple, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_build_array({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(json_list, "sqlite")
+def _list_on_sqlite(element: json_list, compiler: SQLCompiler, **kw: Any) -> str:
+    found = compiler.process(element.clauses, **kw)
+    return f"(SELECT json_group_array(json(found)) FROM {found})"  # noqa: S608 (Core's own SQL)
+
+
+@compiles(json_list, "postgresql")
+def _list_on_postgresql(element: json_list, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST(array_to_json(ARRAY{compiler.process(element.clauses, **kw)}) AS TEXT)"
