@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
-from typing import Any, Concatenate
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Concatenate, Literal
 
 import asyncpg
 from pydantic_core import from_json
@@ -26,6 +26,7 @@ from service_kit.database.errors import (
 )
 from service_kit.database.herald import Herald
 from service_kit.database.interface import Database, P, T
+from service_kit.database.kept import KeptConnections
 from service_kit.database.stalled import end_stalled, keeps_others
 
 CONNECT_SECONDS = 5.0
@@ -78,6 +79,19 @@ def postgres_engine(url: str, *, pool_size: int, **session: str) -> AsyncEngine:
     )
 
 
+class _Turns(asyncio.Semaphore):
+    """Has callers wait behind whoever came before: SQLAlchemy's pool lets others push in."""
+
+    async def acquire(self) -> Literal[True]:
+        if not self.locked():
+            return await super().acquire()
+        try:
+            async with asyncio.timeout(POOL_SECONDS):
+                return await super().acquire()
+        except TimeoutError:
+            raise DatabaseBusy("Every database connection is in use.") from None
+
+
 class PostgresDatabase(Database):
     """A pool of connections; any number of processes may share the server."""
 
@@ -85,9 +99,9 @@ class PostgresDatabase(Database):
         super().__init__()
         self.url = url
         self._engine = postgres_engine(url, pool_size=pool_size)
-        self._turns = asyncio.Semaphore(pool_size)
+        self._turns = _Turns(pool_size)
         # Statement by statement: a read costs one round trip, not three.
-        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._reading = KeptConnections(self._engine.sync_engine)
         self._herald = Herald(lambda: connect(url), self.committed)
         self._writes: set[asyncio.Task[Any]] = set()
         self._closing = False
@@ -102,6 +116,7 @@ class PostgresDatabase(Database):
         if self._writes:
             await asyncio.wait(self._writes)
         await self._herald.stop()
+        await greenlet_spawn(self._reading.close)
         await self._engine.dispose()
 
     async def read(
@@ -109,8 +124,8 @@ class PostgresDatabase(Database):
     ) -> T:
         self._refuse_if_closing()
         try:
-            async with self._turn():
-                return await _run(self._reading.sync_engine.connect, work, args, kwargs)
+            async with self._turns:
+                return await _run(self._reading.one, work, args, kwargs)
         except Exception as error:
             _explain(error)
             raise
@@ -128,21 +143,9 @@ class PostgresDatabase(Database):
         task.add_done_callback(_retrieve)
         return await asyncio.shield(task)
 
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Wait for a connection behind whoever came before: the pool itself lets others push in."""
-        if self._turns.locked():
-            try:
-                async with asyncio.timeout(POOL_SECONDS):
-                    await self._turns.acquire()
-            except TimeoutError:
-                raise DatabaseBusy("Every database connection is in use.") from None
-        else:
-            await self._turns.acquire()
-        try:
-            yield
-        finally:
-            self._turns.release()
+    def _begin(self) -> AbstractContextManager[Connection]:
+        self._reading.make_room()
+        return self._engine.sync_engine.begin()
 
     @staticmethod
     def _try_to_write(db: Connection) -> None:
@@ -158,8 +161,8 @@ class PostgresDatabase(Database):
     ) -> T:
         for attempt in range(1, CONFLICT_TRIES + 1):
             try:
-                async with self._turn():
-                    result = await _run(self._engine.sync_engine.begin, work, args, kwargs)
+                async with self._turns:
+                    result = await _run(self._begin, work, args, kwargs)
             except Exception as error:
                 if not is_conflict(error):
                     self._refuses_writes = is_unavailable(error)

@@ -14,6 +14,10 @@ from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles fo
 
 from service_kit.database.types import AnyRow
 
+# The execution option of a connection that has a shorter way to its driver than a cursor: given
+# SQL and values, it returns rows.
+FETCH = "fetch"
+
 # PostgreSQL's number for double precision, which only the reader of a float asks for.
 _DOUBLE = 701
 
@@ -141,22 +145,31 @@ def _run(
 ) -> Sequence[Sequence[Any]]:
     """Run a statement once, or for each of a list of values; only the former finds anything."""
     many = isinstance(given, list)
+    if db._has_events or db.engine._has_events:  # noqa: SLF001
+        # Who listens to statements hears of these as well.
+        db.dispatch.before_cursor_execute(db, None, sql, given, None, many)
+    fetch = None if many else db.get_execution_options().get(FETCH)
+    try:
+        found: Sequence[Sequence[Any]] = fetch(sql, given) if fetch else _by_cursor(db, sql, given)
+    except Exception as error:
+        # As Core does: a connection that is gone must not go back to the pool.
+        if db.dialect.is_disconnect(error, db.connection, None):  # type: ignore[arg-type]
+            db.invalidate(error)
+        raise
+    else:
+        return found
+
+
+def _by_cursor(
+    db: Connection, sql: str, given: tuple[Any, ...] | list[tuple[Any, ...]]
+) -> Sequence[Sequence[Any]]:
     cursor: Any = db.connection.cursor()
     try:
-        if db._has_events or db.engine._has_events:  # noqa: SLF001
-            # Who listens to statements hears of these as well.
-            db.dispatch.before_cursor_execute(db, cursor, sql, given, None, many)
-        if many:
+        if isinstance(given, list):
             cursor.executemany(sql, given)
             return ()
         cursor.execute(sql, given)
         found: Sequence[Sequence[Any]] = cursor.fetchall()
-    except Exception as error:
-        # As Core does: a connection that is gone must not go back to the pool.
-        if db.dialect.is_disconnect(error, db.connection, cursor):  # type: ignore[arg-type]
-            db.invalidate(error)
-        raise
-    else:
         return found
     finally:
         cursor.close()

@@ -20,7 +20,7 @@ from service_kit.database.errors import (
     meaning,
 )
 from service_kit.database.interface import Database, P, T
-from service_kit.database.sqlite_engine import BUSY_SECONDS, driver, file_of, sqlite_engine
+from service_kit.database.sqlite_engine import BUSY_SECONDS, direct, driver, file_of, sqlite_engine
 
 # WAL readers wait for nobody, but for a moment when another process recovers after a crash.
 READ_BUSY_SECONDS = 1.0
@@ -74,7 +74,7 @@ class SqliteDatabase(Database):
                 raise
             for connection in (self._reading, self._writing):
                 _hand_over_transactions(connection)
-            self._reader = driver(self._reading)
+            self._reader = direct(self._reading)
         except Exception as error:
             explain(error)
             raise

@@ -2,13 +2,16 @@
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.pool import NullPool
 
 from service_kit.database.errors import DurabilityMissing
+from service_kit.database.prepared import FETCH
 
 BUSY_SECONDS = 5.0
 
@@ -85,3 +88,14 @@ def driver(connection: Connection) -> sqlite3.Connection:
     found = connection.connection.driver_connection
     assert isinstance(found, sqlite3.Connection)
     return found
+
+
+def direct(connection: Connection) -> sqlite3.Connection:
+    """Have prepared statements go directly to the driver's connection. Returns that."""
+    own = driver(connection)
+
+    def fetch(sql: str, given: Sequence[Any]) -> list[Any]:
+        return own.execute(sql, given).fetchall()
+
+    connection.execution_options(**{FETCH: fetch})
+    return own

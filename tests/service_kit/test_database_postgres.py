@@ -68,9 +68,10 @@ def configure(url: str, setting: str, value: str) -> None:
 
 
 def checked_out(database: PostgresDatabase) -> int:
+    """Count the connections in use; those that are kept for reading are none."""
     pool: Any = database._engine.pool
     number: int = pool.checkedout()
-    return number
+    return number - len(database._reading._idle)
 
 
 def shelves(db: Connection) -> list[int]:
@@ -363,3 +364,34 @@ async def test_whoever_waits_for_a_connection_is_served_in_turn(
     # Five at a time, so that four of the first may be noted after one of the others.
     assert max(order[:26]) < 30
     assert len(order) == 50
+
+
+def who_am_i(db: Connection) -> int:
+    number: int = db.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    return number
+
+
+async def test_reads_and_writes_share_the_connections_that_there_may_be(database_url: str) -> None:
+    database = open_database(database_url, pool_size=2)
+    await database.open()
+
+    for _ in range(3):
+        readers = await asyncio.gather(*(database.read(who_am_i) for _ in range(8)))
+        writers = await asyncio.gather(*(database.write(who_am_i) for _ in range(8)))
+        assert len(set(readers)) == 2
+        assert set(readers) == set(writers)
+
+    await database.close()
+
+
+async def test_a_reader_that_goes_away_takes_its_connection_along(
+    database: PostgresDatabase,
+) -> None:
+    reader = asyncio.create_task(database.read(wait_long))
+    await asyncio.sleep(0.1)
+    reader.cancel()
+    await asyncio.gather(reader, return_exceptions=True)
+
+    assert await database.write(add, "box")
+    assert await database.read(labels) == ["box"]
+    assert checked_out(database) == 0
