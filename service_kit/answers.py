@@ -39,7 +39,7 @@ def _holds_rows(model: Any) -> bool:
 
 def _row_writer(model: type[BaseModel], field: ModelField) -> Write:
     names, values_of = tuple(model.model_fields), attrgetter(*model.model_fields)
-    write = TypeAdapter(_as_dict(model)).serializer.to_json
+    write = TypeAdapter(as_dict(model)).serializer.to_json
 
     def written(result: Any) -> bytes:
         if not isinstance(result, tuple):
@@ -51,7 +51,7 @@ def _row_writer(model: type[BaseModel], field: ModelField) -> Write:
 
 def _rows_writer(model: type[BaseModel], field: ModelField) -> Write:
     names, values_of = tuple(model.model_fields), attrgetter(*model.model_fields)
-    rows: Any = list[_as_dict(model)]  # type: ignore[misc]
+    rows: Any = list[as_dict(model)]  # type: ignore[misc]
     write = TypeAdapter(rows).serializer.to_json
 
     def written(result: Sequence[Any]) -> bytes:
@@ -62,7 +62,7 @@ def _rows_writer(model: type[BaseModel], field: ModelField) -> Write:
     return written
 
 
-def _as_dict(model: type[BaseModel]) -> Any:
+def as_dict(model: type[BaseModel]) -> Any:
     """Make the type of a dictionary with a model's fields, which is written just as the model."""
     fields = {name: _with_dicts(field.annotation) for name, field in model.model_fields.items()}
     return TypedDict(model.__name__, fields)  # type: ignore[operator]
@@ -71,7 +71,7 @@ def _as_dict(model: type[BaseModel]) -> Any:
 def _with_dicts(annotation: Any) -> Any:
     """Name the type of a field, with dictionaries for the models in it."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return _as_dict(annotation)
+        return as_dict(annotation)
     if isinstance(annotation, UnionType):
         return Union[tuple(_with_dicts(part) for part in get_args(annotation))]  # noqa: UP007
     return annotation

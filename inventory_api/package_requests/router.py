@@ -1,10 +1,12 @@
 """The package requests' routes."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator, TypeAdapter
+from typing_extensions import TypedDict
 
 from inventory_api.package_requests import moves, service
 from inventory_api.package_requests.schemas import (
@@ -22,8 +24,10 @@ from inventory_api.package_requests.service import Requested
 from inventory_api.package_requests.store import Filter
 from inventory_api.roles import CanReadPackages, CanWritePackages
 from inventory_api.tables import idempotency_keys
+from service_kit.answers import as_dict
 from service_kit.auth import GuardedRoute
 from service_kit.batch import LARGEST_BATCH, merge, read_items
+from service_kit.database.types import AnyRow
 from service_kit.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -127,7 +131,7 @@ async def request_packages(
     return outcome.answer.response()
 
 
-@router.get("", summary="List package requests")
+@router.get("", summary="List package requests", response_model=list[PackageRequestOut])
 async def list_package_requests(
     request: Request,
     response: Response,
@@ -136,7 +140,7 @@ async def list_package_requests(
     wanted: Wanted,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> list[PackageRequestOut]:
+) -> Sequence[AnyRow]:
     """List package requests, newest last."""
     page = await database.read(service.page, wanted, number_after(cursor, "id"), limit)
     link_next(request, response, page, "id")
@@ -155,7 +159,7 @@ async def get_package_request(
     _: CanReadPackages,
     known: IfNoneMatch,
     response: Response,
-) -> PackageRequestOut | Response:
+) -> AnyRow | Response:
     """Look up one package request by its id."""
     shown = await database.read(service.show, request_id)
     return unless_known(known, response, shown.version, shown.out)
@@ -173,6 +177,7 @@ async def erase_customers(wanted: Erasure, database: DatabaseDep, _: CanWritePac
 @router.post(
     "/{request_id}/{move}",
     summary="Take a package request one step on",
+    response_model=PackageRequestOut,
     responses={
         **documented(service.PackageRequestNotFound, moves.InvalidTransition, PreconditionFailed),
         **answering(200, ETAG),
@@ -188,7 +193,7 @@ async def move_package_request(
     who: CanWritePackages,
     versions: IfMatch,
     response: Response,
-) -> PackageRequestOut:
+) -> AnyRow:
     """Pack, ship, deliver, cancel or return it. What was done already is not done again.
 
     Shipping alone takes goods out of stock; cancelling frees what was promised, and returning puts
@@ -205,20 +210,26 @@ def _answer(requested: Requested) -> Answer:
         "Location": f"/package-requests/{out.request_id}",
         "ETag": etag(requested.shown.version),
     }
-    return Answer(201 if requested.is_new else 200, out.model_dump_json(), headers)
+    body = PackageRequestOut.model_validate(out).model_dump_json()
+    return Answer(201 if requested.is_new else 200, body, headers)
 
 
 def _answer_all(done: Sequence[Requested | Problem]) -> Answer:
     results = [_result(one) for one in done]
-    return Answer(200, _RESULTS.dump_json(results, exclude_unset=True).decode())
+    return Answer(200, _RESULTS.dump_json(results).decode())
 
 
-def _result(done: Requested | Problem) -> BatchResult:
+def _result(done: Requested | Problem) -> dict[str, Any]:
     if isinstance(done, Problem):
-        return BatchResult(status=done.status.value, problem=done.document())
-    return BatchResult.model_construct(
-        status=201 if done.is_new else 200, package_request=done.shown.out
-    )
+        return {"status": done.status.value, "problem": done.document()}
+    shown = dict(zip(PackageRequestOut.model_fields, _values_of(done.shown.out), strict=True))
+    return {"status": 201 if done.is_new else 200, "package_request": shown}
 
 
-_RESULTS = TypeAdapter(list[BatchResult])
+_values_of = attrgetter(*PackageRequestOut.model_fields)
+_Result: Any = TypedDict(
+    "_Result",
+    {"status": int, "package_request": as_dict(PackageRequestOut), "problem": dict[str, Any]},  # type: ignore[misc]
+    total=False,
+)
+_RESULTS: TypeAdapter[Any] = TypeAdapter(list[_Result])

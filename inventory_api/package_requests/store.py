@@ -24,6 +24,8 @@ from inventory_api.kits.models import kit_lines
 from inventory_api.package_requests.models import package_requests, reservations
 from inventory_api.tables import idempotency_keys
 from service_kit import clock
+from service_kit.database.listed import is_listed
+from service_kit.database.prepared import Prepared
 from service_kit.database.types import AnyRow
 
 PackageRequestRow = AnyRow
@@ -31,12 +33,17 @@ PackageRequestRow = AnyRow
 _BY_REQUEST_ID = select(package_requests).where(
     package_requests.c.request_id == bindparam("request_id")
 )
-_OF_CUSTOMERS = select(package_requests).where(
-    package_requests.c.customer_id.in_(bindparam("customer_ids", expanding=True)),
-    package_requests.c.package_type.in_(bindparam("package_types", expanding=True)),
-    package_requests.c.occurrence.in_(bindparam("occurrences", expanding=True)),
+_OF_CUSTOMERS = Prepared(
+    select(package_requests).where(
+        is_listed(package_requests.c.customer_id, "customer_ids"),
+        is_listed(package_requests.c.package_type, "package_types"),
+        is_listed(package_requests.c.occurrence, "occurrences"),
+    )
 )
-_ADD = insert(package_requests).on_conflict_do_nothing()
+_ADD = Prepared(
+    insert(package_requests).on_conflict_do_nothing().inline(),
+    columns=[one.key for one in package_requests.c if one.key not in {"id", "erased_at"}],
+)
 _LOCKED = select(package_requests).where(package_requests.c.id == bindparam("id")).with_for_update()
 _SET_STATUS = (
     update(package_requests)
@@ -105,12 +112,14 @@ def find(db: Connection, request_id: str) -> PackageRequestRow | None:
 
 
 def add_missing(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert those whose identity is new; the unique constraint decides which are.
+    """Insert those whose identity is new, as pending; the unique constraint decides which are.
 
     In one order whoever asks: two that insert the same in different orders wait for each other.
     """
     identity = itemgetter("customer_id", "package_type", "occurrence")
-    db.execute(_ADD, sorted(rows, key=identity))
+    now = clock.now()
+    same = {"status": "pending", "version": 1, "created_at": now, "updated_at": now}
+    _ADD.each(db, sorted(rows, key=identity), **same)
 
 
 def of_identities(
@@ -120,13 +129,8 @@ def of_identities(
     customer_ids, package_types, occurrences = (
         list(set(part)) for part in zip(*identities, strict=True)
     )
-    found = db.execute(
-        _OF_CUSTOMERS,
-        {
-            "customer_ids": customer_ids,
-            "package_types": package_types,
-            "occurrences": occurrences,
-        },
+    found = _OF_CUSTOMERS.all(
+        db, customer_ids=customer_ids, package_types=package_types, occurrences=occurrences
     )
     return {(row.customer_id, row.package_type, row.occurrence): row for row in found}
 

@@ -5,22 +5,22 @@ An expanding parameter makes another statement for each number of values, which 
 
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Text, bindparam
+from sqlalchemy import JSON, ColumnElement, Integer, bindparam
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 
-class _items_of(FunctionElement[str]):  # noqa: N801 (reads as the SQL function it is)
-    """The items of a JSON array of texts."""
+class _items_of(FunctionElement[Any]):  # noqa: N801 (reads as the SQL function it is)
+    """The items of a JSON array of texts or numbers."""
 
     inherit_cache = True
-    type = Text()
 
 
-def is_listed(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
-    """Tell whether a text is one of those in a list that is given as the parameter `name`."""
+def is_listed(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """Tell whether a value is one of those in a list that is given as the parameter `name`."""
     items = _items_of(bindparam(name, type_=JSON))
+    items.type = column.type
     return column.op("IN", is_comparison=True)(items)
 
 
@@ -33,4 +33,5 @@ def _on_sqlite(element: _items_of, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(_items_of, "postgresql")
 def _on_postgresql(element: _items_of, compiler: SQLCompiler, **kw: Any) -> str:
     parameter = compiler.process(element.clauses, **kw)
-    return f"(SELECT json_array_elements_text({parameter}))"
+    read = "CAST(item AS BIGINT)" if isinstance(element.type, Integer) else "item"
+    return f"(SELECT {read} FROM json_array_elements_text({parameter}) item)"  # noqa: S608
