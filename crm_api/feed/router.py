@@ -1,16 +1,17 @@
 """The feed's route."""
 
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
+from pydantic_core import to_json
 
 from crm_api.feed import service
-from crm_api.feed.schemas import EVENT_TYPES, Event, FeedPage
+from crm_api.feed.schemas import EVENT_TYPES, FeedPage
 from crm_api.roles import CanReadEvents
 from service_kit.auth import GuardedRoute
+from service_kit.database.types import AnyRow
 from service_kit.health import DatabaseDep
 from service_kit.openapi import documented
 from service_kit.overload import place_of
@@ -40,6 +41,7 @@ Wait = Annotated[
 @router.get(
     "",
     summary="Read the change feed",
+    response_model=FeedPage,
     responses=documented(service.CursorMalformed, service.FeedDiverged, service.CursorExpired),
 )
 async def read_events(
@@ -50,7 +52,7 @@ async def read_events(
     types: Types = None,
     limit: Limit = 50,
     wait: Wait = 0,
-) -> FeedPage:
+) -> Response:
     """Answer the events after a cursor, in the order of their commits.
 
     Positions run 1, 2, 3 … without holes: whoever sees one sees all below it. Check that
@@ -60,24 +62,31 @@ async def read_events(
         page = await service.next_page(
             database, request.app.state.stopping, after, _known(types), limit, wait
         )
-    return FeedPage(
-        events=[
-            Event.model_construct(
-                id=row.event_id,
-                type=row.type,
-                subject=row.subject,
-                time=row.occurred_at,
-                sequence=row.position,
-                traceparent=row.traceparent,
-                data=json.loads(row.data),
-            )
-            for row in page.rows
-        ],
-        from_position=page.from_position,
-        through_position=page.through_position,
-        head_position=page.head_position,
-        next_cursor=page.next_cursor,
-        has_more=page.has_more,
+    return Response(_written(page), media_type="application/json")
+
+
+def _written(page: service.Page) -> bytes:
+    """Write a page as its models would: to fill and check them takes most of a request's time."""
+    rest = to_json(
+        {
+            "from_position": page.from_position,
+            "through_position": page.through_position,
+            "head_position": page.head_position,
+            "next_cursor": page.next_cursor,
+            "has_more": page.has_more,
+        }
+    )
+    events = ",".join(_event(row) for row in page.rows)
+    return b'{"events":[' + events.encode() + b"]," + rest[1:]
+
+
+def _event(row: AnyRow) -> str:
+    # Ids, types and instants hold nothing that JSON writes in another way.
+    traceparent = f'"traceparent":"{row.traceparent}",' if row.traceparent else ""
+    return (
+        f'{{"specversion":"1.0","id":"{row.event_id}","source":"/crm","type":"{row.type}",'
+        f'"subject":"{row.subject}","time":"{row.time}","sequence":{row.position},'
+        f'"datacontenttype":"application/json",{traceparent}"data":{row.data}}}'
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, exists, select, text, update
 
 from crm_api.feed.models import events, feed_head
+from service_kit.database.as_json import rfc3339
 from service_kit.database.prepared import Prepared, prepared_insert
 from service_kit.database.types import AnyRow
 
@@ -28,9 +29,18 @@ _REST = Prepared(
     )
 )
 _ID_AT = Prepared(select(events.c.event_id).where(events.c.position == bindparam("position")))
+# What callers are shown; `data` is JSON as it was written down.
+_SHOWN = select(
+    events.c.event_id,
+    events.c.type,
+    events.c.subject,
+    rfc3339(events.c.occurred_at).label("time"),
+    events.c.position,
+    events.c.traceparent,
+    events.c.data,
+)
 _BETWEEN = (
-    select(events)
-    .where(events.c.position > bindparam("after"), events.c.position <= bindparam("through"))
+    _SHOWN.where(events.c.position > bindparam("after"), events.c.position <= bindparam("through"))
     .order_by(events.c.position)
     .limit(bindparam("limit"))
 )

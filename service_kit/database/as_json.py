@@ -15,6 +15,11 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from service_kit.database.types import AnyRow, UtcDateTime
 
+_INSTANT_ON_SQLITE = "replace(replace({}, ' ', 'T'), '.000000', '') || 'Z'"
+_INSTANT_ON_POSTGRESQL = (
+    "replace(to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US'), '.000000', '') || 'Z'"
+)
+
 
 class as_json(FunctionElement[str]):  # noqa: N801 (reads as the SQL function it is)
     """One JSON object of these columns, under their own names."""
@@ -24,6 +29,13 @@ class as_json(FunctionElement[str]):  # noqa: N801 (reads as the SQL function it
 
     def __init__(self, columns: Iterable[Column[Any]]) -> None:
         super().__init__(*columns)
+
+
+class rfc3339(FunctionElement[str]):  # noqa: N801
+    """An instant as it is written in JSON."""
+
+    inherit_cache = True
+    type = Text()
 
 
 class json_tuple(FunctionElement[str]):  # noqa: N801
@@ -52,7 +64,7 @@ def json_array(rows: Iterable[AnyRow]) -> str:
 def _on_sqlite(element: as_json, compiler: SQLCompiler, **kw: Any) -> str:
     def written(column: ColumnElement[Any], sql: str) -> str:
         if isinstance(column.type, UtcDateTime):
-            return f"replace(replace({sql}, ' ', 'T'), '.000000', '') || 'Z'"
+            return _INSTANT_ON_SQLITE.format(sql)
         return f"json({sql})" if isinstance(column.type, JSON) else sql
 
     return f"json_object({_pairs(element, compiler, written, kw)})"
@@ -62,12 +74,21 @@ def _on_sqlite(element: as_json, compiler: SQLCompiler, **kw: Any) -> str:
 def _on_postgresql(element: as_json, compiler: SQLCompiler, **kw: Any) -> str:
     def written(column: ColumnElement[Any], sql: str) -> str:
         if isinstance(column.type, UtcDateTime):
-            text = f"""to_char({sql} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')"""
-            return f"replace({text}, '.000000', '') || 'Z'"
+            return _INSTANT_ON_POSTGRESQL.format(sql)
         return sql
 
     # Text, since the driver would take JSON for something to be read.
     return f"CAST(json_build_object({_pairs(element, compiler, written, kw)}) AS TEXT)"
+
+
+@compiles(rfc3339, "sqlite")
+def _instant_on_sqlite(element: rfc3339, compiler: SQLCompiler, **kw: Any) -> str:
+    return _INSTANT_ON_SQLITE.format(compiler.process(element.clauses, **kw))
+
+
+@compiles(rfc3339, "postgresql")
+def _instant_on_postgresql(element: rfc3339, compiler: SQLCompiler, **kw: Any) -> str:
+    return _INSTANT_ON_POSTGRESQL.format(compiler.process(element.clauses, **kw))
 
 
 def _pairs(element: as_json, compiler: SQLCompiler, written: Any, kw: dict[str, Any]) -> str:

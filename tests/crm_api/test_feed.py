@@ -9,6 +9,7 @@ import pytest
 from opentelemetry.trace import SpanKind
 
 from crm_api.feed import store
+from crm_api.feed.schemas import FeedPage
 from service_kit import tracing
 from tests.crm_api.conftest import covered, numbered, read_feed, register, sequences
 
@@ -48,6 +49,21 @@ async def test_an_event_names_the_span_it_came_about_in(crm: httpx.AsyncClient) 
 
     assert traced["traceparent"] == parent
     assert "traceparent" not in other
+
+
+async def test_a_page_is_written_as_its_models_write_it(crm: httpx.AsyncClient) -> None:
+    odd = {
+        "name": 'Zoë "\\" <&> \U0001f600',
+        "email": "zoe@example.com",
+        "metadata": {"a": "\U0001f600"},
+    }
+    assert (await crm.post("/api/customers", json=odd)).status_code == 201
+    with tracing.span("test", SpanKind.SERVER, [f"00-{'a' * 32}-{'b' * 16}-01"]):
+        await register(crm, 1)
+
+    for path in (FEED, f"{FEED}?limit=1", f"{FEED}?types=ticket.created"):
+        written = (await crm.get(path)).content
+        assert written == FeedPage.model_validate_json(written).model_dump_json().encode()
 
 
 async def test_a_page_has_the_fields_of_the_contract(crm: httpx.AsyncClient) -> None:
