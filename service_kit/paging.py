@@ -5,7 +5,7 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from fastapi import Query, Request, Response
 
@@ -82,7 +82,8 @@ def link_next(request: Request, response: Response, page: Page[Any], order: str)
     if page.next_key is None:
         return
     cursor = encode_cursor(page.next_key, order)
-    query = [pair for pair in request.query_params.multi_items() if pair[0] != "cursor"]
+    given = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    query = [pair for pair in given if pair[0] != "cursor"]
     # The path is decoded, and its caller's: a line break in it would forge a header.
     address = f"{quote(request.scope['path'])}?{urlencode([*query, ('cursor', cursor)])}"
     response.headers["Link"] = f'<{address}>; rel="next"'

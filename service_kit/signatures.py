@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
@@ -121,15 +121,16 @@ def _reader(field: ModelField) -> Callable[[str | None], Any]:
     is_required = info.is_required()
     default = None if is_required else field.get_default()
     require(isinstance(default, str | int | float | NoneType))
-    validate = field.validate
+    validate = field._type_adapter.validator.validate_python  # noqa: SLF001
 
     def read(text: str | None) -> Any:
         if text is None:
             require(not is_required)
             return default
-        found, errors = validate(text)
-        require(not errors)
-        return found
+        try:
+            return validate(text)
+        except ValidationError:
+            raise NotPlain from None
 
     return read
 

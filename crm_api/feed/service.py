@@ -109,13 +109,13 @@ def forget(db: Connection, subject: str, blank: Mapping[str, Any]) -> None:
 
 def head_cursor(db: Connection) -> str:
     """Return the cursor behind everything that is numbered by now."""
-    epoch, last, _ = store.head(db)
-    return _cursor(db, epoch, last).encode()
+    epoch, last, _, last_id = store.head(db)
+    return FeedCursor.at(epoch, last, last_id).encode()
 
 
 def page(db: Connection, after: str | None, types: Collection[str], limit: int) -> Page:
     """Read what follows a cursor. Raises CursorMalformed, FeedDiverged or CursorExpired."""
-    epoch, last, pruned = store.head(db)
+    epoch, last, pruned, _ = store.head(db)
     position = _position_after(db, after, epoch, last, pruned)
     through = min(last, position + store.WINDOW)
     rows = store.between(db, position, through, types, limit)

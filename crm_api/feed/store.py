@@ -20,7 +20,19 @@ WINDOW = 10_000
 _LOCK = 0x66656564
 
 _ADD = prepared_insert(events)
-_HEAD = Prepared(select(feed_head.c.epoch, feed_head.c.last_position, feed_head.c.pruned_position))
+_ID_AT_THE_END = (
+    select(events.c.event_id)
+    .where(events.c.position == feed_head.c.last_position)
+    .scalar_subquery()
+)
+_HEAD = Prepared(
+    select(
+        feed_head.c.epoch,
+        feed_head.c.last_position,
+        feed_head.c.pruned_position,
+        _ID_AT_THE_END.label("last_id"),
+    )
+)
 _LOCK_HEAD = select(feed_head.c.id).with_for_update()
 _REST = Prepared(
     select(
@@ -71,6 +83,7 @@ def add(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def head(db: Connection) -> AnyRow:
+    """Read the epoch, the last position, the last that is deleted, and the id at the last."""
     return _HEAD.all(db)[0]
 
 
