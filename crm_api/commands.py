@@ -1,7 +1,6 @@
 """The CRM's command line."""
 
 import argparse
-import asyncio
 from collections.abc import Sequence
 
 from crm_api.tokens.command import add_create_token
@@ -28,6 +27,8 @@ def _add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def prune_feed(service: Service, options: argparse.Namespace) -> int:
     """Delete old events; a consumer that has not read them is told to start from a snapshot."""
+    import asyncio
+
     from service_kit.database import DatabaseUnavailable
 
     settings = commands.prepare(service)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from unicodedata import normalize
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Column,
     ColumnElement,
@@ -27,7 +28,6 @@ from sqlalchemy import (
     literal_column,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from service_kit.database.prepared import Prepared
 

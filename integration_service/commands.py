@@ -1,7 +1,6 @@
 """The integration's command line. Exit codes: 0 all is well, 1 something is left, 2 not done."""
 
 import argparse
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -111,6 +110,8 @@ def reconcile(service: Service, options: argparse.Namespace) -> int:
 
 def _run(service: Service, work: Work[T]) -> T | None:
     """Do a command's work on the database; None, with the reason printed, where it can't be."""
+    import asyncio
+
     from integration_service.ledger.lease import LeaseLost
     from integration_service.ledger.reconciliations import RunLost
     from integration_service.links.failures import CallFailed

@@ -1,7 +1,6 @@
 """Inventory's command line."""
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -30,6 +29,8 @@ def _add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def verify(service: Service, options: argparse.Namespace) -> int:
     """Compare levels with the ledger and reservations with live requests; print each difference."""
+    import asyncio
+
     from service_kit.database import DatabaseUnavailable
     from service_kit.migrations import SchemaMismatch
 

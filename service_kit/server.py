@@ -1,10 +1,11 @@
 """Runs an app in this process: deadlines for slow clients, news of a stop at once, exit code 0."""
 
 import asyncio
+import gc
 import logging
+import os
 import signal
 import socket
-import sys
 from types import FrameType
 
 import uvicorn
@@ -32,7 +33,14 @@ def end_on_signals() -> None:
     Without it the process would die by the signal or, as the first of a container, ignore it.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+        # An exception would be lost where the signal comes into the callback of a weak reference.
+        signal.signal(number, lambda *_: os._exit(0))
+
+
+def end_of_start() -> None:
+    """Have garbage collected again; what the start has made stays, and need not be looked at."""
+    gc.freeze()
+    gc.enable()
 
 
 class _Server(uvicorn.Server):
@@ -50,6 +58,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._running_loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        end_of_start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.should_exit = True

@@ -1,15 +1,23 @@
 """What every service reads from its environment, or from files of the same names."""
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic import model_validator as validator_of_all
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service_kit.rates import Rate, parse_rate
+
+# What checks a model is built at its first use. Settings come first in every process, so this holds
+# for FastAPI's own models too, which are for OpenAPI: a start uses few of them all.
+BaseModel.model_config["defer_build"] = True
+# FastAPI keeps this quiet where it makes its fields, and pydantic now says it later.
+warnings.filterwarnings("ignore", "The 'alias' attribute", UnsupportedFieldAttributeWarning)
 
 SECRETS_DIR = Path("/run/secrets")
 

@@ -1,6 +1,6 @@
 """The table of customers."""
 
-from sqlalchemy import JSON, Boolean, Column, Index, Integer, String, Table, text, true
+from sqlalchemy import JSON, Boolean, Column, Index, Integer, String, Table, true
 
 from crm_api.tables import metadata
 from service_kit.database.types import BigInt, UtcDateTime
@@ -26,12 +26,7 @@ customers = Table(
     Column("welcome", Boolean, nullable=False, server_default=true()),
     # Since when the personal fields are blank.
     Column("erased_at", UtcDateTime),
-    Index(
-        "ix_customers_erased",
-        "id",
-        postgresql_where=text("erased_at IS NOT NULL"),
-        sqlite_where=text("erased_at IS NOT NULL"),
-    ),
+    Index("ix_customers_erased", "id", info={"where": "erased_at IS NOT NULL"}),
     # Never hand out a deleted row's id again.
     sqlite_autoincrement=True,
 )

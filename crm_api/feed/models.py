@@ -1,6 +1,6 @@
 """The tables of the feed."""
 
-from sqlalchemy import Column, Index, Integer, String, Table, Text, text
+from sqlalchemy import Column, Index, Integer, String, Table, Text
 
 from crm_api.tables import metadata
 from service_kit.database.types import BigInt, UtcDateTime
@@ -22,12 +22,7 @@ events = Table(
     # handed out before commits, so reading by id would pass over whatever commits late.
     Column("position", BigInt, nullable=True),
     Index("uq_events_position", "position", unique=True),
-    Index(
-        "ix_events_unnumbered",
-        "id",
-        postgresql_where=text("position IS NULL"),
-        sqlite_where=text("position IS NULL"),
-    ),
+    Index("ix_events_unnumbered", "id", info={"where": "position IS NULL"}),
     Index("ix_events_subject", "subject", "id"),
     sqlite_autoincrement=True,
 )

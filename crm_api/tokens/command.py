@@ -1,7 +1,6 @@
 """Issuing a token on the command line, for when nobody has one yet."""
 
 import argparse
-import asyncio
 import logging
 from typing import Any
 
@@ -26,6 +25,8 @@ def add_create_token(found: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 def create_token(service: Service, options: argparse.Namespace) -> int:
     """Print a new token, and nothing else, on stdout; the schema is brought up to date first."""
+    import asyncio
+
     from pydantic import ValidationError
 
     from crm_api.tokens.schemas import TokenNew

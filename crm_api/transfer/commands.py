@@ -1,7 +1,6 @@
 """import-customers and export-customers."""
 
 import argparse
-import asyncio
 import csv
 import os
 import sys
@@ -135,6 +134,8 @@ def _explained(service: Service, run: Callable[[], int]) -> int:
 
 def _with_database(service: Service, work: "Callable[[Database], Awaitable[T]]") -> T:
     """Run a work on the database of the environment."""
+    import asyncio
+
     from service_kit.database import open_database
     from service_kit.migrations import SchemaMismatch, current_revision
 

@@ -4,11 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
-from sqlalchemy.dialects.postgresql import (
-    insert as insert_missing,  # its ON CONFLICT compiles for SQLite as well
-)
 
 from inventory_api.items.models import items, movements
+from service_kit.database.missing import insert_missing
 from service_kit.database.types import AnyRow
 
 ItemRow = AnyRow
@@ -49,8 +47,7 @@ def lock(db: Connection, ids: Collection[int]) -> dict[int, ItemRow]:
 
 def add(db: Connection, values: Mapping[str, Any]) -> bool:
     """Insert an item; False where its SKU is taken."""
-    statement = insert_missing(items).on_conflict_do_nothing()
-    return bool(db.execute(statement, dict(values)).rowcount)
+    return bool(db.execute(insert_missing(items), dict(values)).rowcount)
 
 
 def change(db: Connection, item_id: int, values: Mapping[str, Any]) -> None:

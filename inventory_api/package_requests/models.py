@@ -10,7 +10,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
 from inventory_api.tables import metadata
@@ -41,13 +40,7 @@ package_requests = Table(
     ),
     Index("ix_package_requests_status", "status", "id"),
     # Who waits for stock, by what they wait for.
-    Index(
-        "ix_package_requests_waiting",
-        "kit_id",
-        "id",
-        postgresql_where=text("status = 'backordered'"),
-        sqlite_where=text("status = 'backordered'"),
-    ),
+    Index("ix_package_requests_waiting", "kit_id", "id", info={"where": "status = 'backordered'"}),
     sqlite_autoincrement=True,
 )
 

@@ -14,17 +14,18 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    insert,
     literal_column,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from inventory_api.kits.models import kit_lines
 from inventory_api.package_requests.models import package_requests, reservations
 from inventory_api.tables import idempotency_keys
 from service_kit import clock
 from service_kit.database.listed import is_listed
+from service_kit.database.missing import insert_missing
 from service_kit.database.prepared import Prepared
 from service_kit.database.types import AnyRow
 
@@ -41,7 +42,7 @@ _OF_CUSTOMERS = Prepared(
     )
 )
 _ADD = Prepared(
-    insert(package_requests).on_conflict_do_nothing().inline(),
+    insert_missing(package_requests).inline(),
     columns=[one.key for one in package_requests.c if one.key not in {"id", "erased_at"}],
 )
 _LOCKED = select(package_requests).where(package_requests.c.id == bindparam("id")).with_for_update()

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Insert, Select, Table, Update
-from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
+from service_kit.database.missing import insert_missing
 from service_kit.database.types import AnyRow
 
 # The execution option of a connection that has a shorter way to its driver than a cursor: given
@@ -64,7 +64,7 @@ class Prepared:
 
 def prepared_insert(table: Table, *, returning: bool = False) -> Prepared:
     """Insert rows but those that a unique constraint refuses; a nullable column may be left out."""
-    statement = insert(table).on_conflict_do_nothing()
+    statement = insert_missing(table)
     shaped = statement.returning(table) if returning else statement.inline()
     nullable = {column.key: None for column in table.columns if column.nullable}
     return Prepared(shaped, nullable, [key for key in table.columns.keys() if key != "id"])  # noqa: SIM118

@@ -16,7 +16,7 @@ from typing import TypeVar
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 from service_kit.database import DatabaseUnavailable, open_database
 from service_kit.migrations import Migrations, SchemaMismatch, current_revision
@@ -181,6 +181,28 @@ def test_the_migrated_schema_is_that_of_the_models(service: str, new_database: N
         return list(compare_metadata(MigrationContext.configure(db, opts=ours), metadata))
 
     assert look(new_database(service), differences) == []
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("service", MODELS)
+def test_an_index_of_some_rows_is_of_those_that_its_model_names(
+    service: str, new_database: NewDatabase
+) -> None:
+    tables = import_module(MODELS[service]).metadata.tables
+
+    def conditions(db: Connection) -> dict[str, str]:
+        found = [index for table in tables for index in inspect(db).get_indexes(table)]
+        options = {str(index["name"]): index.get("dialect_options", {}) for index in found}
+        return {name: str(one["sqlite_where"]) for name, one in options.items() if one}
+
+    said = {
+        str(index.name): str(index.info.get("where", index.dialect_kwargs.get("sqlite_where")))
+        for table in tables.values()
+        for index in table.indexes
+        if index.info or index.dialect_kwargs.get("sqlite_where") is not None
+    }
+    assert said
+    assert look(new_database(service), conditions) == said
 
 
 @pytest.mark.parametrize("service", SERVICES)
