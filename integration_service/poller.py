@@ -12,7 +12,7 @@ from integration_service.heeding import Heeding
 from integration_service.ingest import IMPATIENT_PAUSE_SECONDS, Ingest
 from integration_service.ledger import circuits
 from integration_service.ledger import lease as leases
-from integration_service.ledger.lease import FileClaim, Lease, LeaseLost
+from integration_service.ledger.lease import FileClaim, Lease, LeaseExpired, LeaseLost
 from integration_service.links.circuit import Circuit
 from integration_service.links.crm import CrmClient
 from integration_service.links.inventory import InventoryClient
@@ -93,8 +93,8 @@ class Poller:
                         await self._stopping.sleep(self._settings.lease_seconds / 3)
                     else:
                         await self._reign(lease)
-                except LeaseLost:
-                    logger.warning("Another poller has taken over; this one stands by.")
+                except LeaseLost as lost:
+                    logger.warning("%s", lost)
                     self._claim.release()
                     # Until whoever has the lease has the claim as well, and so is seen to be alive.
                     await self._stopping.sleep(self._settings.lease_seconds)
@@ -131,7 +131,7 @@ class Poller:
 
     async def _reign(self, lease: Lease) -> None:
         logger.info("Polling under lease %d.", lease.epoch)
-        is_lost = False
+        lost: LeaseLost | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._keep_renewing(lease))
@@ -150,11 +150,13 @@ class Poller:
                 )
                 await asyncio.wait({dispatching, reading, erasing, comparing, heeding})
                 renewing.cancel()
+        except* LeaseExpired:
+            lost = LeaseExpired()
         except* LeaseLost:
-            is_lost = True
-        if is_lost:
+            lost = LeaseLost()
+        if lost is not None:
             self.lease = None
-            raise LeaseLost
+            raise lost
         await self.give_back(lease)
         logger.info("Stopped polling; all that was under way is written down.")
 
@@ -201,7 +203,7 @@ class Poller:
             await self._stopping.sleep(PAUSE_AFTER_ERROR_SECONDS)
 
     async def _keep_renewing(self, lease: Lease) -> None:
-        """Renew the lease three times before it ends. Raises LeaseLost if it can't be."""
+        """Renew the lease three times before it ends. Raises LeaseExpired if it can't be."""
         seconds = self._settings.lease_seconds
         loop = asyncio.get_running_loop()
         good_until = loop.time() + seconds
@@ -212,7 +214,7 @@ class Poller:
                 await self._database.write(leases.renew, lease, seconds)
             except DatabaseUnavailable:
                 if loop.time() > good_until:
-                    raise LeaseLost from None
+                    raise LeaseExpired from None
             else:
                 good_until = began_at + seconds
                 self._claim.acquire()

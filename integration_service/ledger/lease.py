@@ -26,6 +26,16 @@ _SET = update(poller).values(
 class LeaseLost(Exception):
     """Another poller has taken over; whatever this one was about to write is void."""
 
+    def __str__(self) -> str:
+        return "Another poller has taken over; this one stands by."
+
+
+class LeaseExpired(LeaseLost):
+    """It could not be renewed in time, so another poller may take over at any moment."""
+
+    def __str__(self) -> str:
+        return "This poller gives up its lease, which has run out while the database was away."
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
