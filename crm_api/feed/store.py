@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, select, text, upda
 
 from crm_api.feed.models import events, feed_head
 from service_kit.database.as_json import rfc3339
+from service_kit.database.listed import is_listed
 from service_kit.database.prepared import Prepared, prepared_insert
 from service_kit.database.types import AnyRow
 
@@ -57,7 +58,7 @@ _BETWEEN = (
     .limit(bindparam("limit"))
 )
 _BETWEEN_ANY = Prepared(_BETWEEN)
-_BETWEEN_OF_TYPES = _BETWEEN.where(events.c.type.in_(bindparam("types", expanding=True)))
+_BETWEEN_OF_TYPES = Prepared(_BETWEEN.where(is_listed(events.c.type, "types")))
 _OF_SUBJECT = select(events.c.id, events.c.data).where(events.c.subject == bindparam("about"))
 _REWRITE = update(events).where(events.c.id == bindparam("event")).values(data=bindparam("to_data"))
 _NUMBER = text("""
@@ -107,7 +108,7 @@ def between(
 ) -> Sequence[AnyRow]:
     values = {"after": after, "through": through, "limit": limit}
     if types:
-        return db.execute(_BETWEEN_OF_TYPES, {**values, "types": list(types)}).all()
+        return _BETWEEN_OF_TYPES.all(db, **values, types=list(types))
     return _BETWEEN_ANY.all(db, **values)
 
 
