@@ -37,13 +37,13 @@ KEYS_IN_MEMORY = [
     Change(
         "inventory_api/package_requests/store.py",
         """
-    db.execute(_ADD, sorted(rows, key=identity))
+    _ADD.each(db, sorted(rows, key=identity), **same)
 """,
         """
     new = [row for row in rows if identity(row) not in _SEEN]
     _SEEN.update(map(identity, new))
     if new:
-        db.execute(_ADD, sorted(new, key=identity))
+        _ADD.each(db, sorted(new, key=identity), **same)
 
 _SEEN = set()
 """,
@@ -89,8 +89,8 @@ TWO_POLLERS_AND_NO_CONSTRAINT = [
     *NO_CONSTRAINT,
     Change(
         "integration_service/ledger/lease.py",
-        "    if db.execute(_EPOCH).scalar_one() != lease.epoch:\n        raise LeaseLost",
-        "    db.execute(_EPOCH)",
+        "    if _epoch(db) != lease.epoch:\n        raise LeaseLost",
+        "    _epoch(db)",
     ),
     Change(
         "integration_service/ledger/lease.py",
