@@ -27,35 +27,29 @@ class KeptConnections:
         connection, driver = self._take()
         try:
             yield connection
-        except BaseException as error:
-            # Of a work that was cut short nobody knows how far it came.
-            if driver.is_closed() or not isinstance(error, Exception):
-                connection.invalidate()
-                connection.close()
+        finally:
+            if driver.is_closed():
+                _give_back(connection, driver)
             else:
                 self._idle.append((connection, driver))
-            raise
-        else:
-            self._idle.append((connection, driver))
 
     def make_room(self) -> None:
         """Give one back to the pool where that has none left."""
         pool = self._engine.pool
         assert isinstance(pool, QueuePool)
-        if self._idle and pool.checkedout() >= pool.size():
-            self._idle.pop()[0].close()
+        while self._idle and pool.checkedout() >= pool.size():
+            _give_back(*self._idle.pop())
 
     def close(self) -> None:
         while self._idle:
-            self._idle.pop()[0].close()
+            _give_back(*self._idle.pop())
 
     def _take(self) -> tuple[Connection, asyncpg.Connection]:
         while self._idle:
             connection, driver = self._idle.pop()
             if not driver.is_closed():
                 return connection, driver
-            connection.invalidate()
-            connection.close()
+            _give_back(connection, driver)
         return self._open()
 
     def _open(self) -> tuple[Connection, asyncpg.Connection]:
@@ -71,3 +65,9 @@ class KeptConnections:
         # SQLAlchemy is to believe in one transaction without end; there is none.
         connection.begin()
         return connection, driver
+
+
+def _give_back(connection: Connection, driver: asyncpg.Connection) -> None:
+    if driver.is_closed():
+        connection.invalidate()
+    connection.close()

@@ -384,7 +384,7 @@ async def test_reads_and_writes_share_the_connections_that_there_may_be(database
     await database.close()
 
 
-async def test_a_reader_that_goes_away_takes_its_connection_along(
+async def test_a_reader_that_goes_away_leaves_its_connection_usable(
     database: PostgresDatabase,
 ) -> None:
     reader = asyncio.create_task(database.read(wait_long))
