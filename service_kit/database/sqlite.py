@@ -17,38 +17,16 @@ from service_kit.database.errors import (
     DatabaseUnavailable,
     explain,
     is_unavailable,
-    meaning,
 )
 from service_kit.database.interface import Database, P, T
 from service_kit.database.sqlite_engine import BUSY_SECONDS, direct, driver, file_of, sqlite_engine
+from service_kit.database.sqlite_group import Group, GroupLost, Waiting
 
 # WAL readers wait for nobody, but for a moment when another process recovers after a crash.
 READ_BUSY_SECONDS = 1.0
 SCAN_SECONDS = 10.0
 SCAN_THREADS = 2
-# A group ends when it is full or has run this long, so that reads are never kept waiting.
-GROUP_WORKS = 256
-GROUP_SECONDS = 0.02
 QUEUED_WORKS = 4096
-
-
-class _Waiting:
-    """A work in the queue, and whom to tell."""
-
-    __slots__ = ("answer", "context", "run")
-
-    def __init__(self, run: Callable[[Connection], Any]) -> None:
-        self.run = run
-        self.context = contextvars.copy_context()
-        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-
-class _GroupLost(Exception):
-    """SQLite rolled the whole transaction back by itself, as it does on a full disk."""
-
-    def __init__(self, lost_by: Exception) -> None:
-        super().__init__()
-        self.lost_by = lost_by
 
 
 class SqliteDatabase(Database):
@@ -57,7 +35,7 @@ class SqliteDatabase(Database):
     def __init__(self, url: str) -> None:
         super().__init__()
         self._path = file_of(url)
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[Waiting] = deque()
         self._wake = asyncio.Event()
         self._closing = False
         self._writer: asyncio.Task[None] | None = None
@@ -133,7 +111,7 @@ class SqliteDatabase(Database):
         self._refuse_if_closing()
         if len(self._queue) >= QUEUED_WORKS:
             raise DatabaseBusy("Too many changes are waiting. Nothing was changed.")
-        waiting = _Waiting(lambda db: work(db, *args, **kwargs))
+        waiting = Waiting(lambda db: work(db, *args, **kwargs))
         self._queue.append(waiting)
         self._wake.set()
         answer: T = await waiting.answer
@@ -154,18 +132,22 @@ class SqliteDatabase(Database):
             await self._wake.wait()
             self._wake.clear()
             while self._queue:
-                group: list[tuple[_Waiting, Any, Exception | None]] = []
-                try:
-                    await self._begin()
-                    self._run_group(group)
-                    await self._commit()
-                except Exception as error:  # noqa: BLE001 (each caller gets it)
-                    self._lose(group, error)
-                else:
-                    self._refuses_writes = False
-                    self.committed.beat()
-                    for waiting, result, refusal in group:
-                        _tell(waiting, result, refusal)
+                await self._write_group(Group(self._writing))
+
+    async def _write_group(self, group: Group) -> None:
+        try:
+            await self._begin()
+            if not group.run(self._queue):
+                driver(self._writing).execute("ROLLBACK")
+                await self._begin()
+                group.run_apart()
+            await self._commit()
+        except Exception as error:  # noqa: BLE001 (each caller gets it)
+            self._lose(group, error)
+        else:
+            self._refuses_writes = False
+            self.committed.beat()
+            group.tell()
 
     async def _begin(self) -> None:
         """Take SQLite's one writer lock, without keeping the loop while another process has it."""
@@ -184,42 +166,21 @@ class SqliteDatabase(Database):
             else:
                 return
 
-    def _run_group(self, group: list[tuple[_Waiting, Any, Exception | None]]) -> None:
-        """Run what waits, one after another, each in its own savepoint."""
-        end_at = time.monotonic() + GROUP_SECONDS
-        run = driver(self._writing)
-        while self._queue and len(group) < GROUP_WORKS and time.monotonic() < end_at:
-            waiting = self._queue.popleft()
-            if waiting.answer.done():
-                continue  # the caller went away before its turn
-            run.execute("SAVEPOINT work")
-            try:
-                result = waiting.context.run(waiting.run, self._writing)
-            except Exception as error:
-                group.append((waiting, None, error))
-                if not run.in_transaction:
-                    raise _GroupLost(error) from error
-                run.execute("ROLLBACK TO work")
-            else:
-                group.append((waiting, result, None))
-            run.execute("RELEASE work")
-
     async def _commit(self) -> None:
         # In a thread: the flush takes most of a write's time; meanwhile the loop gathers the next.
         commit = functools.partial(driver(self._writing).execute, "COMMIT")
         await asyncio.get_running_loop().run_in_executor(self._commits, commit)
 
-    def _lose(self, group: list[tuple[_Waiting, Any, Exception | None]], error: Exception) -> None:
-        """Roll back, and tell everyone in the group: what one was told rested on the others."""
+    def _lose(self, group: Group, error: Exception) -> None:
+        """Roll back, and tell everyone in the group."""
         _hand_over_transactions(self._writing)
-        cause = error.lost_by if isinstance(error, _GroupLost) else error
+        cause = error.lost_by if isinstance(error, GroupLost) else error
         self._refuses_writes = is_unavailable(cause)
-        if not group and self._queue:
+        if not group:
             # The lock was not to be had: whoever waited for it has waited long enough.
-            group.extend((waiting, None, None) for waiting in self._queue)
-            self._queue.clear()
-        for waiting, _, _ in group:
-            _tell(waiting, None, cause)
+            while self._queue:
+                group.take(self._queue.popleft())
+        group.fail(cause)
 
 
 def _in_snapshot(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
@@ -238,12 +199,3 @@ def _hand_over_transactions(connection: Connection) -> None:
     if (transaction := connection.get_transaction()) is not None:
         transaction.rollback()
     connection.begin()
-
-
-def _tell(waiting: _Waiting, result: Any, refusal: Exception | None) -> None:
-    if waiting.answer.done():
-        return
-    if refusal is None:
-        waiting.answer.set_result(result)
-    else:
-        waiting.answer.set_exception(meaning(refusal))

@@ -14,10 +14,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from service_kit.database import DatabaseBusy, DatabaseUnavailable, open_database, sqlite
+from service_kit.database import (
+    DatabaseBusy,
+    DatabaseUnavailable,
+    open_database,
+    sqlite,
+    sqlite_group,
+)
 from service_kit.database.sqlite import SqliteDatabase
 from service_kit.database.sqlite_engine import driver, sqlite_engine
-from tests.service_kit.conftest import Work, add, labels
+from tests.service_kit.conftest import LabelTaken, Work, add, labels
 
 PATIENCE = 0.1
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
@@ -126,7 +132,7 @@ async def test_a_reading_work_can_change_nothing(database: SqliteDatabase, verb:
 async def test_writes_that_wait_together_share_one_transaction(
     database: SqliteDatabase, commits: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "GROUP_SECONDS", 60)
+    monkeypatch.setattr(sqlite_group, "GROUP_SECONDS", 60)
 
     await asyncio.gather(*write_many(database, 100))
 
@@ -136,8 +142,8 @@ async def test_writes_that_wait_together_share_one_transaction(
 async def test_a_group_is_bounded_in_works(
     database: SqliteDatabase, commits: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "GROUP_SECONDS", 60)
-    monkeypatch.setattr(sqlite, "GROUP_WORKS", 10)
+    monkeypatch.setattr(sqlite_group, "GROUP_SECONDS", 60)
+    monkeypatch.setattr(sqlite_group, "GROUP_WORKS", 10)
 
     await asyncio.gather(*write_many(database, 100))
 
@@ -147,7 +153,7 @@ async def test_a_group_is_bounded_in_works(
 async def test_a_group_is_bounded_in_time(
     database: SqliteDatabase, commits: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "GROUP_SECONDS", 0.000001)
+    monkeypatch.setattr(sqlite_group, "GROUP_SECONDS", 0.000001)
 
     await asyncio.gather(*write_many(database, 20))
 
@@ -155,10 +161,51 @@ async def test_a_group_is_bounded_in_time(
     assert len(await database.read(labels)) == 20
 
 
+async def test_only_what_fails_half_way_has_its_group_run_again(
+    database: SqliteDatabase, commits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_group, "GROUP_SECONDS", 60)
+    ran: list[str] = []
+
+    def work(db: Connection, label: str, times: int) -> None:
+        ran.append(label)
+        for _ in range(times):
+            add(db, label)
+
+    async def write(*works: tuple[str, int]) -> list[bool]:
+        ran.clear()
+        answers = await asyncio.gather(
+            *(database.write(work, *one) for one in works), return_exceptions=True
+        )
+        return [isinstance(answer, LabelTaken) for answer in answers]
+
+    assert await write(("one", 1), ("two", 1)) == [False, False]
+    assert await write(("three", 1), ("one", 1), ("four", 1)) == [False, True, False]
+    assert ran == ["three", "one", "four"]
+    assert await write(("five", 1), ("six", 2), ("seven", 1)) == [False, True, False]
+    assert ran == ["five", "six", "five", "six", "seven"]
+    assert await database.read(labels) == ["one", "two", "three", "four", "five", "seven"]
+    assert commits == ["COMMIT"] * 2 + ["ROLLBACK"] + ["COMMIT"] * 2
+
+
+async def test_a_work_that_ends_the_transaction_is_a_bug_that_changes_nothing(
+    database: SqliteDatabase,
+) -> None:
+    def end(db: Connection) -> None:
+        driver(db).execute("ROLLBACK")
+
+    writes = [*write_many(database, 2), asyncio.create_task(database.write(end))]
+    answers = await asyncio.gather(*writes, return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [RuntimeError] * 3
+    assert await database.read(labels) == []
+    assert await asyncio.gather(*write_many(database, 2)) == [1, 2]
+
+
 async def test_a_commit_that_fails_is_told_to_its_whole_group(
     database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "GROUP_SECONDS", 60)
+    monkeypatch.setattr(sqlite_group, "GROUP_SECONDS", 60)
     writes = [*write_many(database, 3), asyncio.create_task(database.write(add_without_parent))]
 
     answers = await asyncio.gather(*writes, return_exceptions=True)
