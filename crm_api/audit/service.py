@@ -1,6 +1,7 @@
 """Writing down who did what, and reading it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -20,20 +21,22 @@ def record(db: Connection, action: Action, subjects: Sequence[str], who: Princip
     A subject is a uid: nothing that says who a person is belongs here, since nothing is ever
     erased from it.
     """
+    store.add(db, rows_of(action, subjects, who))
+
+
+def rows_of(action: Action, subjects: Sequence[str], who: Principal) -> list[dict[str, Any]]:
+    """Make the entries for changes of one kind."""
     now, request_id = clock.now(), current_request_id()
-    store.add(
-        db,
-        [
-            {
-                "at": now,
-                "actor": who.name,
-                "action": action,
-                "subject": subject,
-                "request_id": request_id,
-            }
-            for subject in subjects
-        ],
-    )
+    return [
+        {
+            "at": now,
+            "actor": who.name,
+            "action": action,
+            "subject": subject,
+            "request_id": request_id,
+        }
+        for subject in subjects
+    ]
 
 
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[AnyRow]:

@@ -1,6 +1,6 @@
 """The audit's statements."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from crm_api.audit.models import audit_entries
-from service_kit.database.prepared import prepared_insert
+from service_kit.database.prepared import PreparedInsert
 from service_kit.database.types import AnyRow
 
-_ADD = prepared_insert(audit_entries)
+_ADD = PreparedInsert(audit_entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Filter:
         return all(wanted is None for wanted in unindexed)
 
 
-def add(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
+def add(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     _ADD.each(db, rows)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from crm_api.audit import service as audit
-from crm_api.customers import store
+from crm_api.customers import registration, store
 from crm_api.customers.schemas import CustomerChange, CustomerNew
 from crm_api.customers.store import CustomerRow, Filter
 from crm_api.feed import service as feed
@@ -79,10 +79,13 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[
 
 def register(db: Connection, new: CustomerNew, who: Principal) -> CustomerRow:
     """Add a customer. Raises EmailTaken or ExternalRefTaken."""
-    [result] = register_all(db, [new], who)
-    if isinstance(result, Problem):
-        raise result
-    return result
+    row = {**_row(new), "welcome": True}
+    [event] = feed.rows_of([Change("customer.created", row["uid"], _told(row))], who)
+    [entry] = audit.rows_of("customer.created", [row["uid"]], who)
+    added = registration.add(db, row, event, entry)
+    if added is None:
+        raise _reasons(db, [row], who)[0]
+    return store.as_stored(row, added)
 
 
 def register_all(
@@ -185,13 +188,19 @@ def _row(new: CustomerNew) -> dict[str, Any]:
 
 
 def _change(kind: str, customer: CustomerRow, **more: Any) -> Change:
-    data: dict[str, Any] = {
-        name: getattr(customer, name)
-        for name in ("id", "uid", "name", "email", "company", "phone", "external_ref", "metadata")
+    told = _told(customer._asdict())
+    return Change(kind, customer.uid, {"id": customer.id, **told, **more})
+
+
+def _told(customer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the feed tells of a customer besides its id."""
+    told = {
+        name: customer[name]
+        for name in ("uid", "name", "email", "company", "phone", "external_ref", "metadata")
     }
-    data["created_at"] = clock.rfc3339(customer.created_at)
-    data["updated_at"] = clock.rfc3339(customer.updated_at)
-    return Change(kind, customer.uid, {**data, **more})
+    told["created_at"] = clock.rfc3339(customer["created_at"])
+    told["updated_at"] = clock.rfc3339(customer["updated_at"])
+    return told
 
 
 def _reasons(db: Connection, refused: Sequence[dict[str, Any]], who: Principal) -> list[Problem]:

@@ -1,10 +1,11 @@
 """The statements about customers."""
 
-from collections.abc import Collection, Sequence
+from collections import namedtuple
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, or_, select, update
 
@@ -12,12 +13,12 @@ from crm_api.customers.models import customers
 from crm_api.search import SearchIndex, folded
 from crm_api.tables import idempotency_keys
 from service_kit.database.as_json import as_json
-from service_kit.database.prepared import Prepared, prepared_insert
+from service_kit.database.prepared import Prepared, PreparedInsert
 from service_kit.database.types import AnyRow
 
 CustomerRow = AnyRow
 
-_SEARCH = SearchIndex("customer_search")
+SEARCH = SearchIndex("customer_search")
 _SEARCHED = frozenset({"name", "email", "company"})
 
 _ANY = select(exists().select_from(customers))
@@ -30,8 +31,11 @@ _BY_REFS = (
     .where(customers.c.external_ref.in_(bindparam("refs", expanding=True)))
     .order_by(customers.c.id)
 )
-_BY_UIDS = select(customers).where(customers.c.uid.in_(bindparam("uids", expanding=True)))
-_ADD, _ADD_ONE = prepared_insert(customers), prepared_insert(customers, returning=True)
+_IDS_OF = select(customers.c.uid, customers.c.id).where(
+    customers.c.uid.in_(bindparam("uids", expanding=True))
+)
+_ADD = PreparedInsert(customers)
+_as_row = cast("Callable[..., CustomerRow]", namedtuple("Row", customers.columns.keys()))  # noqa: PYI024
 _FORGET_ANSWERS = delete(idempotency_keys).where(
     idempotency_keys.c.body.contains(bindparam("named"))
 )
@@ -129,13 +133,15 @@ def add_all(db: Connection, rows: Sequence[dict[str, Any]]) -> dict[str, Custome
     In the order of the addresses: PostgreSQL lets the second of two transactions that add the same
     address wait, and two that wait for each other are a deadlock.
     """
-    if len(rows) == 1:
-        found: Sequence[CustomerRow] = _ADD_ONE.all(db, **rows[0])
-    else:
-        _ADD.each(db, sorted(rows, key=itemgetter("email_key")))
-        found = db.execute(_BY_UIDS, {"uids": [row["uid"] for row in rows]}).all()
-    _SEARCH.add(db, [(row.id, _searched(row)) for row in found])
-    return {row.uid: row for row in found}
+    _ADD.each(db, sorted(rows, key=itemgetter("email_key")))
+    ids = dict(db.execute(_IDS_OF, {"uids": [row["uid"] for row in rows]}).all())
+    SEARCH.add(db, [(ids[row["uid"]], searched(row)) for row in rows if row["uid"] in ids])
+    return {row["uid"]: as_stored(row, ids[row["uid"]]) for row in rows if row["uid"] in ids}
+
+
+def as_stored(row: Mapping[str, Any], customer_id: int) -> CustomerRow:
+    """Return a row that was inserted as reading it would."""
+    return _as_row(**row, id=customer_id, erased_at=None)
 
 
 def in_the_way(
@@ -149,14 +155,14 @@ def change(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
     """Change one row. Raises sqlalchemy.exc.IntegrityError where a constraint forbids it."""
     changed = _write(db, customer_id, values)
     if not _SEARCHED.isdisjoint(values):
-        _SEARCH.change(db, customer_id, _searched(changed))
+        SEARCH.change(db, customer_id, searched(changed._asdict()))
     return changed
 
 
 def erase(db: Connection, customer_id: int, values: dict[str, Any]) -> None:
     """Change one row to be nobody's, whom no search finds."""
     _write(db, customer_id, values)
-    _SEARCH.remove(db, customer_id)
+    SEARCH.remove(db, customer_id)
 
 
 def forget_answers(db: Connection, uid: str) -> None:
@@ -177,9 +183,9 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
     statement = _SHOWN
     key: ColumnElement[int] = customers.c.id
     if wanted.q is not None:
-        key = _SEARCH.rowid
-        statement = statement.join(_SEARCH.table, key == customers.c.id)
-        statement = statement.where(*_SEARCH.holding(db, wanted.q))
+        key = SEARCH.rowid
+        statement = statement.join(SEARCH.table, key == customers.c.id)
+        statement = statement.where(*SEARCH.holding(db, wanted.q))
     if after is not None:
         statement = statement.where(key > after if wanted.ascending else key < after)
     if wanted.email is not None:
@@ -202,5 +208,6 @@ def _write(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
     return db.execute(statement).one()
 
 
-def _searched(customer: CustomerRow) -> str:
-    return folded(customer.name, customer.email, customer.company)
+def searched(row: Mapping[str, Any]) -> str:
+    """Return the text by which a customer is found."""
+    return folded(row["name"], row["email"], row["company"])

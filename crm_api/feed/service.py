@@ -77,24 +77,26 @@ def record(db: Connection, changes: Sequence[Change], who: Principal) -> None:
 
     After them, because the changed row's lock then orders the events of one subject.
     """
+    store.add(db, rows_of(changes, who))
+
+
+def rows_of(changes: Sequence[Change], who: Principal) -> list[dict[str, Any]]:
+    """Make the events of changes."""
     now = clock.now()
     traceparent = tracing.traceparent()
-    store.add(
-        db,
-        [
-            {
-                "event_id": clock.new_id(),
-                "type": change.type,
-                "subject": change.subject,
-                "occurred_at": now,
-                "actor": who.name,
-                "request_id": current_request_id(),
-                "data": _json(change.data),
-                "traceparent": traceparent,
-            }
-            for change in changes
-        ],
-    )
+    return [
+        {
+            "event_id": clock.new_id(),
+            "type": change.type,
+            "subject": change.subject,
+            "occurred_at": now,
+            "actor": who.name,
+            "request_id": current_request_id(),
+            "data": _json(change.data),
+            "traceparent": traceparent,
+        }
+        for change in changes
+    ]
 
 
 def forget(db: Connection, subject: str, blank: Mapping[str, Any]) -> None:

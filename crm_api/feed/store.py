@@ -1,6 +1,6 @@
 """The feed's statements."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, select, text, upda
 from crm_api.feed.models import events, feed_head
 from service_kit.database.as_json import rfc3339
 from service_kit.database.listed import is_listed
-from service_kit.database.prepared import Prepared, prepared_insert
+from service_kit.database.prepared import Prepared, PreparedInsert
 from service_kit.database.types import AnyRow
 
 # So that one transaction stays short however much has piled up.
@@ -20,7 +20,7 @@ WINDOW = 10_000
 # Any number; it is this database's own.
 _LOCK = 0x66656564
 
-_ADD = prepared_insert(events)
+_ADD = PreparedInsert(events)
 _ID_AT_THE_END = (
     select(events.c.event_id)
     .where(events.c.position == feed_head.c.last_position)
@@ -79,7 +79,7 @@ _FORGET = (
 )
 
 
-def add(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
+def add(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     _ADD.each(db, rows)
 
 

@@ -7,7 +7,8 @@ asked once here: the SQL for each engine, and how values of each type are writte
 import functools
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from operator import methodcaller
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Dialect, Insert, Select, Table, Update
 
@@ -20,6 +21,8 @@ FETCH = "fetch"
 
 # PostgreSQL's number for double precision, which only the reader of a float asks for.
 _DOUBLE = 701
+
+T = TypeVar("T")
 
 
 class Prepared:
@@ -42,17 +45,17 @@ class Prepared:
     def all(self, db: Connection, **values: Any) -> list[AnyRow]:
         """Run it, and return what it finds."""
         compiled = self._for(db.dialect)
-        return compiled.rows(_run(db, compiled.sql, compiled.given(values)))
+        return compiled.rows(_run(db, compiled.sql, compiled.given(values), _found))
 
     def first(self, db: Connection, **values: Any) -> AnyRow | None:
         compiled = self._for(db.dialect)
-        found = _run(db, compiled.sql, compiled.given(values))
+        found = _run(db, compiled.sql, compiled.given(values), _found)
         return compiled.row(found[0]) if found else None
 
     def each(self, db: Connection, rows: Sequence[Mapping[str, Any]], **same: Any) -> None:
         """Run it for each of these, and what is the same for all; what it finds is not read."""
         compiled = self._for(db.dialect)
-        _run(db, compiled.sql, compiled.given_each(rows, same))
+        _run(db, compiled.sql, compiled.given_each(rows, same), _nothing)
 
     def _for(self, dialect: Dialect) -> "_Compiled":
         found = self._compiled.get(dialect.name)
@@ -62,12 +65,24 @@ class Prepared:
         return found
 
 
-def prepared_insert(table: Table, *, returning: bool = False) -> Prepared:
-    """Insert rows but those that a unique constraint refuses; a nullable column may be left out."""
-    statement = insert_missing(table)
-    shaped = statement.returning(table) if returning else statement.inline()
-    nullable = {column.key: None for column in table.columns if column.nullable}
-    return Prepared(shaped, nullable, [key for key in table.columns.keys() if key != "id"])  # noqa: SIM118
+class PreparedInsert(Prepared):
+    """Inserts rows but those that a constraint refuses; a nullable column may be left out."""
+
+    def __init__(self, table: Table) -> None:
+        statement = insert_missing(table)
+        nullable = {column.key: None for column in table.columns if column.nullable}
+        written = [key for key in table.columns.keys() if key != "id"]  # noqa: SIM118
+        super().__init__(statement.inline(), nullable, written)
+        self._returning = Prepared(statement.returning(table.c.id), nullable, written)
+
+    def one(self, db: Connection, **values: Any) -> int | None:
+        """Insert one row. Returns its id, or None where it is refused."""
+        if db.dialect.name != "sqlite":
+            found = self._returning.first(db, **values)
+            return found.id if found else None
+        # RETURNING has SQLite prepare to undo the statement: it writes out its search index.
+        compiled = self._for(db.dialect)
+        return _run(db, compiled.sql, compiled.given(values), _id_of_added)
 
 
 class _Compiled:
@@ -140,36 +155,51 @@ class _Compiled:
         return list(map(self._new_row, zip(*columns, strict=True)))
 
 
+_found: Callable[[Any], Sequence[Sequence[Any]]] = methodcaller("fetchall")
+
+
+def _nothing(_: Any) -> None:
+    """Read nothing."""
+
+
+def _id_of_added(cursor: Any) -> int | None:
+    return cursor.lastrowid if cursor.rowcount else None
+
+
 def _run(
-    db: Connection, sql: str, given: tuple[Any, ...] | list[tuple[Any, ...]]
-) -> Sequence[Sequence[Any]]:
-    """Run a statement once, or for each of a list of values; only the former finds anything."""
-    many = isinstance(given, list)
+    db: Connection,
+    sql: str,
+    given: tuple[Any, ...] | list[tuple[Any, ...]],
+    read: Callable[[Any], T],
+) -> T:
+    """Run a statement once, or for each of a list of values, and read what came of it."""
     if db._has_events or db.engine._has_events:  # noqa: SLF001
         # Who listens to statements hears of these as well.
-        db.dispatch.before_cursor_execute(db, None, sql, given, None, many)
-    fetch = None if many else db.get_execution_options().get(FETCH)
+        db.dispatch.before_cursor_execute(db, None, sql, given, None, isinstance(given, list))
+    fetch = db.get_execution_options().get(FETCH) if read is _found else None
     try:
-        found: Sequence[Sequence[Any]] = fetch(sql, given) if fetch else _by_cursor(db, sql, given)
+        result: T = fetch(sql, given) if fetch else _by_cursor(db, sql, given, read)
     except Exception as error:
         # As Core does: a connection that is gone must not go back to the pool.
         if db.dialect.is_disconnect(error, db.connection, None):  # type: ignore[arg-type]
             db.invalidate(error)
         raise
     else:
-        return found
+        return result
 
 
 def _by_cursor(
-    db: Connection, sql: str, given: tuple[Any, ...] | list[tuple[Any, ...]]
-) -> Sequence[Sequence[Any]]:
+    db: Connection,
+    sql: str,
+    given: tuple[Any, ...] | list[tuple[Any, ...]],
+    read: Callable[[Any], T],
+) -> T:
     cursor: Any = db.connection.cursor()
     try:
         if isinstance(given, list):
             cursor.executemany(sql, given)
-            return ()
-        cursor.execute(sql, given)
-        found: Sequence[Sequence[Any]] = cursor.fetchall()
-        return found
+        else:
+            cursor.execute(sql, given)
+        return read(cursor)
     finally:
         cursor.close()

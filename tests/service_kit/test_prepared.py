@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from service_kit.database import Database, DatabaseUnavailable
 from service_kit.database.postgres import PostgresDatabase
-from service_kit.database.prepared import Prepared, prepared_insert
+from service_kit.database.prepared import Prepared, PreparedInsert
 from service_kit.database.types import BigInt, UtcDateTime
 from tests.conftest import run_sql
 
@@ -46,7 +46,7 @@ AT = datetime(2026, 1, 5, 13, 0, 0, 120, tzinfo=timezone(timedelta(hours=1)))
 THING = {"key": "a'b", "at": AT, "data": {"ä": [1, None, "x"]}, "note": None, "number": -1}
 
 _PAGE = select(things).where(things.c.id > bindparam("after")).order_by(things.c.id).limit(2)
-ADD, ADD_ONE = prepared_insert(things), prepared_insert(things, returning=True)
+ADD = PreparedInsert(things)
 PAGE = Prepared(_PAGE)
 
 
@@ -80,13 +80,13 @@ async def test_many_rows_share_what_is_the_same_for_all(kept: Database) -> None:
 
 
 async def test_what_is_written_one_way_is_read_the_other(kept: Database) -> None:
-    [made] = await kept.write(lambda db: ADD_ONE.all(db, **named("prepared")))
+    made = await kept.write(lambda db: ADD.one(db, **named("prepared")))
     await kept.write(lambda db: db.execute(insert(things), named("core")) and None)
 
     rows = await kept.read(PAGE.all, after=0)
 
     assert [tuple(row) for row in rows] == await kept.read(core)
-    assert made == rows[0]
+    assert made == rows[0].id
     for row, key in zip(rows, ("prepared", "core"), strict=True):
         expected = (key, AT, THING["data"], None, -1, None)
         assert (row.key, row.at, row.data, row.note, row.number, row.gone_at) == expected
@@ -96,7 +96,7 @@ async def test_what_is_written_one_way_is_read_the_other(kept: Database) -> None
 async def test_a_row_that_a_constraint_refuses_is_left_out(kept: Database) -> None:
     await kept.write(ADD.each, [named("one"), named("two"), named("one")])
 
-    assert await kept.write(lambda db: ADD_ONE.all(db, **named("two"))) == []
+    assert await kept.write(lambda db: ADD.one(db, **named("two"))) is None
     assert [row.key for row in await kept.read(PAGE.all, after=0)] == ["one", "two"]
 
 
