@@ -3,14 +3,15 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic.config import JsonDict
 
+from crm_api.customers.addresses import Address
 from service_kit.batch import ItemProblem
 from service_kit.fields import Line
 
 Name = Annotated[Line, Field(min_length=1, max_length=200, examples=["Jane Doe"])]
-Email = Annotated[EmailStr, Field(max_length=320, examples=["jane.doe@example.com"])]
+Email = Annotated[Address, Field(max_length=320, examples=["jane.doe@example.com"])]
 Company = Annotated[Line, Field(min_length=1, max_length=200, examples=["Example Ltd"])]
 Phone = Annotated[Line, Field(min_length=1, max_length=50, examples=["+44 20 7946 0000"])]
 ExternalRef = Annotated[
