@@ -108,7 +108,8 @@ async def register_customer(
 ) -> Response:
     """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
     work = once.around(idempotency_keys, who, service.register, registered)
-    outcome = await database.write(work, new, who)
+    write = database.write if once.key else database.write_at_once
+    outcome = await write(work, new, who)
     return outcome.answer.response()
 
 

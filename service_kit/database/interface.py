@@ -62,6 +62,15 @@ class Database(ABC):
         lost connection, when nobody can say; an answer of any other kind is durable.
         """
 
+    async def write_at_once(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a work that changes with one statement, after which it only reads, as `write` does.
+
+        The statement may be the transaction, with no BEGIN before and no COMMIT after it.
+        """
+        return await self.write(work, *args, **kwargs)
+
     @abstractmethod
     async def scan(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs

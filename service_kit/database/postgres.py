@@ -29,6 +29,8 @@ from service_kit.database.interface import Database, P, T
 from service_kit.database.kept import KeptConnections
 from service_kit.database.stalled import end_stalled, keeps_others
 
+Opening = Callable[[], AbstractContextManager[Connection]]
+
 CONNECT_SECONDS = 5.0
 POOL_SECONDS = 5.0
 CONFLICT_TRIES = 8
@@ -100,8 +102,8 @@ class PostgresDatabase(Database):
         self.url = url
         self._engine = postgres_engine(url, pool_size=pool_size)
         self._turns = _Turns(pool_size)
-        # Statement by statement: a read costs one round trip, not three.
-        self._reading = KeptConnections(self._engine.sync_engine)
+        # Statement by statement, each its own transaction: one round trip, not three.
+        self._alone = KeptConnections(self._engine.sync_engine)
         self._herald = Herald(lambda: connect(url), self.committed)
         self._writes: set[asyncio.Task[Any]] = set()
         self._closing = False
@@ -116,7 +118,7 @@ class PostgresDatabase(Database):
         if self._writes:
             await asyncio.wait(self._writes)
         await self._herald.stop()
-        await greenlet_spawn(self._reading.close)
+        await greenlet_spawn(self._alone.close)
         await self._engine.dispose()
 
     async def read(
@@ -125,7 +127,7 @@ class PostgresDatabase(Database):
         self._refuse_if_closing()
         try:
             async with self._turns:
-                return await _run(self._reading.one, work, args, kwargs)
+                return await _run(self._alone.one, work, args, kwargs)
         except Exception as error:
             _explain(error)
             raise
@@ -135,16 +137,30 @@ class PostgresDatabase(Database):
     async def write(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
+        return await self._write(self._begin, work, args, kwargs)
+
+    async def write_at_once(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await self._write(self._alone.one, work, args, kwargs)
+
+    async def _write(
+        self,
+        opening: Opening,
+        work: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> T:
         self._refuse_if_closing()
         # In a task of its own: a caller that goes away must not cut a commit in half.
-        task = asyncio.create_task(self._transact(work, args, kwargs))
+        task = asyncio.create_task(self._transact(opening, work, args, kwargs))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
         task.add_done_callback(_retrieve)
         return await asyncio.shield(task)
 
     def _begin(self) -> AbstractContextManager[Connection]:
-        self._reading.make_room()
+        self._alone.make_room()
         return self._engine.sync_engine.begin()
 
     @staticmethod
@@ -157,12 +173,16 @@ class PostgresDatabase(Database):
             raise DatabaseUnavailable("The service is stopping.")
 
     async def _transact(
-        self, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        opening: Opening,
+        work: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> T:
         for attempt in range(1, CONFLICT_TRIES + 1):
             try:
                 async with self._turns:
-                    result = await _run(self._begin, work, args, kwargs)
+                    result = await _run(opening, work, args, kwargs)
             except Exception as error:
                 if not is_conflict(error):
                     self._refuses_writes = is_unavailable(error)
@@ -182,7 +202,7 @@ class PostgresDatabase(Database):
 
 
 async def _run(
-    opening: Callable[[], AbstractContextManager[Connection]],
+    opening: Opening,
     work: Callable[..., T],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],

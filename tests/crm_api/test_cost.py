@@ -26,7 +26,7 @@ STATEMENTS = [
     ("GET", "/api/customers", None, 2),
     ("GET", "/api/tickets", None, 1),
     ("GET", "/api/events", None, 3),
-    ("POST", "/api/customers", numbered(7001), 4),
+    ("POST", "/api/customers", numbered(7001), {"sqlite": 4, "postgresql": 1}),
     ("POST", "/api/customers/batch", [numbered(n) for n in range(7100, 7200)], 5),
 ]
 
@@ -35,14 +35,14 @@ STATEMENTS = [
     ("method", "path", "body", "most"), STATEMENTS, ids=[f"{m} {p}" for m, p, *_ in STATEMENTS]
 )
 async def test_statements_of_a_request(
-    shared_crm: httpx.AsyncClient, method: str, path: str, body: Any, most: int
+    shared_crm: httpx.AsyncClient, method: str, path: str, body: Any, most: Any, engine: str
 ) -> None:
     await shared_crm.get("/api/events")  # what is new is numbered by whoever reads first
     with statements() as sent:
         answer = await shared_crm.request(method, path, json=body)
 
     assert answer.is_success
-    assert len(sent) <= most, sent
+    assert len(sent) <= (most[engine] if isinstance(most, dict) else most), sent
 
 
 async def calls_of(app: Any, path: str, query: bytes = b"") -> int:

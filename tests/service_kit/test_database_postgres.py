@@ -78,6 +78,18 @@ def shelves(db: Connection) -> list[int]:
     return list(db.execute(text("SELECT shelf FROM boxes ORDER BY shelf")).scalars())
 
 
+@pytest.mark.parametrize(("verb", "number"), [("write", 1), ("write_at_once", 2)])
+async def test_a_statement_may_be_the_transaction(
+    database: PostgresDatabase, verb: str, number: int
+) -> None:
+    def transactions(db: Connection) -> set[str]:
+        return {
+            db.execute(text("SELECT pg_current_xact_id()::text")).scalar_one() for _ in range(2)
+        }
+
+    assert len(await getattr(database, verb)(transactions)) == number
+
+
 @pytest.mark.parametrize("state", ["40001", "40P01"])
 async def test_a_work_that_has_to_give_way_is_run_again(
     database: PostgresDatabase, state: str

@@ -15,7 +15,9 @@ from tests.system.proxy import Dropped
 
 CHUNK = 1 << 16
 # As asyncpg says it.
-COMMIT = b"COMMIT;"
+BEGIN, COMMIT = b"BEGIN", b"COMMIT;"
+# What a statement brings that is a transaction by itself: data for the feed.
+DATA = b'"uid":"'
 STARTING = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
 
 
@@ -43,6 +45,7 @@ class DatabaseProxy(ThreadingTCPServer):
 class _Connection(BaseRequestHandler):
     server: DatabaseProxy
     request: socket.socket
+    has_begun = False
 
     def handle(self) -> None:
         if self.server.starting > 0:
@@ -56,13 +59,20 @@ class _Connection(BaseRequestHandler):
                 readable, _, _ = select.select([self.request, database], [], [])
                 if database in readable:
                     forward(database, self.request)
-                elif COMMIT in self.request.recv(CHUNK, socket.MSG_PEEK):
+                elif self.commits(self.request.recv(CHUNK, socket.MSG_PEEK)):
                     self.server.watch("before")
                     forward(self.request, database)
                     select.select([database], [], [])
                     self.server.watch("after")
                 else:
                     forward(self.request, database)
+
+    def commits(self, sent: bytes) -> bool:
+        if BEGIN in sent:
+            self.has_begun = True
+        elif COMMIT in sent or b"ROLLBACK" in sent:
+            self.has_begun = False
+        return COMMIT in sent or (DATA in sent and not self.has_begun)
 
 
 def forward(one: socket.socket, other: socket.socket) -> None:
