@@ -4,9 +4,10 @@ import re
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic_core import to_json
 
 from crm_api.customers import service
-from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut
+from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
 from crm_api.customers.store import CustomerRow, Filter
 from crm_api.roles import (
     CanCreateCustomers,
@@ -210,7 +211,7 @@ async def erase_customer(
 
 
 def registered(customer: CustomerRow) -> Answer:
-    body = CustomerOut.model_validate(customer).model_dump_json()
+    body = to_json(as_shown(customer)).decode()
     headers = {
         "Location": f"/api/customers/{customer.id}",
         "ETag": etag(customer.version),

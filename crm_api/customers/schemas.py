@@ -1,6 +1,7 @@
 """What callers send and get about customers."""
 
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
@@ -8,6 +9,7 @@ from pydantic.config import JsonDict
 
 from crm_api.customers.addresses import Address
 from service_kit.batch import ItemProblem
+from service_kit.database.types import AnyRow
 from service_kit.fields import Line
 
 Name = Annotated[Line, Field(min_length=1, max_length=200, examples=["Jane Doe"])]
@@ -101,6 +103,14 @@ class CustomerOut(BaseModel):
     metadata: dict[str, str] = Field(examples=[{"plan": "basic"}])
     created_at: datetime
     updated_at: datetime
+
+
+_SHOWN = attrgetter(*CustomerOut.model_fields)
+
+
+def as_shown(customer: AnyRow) -> dict[str, Any]:
+    """Return what `CustomerOut` shows of a row, unchecked: the table's columns promise as much."""
+    return dict(zip(CustomerOut.model_fields, _SHOWN(customer), strict=True))
 
 
 class BatchResult(BaseModel):

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from crm_api.app import create_app
+from crm_api.customers.schemas import CustomerOut
 from crm_api.settings import Settings
 from tests.conftest import bearer, running
 from tests.crm_api.conftest import keeps_its_word, numbered, register
@@ -40,6 +41,12 @@ async def test_a_customer_comes_back_with_every_field_that_was_sent(crm: httpx.A
     assert set(customer) == {"id", "uid", "created_at", "updated_at"}
     assert customer["id"] == 1
     assert UUID(customer["uid"]).version == 7
+
+
+async def test_an_answer_is_what_its_model_would_write(crm: httpx.AsyncClient) -> None:
+    answer = await crm.post("/api/customers", json=numbered(1, metadata={"plan": "ä"}))
+
+    assert answer.text == CustomerOut.model_validate_json(answer.text).model_dump_json()
 
 
 async def test_what_was_not_sent_is_null(crm: httpx.AsyncClient) -> None:
