@@ -164,7 +164,7 @@ def erase(db: Connection, key: int | str, versions: frozenset[int] | None, who: 
     store.erase(db, before.id, {**_BLANK, **gone})
     feed.forget(db, before.uid, _BLANK)
     store.forget_answers(db, before.uid)
-    told = {"id": before.id, "uid": before.uid, "erased_at": clock.rfc3339(now)}
+    told = {"id": before.id, "uid": before.uid, "erased_at": now}
     feed.record(db, [Change("customer.erased", before.uid, told)], who)
     audit.record(db, "customer.erased", [before.uid], who)
 
@@ -194,13 +194,7 @@ def _change(kind: str, customer: CustomerRow, **more: Any) -> Change:
 
 def _told(customer: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the feed tells of a customer besides its id."""
-    told = {
-        name: customer[name]
-        for name in ("uid", "name", "email", "company", "phone", "external_ref", "metadata")
-    }
-    told["created_at"] = clock.rfc3339(customer["created_at"])
-    told["updated_at"] = clock.rfc3339(customer["updated_at"])
-    return told
+    return {name: customer[name] for name in store.SHOWN if name != "id"}
 
 
 def _reasons(db: Connection, refused: Sequence[dict[str, Any]], who: Principal) -> list[Problem]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any, NoReturn
 
+from pydantic_core import to_json
 from sqlalchemy import Connection
 
 from crm_api.feed import store
@@ -173,7 +174,7 @@ async def prune(database: Database, before: datetime) -> int:
 
 
 def _json(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return to_json(data).decode()
 
 
 def _position_after(db: Connection, after: str | None, epoch: str, last: int, pruned: int) -> int:
