@@ -71,7 +71,7 @@ def checked_out(database: PostgresDatabase) -> int:
     """Count the connections in use; those that are kept for reading are none."""
     pool: Any = database._engine.pool
     number: int = pool.checkedout()
-    return number - len(database._reading._idle)
+    return number - len(database._alone._idle)
 
 
 def shelves(db: Connection) -> list[int]:

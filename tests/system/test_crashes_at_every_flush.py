@@ -143,25 +143,24 @@ def test_a_service_that_dies_again_and_again_while_it_recovers_does_so_in_the_en
 
 TWO_TRANSACTIONS = [
     Change(
-        "crm_api/customers/service.py",
+        "crm_api/customers/registration.py",
         """
-        feed.record(db, created, who)
+        feed.add(db, [{**event, "data": f"{_ID}{added}{told}"}])
 """,
         """
-        register_all.later = created, who
+        add.later = [{**event, "data": f"{_ID}{added}{told}"}]
 """,
     ),
     Change(
         "crm_api/customers/router.py",
         """
-    work = once.around(idempotency_keys, who, service.register, registered)
-    outcome = await database.write(work, new, who)
+    outcome = await write(work, new, who)
 """,
         """
-    work = once.around(idempotency_keys, who, service.register, registered)
-    outcome = await database.write(work, new, who)
-    if later := vars(service.register_all).pop("later", None):
-        await database.write(service.feed.record, *later)
+    outcome = await write(work, new, who)
+    adding = service.registration
+    if later := vars(adding.add).pop("later", None):
+        await database.write(adding.feed.add, later)
 """,
     ),
 ]
