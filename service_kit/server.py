@@ -19,6 +19,9 @@ GRACEFUL_STOP_SECONDS = 6
 # Longer than the usual load balancer's minute, so that it is never we who close first.
 KEEP_ALIVE_SECONDS = 65
 BACKLOG = 2048
+# The event loop takes one connection from each socket in a turn, and a turn of a busy one is long:
+# through a single one the last of 200 new callers would wait for seconds.
+ACCEPTED_AT_ONCE = 16
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +85,13 @@ def run(app: FastAPI, settings: ServiceSettings, listening: socket.socket) -> in
         timeout_graceful_shutdown=GRACEFUL_STOP_SECONDS,
     )
     server = _Server(config, app)
-    server.run(sockets=[listening])
+    server.run(sockets=often(listening))
     return 0 if server.started and not app.state.stopping.failed else 1
+
+
+def often(listening: socket.socket) -> list[socket.socket]:
+    """Return the same socket many times."""
+    return [listening, *(listening.dup() for _ in range(1, ACCEPTED_AT_ONCE))]
 
 
 def listen(host: str, port: int) -> socket.socket:
