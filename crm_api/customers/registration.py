@@ -17,7 +17,6 @@ from sqlalchemy import (
     literal,
     select,
 )
-from sqlalchemy.dialects.postgresql import insert as insert_or_not
 
 from crm_api.audit import store as audit
 from crm_api.audit.models import audit_entries
@@ -26,6 +25,7 @@ from crm_api.customers.store import SEARCH, searched
 from crm_api.feed import store as feed
 from crm_api.feed.models import events
 from crm_api.search import trigram_numbers
+from service_kit.database.missing import insert_missing
 from service_kit.database.prepared import Prepared, PreparedInsert
 
 _ADD = PreparedInsert(customers)
@@ -73,9 +73,8 @@ def _given(part: str, table: Table, *left_out: str) -> dict[str, BindParameter[A
 
 def _add_all() -> Prepared:
     added = (
-        insert_or_not(customers)
+        insert_missing(customers)
         .values(_given("customer", customers, "erased_at"))
-        .on_conflict_do_nothing()
         .returning(customers.c.id)
         .cte("added")
     )
