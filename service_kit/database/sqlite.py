@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import functools
 import sqlite3
 import time
 from collections import deque
@@ -141,13 +140,9 @@ class SqliteDatabase(Database):
                 driver(self._writing).execute("ROLLBACK")
                 await self._begin()
                 group.run_apart()
-            await self._commit()
+            await self._commit(group)
         except Exception as error:  # noqa: BLE001 (each caller gets it)
             self._lose(group, error)
-        else:
-            self._refuses_writes = False
-            self.committed.beat()
-            group.tell()
 
     async def _begin(self) -> None:
         """Take SQLite's one writer lock, without keeping the loop while another process has it."""
@@ -166,10 +161,28 @@ class SqliteDatabase(Database):
             else:
                 return
 
-    async def _commit(self) -> None:
-        # In a thread: the flush takes most of a write's time; meanwhile the loop gathers the next.
-        commit = functools.partial(driver(self._writing).execute, "COMMIT")
-        await asyncio.get_running_loop().run_in_executor(self._commits, commit)
+    async def _commit(self, group: Group) -> None:
+        """Commit in a thread: most of a write is the flush; meanwhile the loop gathers the next."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def commit() -> None:
+            try:
+                driver(self._writing).execute("COMMIT")
+            except Exception as error:  # noqa: BLE001 (it is raised below)
+                loop.call_soon_threadsafe(done.set_exception, error)
+            else:
+                loop.call_soon_threadsafe(self._tell, group, done)
+
+        self._commits.submit(commit)
+        await done
+
+    def _tell(self, group: Group, done: asyncio.Future[None]) -> None:
+        # From here, not from what waits for it: a turn of a busy loop takes tens of milliseconds.
+        self._refuses_writes = False
+        self.committed.beat()
+        group.tell()
+        done.set_result(None)
 
     def _lose(self, group: Group, error: Exception) -> None:
         """Roll back, and tell everyone in the group."""
