@@ -13,7 +13,7 @@ from crm_api.customers.models import customers
 from crm_api.search import SearchIndex, folded
 from crm_api.tables import idempotency_keys
 from service_kit.database.as_json import as_json
-from service_kit.database.prepared import Prepared, PreparedInsert
+from service_kit.database.prepared import Prepared, PreparedInsert, PreparedPages
 from service_kit.database.types import AnyRow
 
 CustomerRow = AnyRow
@@ -73,25 +73,8 @@ SHOWN = (
     "updated_at",
 )
 _SHOWN = select(customers.c.id, as_json(customers.c[name] for name in SHOWN).label("json"))
-_WHOLE = Prepared(
-    select(customers)
-    .where(customers.c.id > bindparam("after"))
-    .order_by(customers.c.id)
-    .limit(bindparam("limit"))
-)
-LAST_ID = 2**63 - 1
-_ALL = {
-    Filter(ascending=True): Prepared(
-        _SHOWN.where(customers.c.id > bindparam("after"))
-        .order_by(customers.c.id)
-        .limit(bindparam("limit"))
-    ),
-    Filter(ascending=False): Prepared(
-        _SHOWN.where(customers.c.id < bindparam("after"))
-        .order_by(customers.c.id.desc())
-        .limit(bindparam("limit"))
-    ),
-}
+_WHOLE = PreparedPages(select(customers), customers.c.id)
+_ALL = PreparedPages(_SHOWN, customers.c.id)
 
 
 def email_key(email: str) -> str:
@@ -172,14 +155,13 @@ def forget_answers(db: Connection, uid: str) -> None:
 
 def whole_page(db: Connection, after: int, limit: int) -> Sequence[CustomerRow]:
     """List customers with all that is known of them by id, from the one behind `after`."""
-    return _WHOLE.all(db, after=after, limit=limit)
+    return _WHOLE.page(db, after, limit)
 
 
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[CustomerRow]:
     """List customers as JSON by id, from the one behind `after`."""
-    if wanted in _ALL:
-        first = 0 if wanted.ascending else LAST_ID
-        return _ALL[wanted].all(db, after=first if after is None else after, limit=limit)
+    if wanted == Filter(ascending=wanted.ascending):
+        return _ALL.page(db, after, limit, ascending=wanted.ascending)
     statement = _SHOWN
     key: ColumnElement[int] = customers.c.id
     if wanted.q is not None:

@@ -10,12 +10,10 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_
 from crm_api.search import SearchIndex, folded
 from crm_api.tickets.models import notes, ticket_history, ticket_tags, tickets
 from service_kit.database.as_json import json_list, json_tuple
-from service_kit.database.prepared import Prepared
+from service_kit.database.prepared import Prepared, PreparedPages
 from service_kit.database.types import AnyRow
 
 TicketRow = AnyRow
-
-LAST_ID = 2**63 - 1
 
 _SEARCH = SearchIndex("ticket_search")
 
@@ -60,18 +58,7 @@ class Filter:
     ascending: bool = True
 
 
-_ALL = {
-    Filter(ascending=True): Prepared(
-        _WHOLE.where(tickets.c.id > bindparam("after"))
-        .order_by(tickets.c.id)
-        .limit(bindparam("limit"))
-    ),
-    Filter(ascending=False): Prepared(
-        _WHOLE.where(tickets.c.id < bindparam("after"))
-        .order_by(tickets.c.id.desc())
-        .limit(bindparam("limit"))
-    ),
-}
+_ALL = PreparedPages(_WHOLE, tickets.c.id)
 
 
 def find_whole(db: Connection, ticket_id: int) -> TicketRow | None:
@@ -140,9 +127,8 @@ def history_page(db: Connection, ticket_id: int, after: int | None, limit: int) 
 
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[TicketRow]:
     """List tickets by id, from the one behind `after`, as `find_whole` finds one."""
-    if wanted in _ALL:
-        first = 0 if wanted.ascending else LAST_ID
-        return _ALL[wanted].all(db, after=first if after is None else after, limit=limit)
+    if wanted == Filter(ascending=wanted.ascending):
+        return _ALL.page(db, after, limit, ascending=wanted.ascending)
     statement = _WHOLE
     key: ColumnElement[int] = tickets.c.id
     if wanted.q is not None:

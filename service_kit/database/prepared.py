@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import methodcaller
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Dialect, Insert, Select, Table, Update
+from sqlalchemy import Column, Connection, Dialect, Insert, Select, Table, Update, bindparam
 
 from service_kit.database.missing import insert_missing
 from service_kit.database.types import AnyRow
@@ -18,6 +18,8 @@ from service_kit.database.types import AnyRow
 # The execution option of a connection that has a shorter way to its driver than a cursor: given
 # SQL and values, it returns rows.
 FETCH = "fetch"
+
+LAST_KEY = 2**63 - 1
 
 # PostgreSQL's number for double precision, which only the reader of a float asks for.
 _DOUBLE = 701
@@ -83,6 +85,22 @@ class PreparedInsert(Prepared):
         # RETURNING has SQLite prepare to undo the statement: it writes out its search index.
         compiled = self._for(db.dialect)
         return _run(db, compiled.sql, compiled.given(values), _id_of_added)
+
+
+class PreparedPages:
+    """Pages of all that a statement selects, in the order of a key or against it."""
+
+    def __init__(self, statement: Select[*tuple[Any, ...]], key: Column[int]) -> None:
+        some = statement.limit(bindparam("limit"))
+        self._upwards = Prepared(some.where(key > bindparam("after")).order_by(key))
+        self._downwards = Prepared(some.where(key < bindparam("after")).order_by(key.desc()))
+
+    def page(
+        self, db: Connection, after: int | None, limit: int, *, ascending: bool = True
+    ) -> list[AnyRow]:
+        """Read from the one behind `after`, or from the beginning."""
+        pages, beginning = (self._upwards, 0) if ascending else (self._downwards, LAST_KEY)
+        return pages.all(db, after=beginning if after is None else after, limit=limit)
 
 
 class _Compiled:
