@@ -127,7 +127,7 @@ class PostgresDatabase(Database):
         self._refuse_if_closing()
         try:
             async with self._turns:
-                return await _run(self._alone.one, work, args, kwargs)
+                return await _run(self._alone.one, lambda db: work(db, *args, **kwargs))
         except Exception as error:
             _explain(error)
             raise
@@ -137,23 +137,17 @@ class PostgresDatabase(Database):
     async def write(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        return await self._write(self._begin, work, args, kwargs)
+        return await self._write(self._begin, lambda db: work(db, *args, **kwargs))
 
     async def write_at_once(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        return await self._write(self._alone.one, work, args, kwargs)
+        return await self._write(self._alone.one, lambda db: work(db, *args, **kwargs))
 
-    async def _write(
-        self,
-        opening: Opening,
-        work: Callable[..., T],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> T:
+    async def _write(self, opening: Opening, work: Callable[[Connection], T]) -> T:
         self._refuse_if_closing()
         # In a task of its own: a caller that goes away must not cut a commit in half.
-        task = asyncio.create_task(self._transact(opening, work, args, kwargs))
+        task = asyncio.create_task(self._transact(opening, work))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
         task.add_done_callback(_retrieve)
@@ -172,17 +166,11 @@ class PostgresDatabase(Database):
         if self._closing:
             raise DatabaseUnavailable("The service is stopping.")
 
-    async def _transact(
-        self,
-        opening: Opening,
-        work: Callable[..., T],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> T:
+    async def _transact(self, opening: Opening, work: Callable[[Connection], T]) -> T:
         for attempt in range(1, CONFLICT_TRIES + 1):
             try:
                 async with self._turns:
-                    result = await _run(opening, work, args, kwargs)
+                    result = await _run(opening, work)
             except Exception as error:
                 if not is_conflict(error):
                     self._refuses_writes = is_unavailable(error)
@@ -201,17 +189,12 @@ class PostgresDatabase(Database):
         raise AssertionError("the last try answers or raises")
 
 
-async def _run(
-    opening: Opening,
-    work: Callable[..., T],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> T:
+async def _run(opening: Opening, work: Callable[[Connection], T]) -> T:
     """Open a connection, run a work on it and close it in one greenlet; each costs a switch."""
 
     def run() -> T:
         with opening() as connection:
-            return work(connection, *args, **kwargs)
+            return work(connection)
 
     return await greenlet_spawn(run)
 
