@@ -2,7 +2,7 @@
 
 FastAPI finds out anew for each request what a signature asks for, and goes through its routers
 twice to find it; that is two thirds of what a look-up by id costs (docs/performance.md). Here both
-are done once, at start.
+are done once: routes are laid out at the start, and a signature is read at its first request.
 
 Whatever is not plain, a value that does not fit or a body that is no JSON, goes FastAPI's way from
 the start, so every refusal has one source. Who may call, problems and metrics are the same code.

@@ -62,23 +62,25 @@ def json_array(rows: Iterable[AnyRow]) -> str:
 
 @compiles(as_json, "sqlite")
 def _on_sqlite(element: as_json, compiler: SQLCompiler, **kw: Any) -> str:
-    def written(column: ColumnElement[Any], sql: str) -> str:
-        if isinstance(column.type, UtcDateTime):
-            return _INSTANT_ON_SQLITE.format(sql)
-        return f"json({sql})" if isinstance(column.type, JSON) else sql
-
-    return f"json_object({_pairs(element, compiler, written, kw)})"
+    pairs = _pairs(element, compiler, kw, of_json="json({})")
+    return f"json_object({pairs})"
 
 
 @compiles(as_json, "postgresql")
 def _on_postgresql(element: as_json, compiler: SQLCompiler, **kw: Any) -> str:
-    def written(column: ColumnElement[Any], sql: str) -> str:
-        if isinstance(column.type, UtcDateTime):
-            return _INSTANT_ON_POSTGRESQL.format(sql)
-        return sql
-
     # Text, since the driver would take JSON for something to be read.
-    return f"CAST(json_build_object({_pairs(element, compiler, written, kw)}) AS TEXT)"
+    return f"CAST(json_build_object({_pairs(element, compiler, kw)}) AS TEXT)"
+
+
+def _pairs(element: as_json, compiler: SQLCompiler, kw: dict[str, Any], of_json: str = "{}") -> str:
+    """Write names and values; `of_json` is what makes JSON of a column that holds its text."""
+
+    def written(column: ColumnElement[Any]) -> str:
+        is_instant = isinstance(column.type, UtcDateTime)
+        sql = compiler.process(rfc3339(column) if is_instant else column, **kw)
+        return of_json.format(sql) if isinstance(column.type, JSON) else sql
+
+    return ", ".join(f"'{column.key}', {written(column)}" for column in element.clauses)
 
 
 @compiles(rfc3339, "sqlite")
@@ -89,13 +91,6 @@ def _instant_on_sqlite(element: rfc3339, compiler: SQLCompiler, **kw: Any) -> st
 @compiles(rfc3339, "postgresql")
 def _instant_on_postgresql(element: rfc3339, compiler: SQLCompiler, **kw: Any) -> str:
     return _INSTANT_ON_POSTGRESQL.format(compiler.process(element.clauses, **kw))
-
-
-def _pairs(element: as_json, compiler: SQLCompiler, written: Any, kw: dict[str, Any]) -> str:
-    return ", ".join(
-        f"'{column.key}', {written(column, compiler.process(column, **kw))}"
-        for column in element.clauses
-    )
 
 
 @compiles(json_tuple, "sqlite")
