@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.system.processes import status_of
 from tests.system.stack import Server, Stack
 
 # What one may hold beyond another that has done nothing yet: a pool of connections that is full,
@@ -20,13 +21,11 @@ class Holdings:
 
 
 def held_by(server: Server) -> Holdings:
-    process = Path(f"/proc/{server.pid}")
-    lines = (line.partition(":") for line in (process / "status").read_text().splitlines())
-    values = {name: value.strip() for name, _, value in lines}
+    status = status_of(server.pid)
     return Holdings(
-        descriptors=len(list((process / "fd").iterdir())),
-        threads=int(values["Threads"]),
-        mebibytes=int(values["VmRSS"].removesuffix(" kB")) // 1024,
+        descriptors=len(list(Path(f"/proc/{server.pid}/fd").iterdir())),
+        threads=int(status["Threads"]),
+        mebibytes=int(status["VmRSS"].removesuffix(" kB")) // 1024,
     )
 
 

@@ -34,6 +34,12 @@ def until(
     return found
 
 
+def status_of(pid: int) -> dict[str, str]:
+    """Return what the kernel tells of a process, each by its name there."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
 def end(process: "Child", number: signal.Signals = signal.SIGKILL) -> int:
     """Send a signal to a process that runs, and return the exit code of one that has ended."""
     if process.poll() is None:

@@ -1,10 +1,10 @@
 """A body that is far too large is refused, and costs no memory on its way."""
 
 import socket
-from pathlib import Path
 
 import pytest
 
+from tests.system.processes import status_of
 from tests.system.stack import Stack
 
 MEBIBYTE = 1024 * 1024
@@ -15,9 +15,7 @@ HEAD = (
 
 
 def peak_memory(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    [peak] = [line for line in lines if line.startswith("VmHWM:")]
-    return int(peak.split()[1]) * 1024
+    return int(status_of(pid)["VmHWM"].removesuffix(" kB")) * 1024
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
