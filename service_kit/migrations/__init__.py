@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, select, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.util import greenlet_spawn
 
 from service_kit.database.errors import explain
 from service_kit.database.sqlite_engine import driver, file_of, sqlite_engine
@@ -74,12 +75,16 @@ class Migrations:
 
         waiting = {"lock_timeout": f"{_LOCK_SECONDS * 1000:.0f}", "statement_timeout": "0"}
         engine = postgres_engine(url, pool_size=1, **waiting)
-        try:
-            async with engine.begin() as connection:
-                await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-                return await connection.run_sync(self._upgrade)
-        finally:
-            await engine.dispose()
+
+        def upgrade() -> str | None:
+            try:
+                with engine.begin() as connection:
+                    connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+                    return self._upgrade(connection)
+            finally:
+                engine.dispose()
+
+        return await greenlet_spawn(upgrade)
 
     def _upgrade(self, connection: Connection) -> str | None:
         revision = current_revision(connection)

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from crm_api.customers.schemas import CustomerNew
 from crm_api.customers.service import register_all
@@ -35,7 +36,7 @@ def statements_of(crm: httpx.AsyncClient) -> Iterator[list[str]]:
     """Note each statement that the CRM's writing connection sends to its database."""
     database = app_of(crm).state.database
     writing = getattr(database, "_writing", None)
-    source = database._engine.sync_engine if writing is None else writing
+    source = database._engine if writing is None else writing
     seen: list[str] = []
 
     def note(connection, cursor, statement, parameters, context, executemany) -> None:
@@ -212,7 +213,7 @@ async def test_a_batch_holds_no_address_while_it_waits_for_an_earlier_one(
     crm: httpx.AsyncClient, settings: Settings
 ) -> None:
     """Two that each hold what the other waits for are a deadlock: six batches once took 40 s."""
-    engine = postgres_engine(settings.database_url, pool_size=1, lock_timeout="500")
+    engine = AsyncEngine(postgres_engine(settings.database_url, pool_size=1, lock_timeout="500"))
     first, second = CustomerNew(**numbered(1)), CustomerNew(**numbered(2))
     async with engine.begin() as other:
         await other.run_sync(register_all, [first], OTHER)

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from crm_api.app import create_app
 from crm_api.customers import service
@@ -54,7 +55,7 @@ class Load:
             work = [asyncio.to_thread(self._in_thread, n, until) for n in range(SQLITE_WRITERS)]
             await asyncio.gather(*work)
         else:
-            engine = postgres_engine(self.url, pool_size=POSTGRES_WRITERS)
+            engine = AsyncEngine(postgres_engine(self.url, pool_size=POSTGRES_WRITERS))
             work = [self._slowly(engine, n, until) for n in range(POSTGRES_WRITERS)]
             await asyncio.gather(*work)
             await engine.dispose()
@@ -182,7 +183,7 @@ async def test_a_snapshot_and_the_feed_after_it_show_every_customer(settings: Se
 async def test_a_reader_that_goes_by_the_last_id_misses_some(settings: Settings) -> None:
     """The same writers, and the way of reading that the feed is there to replace."""
     load = Load(settings.database_url)
-    engine = postgres_engine(load.url, pool_size=1)
+    engine = AsyncEngine(postgres_engine(load.url, pool_size=1))
     after = text("SELECT id, subject FROM events WHERE id > :last ORDER BY id LIMIT 50")
 
     async def follow_by_id() -> set[str]:

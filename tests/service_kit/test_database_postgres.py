@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service_kit.database import (
     DatabaseBusy,
@@ -225,7 +226,7 @@ async def test_a_work_does_not_wait_for_a_lock_for_ever(
     database = open_database(database_url, pool_size=2)
     await database.open()
 
-    async with database._engine.begin() as other:
+    async with AsyncEngine(database._engine).begin() as other:
         await other.execute(text("LOCK TABLE boxes"))
         with pytest.raises(DatabaseUnavailable):
             await database.write(add, "box")
