@@ -3,7 +3,6 @@
 from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
-from pydantic_settings import NoDecode
 
 from crm_api.roles import ROLES
 from crm_api.tickets.sla import Policy, parse_targets
@@ -18,7 +17,7 @@ class Settings(DemoDataSettings):
         "sqlite:///data/crm.db",
         description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.",
     )
-    sla_targets: Annotated[Policy, NoDecode, BeforeValidator(parse_targets)] = Field(
+    sla_targets: Annotated[Policy, BeforeValidator(parse_targets)] = Field(
         parse_targets("urgent=1h/4h,high=4h/1d,normal=8h/3d,low=1d/7d"),
         description="For each priority how long a response and the resolution may take.",
     )

@@ -44,14 +44,8 @@ class Service:
 
     def settings(self) -> "ServiceSettings":
         """Read the environment. Raises Refused with a line for each fault."""
-        from pydantic import ValidationError
-
-        from service_kit.settings import Refused, explain
-
-        try:
-            found: ServiceSettings = import_module(f"{self.name}.settings").Settings()
-        except ValidationError as error:
-            raise Refused(explain(error)) from None
+        found: ServiceSettings
+        found = import_module(f"{self.name}.settings").Settings.from_environment()
         return found
 
     def app(self, settings: "ServiceSettings") -> "FastAPI":
@@ -116,7 +110,7 @@ def migrate(service: Service, _options: argparse.Namespace) -> int:
 
 def openapi(service: Service, _options: argparse.Namespace) -> int:
     """Print the description; it is the same whatever the environment says."""
-    from service_kit.settings import Refused
+    from service_kit.environment import Refused
 
     try:
         settings = service.settings()
@@ -147,7 +141,7 @@ def healthcheck(service: Service, _options: argparse.Namespace) -> int:
 def prepare(service: Service) -> "ServiceSettings | None":
     """Read the environment and set up the log; None, with the reason printed, if that failed."""
     from service_kit import logs
-    from service_kit.settings import Refused
+    from service_kit.environment import Refused
 
     try:
         settings = service.settings()

@@ -6,11 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic import model_validator as validator_of_all
 from pydantic.warnings import UnsupportedFieldAttributeWarning
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service_kit.environment import SECRETS_DIR, Refused, variables
 from service_kit.rates import Rate, parse_rate
 
 # What checks a model is built at its first use. Settings come first in every process, so this holds
@@ -18,8 +26,6 @@ from service_kit.rates import Rate, parse_rate
 BaseModel.model_config["defer_build"] = True
 # FastAPI keeps this quiet where it makes its fields, and pydantic now says it later.
 warnings.filterwarnings("ignore", "The 'alias' attribute", UnsupportedFieldAttributeWarning)
-
-SECRETS_DIR = Path("/run/secrets")
 
 # RFC 6750, section 2.1: what may stand after "Bearer", with a length that bounds the work.
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,512}=*")
@@ -33,20 +39,11 @@ LogLevel = Annotated[
 ]
 
 
-class Refused(ValueError):
-    """The environment asks for something this service can't start with."""
-
-
-class ServiceSettings(BaseSettings):
+class ServiceSettings(BaseModel):
     """The variables all three services share; a service adds its own and says its roles."""
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="ignore",
-        env_ignore_empty=True,
-        hide_input_in_errors=True,  # a start-up error must not print the tokens
-        secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None,
-    )
+    # A start-up error must not print the tokens.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     roles: ClassVar[Roles] = {}
 
@@ -64,18 +61,18 @@ class ServiceSettings(BaseSettings):
     database_pool_size: int = Field(
         20, ge=2, le=500, description="PostgreSQL connections that one process may hold."
     )
-    api_tokens: Annotated[tuple[tuple[str, SecretStr], ...], NoDecode] = Field(
+    api_tokens: tuple[tuple[str, SecretStr], ...] = Field(
         (), description="role:token, comma-separated; by default demo tokens in development."
     )
     admin_token: SecretStr | None = Field(None, description="One more token with the role admin.")
-    anonymous_scopes: Annotated[frozenset[str], NoDecode] = Field(
+    anonymous_scopes: frozenset[str] = Field(
         frozenset(), description="Scopes that a caller without a token has, comma-separated."
     )
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    cors_origins: tuple[str, ...] = Field(
         (), description="Web origins whose pages may call this service, comma-separated."
     )
-    rate_limit: Annotated[Rate | Literal["off"] | None, NoDecode, BeforeValidator(parse_rate)] = (
-        Field(None, description="Requests a caller may send; 50/second in production, else off.")
+    rate_limit: Annotated[Rate | Literal["off"] | None, BeforeValidator(parse_rate)] = Field(
+        None, description="Requests a caller may send; 50/second in production, else off."
     )
     otel_exporter_otlp_endpoint: str | None = Field(
         None, description="Where to send traces, by OTLP over HTTP; by default nowhere."
@@ -83,6 +80,14 @@ class ServiceSettings(BaseSettings):
     forwarded_allow_ips: str = Field(
         "", description="Proxies, by address or network, whose X-Forwarded-For is believed."
     )
+
+    @classmethod
+    def from_environment(cls, secrets: Path = SECRETS_DIR) -> Self:
+        """Read variables and secrets. Raises Refused with a line for each fault."""
+        try:
+            return cls.model_validate(variables(cls.model_fields, secrets))
+        except ValidationError as error:
+            raise Refused(explain(error)) from None
 
     @field_validator("api_tokens", mode="before")
     @classmethod

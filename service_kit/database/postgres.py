@@ -73,7 +73,7 @@ def postgres_engine(url: str, *, pool_size: int, **session: str) -> Engine:
     async def open_one(*_args: Any, **_kwargs: Any) -> asyncpg.Connection:
         return await connect(url, **session)
 
-    engine = create_engine(
+    engine: Engine = create_engine(
         "postgresql+asyncpg://",
         creator=lambda: engine.dialect.loaded_dbapi.connect(async_creator_fn=open_one),
         pool_size=pool_size,

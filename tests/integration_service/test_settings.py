@@ -4,7 +4,7 @@ import pytest
 
 from integration_service.settings import Settings
 from service_kit.commands import Service
-from service_kit.settings import Refused
+from service_kit.environment import Refused
 
 SERVICE = Service("integration_service", 8002)
 PRODUCTION = {
