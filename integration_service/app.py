@@ -3,17 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
 from integration_service.control_router import router as control_router
-from integration_service.metrics import LedgerMetrics
 from integration_service.poller import Poller
 from integration_service.reconcile_router import router as reconcile_router
 from integration_service.router import router
 from integration_service.settings import Settings
 from service_kit import clock
 from service_kit.apps import create_service
+from service_kit.database import Database
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 DESCRIPTION = """Finds each new customer of the CRM and has Inventory make one welcome package.
 
@@ -26,8 +30,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def running(app: FastAPI) -> AsyncIterator[None]:
         poller = Poller(settings, app.state.database, app.state.stopping)
         app.state.poller = poller
-        metrics = LedgerMetrics(app.state.database, clock.now)
-        app.state.metrics.add_shared(metrics, metrics.refresh)
+        app.state.metrics.add_shared(lambda: _metrics(app.state.database))
         task = asyncio.create_task(poller.run(), name="The poller")
         app.state.stopping.watch(task)
         app.state.readiness_checks.append(lambda: "it has died" if task.done() else None)
@@ -45,3 +48,10 @@ def create_app(settings: Settings) -> FastAPI:
         routers=[router, control_router, reconcile_router],
         running=running,
     )
+
+
+async def _metrics(database: Database) -> "list[Metric]":
+    # It brings Prometheus' library, which a start has no need of.
+    from integration_service import metrics
+
+    return await metrics.read(database, clock.now())

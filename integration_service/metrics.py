@@ -1,13 +1,11 @@
 """What Prometheus sees of the integration. It is the ledger's, so each replica shows the same."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from integration_service.clocks import Clock
 from integration_service.ledger import views
 from integration_service.ledger.views import Figures
 from integration_service.schemas import FeedStatus, ReconcileRun
@@ -15,31 +13,22 @@ from service_kit.database import Database, DatabaseUnavailable
 
 FEED_STATES = ("running", "recovering", "diverged", "expired")
 OUTCOMES = ("success", "transient", "refused")
+_UP = "Whether the ledger's database answers."
 
 
-class LedgerMetrics(Collector):
-    """Shows what was in the ledger when it was refreshed last; nothing else where it is away."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
-        self._figures: Figures | None = None
-
-    async def refresh(self) -> None:
-        try:
-            self._figures = await self._database.scan(views.figures, self._clock())
-        except DatabaseUnavailable:
-            self._figures = None
-
-    def collect(self) -> Iterable[Metric]:
-        is_up = self._figures is not None
-        yield _gauge("ledger_up", "Whether the ledger's database answers.", is_up)
-        if self._figures is None:
-            return
-        yield from _of_feed(self._figures.status.feed)
-        yield from _of_deliveries(self._figures)
-        yield from _of_poller(self._figures)
-        yield from _of_reconciliation(self._figures.reconciled)
+async def read(database: Database, now: datetime) -> list[Metric]:
+    """Read all of them from the ledger; where it is away, only that it is."""
+    try:
+        figures = await database.scan(views.figures, now)
+    except DatabaseUnavailable:
+        return [_gauge("ledger_up", _UP, value=False)]
+    return [
+        _gauge("ledger_up", _UP, value=True),
+        *_of_feed(figures.status.feed),
+        *_of_deliveries(figures),
+        *_of_poller(figures),
+        *_of_reconciliation(figures.reconciled),
+    ]
 
 
 def _of_feed(feed: FeedStatus) -> Iterator[Metric]:

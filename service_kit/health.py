@@ -8,7 +8,6 @@ from pydantic import BaseModel, Field
 
 from service_kit.auth import GuardedRoute, Public
 from service_kit.database import Database, DatabaseUnavailable
-from service_kit.metrics import CONTENT_TYPE
 from service_kit.outages import tell
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"], dependencies=[Public])
@@ -70,7 +69,8 @@ async def ready(request: Request, response: Response, database: DatabaseDep) -> 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Answer all metrics of this instance in Prometheus' text format."""
-    return Response(await request.app.state.metrics.exposition(), media_type=CONTENT_TYPE)
+    text, media_type = await request.app.state.metrics.exposition()
+    return Response(text, media_type=media_type)
 
 
 async def _answers(database: Database) -> bool:

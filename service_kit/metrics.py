@@ -1,53 +1,82 @@
-"""Prometheus metrics of one app; across worker processes where there are several."""
+"""What an app counts for Prometheus. Its library is loaded when the figures are first asked for.
+
+The library brings HTTP servers and clients along: 10 ms of a start, and 1.3 MiB.
+"""
 
 import os
-from collections.abc import Awaitable, Callable
+import time
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+# In seconds; each bucket holds what took no longer, and one more the rest.
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Requests(Protocol):
+    """How long requests took, by method, route and status."""
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None: ...
+
+    def collect(self) -> "Iterable[Metric]": ...
+
+
+class Series:
+    """How long the requests of one method, route and status took."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.seconds = 0.0
+        self.created_at = time.time()
+
+
+class OwnRequests:
+    """Those of this process, which alone answers for its service."""
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[str, str, int], Series] = {}
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        series = self._series.get((method, route, status))
+        if series is None:
+            series = self._series[method, route, status] = Series()
+        series.counts[bisect_left(BUCKETS, seconds)] += 1
+        series.seconds += seconds
+
+    def collect(self) -> "Iterable[Metric]":
+        from service_kit.exposition import histogram
+
+        return [histogram(self._series)]
 
 
 class Metrics:
-    """A registry, and what every HTTP service counts. A service adds its own to the registry."""
+    """What every HTTP service counts, and what a service adds of its own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._requests = Histogram(
-            "http_request_duration_seconds",
-            "Time from a request's head to the end of its answer.",
-            ("method", "route", "status"),
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
-        self._series: dict[tuple[str, str, int], Histogram] = {}
-        self._shared: list[tuple[Collector, Callable[[], Awaitable[None]]]] = []
+        self._requests = _requests()
+        self.observe = self._requests.observe
+        self._shared: list[Callable[[], Awaitable[Iterable[Metric]]]] = []
 
-    def add_shared(self, collector: Collector, refresh: Callable[[], Awaitable[None]]) -> None:
-        """Show what all processes know alike, as from a database; `refresh` reads it anew."""
-        self.registry.register(collector)
-        self._shared.append((collector, refresh))
+    def add_shared(self, read: "Callable[[], Awaitable[Iterable[Metric]]]") -> None:
+        """Show what all processes know alike, as from a database."""
+        self._shared.append(read)
 
-    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        # Kept, since to find the series by its labels takes longer than to count in it.
-        series = self._series.get((method, route, status))
-        if series is None:
-            series = self._requests.labels(method, route, status)
-            self._series[method, route, status] = series
-        series.observe(seconds)
+    async def exposition(self) -> tuple[bytes, str]:
+        """Write all metrics in Prometheus' text format; the second is its media type."""
+        from service_kit.exposition import write
 
-    async def exposition(self) -> bytes:
-        """Write all metrics in Prometheus' text format."""
-        for _, refresh in self._shared:
-            await refresh()
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            return generate_latest(self.registry)
-        merged = CollectorRegistry()
-        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
-        for collector, _ in self._shared:
-            merged.register(collector)
-        return generate_latest(merged)
+        families = [*self._requests.collect()]
+        for read in self._shared:
+            families.extend(await read())
+        return write(families)
+
+
+def _requests() -> Requests:
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return OwnRequests()
+    from service_kit.exposition import AllRequests
+
+    return AllRequests()

@@ -1,0 +1,34 @@
+"""What one process counts by itself is told as Prometheus' library would tell it."""
+
+import random
+import time
+
+import pytest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+
+from service_kit.metrics import BUCKETS, Metrics
+
+SERIES = [("GET", "/boxes", 200), ("GET", "/boxes", 404), ("other", 'un"matched\\\n', 0)]
+TIMES = [0.0, *BUCKETS, *(bound * 1.01 for bound in BUCKETS), 3600.0]
+
+
+async def test_the_text_is_that_of_the_librarys_own_histogram(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.25)  # when each series began
+    registry = CollectorRegistry()
+    theirs = Histogram(
+        "http_request_duration_seconds",
+        "Time from a request's head to the end of its answer.",
+        ("method", "route", "status"),
+        buckets=BUCKETS,
+        registry=registry,
+    )
+    ours = Metrics()
+
+    assert (await ours.exposition())[0] == generate_latest(registry)
+    for series in SERIES:
+        for seconds in random.Random(7).sample(TIMES, len(TIMES)):
+            ours.observe(*series, seconds)
+            theirs.labels(*series).observe(seconds)
+    assert (await ours.exposition())[0] == generate_latest(registry)
