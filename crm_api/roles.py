@@ -1,8 +1,6 @@
 """Who may do what in the CRM: a role is a bundle of scopes, and a route asks for scopes."""
 
-from typing import Annotated, Literal
-
-from service_kit.auth import Principal, needs
+from typing import Literal
 
 CUSTOMERS = {"customers:create", "customers:read", "customers:write"}
 TICKETS = {"tickets:read", "tickets:write"}
@@ -21,14 +19,3 @@ ROLES = {
     "viewer": frozenset({"customers:read", "tickets:read"}),
     "integration": frozenset({"events:read", "customers:read"}),
 }
-
-CanCreateCustomers = Annotated[Principal, needs("customers:create")]
-CanReadCustomers = Annotated[Principal, needs("customers:read")]
-CanWriteCustomers = Annotated[Principal, needs("customers:write")]
-CanDeleteCustomers = Annotated[Principal, needs("customers:delete")]
-CanReadTickets = Annotated[Principal, needs("tickets:read")]
-CanWriteTickets = Annotated[Principal, needs("tickets:write")]
-CanDeleteTickets = Annotated[Principal, needs("tickets:delete")]
-CanReadEvents = Annotated[Principal, needs("events:read")]
-CanManageTokens = Annotated[Principal, needs("tokens:manage")]
-CanReadAudit = Annotated[Principal, needs("audit:read")]

@@ -5,12 +5,12 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 
+from integration_service.access import CanOperate
 from integration_service.ledger import control, store, views
 from integration_service.ledger.control import NotRetryable, Which
 from integration_service.ledger.store import DeliveryRow
 from integration_service.ledger.views import DeliveryNotFound
 from integration_service.retrying import retry_many
-from integration_service.roles import CanOperate
 from integration_service.router import CustomerUid
 from integration_service.schemas import (
     DeliveryDetail,

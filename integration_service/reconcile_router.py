@@ -4,10 +4,10 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 
+from integration_service.access import CanOperate, CanRead
 from integration_service.ledger import views
 from integration_service.poller import Poller
 from integration_service.reconciling import AlreadyRunning
-from integration_service.roles import CanOperate, CanRead
 from integration_service.schemas import ReconcileOrder, Reconciliation
 from service_kit.auth import GuardedRoute
 from service_kit.health import DatabaseDep

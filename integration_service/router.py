@@ -7,10 +7,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from integration_service.access import CanRead
 from integration_service.ledger import views
 from integration_service.ledger.store import DeliveryRow
 from integration_service.poller import Poller
-from integration_service.roles import CanRead
 from integration_service.schemas import DeliveryDetail, DeliveryOut, State, Status
 from service_kit import clock
 from service_kit.auth import GuardedRoute

@@ -18,13 +18,15 @@ from starlette.types import ASGIApp
 
 from service_kit import VERSION, health, openapi, pages, tracing
 from service_kit.auth import FindToken, Tokens, refuse_unguarded
+from service_kit.cors import Cors
 from service_kit.database import Database, DatabaseUnavailable, open_database
 from service_kit.database.errors import is_passing
-from service_kit.edge import Cors, Edge, Prefixed
+from service_kit.edge import Edge, Prefixed
 from service_kit.metrics import Metrics
 from service_kit.outages import answer_unavailable
 from service_kit.overload import Bounded
-from service_kit.problems import ServiceUnavailable, install_problem_handlers
+from service_kit.problem_responses import install_problem_handlers
+from service_kit.problems import ServiceUnavailable
 from service_kit.rate_limits import RateLimited, RateLimits
 from service_kit.settings import ServiceSettings
 from service_kit.stopping import Stopping
@@ -159,11 +161,3 @@ def _add_layers(app: FastAPI, settings: ServiceSettings, limits: RateLimits, pre
     layers.append(Middleware(StraightWay, service=app))
     # Starlette puts each one it is given around the ones before.
     app.user_middleware[:] = layers
-
-
-def warn_of_demo_tokens(settings: ServiceSettings) -> None:
-    if settings.uses_demo_tokens:
-        logger.warning(
-            "Demo tokens are on; anyone who has read the README has them. "
-            "Set API_TOKENS or ENVIRONMENT=production."
-        )

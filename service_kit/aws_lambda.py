@@ -27,7 +27,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service_kit import commands
 from service_kit.commands import Service
-from service_kit.problems import MEDIA_TYPE, Problem, answer
+from service_kit.problem_responses import answer
+from service_kit.problems import MEDIA_TYPE, Problem
 
 API = "/2018-06-01/runtime"
 # What is left of an event's time for the answer to go out, once its handler had to be stopped.

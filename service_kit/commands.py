@@ -25,9 +25,15 @@ if TYPE_CHECKING:
     from service_kit.settings import ServiceSettings
 
 EXIT_REFUSED = 2
+# The header of what a service answers before it is there; see `service_kit.starting`.
+STARTING = "x-starting"
 HEALTHCHECK_SECONDS = 4.0
 # How long a service that starts waits for a database server that says it is starting as well.
 DATABASE_SECONDS = 30.0
+DEMO_TOKENS = (
+    "Demo tokens are on; anyone who has read the README has them. "
+    "Set API_TOKENS or ENVIRONMENT=production."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -85,21 +91,20 @@ def serve(service: Service, _options: argparse.Namespace) -> int:
     if settings is None:
         return EXIT_REFUSED
     from service_kit import server
-    from service_kit.apps import warn_of_demo_tokens
 
     server.end_on_signals()
     try:
         listening = server.listen(settings.host, settings.port)
     except server.CannotListen as error:
         return refuse(service, str(error))
-    if not _migrate(service, settings, patience=DATABASE_SECONDS):
-        return EXIT_REFUSED
-    warn_of_demo_tokens(settings)
     if settings.workers == 1:
-        return server.run(service.app(settings), settings, listening)
+        return _serve(service, settings, listening, _prepare_and_load)
+    if not _prepare_database(service, settings):
+        return EXIT_REFUSED
+    from service_kit.starting import end_of_start
     from service_kit.workers import supervise
 
-    server.end_of_start()
+    end_of_start()
     return supervise(functools.partial(_work, service), listening, settings.workers)
 
 
@@ -122,7 +127,10 @@ def openapi(service: Service, _options: argparse.Namespace) -> int:
 
 
 def healthcheck(service: Service, _options: argparse.Namespace) -> int:
-    """Ask /health over a bare socket: an HTTP client would cost more than the answer."""
+    """Ask /health over a bare socket: an HTTP client would cost more than the answer.
+
+    A service that is still starting is alive, but whoever asks here would send it requests.
+    """
     port = os.environ.get("PORT") or str(service.port)
     if not port.isdecimal():
         return refuse(service, "PORT must be a number")
@@ -132,10 +140,10 @@ def healthcheck(service: Service, _options: argparse.Namespace) -> int:
     try:
         with socket.create_connection((host, port), HEALTHCHECK_SECONDS) as connection:
             connection.sendall(request)
-            answer = connection.recv(64)
+            head = connection.recv(1024)
     except OSError as error:
         return refuse(service, f"nothing answers on {host}:{port} ({error})", code=1)
-    return 0 if answer.startswith(b"HTTP/1.1 200") else 1
+    return 0 if head.startswith(b"HTTP/1.1 200") and STARTING.encode() not in head else 1
 
 
 def prepare(service: Service) -> "ServiceSettings | None":
@@ -188,6 +196,29 @@ def _work(service: Service, listening: socket.socket) -> int:
     settings = prepare(service)
     if settings is None:
         return EXIT_REFUSED
-    from service_kit import server
+    return _serve(service, settings, listening, Service.app)
 
-    return server.run(service.app(settings), settings, listening)
+
+def _serve(
+    service: Service,
+    settings: "ServiceSettings",
+    listening: socket.socket,
+    load: Callable[[Service, "ServiceSettings"], "FastAPI | None"],
+) -> int:
+    from service_kit import server
+    from service_kit.starting import Starting
+
+    starting = Starting(service.name, settings, functools.partial(load, service, settings))
+    return server.run(starting, settings, listening)
+
+
+def _prepare_and_load(service: Service, settings: "ServiceSettings") -> "FastAPI | None":
+    return service.app(settings) if _prepare_database(service, settings) else None
+
+
+def _prepare_database(service: Service, settings: "ServiceSettings") -> bool:
+    if not _migrate(service, settings, patience=DATABASE_SECONDS):
+        return False
+    if settings.uses_demo_tokens:
+        logger.warning(DEMO_TOKENS)
+    return True

@@ -7,7 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service_kit.database.errors import origin
-from service_kit.problems import ServiceUnavailable, answer
+from service_kit.problem_responses import answer
+from service_kit.problems import ServiceUnavailable
 
 QUIET_SECONDS = 10.0
 _told_at: dict[str, float] = {}

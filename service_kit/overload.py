@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service_kit import outages
-from service_kit.problems import Problem, ServiceUnavailable, answer, internal_error
+from service_kit.problem_responses import answer, internal_error
+from service_kit.problems import Problem, ServiceUnavailable
 
 # Requests that this process works on at once; those that only wait for news are counted apart, so
 # that neither kind takes the places of the other.

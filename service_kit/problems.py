@@ -1,22 +1,15 @@
 """One shape for every error that leaves a service: RFC 9457 problem+json."""
 
-import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
-
-from service_kit.logs import current_request_id
 
 MEDIA_TYPE = "application/problem+json"
 
 # A name in `loc` may be the caller's own (an unknown field), so it is cut to a length that helps.
 _LONGEST_LOC = 100
-_FIRST = ("type", "title", "status", "detail")
 
 
 class Problem(Exception):
@@ -41,7 +34,7 @@ class Problem(Exception):
 
     def document(self) -> dict[str, Any]:
         """Return the problem without what belongs to one request; for results inside a batch."""
-        return _document(self.status, self.slug, self.detail, self.extra)
+        return document(self.status, self.slug, self.detail, self.extra)
 
 
 class BadRequest(Problem):
@@ -113,65 +106,7 @@ def invalid(errors: Sequence[Any]) -> InvalidRequest:
     )
 
 
-def install_problem_handlers(app: FastAPI) -> None:
-    """Make every error that a handler or the router raises leave the app in the one shape."""
-
-    @app.exception_handler(Problem)
-    async def on_problem(request: Request, problem: Problem) -> Response:
-        return answer(request, problem)
-
-    @app.exception_handler(RequestValidationError)
-    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
-        return answer(request, invalid(error.errors()))
-
-    @app.exception_handler(HTTPException)
-    async def on_http_exception(request: Request, error: HTTPException) -> Response:
-        status = HTTPStatus(error.status_code)
-        headers = dict(error.headers or {})
-        detail = error.detail
-        if status is HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = ", ".join(_allowed_methods(request))
-            if request.method == "OPTIONS":
-                return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
-            detail = f"This resource answers {headers['Allow']}."
-        elif status is HTTPStatus.NOT_FOUND:
-            detail = "There is nothing at this address."
-        slug = getattr(error, "slug", status.phrase.lower().replace(" ", "-"))
-        return render(request, _document(status, slug, detail), headers)
-
-
-def answer(request: Request, problem: Problem) -> Response:
-    return render(request, problem.document(), problem.all_headers)
-
-
-def render(
-    request: Request, document: dict[str, Any], headers: Mapping[str, str] | None = None
-) -> Response:
-    """Build the response; ASCII-only JSON, so that no text a caller sent can make it fail."""
-    path = request.scope.get("raw_path") or request.url.path.encode()
-    of_this_request = {
-        "instance": path.decode("ascii", "replace"),
-        "request_id": current_request_id(),
-    }
-    # In this order for readers; where a problem names a request_id of its own, that one stands.
-    document = {**{name: document[name] for name in _FIRST}, **of_this_request, **document}
-    return Response(
-        json.dumps(document, ensure_ascii=True).encode(),
-        document["status"],
-        headers,
-        media_type=MEDIA_TYPE,
-    )
-
-
-def internal_error(request: Request) -> Response:
-    """Build the answer to a bug: nothing about it but the id under which the log has it."""
-    return answer(
-        request,
-        InternalError("This is our fault. The log has the details under this request id."),
-    )
-
-
-def _document(
+def document(
     status: HTTPStatus, slug: str, detail: str, extra: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     return {
@@ -181,15 +116,6 @@ def _document(
         "detail": detail,
         **(extra or {}),
     }
-
-
-def _allowed_methods(request: Request) -> list[str]:
-    allowed: set[str] = set()
-    for route in request.app.routes:
-        match, _ = route.matches(request.scope)
-        if match is not Match.NONE:
-            allowed |= route.methods or set()
-    return sorted(allowed | {"OPTIONS"} | ({"HEAD"} if "GET" in allowed else set()))
 
 
 def _reason(error: Any) -> str:

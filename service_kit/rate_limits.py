@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service_kit.overload import UNLIMITED
-from service_kit.problems import Problem, answer
+from service_kit.problem_responses import answer
+from service_kit.problems import Problem
 from service_kit.rates import Buckets, Rate, Taken
 
 # Where callers are limited at all, nobody guesses tokens faster than this from one address.

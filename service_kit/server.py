@@ -1,7 +1,6 @@
 """Runs an app in this process: deadlines for slow clients, news of a stop at once, exit code 0."""
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -9,10 +8,10 @@ import socket
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
 
 from service_kit.protocol import DeadlineProtocol
 from service_kit.settings import ServiceSettings
+from service_kit.starting import Starting
 
 # Requests in flight get this long after a signal; the whole stop takes less than ten seconds.
 GRACEFUL_STOP_SECONDS = 6
@@ -40,12 +39,6 @@ def end_on_signals() -> None:
         signal.signal(number, lambda *_: os._exit(0))
 
 
-def end_of_start() -> None:
-    """Have garbage collected again; what the start has made stays, and need not be looked at."""
-    gc.freeze()
-    gc.enable()
-
-
 class _Server(uvicorn.Server):
     """Tells the app of a signal at once, so that long polls end and nothing new is begun.
 
@@ -53,26 +46,29 @@ class _Server(uvicorn.Server):
     a service that has stopped as it was asked to ends with exit code 0 instead.
     """
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+    def __init__(self, config: uvicorn.Config, starting: Starting) -> None:
         super().__init__(config)
-        self._stopping = app.state.stopping
+        self._starting = starting
         self._running_loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._running_loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        end_of_start()
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._starting.exit_code != 0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.should_exit = True
         if self._running_loop is not None:
-            self._running_loop.call_soon_threadsafe(self._stopping.begin)
+            self._running_loop.call_soon_threadsafe(self._starting.stop)
 
 
-def run(app: FastAPI, settings: ServiceSettings, listening: socket.socket) -> int:
+def run(starting: Starting, settings: ServiceSettings, listening: socket.socket) -> int:
     """Serve until a signal comes. Returns the exit code."""
     config = uvicorn.Config(
-        app,
+        starting,
+        interface="asgi3",
         http=DeadlineProtocol,
         ws="none",
         lifespan="on",
@@ -84,9 +80,11 @@ def run(app: FastAPI, settings: ServiceSettings, listening: socket.socket) -> in
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_STOP_SECONDS,
     )
-    server = _Server(config, app)
-    server.run(sockets=often(listening))
-    return 0 if server.started and not app.state.stopping.failed else 1
+    _Server(config, starting).run(sockets=often(listening))
+    if starting.is_loading:
+        # Its thread may be in the middle of anything, and Python can't end it cleanly.
+        os._exit(0)
+    return starting.exit_code
 
 
 def often(listening: socket.socket) -> list[socket.socket]:

@@ -1,6 +1,7 @@
 """What every service reads from its environment, or from files of the same names."""
 
 import re
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ from service_kit.rates import Rate, parse_rate
 # What checks a model is built at its first use. Settings come first in every process, so this holds
 # for FastAPI's own models too, which are for OpenAPI: a start uses few of them all.
 BaseModel.model_config["defer_build"] = True
+# FastAPI would load all of pydantic's first version, to find that no model of ours is one of its.
+sys.modules.setdefault("pydantic.v1", None)  # type: ignore[arg-type]
 # FastAPI keeps this quiet where it makes its fields, and pydantic now says it later.
 warnings.filterwarnings("ignore", "The 'alias' attribute", UnsupportedFieldAttributeWarning)
 

@@ -124,7 +124,7 @@ class Runner:
 
 def _answers(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=1) as answer:
             return bool(answer.status == 200)  # noqa: PLR2004
     except OSError:
         return False

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from crm_api.access import CanReadAudit
 from crm_api.audit import service
 from crm_api.audit.schemas import Action, AuditEntry
 from crm_api.audit.store import Filter
-from crm_api.roles import CanReadAudit
 from service_kit.auth import GuardedRoute
 from service_kit.database.types import AnyRow
 from service_kit.fields import Line

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Response
 from pydantic_core import to_json
 
+from crm_api.access import CanCreateCustomers
 from crm_api.customers import service
 from crm_api.customers.schemas import BatchResult, CustomerNew, as_shown
 from crm_api.customers.store import CustomerRow
-from crm_api.roles import CanCreateCustomers
 from crm_api.tables import idempotency_keys
 from service_kit.auth import GuardedRoute
 from service_kit.batch import LARGEST_BATCH, merge, read_items

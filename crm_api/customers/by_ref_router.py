@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
+from crm_api.access import CanWriteCustomers
 from crm_api.customers import by_ref, service
 from crm_api.customers.router import registered
 from crm_api.customers.schemas import CustomerOut, CustomerPut, ExternalRef
-from crm_api.roles import CanWriteCustomers
 from service_kit.auth import GuardedRoute
 from service_kit.etags import IfMatch, PreconditionFailed, set_etag
 from service_kit.health import DatabaseDep

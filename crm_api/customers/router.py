@@ -6,15 +6,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic_core import to_json
 
-from crm_api.customers import service
-from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
-from crm_api.customers.store import CustomerRow, Filter
-from crm_api.roles import (
+from crm_api.access import (
     CanCreateCustomers,
     CanDeleteCustomers,
     CanReadCustomers,
     CanWriteCustomers,
 )
+from crm_api.customers import service
+from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
+from crm_api.customers.store import CustomerRow, Filter
 from crm_api.tables import idempotency_keys
 from service_kit.auth import GuardedRoute
 from service_kit.database.as_json import json_array

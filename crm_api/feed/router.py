@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 
+from crm_api.access import CanReadEvents
 from crm_api.feed import service
 from crm_api.feed.schemas import EVENT_TYPES, FeedPage
-from crm_api.roles import CanReadEvents
 from service_kit.auth import GuardedRoute
 from service_kit.database.types import AnyRow
 from service_kit.health import DatabaseDep

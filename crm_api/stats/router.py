@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from crm_api.roles import CanReadTickets
+from crm_api.access import CanReadTickets
 from crm_api.stats import service
 from crm_api.stats.schemas import Stats
 from service_kit.auth import GuardedRoute

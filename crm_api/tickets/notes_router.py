@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from crm_api.roles import CanReadTickets, CanWriteTickets
+from crm_api.access import CanReadTickets, CanWriteTickets
 from crm_api.tables import idempotency_keys
 from crm_api.tickets import service
 from crm_api.tickets.examples import Note

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from crm_api.access import CanDeleteTickets, CanReadTickets, CanWriteTickets
 from crm_api.customers.router import CustomerKey
 from crm_api.customers.service import CustomerNotFound
-from crm_api.roles import CanDeleteTickets, CanReadTickets, CanWriteTickets
 from crm_api.tables import idempotency_keys
 from crm_api.tickets import service
 from crm_api.tickets.examples import Change, Opening

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
-from crm_api.roles import CanManageTokens
+from crm_api.access import CanManageTokens
 from crm_api.tables import idempotency_keys
 from crm_api.tokens import service
 from crm_api.tokens.known import IssuedTokens

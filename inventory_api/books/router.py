@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
+from inventory_api.access import CanReadStock, CanRepair
 from inventory_api.books import service
 from inventory_api.books.schemas import Repair, Stats, Verification
-from inventory_api.roles import CanReadStock, CanRepair
 from service_kit.auth import GuardedRoute
 from service_kit.health import DatabaseDep
 

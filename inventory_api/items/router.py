@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from inventory_api.access import CanReadStock, CanWriteStock
 from inventory_api.items import service
 from inventory_api.items.schemas import ItemChange, ItemNew, ItemOut
 from inventory_api.items.store import ItemRow
-from inventory_api.roles import CanReadStock, CanWriteStock
 from inventory_api.tables import idempotency_keys
 from service_kit.auth import GuardedRoute
 from service_kit.etags import (

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
+from inventory_api.access import CanReadStock, CanWriteStock
 from inventory_api.kits import service
 from inventory_api.kits.schemas import KitNew, KitOut
 from inventory_api.kits.store import Kit
-from inventory_api.roles import CanReadStock, CanWriteStock
 from service_kit.auth import GuardedRoute
 from service_kit.health import DatabaseDep
 from service_kit.openapi import documented

@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter, Request, Response
 
+from inventory_api.access import CanReadStock, CanWriteStock
 from inventory_api.items import service as items
 from inventory_api.items.router import SkuInPath
 from inventory_api.items.schemas import MovementNew, MovementOut
 from inventory_api.movements import service
-from inventory_api.roles import CanReadStock, CanWriteStock
 from inventory_api.tables import idempotency_keys
 from service_kit.auth import GuardedRoute
 from service_kit.database.types import AnyRow

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator, TypeAdapter
 from typing_extensions import TypedDict
 
+from inventory_api.access import CanReadPackages, CanWritePackages
 from inventory_api.package_requests import moves, service
 from inventory_api.package_requests.schemas import (
     BatchResult,
@@ -22,7 +23,6 @@ from inventory_api.package_requests.schemas import (
 )
 from inventory_api.package_requests.service import Requested
 from inventory_api.package_requests.store import Filter
-from inventory_api.roles import CanReadPackages, CanWritePackages
 from inventory_api.tables import idempotency_keys
 from service_kit.answers import as_dict
 from service_kit.auth import GuardedRoute

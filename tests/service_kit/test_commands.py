@@ -6,12 +6,14 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -136,6 +138,7 @@ def answer_once(server: socket.socket, what: bytes) -> threading.Thread:
 
 def test_a_server_is_healthy_and_ends_when_it_is_told_to(serve: Serve) -> None:
     server = serve()
+    assert server.http.get("/health/ready").json()["database"] == "connected"
     assert server.http.get("/health").json() == {"status": "ok"}
 
     assert run("healthcheck", PORT=str(server.port)) == (0, "", "")
@@ -250,6 +253,36 @@ def test_a_signal_in_the_middle_of_a_start_ends_it(serve: Serve, workers: str) -
     assert "Traceback" not in server.log
 
 
+@contextmanager
+def being_migrated(url: str) -> Iterator[None]:
+    """Have a start wait for its turn to migrate, as behind another replica."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def test_a_server_is_alive_while_its_database_is_migrated(serve: Serve, migrated: str) -> None:
+    with ThreadPoolExecutor() as pool, being_migrated(migrated):
+        server = serve()
+        assert server.http.get("/health").json() == {"status": "ok"}
+        early = pool.submit(server.http.get, "/api/customers", headers=bearer("admin123"))
+        # By then the server has taken up what was sent before.
+        assert run("healthcheck", PORT=str(server.port))[0] == 1
+    assert early.result().json() == []
+    assert run("healthcheck", PORT=str(server.port))[0] == 0
+    assert server.stop() == 0
+
+
+def test_a_signal_ends_a_server_whose_database_is_migrated(serve: Serve, migrated: str) -> None:
+    with ThreadPoolExecutor() as pool, being_migrated(migrated):
+        server = serve()
+        early = pool.submit(server.http.get, "/api/customers", headers=bearer("admin123"))
+        ask(server, 3, "/health")
+        assert server.stop() == 0
+        assert early.result().status_code == 503
+    assert "Traceback" not in server.log
+
+
 def test_workers_share_the_requests_and_one_that_dies_is_replaced(serve: Serve) -> None:
     server = serve(WORKERS="2")
     ask(server, 1)
@@ -283,22 +316,22 @@ def test_workers_end_with_a_supervisor_that_is_killed(serve: Serve) -> None:
     assert (len(gone), alive) == (2, [])
 
 
-def ask(server: Server, times: int) -> None:
-    """Ask for /health, each time over a connection of its own."""
+def ask(server: Server, times: int, path: str = "/health/ready") -> None:
+    """Ask for a path, each time over a connection of its own."""
     for _ in range(times):
         connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
-        connection.request("GET", "/health")
+        connection.request("GET", path)
         assert connection.getresponse().status == 200
         connection.close()
 
 
 def counted(server: Server) -> float:
-    """Read how often /health was answered, by all workers together."""
+    """Read how often /health/ready was answered, by all workers together."""
     return sum(
         sample.value
         for family in text_string_to_metric_families(server.http.get("/metrics").text)
         for sample in family.samples
-        if sample.name.endswith("_count") and sample.labels["route"] == "/health"
+        if sample.name.endswith("_count") and sample.labels["route"] == "/health/ready"
     )
 
 

@@ -1,0 +1,16 @@
+"""What a handler says, in its signature, that its caller must have."""
+
+from typing import Annotated
+
+from service_kit.auth import Principal, needs
+
+CanCreateCustomers = Annotated[Principal, needs("customers:create")]
+CanReadCustomers = Annotated[Principal, needs("customers:read")]
+CanWriteCustomers = Annotated[Principal, needs("customers:write")]
+CanDeleteCustomers = Annotated[Principal, needs("customers:delete")]
+CanReadTickets = Annotated[Principal, needs("tickets:read")]
+CanWriteTickets = Annotated[Principal, needs("tickets:write")]
+CanDeleteTickets = Annotated[Principal, needs("tickets:delete")]
+CanReadEvents = Annotated[Principal, needs("events:read")]
+CanManageTokens = Annotated[Principal, needs("tokens:manage")]
+CanReadAudit = Annotated[Principal, needs("audit:read")]

@@ -1,0 +1,8 @@
+"""What a handler says, in its signature, that its caller must have."""
+
+from typing import Annotated
+
+from service_kit.auth import Principal, needs
+
+CanRead = Annotated[Principal, needs("sync:read")]
+CanOperate = Annotated[Principal, needs("sync:operate")]
