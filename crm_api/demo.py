@@ -12,36 +12,41 @@ from service_kit.auth import Principal
 
 SEEDER = Principal("demo-data", "admin", frozenset())
 
-CUSTOMERS = [
-    CustomerNew(name="Jane Doe", email="jane@example.com", company="Example Ltd"),
-    CustomerNew(name="John Smith", email="john@example.com", company="Smith & Sons"),
-]
-
-
-TICKETS = [
-    TicketNew(
-        customer_id=1,
-        subject="Where is my parcel?",
-        description="It was to come on Monday.",
-        priority="high",
-        tags=["delivery"],
-    ),
-    TicketNew(
-        customer_id=1,
-        subject="Change of address",
-        description="I have moved.",
-        priority="low",
-        assignee="maria",
-    ),
-    TicketNew(customer_id=2, subject="An invoice is missing", description="The one of last month."),
-]
-
 
 def seed(db: Connection, policy: Policy) -> None:
     """Add the demo data unless there are customers already, or someone else is adding it."""
     feed.lock_head(db)
     if store.is_empty(db):
-        for new in CUSTOMERS:
+        for new in _customers():
             service.register(db, new, SEEDER)
-        for ticket in TICKETS:
+        for ticket in _tickets():
             tickets.open_ticket(db, ticket, policy, SEEDER)
+
+
+def _customers() -> list[CustomerNew]:
+    return [
+        CustomerNew(name="Jane Doe", email="jane@example.com", company="Example Ltd"),
+        CustomerNew(name="John Smith", email="john@example.com", company="Smith & Sons"),
+    ]
+
+
+def _tickets() -> list[TicketNew]:
+    return [
+        TicketNew(
+            customer_id=1,
+            subject="Where is my parcel?",
+            description="It was to come on Monday.",
+            priority="high",
+            tags=["delivery"],
+        ),
+        TicketNew(
+            customer_id=1,
+            subject="Change of address",
+            description="I have moved.",
+            priority="low",
+            assignee="maria",
+        ),
+        TicketNew(
+            customer_id=2, subject="An invoice is missing", description="The one of last month."
+        ),
+    ]

@@ -1,8 +1,6 @@
 """What every service reads from its environment, or from files of the same names."""
 
 import re
-import sys
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -17,18 +15,10 @@ from pydantic import (
     field_validator,
 )
 from pydantic import model_validator as validator_of_all
-from pydantic.warnings import UnsupportedFieldAttributeWarning
 
+import service_kit.quick_start  # noqa: F401 (settings come first in every process)
 from service_kit.environment import SECRETS_DIR, Refused, variables
 from service_kit.rates import Rate, parse_rate
-
-# What checks a model is built at its first use. Settings come first in every process, so this holds
-# for FastAPI's own models too, which are for OpenAPI: a start uses few of them all.
-BaseModel.model_config["defer_build"] = True
-# FastAPI would load all of pydantic's first version, to find that no model of ours is one of its.
-sys.modules.setdefault("pydantic.v1", None)  # type: ignore[arg-type]
-# FastAPI keeps this quiet where it makes its fields, and pydantic now says it later.
-warnings.filterwarnings("ignore", "The 'alias' attribute", UnsupportedFieldAttributeWarning)
 
 # RFC 6750, section 2.1: what may stand after "Bearer", with a length that bounds the work.
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,512}=*")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, with_database
 
-# What sends traces, migrates a schema, speaks to PostgreSQL, writes metrics.
+# What sends traces, migrates a schema, speaks to PostgreSQL, writes metrics; the ORM, and models of
+# pydantic's first version.
 UNUSED = (
     "opentelemetry.sdk",
     "opentelemetry.exporter",
@@ -21,6 +22,8 @@ UNUSED = (
     "asyncpg",
     "service_kit.database.postgres",
     "prometheus_client",
+    "sqlalchemy.orm",
+    "pydantic.v1.main",
 )
 SERVE = """
 import asyncio, sys
@@ -45,33 +48,64 @@ print(*sys.modules)
 """
 
 
+# What a service has loaded when it begins to answer /health.
+LISTEN = """
+import sys
+from importlib import import_module
+
+import_module(sys.argv[1] + ".commands").SERVICE.settings()
+import service_kit.server
+print(*sys.modules)
+"""
+
+
+def modules_after(script: str, *arguments: str, **variables: str) -> set[str]:
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env={"PYTHONPATH": str(ROOT), **variables},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return set(ended.stdout.split())
+
+
 @pytest.fixture(params=["crm_api", "inventory_api", "integration_service"])
+def service(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
 def loaded_by(
-    request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Callable[[str], Path]
+    service: str, tmp_path: Path, sqlite_template: Callable[[str], Path]
 ) -> Callable[..., set[str]]:
     """Start a service on a migrated SQLite file and ask it. Returns which of UNUSED are loaded."""
-    shutil.copy(sqlite_template(request.param), tmp_path / "own.db")
+    shutil.copy(sqlite_template(service), tmp_path / "own.db")
+    url = f"sqlite:///{tmp_path}/own.db"
+    return lambda *paths: modules_after(SERVE, service, *paths, DATABASE_URL=url) & set(UNUSED)
 
-    def loaded(*paths: str) -> set[str]:
-        ended = subprocess.run(
-            [sys.executable, "-c", SERVE, request.param, *paths],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(ROOT), "DATABASE_URL": "sqlite:///own.db"},
-            capture_output=True,
-            text=True,
-            timeout=50,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stderr
-        return set(UNUSED) & set(ended.stdout.split())
 
-    return loaded
+def test_what_a_process_does_not_need_to_say_that_it_is_alive(service: str) -> None:
+    frameworks = {"fastapi", "sqlalchemy", "starlette.routing", "prometheus_client"}
+    assert modules_after(LISTEN, service) & frameworks == set()
 
 
 def test_what_a_start_on_sqlite_and_an_answer_do_not_need(
     loaded_by: Callable[..., set[str]],
 ) -> None:
     assert loaded_by("/health/ready", "/openapi.json") == set()
+
+
+def test_what_a_start_on_postgresql_does_not_need(
+    service: str, postgres_server: str, postgres_template: Callable[[str], str]
+) -> None:
+    url = with_database(postgres_server, postgres_template(service))
+
+    loaded = modules_after(SERVE, service, "/health/ready", DATABASE_URL=url)
+    assert loaded & set(UNUSED) == {"asyncpg", "service_kit.database.postgres"}
 
 
 def test_what_writes_metrics_is_loaded_when_they_are_asked_for(
