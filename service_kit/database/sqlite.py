@@ -78,7 +78,7 @@ class SqliteDatabase(Database):
         self._refuse_if_closing()
         # In the loop itself: a look-up by key takes microseconds, a thread's hand-over costs more.
         try:
-            return _in_snapshot(self._reader, lambda: work(self._reading, *args, **kwargs))
+            return work(self._reading, *args, **kwargs)
         except Exception as error:
             explain(error)
             raise
