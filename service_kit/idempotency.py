@@ -146,7 +146,7 @@ async def _once(
     fingerprint = ""
     if idempotency_key is not None:
         fingerprint = hashlib.sha256(await request.body()).hexdigest()
-    return Once(request.url.path, idempotency_key, fingerprint)
+    return Once(request.scope["path"], idempotency_key, fingerprint)
 
 
 OnceDep = Annotated[Once, Depends(_once)]

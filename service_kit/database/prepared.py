@@ -57,7 +57,10 @@ class Prepared:
     def each(self, db: Connection, rows: Sequence[Mapping[str, Any]], **same: Any) -> None:
         """Run it for each of these, and what is the same for all; what it finds is not read."""
         compiled = self._for(db.dialect)
-        _run(db, compiled.sql, compiled.given_each(rows, same), _nothing)
+        if len(rows) == 1:
+            _run(db, compiled.sql, compiled.given({**rows[0], **same}), _nothing)
+        else:
+            _run(db, compiled.sql, compiled.given_each(rows, same), _nothing)
 
     def _for(self, dialect: Dialect) -> "_Compiled":
         found = self._compiled.get(dialect.name)
