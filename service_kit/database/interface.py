@@ -50,7 +50,7 @@ class Database(ABC):
     async def read(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a short reading work on what is committed."""
+        """Run a short reading work, each of its statements on what is committed by then."""
 
     @abstractmethod
     async def write(

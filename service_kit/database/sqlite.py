@@ -51,7 +51,7 @@ class SqliteDatabase(Database):
                 raise
             for connection in (self._reading, self._writing):
                 _hand_over_transactions(connection)
-            self._reader = direct(self._reading)
+            direct(self._reading)
         except Exception as error:
             explain(error)
             raise

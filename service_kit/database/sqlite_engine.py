@@ -90,12 +90,11 @@ def driver(connection: Connection) -> sqlite3.Connection:
     return found
 
 
-def direct(connection: Connection) -> sqlite3.Connection:
-    """Have prepared statements go directly to the driver's connection. Returns that."""
+def direct(connection: Connection) -> None:
+    """Have prepared statements go directly to the driver's connection."""
     own = driver(connection)
 
     def fetch(sql: str, given: Sequence[Any]) -> list[Any]:
         return own.execute(sql, given).fetchall()
 
     connection.execution_options(**{FETCH: fetch})
-    return own

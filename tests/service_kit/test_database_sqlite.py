@@ -247,6 +247,22 @@ async def test_reads_go_on_while_another_process_writes(
     assert await database.scan(labels) == []
 
 
+async def test_a_reading_work_that_stops_half_way_leaves_no_snapshot_open(
+    database: SqliteDatabase, other: sqlite3.Connection
+) -> None:
+    def stop(db: Connection) -> None:
+        assert db.execute(text("SELECT label FROM boxes")).first() is not None
+        raise LabelTaken("stopped")
+
+    for label in ("box-0", "box-1"):
+        await database.write(add, label)
+    with pytest.raises(LabelTaken):
+        await database.read(stop)
+    other.execute("INSERT INTO boxes (label, shelf) VALUES ('other', 0)")
+
+    assert await database.read(labels) == ["box-0", "box-1", "other"]
+
+
 async def test_a_write_gives_up_on_a_lock_that_stays_and_the_next_one_works(
     database: SqliteDatabase, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
