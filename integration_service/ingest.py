@@ -181,8 +181,8 @@ class Ingest:
 
     async def _has_enough(self) -> bool:
         mark = HIGH_MARK // 2 if self._is_full else HIGH_MARK
-        unfinished = await self._database.read(store.unfinished, mark + 1)
-        if (is_full := unfinished > mark) != self._is_full:
+        is_full = await self._database.read(store.is_above, mark)
+        if is_full != self._is_full:
             self._is_full = is_full
             logger.info(
                 "%d or more deliveries are unfinished; reading the feed %s.",

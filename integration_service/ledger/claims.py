@@ -13,6 +13,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     exists,
+    literal_column,
     or_,
     select,
     update,
@@ -30,7 +31,8 @@ _UNCLAIMED = or_(
 )
 _DUE = and_(deliveries.c.next_attempt_at <= bindparam("now"), _UNCLAIMED)
 _FRESH = and_(_DUE, deliveries.c.attempt_count == 0)
-_RETRY = and_(_DUE, deliveries.c.attempt_count > 0)
+# Written out, for the engines to see that the index of what failed before answers it.
+_RETRY = and_(_DUE, deliveries.c.attempt_count > literal_column("0"))
 _IS_SENDING = exists().where(poller.c.paused_at.is_(None))
 _PAUSED_AT = Prepared(select(poller.c.paused_at))
 # What a batch needs to know of its deliveries.
@@ -67,7 +69,7 @@ _NEXT_DUE = Prepared(_in_order(deliveries.c.next_attempt_at, _UNCLAIMED, _IS_SEN
 _FIRST_DUE = Prepared(_in_order(deliveries.c.attempt_count, _RETRY).limit(1))
 _TAKE_FRESH = _taking(_in_order(deliveries.c.id, _FRESH))
 _TAKE_RETRIES = _taking(
-    _in_order(deliveries.c.id, _DUE, deliveries.c.attempt_count == bindparam("level"))
+    _in_order(deliveries.c.id, _RETRY, deliveries.c.attempt_count == bindparam("level"))
 )
 _TAKE_LEAST_TRIED = _taking(
     select(deliveries.c.id)

@@ -20,6 +20,7 @@ from service_kit.database.types import BigInt, UtcDateTime
 metadata = MetaData()
 
 _UNFINISHED = text("next_attempt_at IS NOT NULL")
+_RETRYING = text("next_attempt_at IS NOT NULL AND attempt_count > 0")
 
 # One row: who polls, and how far the feed has been read.
 poller = Table(
@@ -100,6 +101,14 @@ deliveries = Table(
         "id",
         postgresql_where=_UNFINISHED,
         sqlite_where=_UNFINISHED,
+    ),
+    # Those that failed before, for whoever looks for them among thousands that are new.
+    Index(
+        "ix_deliveries_retrying",
+        "next_attempt_at",
+        "id",
+        postgresql_where=_RETRYING,
+        sqlite_where=_RETRYING,
     ),
     Index("ix_deliveries_state", "state", "id"),
     sqlite_autoincrement=True,

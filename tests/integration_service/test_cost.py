@@ -44,4 +44,5 @@ async def test_what_is_due_is_found_without_going_through_all_that_is_not_finish
 
     found = await integration.database.read(plans)
     assert any("ix_deliveries_due" in plan for plan in found)
+    assert any("ix_deliveries_retrying" in plan for plan in found)
     assert not [plan for plan in found if "ix_deliveries_state" in plan or "TEMP B-TREE" in plan]
