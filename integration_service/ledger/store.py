@@ -24,9 +24,7 @@ DeliveryRow = AnyRow
 UNFINISHED = deliveries.c.next_attempt_at.is_not(None)
 
 _FEED = select(poller)
-_BEYOND = Prepared(
-    select(deliveries.c.id).where(UNFINISHED).limit(1).offset(bindparam("mark"))
-)
+_BEYOND = Prepared(select(deliveries.c.id).where(UNFINISHED).limit(1).offset(bindparam("mark")))
 _OWED = Prepared(
     select(deliveries.c.customer_uid).where(is_listed(deliveries.c.customer_uid, "uids"))
 )

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from service_kit.database import Database, DatabaseUnavailable
 from service_kit.database.postgres import PostgresDatabase
-from service_kit.database.prepared import Prepared, PreparedInsert
+from service_kit.database.prepared import ROWS_AT_ONCE, Prepared, PreparedInsert
 from service_kit.database.types import BigInt, UtcDateTime
 from tests.conftest import run_sql
 
@@ -150,3 +150,16 @@ async def test_a_connection_that_is_gone_is_not_used_again(
     with pytest.raises(DatabaseUnavailable):
         await kept.read(PAGE.all, after=0)
     assert await kept.read(PAGE.all, after=0) == []
+
+
+@pytest.mark.parametrize("number", [ROWS_AT_ONCE - 1, ROWS_AT_ONCE, 2 * ROWS_AT_ONCE + 1])
+async def test_many_rows_are_inserted_in_their_order_without_those_that_are_there(
+    kept: Database, number: int
+) -> None:
+    await kept.write(ADD.each, [named("7")])
+
+    await kept.write(ADD.each, [named(str(n)) for n in range(number)])
+
+    rows = await kept.read(lambda db: db.execute(select(things.c.key).order_by(things.c.id)).all())
+    keys = [row.key for row in rows]
+    assert keys == ["7", *(str(n) for n in range(number) if n != 7)]
