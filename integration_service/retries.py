@@ -44,7 +44,6 @@ def after_result(
             result.status,
             duration_ms,
             made_id=result.request_id,
-            done_at=at,
         )
     if isinstance(result, Rejected):
         refusal = Refused(result.error, status=result.status, problem=result.problem)

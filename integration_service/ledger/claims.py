@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     exists,
     literal_column,
+    null,
     or_,
     select,
     update,
@@ -76,22 +77,38 @@ _TAKE_LEAST_TRIED = _taking(
     .where(UNFINISHED, _UNCLAIMED)
     .order_by(deliveries.c.attempt_count, deliveries.c.next_attempt_at, deliveries.c.id)
 )
-_SETTLE = Prepared(
+_SETTLE = (
     update(deliveries)
     .where(deliveries.c.id == bindparam("delivery_id"))
     .values(
         state=bindparam("to_state"),
         attempt_count=deliveries.c.attempt_count + 1,
-        claimed_epoch=None,
+        claimed_epoch=null(),
+        updated_at=bindparam("at"),
+    )
+)
+_DELIVERED = Prepared(
+    _SETTLE.values(
+        next_attempt_at=null(),
+        first_failed_at=null(),
+        down_seconds_before=literal_column("0.0"),
+        request_id=bindparam("made_id"),
+        error_class=null(),
+        error=null(),
+        problem=null(),
+        delivered_at=bindparam("at"),
+    )
+)
+_FAILED = Prepared(
+    _SETTLE.values(
         next_attempt_at=bindparam("due_at"),
         first_failed_at=bindparam("failing_since"),
         down_seconds_before=bindparam("down_before"),
-        request_id=bindparam("made_id"),
+        request_id=null(),
         error_class=bindparam("class_of_error"),
         error=bindparam("text_of_error"),
         problem=bindparam("document"),
-        updated_at=bindparam("at"),
-        delivered_at=bindparam("done_at"),
+        delivered_at=null(),
     )
 )
 _ATTEMPT = Prepared(
@@ -184,7 +201,8 @@ def settle(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> N
     """Write down what came of an attempt at each."""
     fence(db, lease)
     rows = [vars(one) for one in settlements]
-    _SETTLE.each(db, rows)
+    _DELIVERED.each(db, [row for row in rows if row["made_id"]])
+    _FAILED.each(db, [row for row in rows if not row["made_id"]])
     _ATTEMPT.each(db, rows)
     counts = Counter(one.class_of_error or "success" for one in settlements)
     db.execute(_COUNT, [{"outcome": name, "number": counts[name]} for name in sorted(counts)])

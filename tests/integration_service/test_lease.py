@@ -160,7 +160,7 @@ async def test_the_heir_of_a_killed_process_waits_no_longer_than_it_must(
 
 NOW = FakeClock()()
 MOVE = {"old": "a-2", "new": "a-9", "through": 9, "head": 9, "caught_up": None}
-SETTLED = Settlement(1, "delivered", NOW, None, 201, 1.0, made_id="r-1", done_at=NOW)
+SETTLED = Settlement(1, "delivered", NOW, None, 201, 1.0, made_id="r-1")
 COLUMNS = {"opened_at": NOW, "failures": 7}
 
 WALKING = SimpleNamespace(recovery_cursor=None, recovery_page=None)
