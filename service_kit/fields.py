@@ -13,8 +13,12 @@ _FORBIDDEN_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\ud
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:")
 
 
+def is_line(value: str) -> bool:
+    return not _FORBIDDEN_IN_LINE.search(value)
+
+
 def _one_line(value: str) -> str:
-    if _FORBIDDEN_IN_LINE.search(value):
+    if not is_line(value):
         raise ValueError("must not hold control characters or line breaks")
     return value
 
