@@ -7,6 +7,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from inventory_api.items.models import items, movements
 from service_kit.database.missing import insert_missing
+from service_kit.database.prepared import Prepared
 from service_kit.database.types import AnyRow
 
 ItemRow = AnyRow
@@ -19,6 +20,9 @@ _BY_SKUS = _ITEMS.where(items.c.sku.in_(bindparam("skus", expanding=True)))
 # In the order of their ids, for every caller: whoever locks several items does so in one order,
 # so that no two can wait for each other.
 _LOCK = _ITEMS.where(items.c.id.in_(bindparam("ids", expanding=True))).order_by(items.c.id)
+_APPEND = Prepared(
+    insert(movements).inline(), columns=[one.key for one in movements.c if one.key != "id"]
+)
 _MOVE = (
     update(items)
     .where(items.c.id == bindparam("item_id"))
@@ -72,8 +76,7 @@ def move(
     db: Connection, rows: Sequence[Mapping[str, Any]], totals: Sequence[Mapping[str, Any]]
 ) -> None:
     """Append ledger rows, and change the levels by their totals, one row an item."""
-    if rows:
-        db.execute(insert(movements), [dict(row) for row in rows])
+    _APPEND.each(db, rows)
     for total in sorted(totals, key=lambda one: one["item_id"]):
         db.execute(_MOVE, dict(total))
 

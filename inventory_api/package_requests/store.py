@@ -71,6 +71,7 @@ _BACKORDERS_PAGE = (
     .order_by(package_requests.c.id)
     .limit(bindparam("limit"))
 )
+_RESERVE = Prepared(insert(reservations).inline(), columns=reservations.c.keys())
 _TAKE = (
     delete(reservations)
     .where(reservations.c.package_request_id == bindparam("row_id"))
@@ -179,8 +180,7 @@ def backorders(
 
 
 def add_reservations(db: Connection, rows: Sequence[Mapping[str, int]]) -> None:
-    if rows:
-        db.execute(insert(reservations), [dict(row) for row in rows])
+    _RESERVE.each(db, rows)
 
 
 def take_reservations(db: Connection, row_id: int) -> dict[int, int]:
