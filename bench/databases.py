@@ -12,6 +12,7 @@ from pathlib import Path
 
 import asyncpg
 
+from crm_api.search import folded, trigram_numbers
 from service_kit.commands import Service
 
 ENGINES = ("sqlite", "postgresql")
@@ -20,8 +21,7 @@ _NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE
 _AT = "'2026-01-05 12:00:00.000000'"
 _UID = "'00000000-0000-7000-8000-' || (100000000000 + i)"
 _EVENT = """'{{"name":"Customer ' || i || '","email":"customer' || i || '@example.com"}}'"""
-# Each customer has an event and a ticket. What users search by is filled on SQLite alone:
-# PostgreSQL's index holds numbers that Python makes of the letters.
+# Each customer has an event and a ticket.
 ROWS = (
     f"""INSERT INTO customers (uid, name, email, email_key, metadata, created_at, updated_at,
         version) {_NUMBERS} SELECT {_UID}, 'Customer ' || i, 'customer' || i || '@example.com',
@@ -36,11 +36,9 @@ ROWS = (
     f"""INSERT INTO ticket_history (ticket_id, at, actor, field, new, request_id) {_NUMBERS}
         SELECT i, {_AT}, 'bench', 'status', 'open', 'bench' FROM n""",
 )
-SEARCHED_ON_SQLITE = (
-    f"""INSERT INTO customer_search (rowid, text) {_NUMBERS}
-        SELECT i, 'customer ' || i || char(10) || 'customer' || i || '@example.com' || char(10)
-        FROM n""",
-)
+SEARCHED_ON_SQLITE = f"""INSERT INTO customer_search (rowid, text) {_NUMBERS}
+    SELECT i, 'customer ' || i || char(10) || 'customer' || i || '@example.com' || char(10)
+    FROM n"""
 
 
 @contextmanager
@@ -74,10 +72,12 @@ def new_database(engine: str, folder: Path, server: str, service: str | None = N
 
 def fill(url: str, rows: int) -> None:
     """Put so many customers, events and tickets into an empty database of the CRM."""
-    statements = [statement.format(rows=rows) for statement in ROWS]
+    run_sql(url, *(statement.format(rows=rows) for statement in ROWS))
     if url.startswith("sqlite:"):
-        statements += [statement.format(rows=rows) for statement in SEARCHED_ON_SQLITE]
-    run_sql(url, *statements, "ANALYZE")
+        run_sql(url, SEARCHED_ON_SQLITE.format(rows=rows))
+    else:
+        asyncio.run(_fill_search_on_postgres(url, rows))
+    run_sql(url, "ANALYZE")
 
 
 def run_sql(url: str, *statements: str) -> None:
@@ -94,5 +94,23 @@ async def _run_on_postgres(url: str, statements: tuple[str, ...]) -> None:
     try:
         for statement in statements:
             await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _fill_search_on_postgres(url: str, rows: int) -> None:
+    """Enter what customers are searched by: numbers that Python makes of the letters."""
+    texts = (
+        (i, folded(f"Customer {i}", f"customer{i}@example.com", None)) for i in range(1, rows + 1)
+    )
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.copy_records_to_table(
+            "customer_search",
+            records=((i, text, trigram_numbers(text)) for i, text in texts),
+            columns=("rowid", "text", "trigrams"),
+        )
+        # As the next vacuum would: what was added last is kept beside the index first.
+        await connection.execute("SELECT gin_clean_pending_list('ix_customer_search_trigrams')")
     finally:
         await connection.close()
