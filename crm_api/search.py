@@ -1,10 +1,10 @@
 """Finds rows that hold a text somewhere, at a million rows, in the same way on both engines.
 
 An index keeps, for each row, the text that is searched and the trigrams in it: every three letters
-that follow each other. What is asked for is looked up by some of its own trigrams, and the few rows
-that have them all are then read. SQLite has such an index as a tokenizer of FTS5. On PostgreSQL it
-is a GIN index of integers, which every server has; the extension pg_trgm would do the same, but
-not every role may create it, and it folds letters in a way of its own.
+that follow each other. What is asked for is looked up by the rarest of its own trigrams, and the
+few rows that have them all are then read. SQLite has such an index as a tokenizer of FTS5. On
+PostgreSQL it is a GIN index of integers, which every server has; the extension pg_trgm would do the
+same, but not every role may create it, and it folds letters in a way of its own.
 """
 
 import zlib
@@ -26,16 +26,22 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    select,
     update,
 )
 
+from service_kit.database.listed import is_listed
 from service_kit.database.prepared import Prepared
 
 _LENGTH = 3
 # Between two texts that are searched together. A query is one line, so none reaches across.
 _SEPARATOR = "\n"
-# More make a search no more selective, and each costs a look-up.
-_MOST_LOOKED_UP = 16
+# How rare a trigram is, so many texts of the table tell, one from each part of it.
+_SAMPLED = 16
+# So many rare ones leave few rows; each costs the more, the more rows have it.
+_ENOUGH = 4
+# Of a longer query no others are weighed, since each is sought in every text of the sample.
+_MOST_WEIGHED = 32
 
 
 def folded(*texts: str | None) -> str:
@@ -53,6 +59,28 @@ def trigram_numbers(text: str) -> list[int]:
     Two may share a number; whatever is found by number is read before it is believed.
     """
     return sorted({_number(text[at : at + _LENGTH]) for at in range(len(text) - _LENGTH + 1)})
+
+
+def rarest(query: str, texts: Sequence[str]) -> list[str]:
+    """Choose the trigrams by which a query is looked up, from how many of some texts have each.
+
+    Four that few have leave few rows to read. Another is worth its cost where some of the texts
+    have all that were chosen, but not this one.
+    """
+    last = len(query) - _LENGTH
+    # Of those that are equally rare first what covers the query: overlapping ones say less.
+    starts = [*range(0, last, _LENGTH), last, *range(last)]
+    trigrams = list(dict.fromkeys(query[at : at + _LENGTH] for at in starts))[:_MOST_WEIGHED]
+    holders = {one: sum(one in text for text in texts) for one in trigrams}
+    chosen: list[str] = []
+    left = texts
+    for one in sorted(trigrams, key=holders.__getitem__):
+        still = [text for text in left if one in text]
+        is_rare = holders[one] <= len(texts) / 2
+        if not chosen or len(still) < len(left) or (is_rare and len(chosen) < _ENOUGH):
+            chosen.append(one)
+            left = still
+    return chosen
 
 
 class SearchIndex:
@@ -73,6 +101,8 @@ class SearchIndex:
             "sqlite": Prepared(new, columns=["rowid", "text"]),
             "postgresql": Prepared(new, columns=["rowid", "text", "trigrams"]),
         }
+        self._last = Prepared(select(func.max(self.rowid).label("id")))
+        self._some = Prepared(select(self._table.c.text).where(is_listed(self.rowid, "ids")))
         self._change = update(self._table).where(self.rowid == bindparam("row"))
         self._remove = delete(self._table).where(self.rowid == bindparam("row"))
 
@@ -104,7 +134,7 @@ class SearchIndex:
         order of the page until it is full. That is one pass over this table at the most.
         """
         wanted = folded(query)
-        trigrams = _looked_up(wanted)
+        trigrams = rarest(wanted, self._sample(db)) if len(wanted) >= _LENGTH else []
         if db.dialect.name == "sqlite":
             conditions = [func.instr(self._table.c.text, wanted) > 0]
             if trigrams:
@@ -120,12 +150,11 @@ class SearchIndex:
             conditions.append(self._table.c.trigrams.op("@>")(array))
         return conditions
 
-
-def _looked_up(text: str) -> list[str]:
-    """Choose trigrams that cover a text, or its beginning: every third, and the last."""
-    last = len(text) - _LENGTH
-    starts = [*range(0, last, _LENGTH), last][:_MOST_LOOKED_UP] if last >= 0 else []
-    return list(dict.fromkeys(text[at : at + _LENGTH] for at in starts))
+    def _sample(self, db: Connection) -> list[str]:
+        """Read some texts, from the middle of each part of the table."""
+        last = self._last.all(db)[0].id or 0
+        middles = range(last // (2 * _SAMPLED), last + 1, last // _SAMPLED + 1)
+        return [row.text for row in self._some.all(db, ids=list(middles))]
 
 
 def _columns(db: Connection, text: str) -> dict[str, object]:
@@ -135,4 +164,5 @@ def _columns(db: Connection, text: str) -> dict[str, object]:
 
 
 def _number(trigram: str) -> int:
-    return int.from_bytes(zlib.crc32(trigram.encode()).to_bytes(4), signed=True)
+    # The sign bit alone tells its 32 bits from those of zlib.
+    return (zlib.crc32(trigram.encode()) ^ 2**31) - 2**31

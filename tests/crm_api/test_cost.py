@@ -24,6 +24,7 @@ ON_SQLITE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True, scope="
 STATEMENTS = [
     ("GET", "/api/customers/1", None, 1),
     ("GET", "/api/customers", None, 2),
+    ("GET", "/api/customers?q=customer", None, 4),
     ("GET", "/api/tickets", None, 1),
     ("GET", "/api/events", None, 3),
     ("POST", "/api/customers", numbered(7001), {"sqlite": 4, "postgresql": 1}),

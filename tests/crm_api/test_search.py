@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crm_api.app import create_app
-from crm_api.search import folded, trigram_numbers
+from crm_api.search import folded, rarest, trigram_numbers
 from crm_api.settings import Settings
 from service_kit.migrations import Migrations
 from tests.conftest import SERVICES, NewDatabase, running
@@ -189,6 +190,51 @@ async def test_what_was_there_before_the_index_is_found(
     async with running(app, token="admin123") as crm:
         assert await ids(crm, "JÜRGEN") == [1, 3]
         assert await ids(crm, "ärger", "/api/tickets") == [1]
+
+
+async def test_nobody_is_lost_by_the_choice_of_trigrams(crm: httpx.AsyncClient) -> None:
+    names = ["".join(letters) for letters in product("ab", repeat=6)]
+    body = [{"name": name, "email": f"{n:02}@example.com"} for n, name in enumerate(names)]
+    await crm.post(f"{LIST}/batch", json=body)
+    queries = [
+        "".join(letters) for length in (3, 4, 5, 6) for letters in product("ab", repeat=length)
+    ]
+
+    found = {q: await ids(crm, q, limit=500) for q in queries}
+
+    assert found == {q: [n for n, name in enumerate(names, 1) if q in name] for q in queries}
+
+
+def test_a_query_is_looked_up_by_what_few_texts_have() -> None:
+    texts = [f"customer {n}\ncustomer{n}@example.com\n" for n in range(1, 17)]
+
+    assert set(rarest("customer500000@", texts)) == {"r50", "500", "000", "00@"}
+    assert len(rarest("customer267853@example.com", texts)) == 4
+    assert rarest("example.com", texts) == ["exa"], "all have it, so that one says as much as all"
+    assert rarest("customer", []) == ["cus", "tom", "mer", "ust"], "what covers it comes first"
+
+
+def test_more_are_looked_up_while_some_texts_have_all_of_them() -> None:
+    trigrams = ["abc", "bcd", "cde", "def", "efg", "fgh", "ghi"]
+    texts = [" ".join(trigrams[:n] + trigrams[n + 1 :]) for n in range(len(trigrams))]
+
+    assert sorted(rarest("abcdefghi", texts)) == trigrams
+
+
+@given(st.text(min_size=3), st.lists(st.text()))
+def test_what_is_looked_up_are_trigrams_of_the_query_the_rarest_first(
+    query: str, texts: list[str]
+) -> None:
+    trigrams = {query[at : at + 3] for at in range(len(query) - 2)}
+
+    chosen = rarest(query, texts)
+
+    holders = [sum(one in text for text in texts) for one in chosen]
+    assert set(chosen) <= trigrams
+    assert len(set(chosen)) == len(chosen) > 0
+    assert holders == sorted(holders)
+    if len(query) <= 30:
+        assert holders[0] == min(sum(one in text for text in texts) for one in trigrams)
 
 
 @given(st.text(max_size=30))
