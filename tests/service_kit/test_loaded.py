@@ -1,14 +1,12 @@
 """What a service has not loaded when it has started and answered: it would cost time and memory."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, with_database
+from tests.conftest import ROOT
 
 # What sends traces, migrates a schema, speaks to PostgreSQL, writes metrics; the ORM, and models of
 # pydantic's first version.
@@ -79,12 +77,9 @@ def service(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def loaded_by(
-    service: str, tmp_path: Path, sqlite_template: Callable[[str], Path]
-) -> Callable[..., set[str]]:
-    """Start a service on a migrated SQLite file and ask it. Returns which of UNUSED are loaded."""
-    shutil.copy(sqlite_template(service), tmp_path / "own.db")
-    url = f"sqlite:///{tmp_path}/own.db"
+def loaded_by(service: str, new_database: Callable[[str], str]) -> Callable[..., set[str]]:
+    """Start a service on an empty database and ask it. Returns which of UNUSED are loaded."""
+    url = new_database(service)
     return lambda *paths: modules_after(SERVE, service, *paths, DATABASE_URL=url) & set(UNUSED)
 
 
@@ -93,21 +88,15 @@ def test_what_a_process_does_not_need_to_say_that_it_is_alive(service: str) -> N
     assert modules_after(LISTEN, service) & frameworks == set()
 
 
-def test_what_a_start_on_sqlite_and_an_answer_do_not_need(
-    loaded_by: Callable[..., set[str]],
+def test_what_a_start_and_an_answer_do_not_need(
+    loaded_by: Callable[..., set[str]], engine: str
 ) -> None:
-    assert loaded_by("/health/ready", "/openapi.json") == set()
+    postgresql = {"asyncpg", "service_kit.database.postgres"}
+    needed = postgresql if engine == "postgresql" else set()
+    assert loaded_by("/health/ready", "/openapi.json") == needed
 
 
-def test_what_a_start_on_postgresql_does_not_need(
-    service: str, postgres_server: str, postgres_template: Callable[[str], str]
-) -> None:
-    url = with_database(postgres_server, postgres_template(service))
-
-    loaded = modules_after(SERVE, service, "/health/ready", DATABASE_URL=url)
-    assert loaded & set(UNUSED) == {"asyncpg", "service_kit.database.postgres"}
-
-
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 def test_what_writes_metrics_is_loaded_when_they_are_asked_for(
     loaded_by: Callable[..., set[str]],
 ) -> None:
