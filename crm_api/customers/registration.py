@@ -25,7 +25,7 @@ from crm_api.customers.store import SEARCH, searched
 from crm_api.feed import store as feed
 from crm_api.feed.models import events
 from crm_api.search import trigram_numbers
-from service_kit.database.missing import insert_missing
+from service_kit.database.on_conflict import insert_missing
 from service_kit.database.prepared import Prepared, PreparedInsert
 
 _ADD = PreparedInsert(customers)

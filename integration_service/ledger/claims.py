@@ -13,18 +13,19 @@ from sqlalchemy import (
     and_,
     bindparam,
     exists,
+    insert,
     literal_column,
     null,
     or_,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from integration_service.ledger.lease import Lease, fence
 from integration_service.ledger.models import attempt_counts, attempts, deliveries, poller
 from integration_service.ledger.records import Settlement
 from integration_service.ledger.store import UNFINISHED, DeliveryRow
+from service_kit.database.on_conflict import insert_or_update
 from service_kit.database.prepared import Prepared
 
 _UNCLAIMED = or_(
@@ -123,10 +124,8 @@ _ATTEMPT = Prepared(
     )
     .inline()
 )
-_COUNTED = insert(attempt_counts)
-_COUNT = _COUNTED.on_conflict_do_update(
-    index_elements=["outcome"],
-    set_={"number": attempt_counts.c.number + _COUNTED.excluded.number},
+_COUNT = insert_or_update(
+    attempt_counts, "outcome", "number = attempt_counts.number + excluded.number"
 )
 _UNCLAIM = (
     update(deliveries)

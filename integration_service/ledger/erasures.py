@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, exists, select, update
-from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from integration_service.ledger.lease import Lease, fence
 from integration_service.ledger.models import deliveries, erasures, poller
+from service_kit.database.on_conflict import insert_missing
 
-_OWE = insert(erasures).on_conflict_do_nothing(index_elements=["customer_uid"])
+_OWE = insert_missing(erasures)
 _BLANK = (
     update(deliveries)
     .where(deliveries.c.customer_uid.in_(bindparam("uids", expanding=True)))

@@ -19,8 +19,8 @@ from service_kit.database.types import BigInt, UtcDateTime
 
 metadata = MetaData()
 
-_UNFINISHED = text("next_attempt_at IS NOT NULL")
-_RETRYING = text("next_attempt_at IS NOT NULL AND attempt_count > 0")
+_UNFINISHED = "next_attempt_at IS NOT NULL"
+_RETRYING = "next_attempt_at IS NOT NULL AND attempt_count > 0"
 
 # One row: who polls, and how far the feed has been read.
 poller = Table(
@@ -95,21 +95,9 @@ deliveries = Table(
     Column("dismissed_at", UtcDateTime),
     Column("dismissed_by", String(200)),
     Column("dismissed_reason", String(500)),
-    Index(
-        "ix_deliveries_due",
-        "next_attempt_at",
-        "id",
-        postgresql_where=_UNFINISHED,
-        sqlite_where=_UNFINISHED,
-    ),
+    Index("ix_deliveries_due", "next_attempt_at", "id", info={"where": _UNFINISHED}),
     # Those that failed before, for whoever looks for them among thousands that are new.
-    Index(
-        "ix_deliveries_retrying",
-        "next_attempt_at",
-        "id",
-        postgresql_where=_RETRYING,
-        sqlite_where=_RETRYING,
-    ),
+    Index("ix_deliveries_retrying", "next_attempt_at", "id", info={"where": _RETRYING}),
     Index("ix_deliveries_state", "state", "id"),
     sqlite_autoincrement=True,
 )
@@ -145,12 +133,7 @@ erasures = Table(
     Column("customer_uid", String(64), nullable=False, unique=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("done_at", UtcDateTime),
-    Index(
-        "ix_erasures_due",
-        "id",
-        postgresql_where=text("done_at IS NULL"),
-        sqlite_where=text("done_at IS NULL"),
-    ),
+    Index("ix_erasures_due", "id", info={"where": "done_at IS NULL"}),
     sqlite_autoincrement=True,
 )
 
@@ -170,7 +153,7 @@ links = Table(
     Column("stands_since", UtcDateTime),
 )
 
-_RUNNING = text("state = 'running'")
+_RUNNING = "state = 'running'"
 
 # One row a comparison of the CRM's customers with Inventory's requests.
 reconciliations = Table(
@@ -191,13 +174,7 @@ reconciliations = Table(
     Column("findings", JSON, nullable=False),
     Column("repaired", BigInt, nullable=False),
     Column("error", Text),
-    Index(
-        "uq_reconciliations_running",
-        "state",
-        unique=True,
-        postgresql_where=_RUNNING,
-        sqlite_where=_RUNNING,
-    ),
+    Index("uq_reconciliations_running", "state", unique=True, info={"where": _RUNNING}),
     sqlite_autoincrement=True,
 )
 

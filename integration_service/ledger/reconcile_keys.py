@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, tuple_
-from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from integration_service.ledger.models import deliveries, poller, reconcile_keys
 from integration_service.ledger.reconciliations import alive
+from service_kit.database.on_conflict import insert_or_update
 from service_kit.database.types import AnyRow
 
 Kind = Literal["missing", "extra", "double"]
@@ -37,13 +37,13 @@ _CANDIDATES = (
     .limit(bindparam("limit"))
 )
 _IS_LATE = deliveries.c.state.in_(("pending", "retrying"))
-_SEEN = insert(_KEYS)
-_SEEN_CUSTOMER = _SEEN.on_conflict_do_update(
-    index_elements=["run_id", "customer_uid"],
-    set_={"customers": _KEYS.c.customers + 1, "created_at": _SEEN.excluded.created_at},
+_SEEN_CUSTOMER = insert_or_update(
+    _KEYS,
+    "run_id, customer_uid",
+    f"customers = {_KEYS.name}.customers + 1, created_at = excluded.created_at",
 )
-_SEEN_PACKAGE = _SEEN.on_conflict_do_update(
-    index_elements=["run_id", "customer_uid"], set_={"packages": _KEYS.c.packages + 1}
+_SEEN_PACKAGE = insert_or_update(
+    _KEYS, "run_id, customer_uid", f"packages = {_KEYS.name}.packages + 1"
 )
 
 

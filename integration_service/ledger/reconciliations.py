@@ -14,11 +14,11 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from integration_service.ledger.lease import now_of
 from integration_service.ledger.models import deliveries, poller, reconciliations
 from integration_service.ledger.records import enqueued
+from service_kit.database.on_conflict import insert_missing
 from service_kit.database.types import AnyRow
 
 Trigger = Literal["api", "cli", "timer"]
@@ -66,7 +66,7 @@ def begin(db: Connection, trigger: Trigger, *, repair: bool) -> int | None:
         "repaired": 0,
     }
     # The unique index on what is running decides between two that begin at once.
-    statement = insert(reconciliations).on_conflict_do_nothing().returning(reconciliations.c.id)
+    statement = insert_missing(reconciliations).returning(reconciliations.c.id)
     run: int | None = db.execute(statement, new).scalar_one_or_none()
     return run
 
@@ -104,14 +104,7 @@ def repair(db: Connection, run: int, absent: Sequence[Absent], now: datetime) ->
         }
         for one in absent
     ]
-    anew = len(
-        db.execute(
-            insert(deliveries)
-            .on_conflict_do_nothing(index_elements=["customer_uid"])
-            .returning(deliveries.c.id),
-            rows,
-        ).all()
-    )
+    anew = len(db.execute(insert_missing(deliveries).returning(deliveries.c.id), rows).all())
     grown = {"repairs": poller.c.repairs + again + anew, "wake_count": poller.c.wake_count + 1}
     db.execute(update(poller).values(**grown))
     return again + anew

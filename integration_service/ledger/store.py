@@ -7,13 +7,13 @@ from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
-from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from integration_service.ledger import erasures
 from integration_service.ledger.lease import Lease, LeaseLost, fence
 from integration_service.ledger.models import deliveries, poller
 from integration_service.ledger.records import Arrival
 from service_kit.database.listed import is_listed
+from service_kit.database.on_conflict import insert_missing
 from service_kit.database.prepared import Prepared
 from service_kit.database.types import AnyRow, UtcDateTime
 
@@ -39,7 +39,7 @@ _OWED_ALIKE = (
     "updated_at",
 )
 _OWE = Prepared(
-    insert(deliveries).on_conflict_do_nothing(index_elements=["customer_uid"]).inline(),
+    insert_missing(deliveries).inline(),
     columns=(*_ARRIVAL, *_OWED_ALIKE),
 )
 _BEGIN = (

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from inventory_api.items.models import items, movements
-from service_kit.database.missing import insert_missing
+from service_kit.database.on_conflict import insert_missing
 from service_kit.database.prepared import Prepared
 from service_kit.database.types import AnyRow
 

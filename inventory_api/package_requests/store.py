@@ -25,7 +25,7 @@ from inventory_api.package_requests.models import package_requests, reservations
 from inventory_api.tables import idempotency_keys
 from service_kit import clock
 from service_kit.database.listed import is_listed
-from service_kit.database.missing import insert_missing
+from service_kit.database.on_conflict import insert_missing
 from service_kit.database.prepared import Prepared
 from service_kit.database.types import AnyRow
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Column, Connection, Dialect, Insert, Select, Table, Update, bindparam
 
-from service_kit.database.missing import insert_missing
+from service_kit.database.on_conflict import insert_missing
 from service_kit.database.types import AnyRow
 
 # The execution option of a connection that has a shorter way to its driver than a cursor: given

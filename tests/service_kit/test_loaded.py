@@ -19,6 +19,7 @@ UNUSED = (
     "alembic",
     "asyncpg",
     "service_kit.database.postgres",
+    "sqlalchemy.dialects.postgresql",
     "prometheus_client",
     "sqlalchemy.orm",
     "pydantic.v1.main",
@@ -91,7 +92,11 @@ def test_what_a_process_does_not_need_to_say_that_it_is_alive(service: str) -> N
 def test_what_a_start_and_an_answer_do_not_need(
     loaded_by: Callable[..., set[str]], engine: str
 ) -> None:
-    postgresql = {"asyncpg", "service_kit.database.postgres"}
+    postgresql = {
+        "asyncpg",
+        "service_kit.database.postgres",
+        "sqlalchemy.dialects.postgresql",
+    }
     needed = postgresql if engine == "postgresql" else set()
     assert loaded_by("/health/ready", "/openapi.json") == needed
 
