@@ -152,6 +152,7 @@ async def test_of_the_same_at_once_one_takes_effect(
 
     last = await shared_inventory.post(path, json=body, headers=headers)
     done = [answer for answer in answers if answer.status_code != 409]
+    assert {answer.status_code for answer in done} == {last.status_code}
     assert made == effect
     assert {answer.content for answer in done} == {last.content}
     assert Counter("idempotent-replayed" in answer.headers for answer in done)[False] == 1
