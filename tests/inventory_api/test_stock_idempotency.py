@@ -124,7 +124,9 @@ async def test_without_a_key_nothing_is_replayed(
     assert all("idempotent-replayed" not in answer.headers for answer in answers)
 
 
-async def rows_made(inventory: httpx.AsyncClient, work: Awaitable[T]) -> tuple[T, Counter[str]]:
+async def rows_made(
+    inventory: httpx.AsyncClient, work: Callable[[], Awaitable[T]]
+) -> tuple[T, Counter[str]]:
     """Do something. Returns what came of it, and how many rows it made in which table."""
 
     def count(db: Connection) -> Counter[str]:
@@ -134,7 +136,7 @@ async def rows_made(inventory: httpx.AsyncClient, work: Awaitable[T]) -> tuple[T
 
     database = app_of(inventory).state.database
     before = await database.read(count)
-    done = await work
+    done = await work()
     return done, await database.read(count) - before
 
 
@@ -143,12 +145,12 @@ async def test_of_the_same_at_once_one_takes_effect(
     shared_inventory: httpx.AsyncClient, make: Make, engine: str
 ) -> None:
     path, body = await make(shared_inventory)
-    _, effect = await rows_made(shared_inventory, shared_inventory.post(path, json=body))
+    _, effect = await rows_made(shared_inventory, lambda: shared_inventory.post(path, json=body))
     path, body = await make(shared_inventory)
     headers = keyed()
-    at_once = (shared_inventory.post(path, json=body, headers=headers) for _ in range(8))
+    at_once = [shared_inventory.post(path, json=body, headers=headers) for _ in range(8)]
 
-    answers, made = await rows_made(shared_inventory, asyncio.gather(*at_once))
+    answers, made = await rows_made(shared_inventory, lambda: asyncio.gather(*at_once))
 
     last = await shared_inventory.post(path, json=body, headers=headers)
     done = [answer for answer in answers if answer.status_code != 409]
