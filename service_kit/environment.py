@@ -14,7 +14,7 @@ class Refused(ValueError):
 def variables(names: Collection[str], secrets: Path = SECRETS_DIR) -> dict[str, str]:
     """Return what is set of these names, upper case or lower; what is empty counts as not set.
 
-    A variable wins over a file. Raises Refused for a file that can't be read.
+    A variable wins over a file. Raises Refused for secrets that can't be read.
     """
     found = _files(names, secrets) | {name.lower(): value for name, value in os.environ.items()}
     return {name: found[name] for name in names if found.get(name)}
@@ -23,7 +23,10 @@ def variables(names: Collection[str], secrets: Path = SECRETS_DIR) -> dict[str, 
 def _files(names: Collection[str], folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         return {}
-    files = {file.name.lower(): file for file in folder.iterdir() if file.is_file()}
+    try:
+        files = {file.name.lower(): file for file in folder.iterdir() if file.is_file()}
+    except OSError as error:
+        raise Refused(f"{folder} can't be listed: {error.strerror}") from None
     return {name: _text(files[name]) for name in files.keys() & names}
 
 

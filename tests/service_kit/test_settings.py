@@ -1,5 +1,6 @@
 """What a service makes of its environment, and what it refuses to start with."""
 
+import errno
 import traceback
 from pathlib import Path
 from typing import Any
@@ -263,6 +264,18 @@ def test_a_secret_that_is_no_text_is_named(read: Any, tmp_path: Path) -> None:
     secret.write_bytes(SECRET.encode() + b"\xff")
 
     assert str(secret) in faults(read, secrets=tmp_path)
+
+
+def test_secrets_that_can_not_be_listed_are_named(
+    read: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+
+    told = faults(read, secrets=tmp_path)
+    assert told == f"{tmp_path} can't be listed: Permission denied"
 
 
 @pytest.mark.skipif(not UNREADABLE.exists(), reason="there is no file that nobody can read")
