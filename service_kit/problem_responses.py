@@ -1,6 +1,5 @@
 """How a problem leaves a service: the responses, and the handlers that make them."""
 
-import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -11,9 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from service_kit.logs import current_request_id
-from service_kit.problems import MEDIA_TYPE, InternalError, Problem, document, invalid
-
-_FIRST = ("type", "title", "status", "detail")
+from service_kit.problems import MEDIA_TYPE, InternalError, Problem, document, invalid, write
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -50,20 +47,9 @@ def answer(request: Request, problem: Problem) -> Response:
 def render(
     request: Request, document: dict[str, Any], headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Build the response; ASCII-only JSON, so that no text a caller sent can make it fail."""
     path = request.scope.get("raw_path") or request.url.path.encode()
-    of_this_request = {
-        "instance": path.decode("ascii", "replace"),
-        "request_id": current_request_id(),
-    }
-    # In this order for readers; where a problem names a request_id of its own, that one stands.
-    document = {**{name: document[name] for name in _FIRST}, **of_this_request, **document}
-    return Response(
-        json.dumps(document, ensure_ascii=True).encode(),
-        document["status"],
-        headers,
-        media_type=MEDIA_TYPE,
-    )
+    body = write(document, path.decode("ascii", "replace"), current_request_id())
+    return Response(body, document["status"], headers, media_type=MEDIA_TYPE)
 
 
 def internal_error(request: Request) -> Response:

@@ -1,5 +1,6 @@
 """One shape for every error that leaves a service: RFC 9457 problem+json."""
 
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ MEDIA_TYPE = "application/problem+json"
 
 # A name in `loc` may be the caller's own (an unknown field), so it is cut to a length that helps.
 _LONGEST_LOC = 100
+_FIRST = ("type", "title", "status", "detail")
 
 
 class Problem(Exception):
@@ -116,6 +118,14 @@ def document(
         "detail": detail,
         **(extra or {}),
     }
+
+
+def write(document: Mapping[str, Any], instance: str, request_id: str) -> bytes:
+    """Write a problem as one request's answer: in ASCII, so that no text a caller sent can fail."""
+    of_this_request = {"instance": instance, "request_id": request_id}
+    # In this order for readers; where a problem names a request_id of its own, that one stands.
+    whole = {**{name: document[name] for name in _FIRST}, **of_this_request, **document}
+    return json.dumps(whole, ensure_ascii=True).encode()
 
 
 def _reason(error: Any) -> str:

@@ -1,7 +1,6 @@
 """uvicorn's HTTP/1.1 protocol with bounds on how much a client may send, and in what time."""
 
 import asyncio
-import json
 import logging
 import uuid
 from http import HTTPStatus
@@ -11,7 +10,7 @@ from typing import cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service_kit.problems import MEDIA_TYPE, BadRequest, Problem
+from service_kit.problems import MEDIA_TYPE, BadRequest, Problem, write
 
 logger = logging.getLogger(__name__)
 
@@ -218,8 +217,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._answer(problem, request_id)
 
     def _answer(self, problem: Problem, request_id: str) -> None:
-        document = {**problem.document(), "instance": self._path(), "request_id": request_id}
-        body = json.dumps(document).encode()
+        body = write(problem.document(), self._path(), request_id)
         headers = [
             *self.server_state.default_headers,
             (b"content-type", MEDIA_TYPE.encode()),

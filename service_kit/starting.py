@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from service_kit import VERSION
 from service_kit.commands import EXIT_REFUSED, STARTING
 from service_kit.edge import request_id_of
-from service_kit.problems import MEDIA_TYPE, Problem, ServiceUnavailable
+from service_kit.problems import MEDIA_TYPE, Problem, ServiceUnavailable, write
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -105,7 +105,7 @@ class Starting:
     async def _answer_early(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         path = scope["path"].rstrip("/")
         if path == "/health" and scope["method"] in {"GET", "HEAD"}:
-            await _answer(scope, send, HTTPStatus.OK, {"status": "ok"})
+            await _tell(scope, send, HTTPStatus.OK, {"status": "ok"})
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(WAIT_SECONDS):
@@ -113,10 +113,10 @@ class Starting:
         if self._serving is not None:
             await self._serving(scope, receive, send)
         elif path == "/health/ready":
-            await _answer(scope, send, HTTPStatus.SERVICE_UNAVAILABLE, self._not_ready)
+            await _tell(scope, send, HTTPStatus.SERVICE_UNAVAILABLE, self._not_ready)
         else:
             problem = ServiceUnavailable("The service is not there yet, or no longer.")
-            await _answer(scope, send, HTTPStatus.SERVICE_UNAVAILABLE, problem)
+            await _refuse(scope, send, problem)
 
 
 def end_of_start() -> None:
@@ -145,18 +145,24 @@ def _in_thread(load: Load) -> "asyncio.Future[FastAPI | None]":
     return loaded
 
 
-async def _answer(
-    scope: "Scope", send: "Send", status: HTTPStatus, what: Mapping[str, Any] | Problem
+async def _refuse(scope: "Scope", send: "Send", problem: Problem) -> None:
+    request_id = request_id_of(scope)
+    instance = scope["raw_path"].decode("ascii", "replace")
+    body = write(problem.document(), instance, request_id)
+    headers = {**problem.all_headers, "content-type": MEDIA_TYPE}
+    await _send(send, problem.status, headers, body, request_id)
+
+
+async def _tell(scope: "Scope", send: "Send", status: HTTPStatus, what: Mapping[str, Any]) -> None:
+    body = json.dumps(what, separators=(",", ":")).encode()
+    await _send(send, status, {"content-type": "application/json"}, body, request_id_of(scope))
+
+
+async def _send(
+    send: "Send", status: HTTPStatus, headers: Mapping[str, str], body: bytes, request_id: str
 ) -> None:
     """Answer without the framework, which may not be loaded yet."""
-    request_id = request_id_of(scope)
-    headers = {"content-type": "application/json", "x-request-id": request_id, STARTING: "1"}
-    if isinstance(what, Problem):
-        headers |= {**what.all_headers, "content-type": MEDIA_TYPE}
-        place = scope["raw_path"].decode("ascii", "replace")
-        what = {**what.document(), "instance": place, "request_id": request_id}
-    body = json.dumps(what, separators=(",", ":")).encode()
-    headers["content-length"] = str(len(body))
-    written = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status.value, "headers": written})
+    own = {"content-length": str(len(body)), "x-request-id": request_id, STARTING: "1"}
+    pairs = [(name.lower().encode(), value.encode()) for name, value in {**headers, **own}.items()]
+    await send({"type": "http.response.start", "status": status.value, "headers": pairs})
     await send({"type": "http.response.body", "body": body})
