@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from opentelemetry.trace import SpanKind
+from pydantic import TypeAdapter, ValidationError
 
 from integration_service import journal
 from integration_service.clocks import Clock
@@ -21,7 +22,7 @@ from integration_service.settings import Settings
 from service_kit import tracing
 from service_kit.database import Database
 from service_kit.database.types import AnyRow
-from service_kit.fields import is_line
+from service_kit.fields import Line
 from service_kit.logs import new_request_id, use_request_id
 
 logger = logging.getLogger("integration_service")
@@ -33,6 +34,8 @@ LONGEST_UID = 64
 LONGEST_NAME = 200
 # A look that came back at once although it was to wait: the CRM is stopping, or does not know how.
 IMPATIENT_PAUSE_SECONDS = 0.5
+
+_LINE: TypeAdapter[str] = TypeAdapter(Line)
 
 
 class Ingest:
@@ -207,8 +210,11 @@ def _is_uid(subject: Any) -> bool:
 
 def _line(value: Any, longest: int) -> str | None:
     """Read a text that Inventory takes as well; None where it is none."""
-    text = value.strip() if isinstance(value, str) else ""
-    return text if 0 < len(text) <= longest and is_line(text) else None
+    try:
+        text = _LINE.validate_python(value, strict=True)
+    except ValidationError:
+        return None
+    return text if 0 < len(text) <= longest else None
 
 
 def understand(event: Any, through: int, index: int) -> Arrival:

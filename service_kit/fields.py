@@ -13,12 +13,8 @@ _FORBIDDEN_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\ud
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:")
 
 
-def is_line(value: str) -> bool:
-    return not _FORBIDDEN_IN_LINE.search(value)
-
-
 def _one_line(value: str) -> str:
-    if not is_line(value):
+    if _FORBIDDEN_IN_LINE.search(value):
         raise ValueError("must not hold control characters or line breaks")
     return value
 

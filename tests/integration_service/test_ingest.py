@@ -191,6 +191,7 @@ NAMES: dict[str, Any] = {
     "a surrogate": "A\ud800da",
     "a line break": "Ada\nINFO: forged",
     "a bell": "Ada\x07",
+    "a separator, which Python strips": "Ada\x1f",
 }
 
 
