@@ -200,8 +200,8 @@ def settle(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> N
     """Write down what came of an attempt at each."""
     fence(db, lease)
     rows = [vars(one) for one in settlements]
-    _DELIVERED.each(db, [row for row in rows if row["made_id"]])
-    _FAILED.each(db, [row for row in rows if not row["made_id"]])
+    _DELIVERED.each(db, [row for row in rows if row["to_state"] == "delivered"])
+    _FAILED.each(db, [row for row in rows if row["to_state"] != "delivered"])
     _ATTEMPT.each(db, rows)
     counts = Counter(one.class_of_error or "success" for one in settlements)
     db.execute(_COUNT, [{"outcome": name, "number": counts[name]} for name in sorted(counts)])
