@@ -25,8 +25,7 @@ def seed(db: Connection) -> None:
         return
     items.add(db, mug, SEEDER)
     items.add(db, notebook, SEEDER)
-    for package_type, lines in {
-        "welcome_package": [KitLine(sku=card.sku, quantity=1)],
-        "gift_package": [KitLine(sku=mug.sku, quantity=1), KitLine(sku=notebook.sku, quantity=2)],
-    }.items():
-        kits.put(db, package_type, KitNew(lines=lines), SEEDER)
+    greeting = [KitLine(sku=card.sku, quantity=1)]
+    kits.put(db, "welcome_package", KitNew(lines=greeting), SEEDER)
+    gift = [KitLine(sku=mug.sku, quantity=1), KitLine(sku=notebook.sku, quantity=2)]
+    kits.put(db, "gift_package", KitNew(lines=gift), SEEDER)

@@ -46,9 +46,12 @@ async def customers(crm: httpx.AsyncClient) -> list[tuple[int, str, str]]:
 
 
 async def after_start(url: str, **environment: Any) -> list[tuple[int, str, str]]:
-    app = create_app(Settings(database_url=url, **environment))
-    token = "its-own" if "api_tokens" in environment else "admin123"
-    async with running(app, token=token) as crm:
+    return await after_start_with(Settings(database_url=url, **environment))
+
+
+async def after_start_with(settings: Settings) -> list[tuple[int, str, str]]:
+    token = "admin123" if settings.uses_demo_tokens else "its-own"
+    async with running(create_app(settings), token=token) as crm:
         return await customers(keeps_its_word(crm))
 
 
@@ -74,13 +77,17 @@ async def test_an_empty_database_starts_with_what_the_environment_says(
     assert await after_start(url, **environment) == expected
 
 
-@pytest.mark.parametrize(("value", "wanted"), [("false", False), ("true", True)])
-def test_the_variable_is_read_from_the_environment(
-    value: str, wanted: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("value", "expected"), [("false", []), ("true", [JANE, JOHN])])
+async def test_the_variable_is_read_from_the_environment(
+    url: str,
+    value: str,
+    expected: list[tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SEED_DEMO_DATA", value)
+    monkeypatch.setenv("DATABASE_URL", url)
 
-    assert Settings.from_environment().wants_demo_data is wanted
+    assert await after_start_with(Settings.from_environment()) == expected
 
 
 async def test_demo_customers_are_told_of_in_the_feed(url: str) -> None:

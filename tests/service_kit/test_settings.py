@@ -40,7 +40,10 @@ def faults(read: Any, **variables: str) -> str:
     """Return what a person is told, once it is sure that no secret is in any form of it."""
     with pytest.raises(Refused) as caught:
         read(**variables)
-    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    texts = [str(caught.value), repr(caught.value), *traceback.format_exception(caught.value)]
+    if isinstance(cause := caught.value.__context__, ValidationError):
+        texts += [str(cause), repr(cause), *traceback.format_exception(cause)]
+    assert not [text for text in texts if SECRET in text]
     return str(caught.value)
 
 

@@ -167,16 +167,18 @@ async def test_a_start_that_is_refused_ends_the_process_and_answers_who_waits() 
     assert start.starting.exit_code == 2
 
 
+async def comes_to_nothing(start: Start) -> None:
+    start.go_on()
+    async with begun(start) as client:
+        assert (await client.get("/api/boxes")).status_code == 503
+    assert start.starting.exit_code == 1
+
+
 async def test_a_load_that_fails_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
         raise RuntimeError("a fault")
 
-    start = Start(fail)
-    start.go_on()
-    async with begun(start) as client:
-        assert (await client.get("/api/boxes")).status_code == 503
-
-    assert start.starting.exit_code == 1
+    await comes_to_nothing(Start(fail))
     assert "RuntimeError: a fault" in caplog.text
 
 
@@ -193,10 +195,5 @@ async def test_an_app_that_does_not_come_up_is_told_of(
         app.router.lifespan_context = fail
         return app
 
-    start = Start(load)
-    start.go_on()
-    async with begun(start) as client:
-        assert (await client.get("/api/boxes")).status_code == 503
-
-    assert start.starting.exit_code == 1
+    await comes_to_nothing(Start(load))
     assert "RuntimeError: a fault" in caplog.text
