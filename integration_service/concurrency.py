@@ -14,7 +14,8 @@ async def in_any_case(work: Coroutine[Any, Any, T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await task
+        # A failure of the work must not take the place of the stop: whoever handles it goes on.
+        await asyncio.gather(task, return_exceptions=True)
         raise
 
 

@@ -48,6 +48,22 @@ class Answer:
     body: Any
 
 
+class _Transport(httpx.AsyncHTTPTransport):
+    """Tells a connection that is reset as it is made from a bug.
+
+    Of such a one uvloop has no socket any more, which is where anyio then looks for its addresses.
+    Proxies and load balancers reset like that while nobody is behind them.
+    """
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await super().handle_async_request(request)
+        except AttributeError as error:
+            if error.obj is None and error.name == "getpeername":
+                raise httpx.ConnectError("The connection was reset as it was made.") from error
+            raise
+
+
 class Link:
     """Calls one far side. Every failure leaves as a CallFailed."""
 
@@ -75,6 +91,7 @@ class Link:
             timeout=httpx.Timeout(call_seconds, connect=CONNECT_SECONDS),
             follow_redirects=False,
             trust_env=False,
+            transport=_Transport(trust_env=False),
         )
 
     async def close(self) -> None:

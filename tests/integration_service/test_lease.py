@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -19,12 +19,13 @@ from integration_service.ledger.lease import Lease, LeaseLost
 from integration_service.ledger.models import metadata
 from integration_service.ledger.records import Arrival, Settlement
 from integration_service.ledger.recovery import Walked
+from integration_service.poller import Poller
 from integration_service.settings import Settings
 from service_kit import clock as system_clock
 from service_kit.database import Database, open_database
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
 from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers
-from tests.integration_service.fragile import FragileDatabase
+from tests.integration_service.fragile import FragileDatabase, away
 
 
 @pytest.fixture
@@ -370,6 +371,50 @@ async def test_a_poller_that_can_not_renew_stops_before_another_may_begin(
     fragile.is_away = False
     await changed(lively, lambda: lively.poller.lease is not None)
     assert log.errors == []
+
+
+class DyingDatabase(FragileDatabase):
+    """Is asked, and fails once it is dead."""
+
+    def __init__(self, sound: Database) -> None:
+        super().__init__(sound)
+        self.asked = asyncio.Event()
+        self.dead = asyncio.Event()
+
+    async def read(self, *_args: Any, **_kwargs: Any) -> Any:
+        self.asked.set()
+        await self.dead.wait()
+        raise away()
+
+
+LOOPS: dict[str, Callable[[Poller, Lease], Awaitable[None]]] = {
+    "reading": lambda poller, lease: poller._read(lease),
+    "dispatching": lambda poller, lease: poller.dispatch.run(lease, poller._stopping),
+    "erasing": lambda poller, lease: poller.erasing.run(lease, poller._stopping),
+    "heeding": lambda poller, lease: poller.heeding.run(lease, poller._stopping),
+    "comparing": lambda poller, _: poller.reconciler.keep_time(poller._stopping),
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=list(LOOPS))
+async def test_a_loop_that_is_told_to_end_does_though_what_it_asks_fails(
+    loop: Callable[[Poller, Lease], Awaitable[None]],
+    integration: Integration,
+    clock: FakeClock,
+) -> None:
+    """A lease runs out because the database is away: the loops find that just as they end."""
+    dying = DyingDatabase(integration.database)
+    poller = Integration(integration.settings, dying, clock).poller
+    task = asyncio.create_task(poller._keep_going(lambda: loop(poller, integration.lease)))
+    await dying.asked.wait()
+
+    task.cancel()
+    await asyncio.sleep(0)
+    dying.dead.set()
+    await asyncio.wait([task], timeout=10)
+
+    assert task.cancelled()
+    await poller.close()
 
 
 async def test_a_database_that_is_away_at_the_start_is_waited_for(

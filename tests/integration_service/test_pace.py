@@ -47,7 +47,7 @@ async def link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     real = httpx.AsyncClient
 
     def in_process(**arguments: Any) -> httpx.AsyncClient:
-        return real(**arguments, transport=httpx.ASGITransport(app))
+        return real(**{**arguments, "transport": httpx.ASGITransport(app)})
 
     async with running(app):
         monkeypatch.setattr(links.httpx, "AsyncClient", in_process)

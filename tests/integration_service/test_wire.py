@@ -3,16 +3,21 @@
 import asyncio
 import gzip
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+import struct
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import httpx
 import pytest
+import uvloop
 
 from integration_service.ledger import store
 from integration_service.ledger.records import Arrival
 from integration_service.links import link
+from integration_service.links.failures import Transient
+from integration_service.links.link import Link
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start
 from tests.integration_service.doubles import InventoryDouble
 
@@ -288,3 +293,41 @@ async def test_a_port_where_nobody_listens_is_tried_again(start: Start, log: Log
     assert (row.state, row.error_class) == ("retrying", "transient")
     assert "ConnectError" in row.error
     assert log.errors == []
+
+
+@contextmanager
+def resetting() -> Iterator[str]:
+    """Reset each connection as soon as there is one. Gives the address."""
+
+    def reset_each() -> None:
+        with suppress(OSError):  # of a socket that is shut down
+            while True:
+                connection, _ = listening.accept()
+                # To linger for no time at all is to reset.
+                no_time = struct.pack("ii", 1, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_time)
+                connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        host, port = listening.getsockname()
+        # A thread hits moments that a task of the caller's own loop never does.
+        thread = threading.Thread(target=reset_each)
+        thread.start()
+        try:
+            yield f"http://{host}:{port}"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_a_connection_that_is_reset_as_it_is_made_is_tried_again() -> None:
+    async def call_often(address: str) -> None:
+        far_side = Link(address, "viewer123")
+        for _ in range(500):
+            with pytest.raises(Transient, match="Error"):
+                await far_side.call("GET", "/", once=True)
+        await far_side.close()
+
+    # What serves has uvloop, whose errors differ.
+    with resetting() as address, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(call_often(address))
