@@ -105,6 +105,7 @@ class Full:
         self.stack = stack
         self._way = way
         self._folder = folder
+        self._numbers = itertools.count()
 
     @contextmanager
     def without_room(self, *services: str) -> Iterator[None]:
@@ -118,10 +119,9 @@ class Full:
 
     def refused_customer(self, **more: Any) -> httpx.Response:
         """Add customers until there is no room for one; who was refused must never be there."""
-        numbers = itertools.count()
 
         def refused() -> httpx.Response | None:
-            email = f"refused{next(numbers)}@example.com"
+            email = f"refused{next(self._numbers)}@example.com"
             answer = self.stack.client.post(
                 f"{self.stack.crm.url}/api/customers",
                 json={"name": "Jane Doe", "email": email, **more},

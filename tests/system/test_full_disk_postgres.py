@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SERVICES, run_sql, with_database
-from tests.system.processes import Nursery
+from tests.system.processes import Nursery, until
 from tests.system.stack import Stack
 from tests.system.test_full_disk import (
     ALIVE_UNREADY_READING,
@@ -66,8 +66,12 @@ def test_a_full_disk_refuses_changes_reads_on_and_recovers(full: Full, small_ser
 
     with full.without_room("crm_api"):
         check_refusal(full.refused_customer(metadata=LARGE))
-        full.wait_until_unready("crm_api")
-        assert full.state("crm_api") == ALIVE_UNREADY_READING
+        until(
+            lambda: full.state("crm_api") == ALIVE_UNREADY_READING,
+            "the CRM lives, is not ready and reads",
+            # A disk without room for much can still have some for the trial of a readiness probe.
+            meanwhile=lambda: full.refused_customer(metadata=LARGE),
+        )
 
     stack.add_customers(2)
     stack.wait_until_quiet()
