@@ -14,8 +14,14 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tests.chaos.callers import Book, Client, Reader
 from tests.chaos.faulty_link import FaultyLink, Journal
-from tests.chaos.holdings import not_given_back
-from tests.chaos.judge import Findings, judge, packages_of, wait_until_quiet
+from tests.chaos.holdings import held_by_each, not_given_back
+from tests.chaos.judge import (
+    Findings,
+    judge,
+    packages_of,
+    stuck_without_its_poller,
+    wait_until_quiet,
+)
 from tests.chaos.killer import Killer, Naive
 from tests.chaos.plan import QUIET_SECONDS, Plan
 from tests.conftest import ROOT, NewDatabase
@@ -147,7 +153,9 @@ class Campaign:
         findings = judge(self._stack, self.book, readers)
         findings.stuck = stuck
         findings.bugs += killer.deserters
-        findings.kept = not_given_back(self._stack)
+        worked = held_by_each(self._stack)
+        findings.stuck += stuck_without_its_poller(self._stack, self.plan.quiet_seconds)
+        findings.kept = not_given_back(self._stack, worked)
         links = [link for name, link in self._links.items() if not name.startswith("naive")]
         for link in links:
             findings.answers += link.server_errors

@@ -1,5 +1,6 @@
 """What a process holds: after all of its work hardly more than when it has just begun."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,14 +30,18 @@ def held_by(server: Server) -> Holdings:
     )
 
 
-def not_given_back(stack: Stack) -> list[str]:
-    """Compare what each service holds with what it holds once it is started anew."""
-    worked = {server: held_by(server) for server in stack.servers}
+def held_by_each(stack: Stack) -> dict[Server, Holdings]:
+    return {server: held_by(server) for server in stack.servers}
+
+
+def not_given_back(stack: Stack, worked: Mapping[Server, Holdings]) -> list[str]:
+    """Compare what each service held after its work with what it holds once it is started anew."""
     for server in stack.servers:
         server.end()
         server.start()
     stack.wait_until_ready()
-    found = [(server, after, held_by(server)) for server, after in worked.items()]
+    begun = held_by_each(stack)
+    found = [(server, after, begun[server]) for server, after in worked.items()]
     return [
         f"{server.name}: {after}, and when it has just begun {before}"
         for server, after, before in found

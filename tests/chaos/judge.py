@@ -26,7 +26,8 @@ class Findings:
     missing: list[str] = field(default_factory=list)
     double: list[str] = field(default_factory=list)
     phantom: list[str] = field(default_factory=list)
-    # What is unfinished a minute after the last fault; deliveries that were given up.
+    # What is unfinished a minute after the last fault, or once more a minute after the poller that
+    # was left is killed; deliveries that were given up.
     stuck: list[Any] = field(default_factory=list)
     dead: list[Any] = field(default_factory=list)
     # Holes in the feed, and readers who have seen different things.
@@ -81,6 +82,25 @@ def _unfinished(stack: Stack) -> Iterator[Any]:
     yield from stack.integration.rows(
         "SELECT customer_uid, 'to be forgotten' FROM erasures WHERE done_at IS NULL"
     )
+
+
+def stuck_without_its_poller(stack: Stack, seconds: float) -> list[Any]:
+    """Kill whoever polls; those who have stood by have so many seconds to serve a new customer.
+
+    One of them that goes no further is not noticed as long as another one polls.
+    """
+    pollers = [server for server in stack.servers if server.service == stack.integration.service]
+    if len(pollers) == 1:
+        return []
+
+    def polling() -> Server | None:
+        [(holder,)] = stack.integration.rows("SELECT lease_holder FROM poller")
+        return next((one for one in pollers if str(one.pid) in (holder or "").split("/")), None)
+
+    with suppress(AssertionError):  # where nobody does, nobody serves the customer either
+        until(polling, "one of them polls").end()
+    stack.add_customers(1)
+    return wait_until_quiet(stack, seconds)
 
 
 def judge(stack: Stack, book: Book, readers: Sequence[Reader]) -> Findings:

@@ -116,6 +116,13 @@ TWO_POLLERS_AND_NO_CONSTRAINT = [
 """,
     ),
 ]
+NEVER_AN_HEIR = [
+    Change(
+        "integration_service/poller.py",
+        "await self._stopping.sleep(self._settings.lease_seconds / 3)",
+        "await self._stopping.wait()",
+    ),
+]
 ANSWER_NOT_STORED = [
     Change(
         "service_kit/idempotency.py",
@@ -151,6 +158,12 @@ BUGS = [
         "a lease that fences nothing, a cursor that is not compared, no unique constraint",
         TWO_POLLERS_AND_NO_CONSTRAINT,
         "double",
+        engine="postgresql",
+    ),
+    bug(
+        "a poller that finds another one polling stands still",
+        NEVER_AN_HEIR,
+        "stuck",
         engine="postgresql",
     ),
     bug("the answer to an Idempotency-Key is not stored", ANSWER_NOT_STORED, "unexpected"),
