@@ -6,6 +6,7 @@ import gc
 import sys
 import tracemalloc
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -149,11 +150,12 @@ async def test_requests_leave_no_memory_behind(crm: httpx.AsyncClient) -> None:
     gc.collect()
     tracemalloc.start()
     kept = []
-    for _ in range(3):
+    for _ in range(4):
         await some()
         gc.collect()
         kept.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
 
-    # The first round replaces what was there before; a request is not to leave a hundred bytes.
-    assert kept[2] - kept[1] < 200 * 100, kept
+    # A request is not to leave a hundred bytes. What leaks does so in each round; in one of them
+    # what was there before may be replaced, or the interpreter's table of names doubled (4 MB).
+    assert min(after - before for before, after in pairwise(kept)) < 200 * 100, kept
