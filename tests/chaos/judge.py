@@ -92,13 +92,8 @@ def stuck_without_its_poller(stack: Stack, seconds: float) -> list[Any]:
     pollers = [server for server in stack.servers if server.service == stack.integration.service]
     if len(pollers) == 1:
         return []
-
-    def polling() -> Server | None:
-        [(holder,)] = stack.integration.rows("SELECT lease_holder FROM poller")
-        return next((one for one in pollers if str(one.pid) in (holder or "").split("/")), None)
-
     with suppress(AssertionError):  # where nobody does, nobody serves the customer either
-        until(polling, "one of them polls").end()
+        until(lambda: next(filter(stack.polls, pollers), None), "one of them polls").end()
     stack.add_customers(1)
     return wait_until_quiet(stack, seconds)
 

@@ -22,6 +22,7 @@ from tests.integration_service.conftest import FakeClock, Integration, Log, Star
 from tests.integration_service.doubles import InventoryDouble
 
 DEADLINE = 0.3
+NO_TIME = struct.pack("ii", 1, 0)  # to linger for: a close becomes a reset
 
 # Writes what it likes in place of an answer, to a request that may be carried out or not.
 Behaviour = Callable[["Server", asyncio.StreamWriter, httpx.Request], Awaitable[None]]
@@ -98,7 +99,7 @@ async def do_it_and_hang_up(
 async def reset(server: Server, writer: asyncio.StreamWriter, request: httpx.Request) -> None:
     server.inventory.carry_out(request)
     connection = writer.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_TIME)
     writer.transport.abort()
 
 
@@ -303,9 +304,7 @@ def resetting() -> Iterator[str]:
         with suppress(OSError):  # of a socket that is shut down
             while True:
                 connection, _ = listening.accept()
-                # To linger for no time at all is to reset.
-                no_time = struct.pack("ii", 1, 0)
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_time)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_TIME)
                 connection.close()
 
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -251,6 +251,11 @@ class Stack:
         self.servers.append(replica)
         return replica
 
+    def polls(self, integration: Server) -> bool:
+        """Tell whether it is this one that has the lease."""
+        answer = self.client.get(f"{integration.url}/status", headers=bearer("admin123"))
+        return bool(answer.status_code == 200 and answer.json()["poller"]["is_here"])
+
     def revive(self) -> None:
         """Start again whoever was killed."""
         for server in self.servers:

@@ -34,11 +34,6 @@ def other(stack: Stack, nursery: Nursery, tmp_path: Path) -> Iterator[Server]:
     server.close()
 
 
-def polls(stack: Stack, server: Server) -> bool:
-    answer = stack.client.get(f"{server.url}/status", headers=bearer("admin123"))
-    return bool(answer.status_code == 200 and answer.json()["poller"]["is_here"])
-
-
 def ledger(stack: Stack) -> dict[str, list[tuple[Any, ...]]]:
     """Return all that a poller writes, but for the lease, which its heir goes on renewing."""
     rows = stack.integration.rows
@@ -57,7 +52,7 @@ def test_a_poller_that_is_stopped_in_the_middle_of_a_turn_and_passed_by_changes_
     stack.integration.environment.update(environment)
     other.environment.update(stack.integration.environment)
     stack.start()
-    until(lambda: polls(stack, stack.integration), "the first one polls")
+    until(lambda: stack.polls(stack.integration), "the first one polls")
     other.restart()
     zombie = stack.integration.pid
     batches = []
@@ -71,7 +66,7 @@ def test_a_poller_that_is_stopped_in_the_middle_of_a_turn_and_passed_by_changes_
     inventory_proxy.watch = watch
     stack.add_customers(1)
     try:
-        until(lambda: polls(stack, other), "the other one takes over", seconds=40)
+        until(lambda: stack.polls(other), "the other one takes over", seconds=40)
         until(
             lambda: stack.integration.rows("SELECT 1 FROM deliveries WHERE state = 'delivered'"),
             "the other one delivers",
@@ -91,13 +86,13 @@ def test_a_poller_that_is_stopped_in_the_middle_of_a_turn_and_passed_by_changes_
     assert len(batches) == 2
     assert batches[0] == batches[1]
     assert before["counts"] == [("success", 1)]
-    assert polls(stack, other)
-    assert not polls(stack, stack.integration)
+    assert stack.polls(other)
+    assert not stack.polls(stack.integration)
     # It still stands by, and can be needed again.
     other.end(signal.SIGTERM)
     stack.add_customers(1)
     stack.wait_until_quiet()
-    assert polls(stack, stack.integration)
+    assert stack.polls(stack.integration)
     stack.check()
 
 
@@ -108,7 +103,7 @@ def test_after_a_kill_the_other_one_goes_on_when_the_lease_has_run_out(
     stack.start()
     other.environment.update(stack.integration.environment)
     other.restart()
-    until(lambda: polls(stack, stack.integration), "the first one polls")
+    until(lambda: stack.polls(stack.integration), "the first one polls")
     stack.add_customers(3)
     stack.wait_until_quiet()
     # Which replica is told makes no difference.
@@ -117,7 +112,7 @@ def test_after_a_kill_the_other_one_goes_on_when_the_lease_has_run_out(
     stack.add_customers(1)
     stack.integration.end(signal.SIGKILL)
 
-    until(lambda: polls(stack, other), "the other one takes over", seconds=40)
+    until(lambda: stack.polls(other), "the other one takes over", seconds=40)
     until(
         lambda: stack.integration.rows("SELECT 1 FROM deliveries WHERE state = 'pending'"),
         "it reads, and is paused as the first one was",
