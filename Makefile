@@ -2,7 +2,7 @@
 .PHONY: help run test bench test-postman test-docs chaos coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 GROUPS_LOCKED := crm_api inventory_api integration_service aws_lambda dev images bench
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url
@@ -16,6 +16,7 @@ help: ## list the verbs
 .venv/running .venv/installed:
 	$(PYTHON) -m venv .venv
 	$(INSTALL) $(addprefix -r ,$^)
+	$(BIN)/python -m pip check
 	@touch $@
 
 run: .venv/running ## all three services on this machine, no Docker; one Ctrl-C stops all
