@@ -99,7 +99,7 @@ ENV HOME=/tmp \
     PYTHONUNBUFFERED=1
 WORKDIR /
 USER 1000:1000
-ARG VERSION=0.3.0
+ARG VERSION=0.4.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="crmsys ${SERVICE}" \
       org.opencontainers.image.version="${VERSION}" \
