@@ -37,7 +37,7 @@ CUSTOMERS_EACH = 20
 
 
 class Runner:
-    """tools/run_local.py, which is what `make run` runs, in an empty folder."""
+    """What `make run` runs, in an empty folder."""
 
     def __init__(self, folder: Path) -> None:
         self._held = {service: Port() for service in SERVICES}
@@ -47,7 +47,7 @@ class Runner:
         numbers = (str(port.number) for port in self._held.values())
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, ROOT / "tools" / "run_local.py"],
+                [sys.executable, "-m", "tools.run_local"],
                 env=bare_environment()
                 | {"PYTHONPATH": str(ROOT)}
                 | dict(zip(variables, numbers, strict=True)),
