@@ -19,7 +19,7 @@ WORKDIR /src
 RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
     --mount=type=secret,id=ca,target=/run/ca.pem,required=false \
     if [ -s /run/ca.pem ]; then export PIP_CERT=/run/ca.pem; fi; \
-    python3 -m pip install --quiet --no-compile --root-user-action=ignore \
+    python3 -m pip install --quiet --no-compile --no-deps --root-user-action=ignore \
         --target /opt/uv "uv==${UV_VERSION}" \
     && ln -s /opt/uv/bin/uv /usr/local/bin/uv
 # Files without a time of their own make the same layers in every build.
@@ -73,7 +73,7 @@ RUN --mount=type=cache,target=/var/cache/uv \
     fi; \
     uv venv --quiet /opt/venv; \
     uv pip install --quiet --python /opt/venv --python-platform "$machine-manylinux_2_28" \
-        --only-binary :all: --require-hashes -r "requirements/$LOCK.txt"; \
+        --only-binary :all: --require-hashes --no-deps -r "requirements/$LOCK.txt"; \
     rm -f /opt/venv/.gitignore /opt/venv/.lock /opt/venv/CACHEDIR.TAG; \
     find /opt/venv/bin -mindepth 1 ! -name 'python*' -delete; \
     python3 -B docker/trim.py /opt/venv; \
@@ -99,7 +99,7 @@ ENV HOME=/tmp \
     PYTHONUNBUFFERED=1
 WORKDIR /
 USER 1000:1000
-ARG VERSION=0.3.0
+ARG VERSION=0.4.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="crmsys ${SERVICE}" \
       org.opencontainers.image.version="${VERSION}" \
@@ -118,7 +118,7 @@ RUN --mount=type=cache,target=/var/cache/uv \
     --mount=type=bind,source=requirements,target=requirements \
     if [ -s /run/ca.pem ]; then export SSL_CERT_FILE=/run/ca.pem; fi; \
     uv venv --quiet /opt/venv \
-    && uv pip install --quiet --compile-bytecode --python /opt/venv --require-hashes \
+    && uv pip install --quiet --compile-bytecode --python /opt/venv --require-hashes --no-deps \
         -r requirements/dev.txt
 COPY --from=neutral /rootfs/ /
 WORKDIR /code

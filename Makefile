@@ -1,8 +1,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test bench test-postman test-docs chaos coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
-PYTHON ?= python3
+# The command that .venv was made by, where it is there.
+PYTHON ?= $(shell made_by=$$(sed -n 1p .venv/made-by 2>/dev/null); \
+	command -v "$$made_by" >/dev/null && echo "$$made_by" || echo python3)
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 GROUPS_LOCKED := crm_api inventory_api integration_service aws_lambda dev images bench
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url
@@ -10,32 +11,30 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
 
-# What running needs, and what changing needs.
-.venv/running: requirements/crm_api.txt requirements/integration_service.txt
-.venv/installed: requirements/dev.txt
-.venv/running .venv/installed:
-	$(PYTHON) -m venv .venv
-	$(INSTALL) $(addprefix -r ,$^)
-	$(BIN)/python -m pip check
-	@touch $@
+# What running needs, what development needs, and so on. These are no files, so each verb looks again.
+.venv/for-running: LOCKS := crm_api integration_service
+.venv/for-development: LOCKS := dev
+.venv/for-images: LOCKS := images
+.venv/for-running .venv/for-development .venv/for-images:
+	@$(PYTHON) tools/install.py --python "$(PYTHON)" $(LOCKS)
 
-run: .venv/running ## all three services on this machine, no Docker; one Ctrl-C stops all
-	@set -a; [ ! -f .env ] || . ./.env; $(BIN)/python tools/run_local.py
+run: .venv/for-running ## all three services on this machine, no Docker; one Ctrl-C stops all
+	@$(BIN)/python -m tools.run_local
 
 # Twice as many workers as two cores, since many tests wait for a process or a disk.
 PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
 
-test: .venv/installed ## all tests but those that need a Docker engine
+test: .venv/for-development ## all tests but those that need a Docker engine
 	$(PYTEST) $(ARGS)
 
-bench: .venv/installed ## measure against what else one would use; PARTS="http pipeline", QUICK=1
+bench: .venv/for-development ## measure against what else one would use; PARTS="http pipeline", QUICK=1
 	$(BIN)/python -m bench $(if $(QUICK),--quick) --json bench.json $(PARTS)
 
 # Seconds of faults over both engines; the same seed has the same faults in store. A socket that is
 # reset while the clients' HTTP library connects is not closed by it.
 chaos: export CHAOS_SECONDS = $(DURATION)
 chaos: export CHAOS_SEED = $(SEED)
-chaos: .venv/installed ## kill and disturb a loaded stack for DURATION seconds; SELFTEST=1 plants bugs for it
+chaos: .venv/for-development ## kill and disturb a loaded stack for DURATION seconds; SELFTEST=1 plants bugs for it
 	$(BIN)/python -m pytest -W "ignore:unclosed <socket:ResourceWarning" \
 		tests/chaos/test_$(if $(SELFTEST),planted_bugs,campaign).py $(ARGS)
 
@@ -44,17 +43,17 @@ tests/node/node_modules: tests/node/package-lock.json
 	npm ci --silent --ignore-scripts --prefix tests/node
 	@touch $@
 
-test-postman: .venv/installed tests/node/node_modules ## newman runs the Postman collection; needs Node
+test-postman: .venv/for-development tests/node/node_modules ## newman runs the Postman collection; needs Node
 	$(BIN)/python -m pytest tests/node/test_postman.py $(ARGS)
 
-test-docs: .venv/installed tests/node/node_modules ## /docs and /redoc in a browser; needs Node and Chromium
+test-docs: .venv/for-development tests/node/node_modules ## /docs and /redoc in a browser; needs Node and Chromium
 	$(BIN)/python -m pytest tests/node/test_docs.py $(ARGS)
 
-coverage: .venv/installed ## the same, and what of the code they reach
+coverage: .venv/for-development ## the same, and what of the code they reach
 	$(BIN)/python -m coverage erase
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-fail-under=90 $(ARGS)
 
-check: .venv/installed ## format, lint, types, import rules, lock file
+check: .venv/for-development ## format, lint, types, import rules, lock file
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -62,14 +61,14 @@ check: .venv/installed ## format, lint, types, import rules, lock file
 	$(BIN)/python tools/check_rules.py
 	$(BIN)/python tools/check_lock.py $(GROUPS_LOCKED)
 
-postman: .venv/installed ## write the Postman collection anew from the OpenAPI descriptions
+postman: .venv/for-development ## write the Postman collection anew from the OpenAPI descriptions
 	$(BIN)/python -m tools.postman
 
-format: .venv/installed ## rewrite the code in the house's format
+format: .venv/for-development ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-lock: .venv/installed ## compile pyproject.toml's groups to requirements/*.txt
+lock: .venv/for-development ## compile pyproject.toml's groups to requirements/*.txt
 	@for group in $(GROUPS_LOCKED); do \
 		$(COMPILE) --upgrade --group $$group --output-file requirements/$$group.txt || exit 1; done
 
@@ -109,10 +108,5 @@ docker-push-prod: ## the same as <version> and latest, from a commit alone
 docker-push-deploy: ## the images for DEPLOY=lambda, eks or apprunner, in its architecture alone
 	$(PYTHON) docker/publish.py deploy
 
-.venv/images: requirements/images.txt
-	$(PYTHON) -m venv .venv
-	$(INSTALL) -r $<
-	@touch $@
-
-test-images: .venv/images ## build the images and test the running stack; needs a Docker engine
+test-images: .venv/for-images ## build the images and test the running stack; needs a Docker engine
 	$(BIN)/python -m pytest tests/images/test_*.py --timeout=600 $(ARGS)

@@ -21,10 +21,10 @@ variable "NAMESPACE" {
 
 variable "VERSION" {
   description = "Version of the images; the one in service_kit/__init__.py."
-  default     = "0.3.0"
+  default     = "0.4.0"
   validation {
     condition     = can(regex("^[0-9]+\\.[0-9]+\\.[0-9]+(-[0-9A-Za-z.]+)?$", VERSION))
-    error_message = "VERSION has three numbers, like 0.3.0 or 0.3.0-rc.1."
+    error_message = "VERSION has three numbers, like 1.2.3 or 1.2.3-rc.1."
   }
 }
 

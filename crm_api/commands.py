@@ -29,7 +29,8 @@ def prune_feed(service: Service, options: argparse.Namespace) -> int:
     """Delete old events; a consumer that has not read them is told to start from a snapshot."""
     import asyncio
 
-    from service_kit.database import DatabaseUnavailable
+    from service_kit.database import DatabaseUnavailable, DurabilityMissing
+    from service_kit.migrations import SchemaMismatch
 
     settings = commands.prepare(service)
     if settings is None:
@@ -37,23 +38,18 @@ def prune_feed(service: Service, options: argparse.Namespace) -> int:
     if not 1 <= options.older_than_days <= OLDEST_DAYS:
         return commands.refuse(service, f"--older-than-days takes 1 to {OLDEST_DAYS}")
     try:
-        pruned = asyncio.run(_prune(settings.database_url, options.older_than_days))
-    except DatabaseUnavailable as error:
+        pruned = asyncio.run(_prune(service, settings.database_url, options.older_than_days))
+    except (DatabaseUnavailable, DurabilityMissing, SchemaMismatch) as error:
         return commands.refuse(service, f"the database can't be used: {error}")
     print(f"{pruned} events deleted")  # noqa: T201 (a command's own words)
     return 0
 
 
-async def _prune(url: str, days: int) -> int:
+async def _prune(service: Service, url: str, days: int) -> int:
     from datetime import timedelta
 
-    from crm_api.feed import service
+    from crm_api.feed import service as feed
     from service_kit import clock
-    from service_kit.database import open_database
 
-    database = open_database(url)
-    await database.open()
-    try:
-        return await service.prune(database, clock.now() - timedelta(days=days))
-    finally:
-        await database.close()
+    async with commands.opened_database(service, url) as database:
+        return await feed.prune(database, clock.now() - timedelta(days=days))

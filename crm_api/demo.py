@@ -14,11 +14,14 @@ SEEDER = Principal("demo-data", "admin", frozenset())
 
 
 def seed(db: Connection, policy: Policy) -> None:
-    """Add the demo data unless there are customers already, or someone else is adding it."""
+    """Add the demo data unless there are customers already, or someone else is adding it.
+
+    Demo customers get no welcome package, so that the first one a person sees is of their own
+    customer.
+    """
     feed.lock_head(db)
     if store.is_empty(db):
-        for new in _customers():
-            service.register(db, new, SEEDER)
+        service.register_all(db, _customers(), SEEDER, welcome=False)
         for ticket in _tickets():
             tickets.open_ticket(db, ticket, policy, SEEDER)
 

@@ -136,14 +136,5 @@ def _run(service: Service, work: Work[T]) -> T | None:
 
 
 async def _with_database(service: Service, settings: "Settings", work: Work[T]) -> T:
-    from service_kit.database import open_database
-    from service_kit.migrations import SchemaMismatch, current_revision
-
-    database = open_database(settings.database_url)
-    try:
-        await database.open()
-        if await database.write(current_revision) != service.migrations().head:
-            raise SchemaMismatch("its schema is not this version's; the command migrate helps.")
+    async with commands.opened_database(service, settings.database_url) as database:
         return await work(settings, database)
-    finally:
-        await database.close()

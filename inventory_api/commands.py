@@ -37,9 +37,8 @@ def verify(service: Service, options: argparse.Namespace) -> int:
     settings = commands.prepare(service)
     if settings is None:
         return commands.EXIT_REFUSED
-    head = service.migrations().head
     try:
-        found, repair = asyncio.run(_verify(settings.database_url, head, repair=options.repair))
+        found, repair = asyncio.run(_verify(service, settings.database_url, repair=options.repair))
     except (DatabaseUnavailable, SchemaMismatch) as error:
         return commands.refuse(service, f"the database can't be used: {error}")
     if repair is not None:
@@ -50,20 +49,14 @@ def verify(service: Service, options: argparse.Namespace) -> int:
     return 0 if found.balanced else EXIT_UNBALANCED
 
 
-async def _verify(url: str, head: str, *, repair: bool) -> "tuple[Verification, Repair | None]":
-    from inventory_api.books import service
-    from service_kit.database import open_database
-    from service_kit.migrations import SchemaMismatch, current_revision
+async def _verify(
+    service: Service, url: str, *, repair: bool
+) -> "tuple[Verification, Repair | None]":
+    from inventory_api.books import service as books
 
-    database = open_database(url)
-    await database.open()
-    try:
-        if (revision := await database.write(current_revision)) != head:
-            raise SchemaMismatch(f"Its schema is at {revision or 'nothing'}, not at {head}.")
-        done = await database.write(service.repair, "command line") if repair else None
-        return await database.scan(service.verify), done
-    finally:
-        await database.close()
+    async with commands.opened_database(service, url) as database:
+        done = await database.write(books.repair, "command line") if repair else None
+        return await database.scan(books.verify), done
 
 
 def _print(what: str, differences: "Sequence[Difference]") -> None:

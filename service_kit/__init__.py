@@ -1,3 +1,3 @@
 """What all three services need in the same way, and no word about what any of them is for."""
 
-VERSION = "0.3.0"
+VERSION = "0.4.0"

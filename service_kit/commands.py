@@ -12,7 +12,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from service_kit.database import Database
     from service_kit.migrations import Migrations
     from service_kit.settings import ServiceSettings
 
@@ -148,6 +150,16 @@ def healthcheck(service: Service, _options: argparse.Namespace) -> int:
 
 def prepare(service: Service) -> "ServiceSettings | None":
     """Read the environment and set up the log; None, with the reason printed, if that failed."""
+    settings = _configure(service)
+    if settings is not None:
+        from service_kit.environment import near_misses
+
+        for warning in near_misses(type(settings).model_fields):
+            logger.warning("%s", warning)
+    return settings
+
+
+def _configure(service: Service) -> "ServiceSettings | None":
     from service_kit import logs
     from service_kit.environment import Refused
 
@@ -164,6 +176,30 @@ def refuse(service: Service, reason: str, code: int = EXIT_REFUSED) -> int:
     for line in reason.splitlines():
         print(f"{service.name}: {line}", file=sys.stderr)  # noqa: T201 (a command's own words)
     return code
+
+
+@asynccontextmanager
+async def opened_database(service: Service, url: str) -> "AsyncIterator[Database]":
+    """Open the database for a command that takes it as it is: nothing is made or migrated.
+
+    Raises SchemaMismatch where there is none or its schema is not this version's,
+    DatabaseUnavailable, or DurabilityMissing.
+    """
+    from service_kit.database import open_database
+    from service_kit.database.sqlite_engine import file_of
+    from service_kit.migrations import SchemaMismatch, current_revision
+
+    migrate = f"'python -m {service.name} migrate'"
+    if url.startswith("sqlite:") and not (path := file_of(url).absolute()).exists():
+        raise SchemaMismatch(f"there is none at {path}. {migrate} makes one.")
+    database = open_database(url)
+    try:
+        await database.open()
+        if (found := await database.write(current_revision)) != service.migrations().head:
+            raise SchemaMismatch(f"its schema is at {found or 'nothing'}: run {migrate}.")
+        yield database
+    finally:
+        await database.close()
 
 
 def _migrate(service: Service, settings: "ServiceSettings", patience: float = 0.0) -> bool:
@@ -193,7 +229,7 @@ def _migrate(service: Service, settings: "ServiceSettings", patience: float = 0.
 def _work(service: Service, listening: socket.socket) -> int:
     """Serve in a worker process, which has a log and a settings object of its own."""
     gc.disable()
-    settings = prepare(service)
+    settings = _configure(service)
     if settings is None:
         return EXIT_REFUSED
     return _serve(service, settings, listening, Service.app)

@@ -5,6 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 SECRETS_DIR = Path("/run/secrets")
+# Names with fewer letters have too many neighbours that are right as they are.
+SHORTEST = 5
 
 
 class Refused(ValueError):
@@ -18,6 +20,31 @@ def variables(names: Collection[str], secrets: Path = SECRETS_DIR) -> dict[str, 
     """
     found = _files(names, secrets) | {name.lower(): value for name, value in os.environ.items()}
     return {name: found[name] for name in names if found.get(name)}
+
+
+def near_misses(names: Collection[str], given: Collection[str] = os.environ) -> list[str]:
+    """Say of each variable that is one slip away from one of these names which was meant."""
+    known = {name.upper() for name in names}
+    return [
+        f"{variable} has no effect. Did you mean {name}?"
+        for variable in given
+        if variable.upper() not in known
+        for name in sorted(known)
+        if one_slip_apart(variable.upper(), name)
+    ]
+
+
+def one_slip_apart(one: str, other: str) -> bool:
+    """Tell whether a letter is missing, wrong or one too many, or two have changed places."""
+    shorter, longer = sorted(map(len, (one, other)))
+    if one == other or longer - shorter > 1 or shorter < SHORTEST:
+        return False
+    letters = enumerate(zip(one, other, strict=False))
+    same = next((at for at, (a, b) in letters if a != b), shorter)
+    rest, other_rest = one[same:], other[same:]
+    if rest[1:] == other_rest[1:] or rest[1:] == other_rest or rest == other_rest[1:]:
+        return True
+    return rest[:2] == other_rest[1::-1] and rest[2:] == other_rest[2:]
 
 
 def _files(names: Collection[str], folder: Path) -> dict[str, str]:

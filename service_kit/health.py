@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
+from service_kit import VERSION
 from service_kit.auth import GuardedRoute, Public
 from service_kit.database import Database, DatabaseUnavailable
 from service_kit.outages import tell
@@ -35,7 +36,7 @@ class Readiness(BaseModel):
 
     status: Literal["ok", "unavailable"] = Field(examples=["ok"])
     app_name: str = Field(examples=["crm_api"])
-    version: str = Field(examples=["0.3.0"])
+    version: str = Field(examples=[VERSION])
     environment: str = Field(examples=["development"])
     database: Literal["connected", "unreachable"] = Field(examples=["connected"])
 

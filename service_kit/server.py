@@ -94,6 +94,7 @@ def often(listening: socket.socket) -> list[socket.socket]:
 
 def listen(host: str, port: int) -> socket.socket:
     """Take the address before anything else is done. Raises CannotListen."""
+    shown = f"[{host}]" if ":" in host else host  # as a URL has an IPv6 address
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -104,8 +105,8 @@ def listen(host: str, port: int) -> socket.socket:
         listening.bind(address)
     except OSError as error:
         raise CannotListen(
-            f"{host}:{port}: {error.strerror}. Choose others with HOST and PORT."
+            f"{shown}:{port}: {error.strerror}. Choose others with HOST and PORT."
         ) from error
     listening.listen(BACKLOG)
-    logger.info("Listening on http://%s:%d", host, port)
+    logger.info("Listening on http://%s:%d", shown, port)
     return listening

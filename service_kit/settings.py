@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic import model_validator as validator_of_all
 
 import service_kit.quick_start  # noqa: F401 (settings come first in every process)
-from service_kit.environment import SECRETS_DIR, Refused, variables
+from service_kit.environment import SECRETS_DIR, Refused, near_misses, variables
 from service_kit.rates import Rate, parse_rate
 
 # RFC 6750, section 2.1: what may stand after "Bearer", with a length that bounds the work.
@@ -80,7 +80,8 @@ class ServiceSettings(BaseModel):
         try:
             return cls.model_validate(variables(cls.model_fields, secrets))
         except ValidationError as error:
-            raise Refused(explain(error)) from None
+            lines = [explain(error), *near_misses(cls.model_fields)]
+            raise Refused("\n".join(lines)) from None
 
     @field_validator("api_tokens", mode="before")
     @classmethod

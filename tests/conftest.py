@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import logging
 import os
 import re
 import shutil
@@ -135,6 +136,18 @@ def new_database(
             request.getfixturevalue("postgres_server"),
             f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)',
         )
+
+
+@pytest.fixture
+def log_as_before() -> Iterator[None]:
+    """Undo what a command does to the log of its process."""
+    loggers = [logging.getLogger(name) for name in (None, *logging.root.manager.loggerDict)]
+    before = [(logger, logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
+    yield
+    for logger, level, handlers, propagate in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
 
 
 def with_database(url: str, name: str) -> str:

@@ -1,8 +1,6 @@
 """The files around the code say what the code does."""
 
 import re
-import subprocess
-import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
@@ -69,20 +67,3 @@ def test_every_make_verb_in_the_documents_exists() -> None:
         for block in FENCE.findall(path.read_text()):
             for verb in re.findall(r"^make ([a-z-]+)", block, re.MULTILINE):
                 assert verb in verbs, f"{path.name}: make {verb}"
-
-
-def test_one_database_for_all_three_services_is_refused_in_words(tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, ROOT / "tools" / "run_local.py"],
-        env={"DATABASE_URL": "postgresql://localhost/all"},
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-    assert ended.returncode == 2
-    for name in ("CRM_DATABASE_URL", "INVENTORY_DATABASE_URL", "INTEGRATION_DATABASE_URL"):
-        assert name in ended.stdout
-    assert not list(tmp_path.iterdir())

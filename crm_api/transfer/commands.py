@@ -136,24 +136,13 @@ def _with_database(service: Service, work: "Callable[[Database], Awaitable[T]]")
     """Run a work on the database of the environment."""
     import asyncio
 
-    from service_kit.database import open_database
-    from service_kit.migrations import SchemaMismatch, current_revision
-
     settings = commands.prepare(service)
     if settings is None:
         raise _Refused
 
     async def run() -> T:
-        database = open_database(settings.database_url)
-        await database.open()
-        try:
-            if (found := await database.write(current_revision)) != service.migrations().head:
-                raise SchemaMismatch(
-                    f"its schema is at {found or 'nothing'}: run 'python -m {service.name} migrate'"
-                )
+        async with commands.opened_database(service, settings.database_url) as database:
             return await work(database)
-        finally:
-            await database.close()
 
     return asyncio.run(run())
 

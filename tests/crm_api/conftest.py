@@ -2,11 +2,10 @@
 
 import asyncio
 import functools
-import logging
 import shutil
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,18 +94,6 @@ async def shared_crm(shared_url: str) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(Settings(database_url=shared_url, seed_demo_data=True))
     async with running(app, token="admin123") as client:
         yield keeps_its_word(client)
-
-
-@pytest.fixture
-def log_as_before() -> Iterator[None]:
-    """Undo what a command does to the log of its process."""
-    loggers = [logging.getLogger(name) for name in (None, *logging.root.manager.loggerDict)]
-    before = [(logger, logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
-    yield
-    for logger, level, handlers, propagate in before:
-        logger.setLevel(level)
-        logger.handlers[:] = handlers
-        logger.propagate = propagate
 
 
 def app_of(client: httpx.AsyncClient) -> FastAPI:

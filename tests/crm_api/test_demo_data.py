@@ -97,6 +97,15 @@ async def test_demo_customers_are_told_of_in_the_feed(url: str) -> None:
     assert [event["data"]["id"] for event in page["events"]] == [1, 2]
 
 
+async def test_demo_customers_get_no_welcome_package(url: str) -> None:
+    async with running(create_app(Settings(database_url=url)), token="admin123") as crm:
+        page = await read_feed(crm, types="customer.created")
+        owed = await crm.get("/api/customers", params={"welcome": "true"})
+
+    assert [event["data"].get("welcome") for event in page["events"]] == [False, False]
+    assert owed.json() == []
+
+
 async def test_a_restart_adds_and_restores_nothing(url: str) -> None:
     app = create_app(Settings(database_url=url))
     async with running(app, token="admin123") as crm:

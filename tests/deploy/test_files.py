@@ -21,6 +21,7 @@ VERSIONED = [
     "deploy/swarm/stack.yml",
     "docker-bake.hcl",
     "docker-compose.prod.yml",
+    "docs/docker.md",
 ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service_kit import VERSION
 from tests.images.conftest import new_clone, no_emulation
 from tests.images.engine import (
     BAKE,
@@ -39,7 +40,7 @@ def digests(clone: Path, figures: dict[str, str]) -> dict[str, str]:
 def test_both_architectures_are_built_without_emulation(digests: dict[str, str]) -> None:
     assert len(set(digests.values())) == 3
     for repository in PORTS:
-        index = run("docker", "image", "inspect", f"{NAMESPACE}/{repository}:0.3.0")
+        index = run("docker", "image", "inspect", f"{NAMESPACE}/{repository}:{VERSION}")
         assert json.loads(index)[0]["Descriptor"]["mediaType"].endswith("index.v1+json")
 
 
@@ -77,7 +78,7 @@ def test_a_change_of_code_makes_one_new_layer(
 
 
 def layers() -> dict[str, list[str]]:
-    names = [f"{NAMESPACE}/{repository}:0.3.0" for repository in PORTS]
+    names = [f"{NAMESPACE}/{repository}:{VERSION}" for repository in PORTS]
     found = json.loads(run("docker", "image", "inspect", *names))
     return {name: one["RootFS"]["Layers"] for name, one in zip(names, found, strict=True)}
 
@@ -89,7 +90,7 @@ def test_the_other_architecture_runs_under_emulation(images: Path) -> None:
         image: run(
             # A health check takes its turn on the emulated processor too, and nobody reads it.
             *("docker", "run", "--detach", "--platform=linux/arm64", "--no-healthcheck"),
-            *(f"--publish=127.0.0.1::{port}", f"{NAMESPACE}/{image}:0.3.0"),
+            *(f"--publish=127.0.0.1::{port}", f"{NAMESPACE}/{image}:{VERSION}"),
         ).strip()
         for image, port in PORTS.items()
     }
@@ -122,7 +123,7 @@ def test_a_wheel_for_another_machine_fails_the_build(clone: Path, tmp_path: Path
 
 @pytest.mark.parametrize("image", PORTS)
 def test_nothing_to_build_or_test_with_is_in_an_image(images: Path, image: str) -> None:
-    name = f"{NAMESPACE}/{image}:0.3.0"
+    name = f"{NAMESPACE}/{image}:{VERSION}"
     look = """
 import importlib.util, os, pathlib, shutil
 programs = ("uv", "pytest", "curl", "wget", "gcc", "cc", "make", "git", "ruff", "mypy")
@@ -145,7 +146,7 @@ print(sorted(p.name for p in pathlib.Path("/opt/app").iterdir()))
         ({"DEPLOY": "apprunner", "ARCH": "arm64"}, "would end there with exec format error"),
         ({"DEPLOY": "heroku"}, "DEPLOY is lambda, eks or apprunner."),
         ({"ARCH": "riscv64"}, "ARCH is amd64 or arm64"),
-        ({"VERSION": "1.2"}, "VERSION has three numbers, like 0.3.0"),
+        ({"VERSION": "1.2"}, "VERSION has three numbers"),
         ({"NAMESPACE": "Bad Name"}, "NAMESPACE is the account in the registry"),
         ({"STAGE": "test"}, "STAGE is dev or prod."),
     ],
@@ -185,8 +186,8 @@ def test_the_recipe_has_no_run_in_what_is_published(clone: Path) -> None:
 
 
 def test_a_build_by_hand_says_its_commit(images: Path) -> None:
-    found = json.loads(run("docker", "image", "inspect", f"{NAMESPACE}/crmsys:0.3.0"))
+    found = json.loads(run("docker", "image", "inspect", f"{NAMESPACE}/crmsys:{VERSION}"))
     labels = found[0]["Config"]["Labels"]
 
     assert labels["org.opencontainers.image.revision"] == of_the_commit(images)["REVISION"]
-    assert labels["org.opencontainers.image.version"] == "0.3.0"
+    assert labels["org.opencontainers.image.version"] == VERSION

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from service_kit import VERSION
 from tests.deploy.runtime_api import http_event, serving
 from tests.images.engine import HANDLERS, NAMESPACE, attempt, bake, of_the_commit, run, until
 
@@ -20,7 +21,7 @@ def test_the_image_answers_an_event_with_nothing_but_tmp_to_write(clone: Path) -
             *("--network=host", "--read-only", "--tmpfs=/tmp", "--user=993:990"),
             *("--env", f"AWS_LAMBDA_RUNTIME_API={api.address}"),
             *("--env", "DATABASE_URL=sqlite:////tmp/crm.db"),
-            f"{NAMESPACE}/crmsys:0.3.0-lambda",
+            f"{NAMESPACE}/crmsys:{VERSION}-lambda",
         ).strip()
         try:
             answer = until(lambda: api.received.get("invocation/event-0/response"), 240)

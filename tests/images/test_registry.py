@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from service_kit import VERSION
 from tests.images.conftest import new_clone
 from tests.images.engine import (
     NAMESPACE,
@@ -39,7 +40,7 @@ def pushed(request: pytest.FixtureRequest, clone: Path) -> tuple[str, str]:
     """Push a stage. Give its version's tag and its other one."""
     done = make(f"docker-push-{request.param}", clone)
     assert done.returncode == 0, done.stderr[-3000:]
-    return ("0.3.0-dev", "dev") if request.param == "dev" else ("0.3.0", "latest")
+    return (f"{VERSION}-dev", "dev") if request.param == "dev" else (VERSION, "latest")
 
 
 def test_each_image_is_an_index_with_an_alias_for_each_architecture(pushed, figures) -> None:
@@ -82,7 +83,7 @@ def test_what_is_for_one_place_is_a_plain_manifest(clone, place, architecture) -
     done = make("docker-push-deploy", clone, f"DEPLOY={place}")
 
     assert done.returncode == 0, done.stderr[-3000:]
-    found = manifest(f"{NAMESPACE}/crmsys", f"0.3.0-{place}")
+    found = manifest(f"{NAMESPACE}/crmsys", f"{VERSION}-{place}")
     assert found["mediaType"].endswith("manifest.v1+json")
     blob = f"http://{REGISTRY}/v2/{NAMESPACE}/crmsys/blobs/{found['config']['digest']}"
     assert ask(blob)[1]["architecture"] == architecture
@@ -127,6 +128,6 @@ def test_a_wrong_image_under_the_right_name_is_found_after_the_push(clone, publi
     with pytest.raises(publish.Refused, match=r"not amd64, arm64|no index of two"):
         publish.check_index(f"{name}:0.0.1-amd64@{digest}")
     with pytest.raises(publish.Refused, match="single image only"):
-        publish.check_plain(f"{name}:0.3.0", "amd64")
+        publish.check_plain(f"{name}:{VERSION}", "amd64")
     with pytest.raises(publish.Refused, match="is for amd64, not for arm64"):
-        publish.check_plain(f"{name}:0.3.0-amd64", "arm64")
+        publish.check_plain(f"{name}:{VERSION}-amd64", "arm64")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from service_kit import VERSION
 from tests.images.engine import CERTIFICATE, ask, attempt, inspect, run, served_by, until
 
 PROJECT = "crmsys-test"
@@ -145,7 +146,7 @@ def test_the_data_outlives_the_containers(stack: Path) -> None:
 def test_the_crm_alone_is_built_and_run_as_printed(root: Path) -> None:
     run(*COMPOSE, "down", cwd=root)
     secret = ["--secret", f"id=ca,src={CERTIFICATE}"] if CERTIFICATE else []
-    image = "cordn29/crmsys:0.3.0"
+    image = f"cordn29/crmsys:{VERSION}"
     run("docker", "build", "-t", image, *secret, ".", cwd=root)
     container = run("docker", "run", "--detach", "-p", "8000:8000", image).strip()
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service_kit import VERSION
 from tests.images.engine import NAMESPACE, attempt, run, until
 
 STACK = "crmsys-test-swarm"
@@ -75,7 +76,7 @@ def test_two_replicas_of_each_serve_every_customer_once(swarm: Path) -> None:
         for name in ("crm_api_tokens", "inventory_api_tokens")
     }
     told = run(
-        *("docker", "run", "--rm", "--network", f"{STACK}_stack", f"{NAMESPACE}/crmsys:0.3.0"),
+        *("docker", "run", "--rm", "--network", f"{STACK}_stack", f"{NAMESPACE}/crmsys:{VERSION}"),
         *("python", "-c", CALLER),
         *(tokens["crm_api_tokens"]["agent"], tokens["inventory_api_tokens"]["viewer"]),
     )

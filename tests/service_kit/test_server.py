@@ -1,12 +1,14 @@
 """How a server takes new callers."""
 
 import asyncio
+import logging
 import socket
 from contextlib import ExitStack
 
+import pytest
 import uvloop
 
-from service_kit.server import ACCEPTED_AT_ONCE, listen, often
+from service_kit.server import ACCEPTED_AT_ONCE, CannotListen, listen, often
 
 CALLERS = 3 * ACCEPTED_AT_ONCE
 
@@ -40,3 +42,14 @@ def test_many_new_callers_are_taken_in_one_turn_of_the_loop() -> None:
         turns = runner.run(turns_until_all_are_taken(often(listen("127.0.0.1", 0))))
 
     assert turns <= 10
+
+
+def test_an_ipv6_address_is_shown_as_in_a_url(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    told = ""
+    try:
+        listen("::1", 0).close()
+    except CannotListen as error:  # on a machine without IPv6
+        told = f"http://{error}"
+
+    assert "http://[::1]:0" in caplog.text + told

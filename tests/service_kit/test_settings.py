@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from crm_api.settings import Settings as CrmSettings
-from service_kit.environment import SECRETS_DIR, Refused
+from service_kit.environment import SECRETS_DIR, Refused, one_slip_apart
 from service_kit.rates import Rate
 from service_kit.settings import ServiceSettings
 from tests.conftest import SERVICES
@@ -196,6 +196,16 @@ def test_every_fault_is_told_at_once(read: Any) -> None:
     ]
 
 
+def test_where_a_setting_is_missed_a_misspelt_one_is_named(
+    read: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_TOKEN", f"admin:{SECRET}")
+
+    told = faults(read, ENVIRONMENT="production")
+
+    assert told.splitlines()[1:] == ["API_TOKEN has no effect. Did you mean API_TOKENS?"]
+
+
 def test_no_token_is_in_the_text_of_the_settings(read: Any) -> None:
     settings = read(API_TOKENS=f"admin:{SECRET}", ADMIN_TOKEN=SECRET)
 
@@ -299,6 +309,38 @@ def test_a_service_refuses_a_bad_environment_in_words(
         service.settings()
 
     assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("databse_url", "database_url"),
+        ("databasee_url", "database_url"),
+        ("datavase_url", "database_url"),
+        ("database_ulr", "database_url"),
+        ("api_token", "api_tokens"),
+        ("xapi_tokens", "api_tokens"),
+    ],
+)
+def test_a_name_with_one_slip_is_recognised(given: str, name: str) -> None:
+    assert one_slip_apart(given, name)
+    assert one_slip_apart(name, given)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("database_url", "database_url"),
+        ("databse_ulr", "database_url"),
+        ("inventory_api_port", "inventory_api_url"),  # as Kubernetes sets it
+        ("hostname", "host"),
+        ("hosts", "host"),
+        ("sort", "port"),
+    ],
+)
+def test_a_name_of_something_else_is_not_taken_for_a_slip(given: str, name: str) -> None:
+    assert not one_slip_apart(given, name)
+    assert not one_slip_apart(name, given)
 
 
 def test_settings_can_not_be_changed(read: Any) -> None:

@@ -37,7 +37,7 @@ CUSTOMERS_EACH = 20
 
 
 class Runner:
-    """tools/run_local.py, which is what `make run` runs, in an empty folder."""
+    """What `make run` runs, in an empty folder."""
 
     def __init__(self, folder: Path) -> None:
         self._held = {service: Port() for service in SERVICES}
@@ -47,7 +47,7 @@ class Runner:
         numbers = (str(port.number) for port in self._held.values())
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, ROOT / "tools" / "run_local.py"],
+                [sys.executable, "-m", "tools.run_local"],
                 env=bare_environment()
                 | {"PYTHONPATH": str(ROOT)}
                 | dict(zip(variables, numbers, strict=True)),
@@ -134,8 +134,12 @@ def test_make_run_keeps_the_promise_its_first_commands_show(runner: Runner) -> N
     runner.wait_until_ready()
     assert runner.curl(HEALTH).json() == {"status": "ok"}
     assert runner.curl(CUSTOMER).json()["email"] == "jane@example.com"
-    emails = ["jane.doe@example.com", "jim.doe@example.com", "joe.doe@example.com"]
-    assert median(seconds_until_a_package(runner, email) for email in emails) <= 1
+    seconds = [seconds_until_a_package(runner, "jane.doe@example.com")]
+    # The demo data's Jane Doe comes before her in the feed, and gets none.
+    assert len(runner.curl(PACKAGES).json()) == 1
+    emails = ["jim.doe@example.com", "joe.doe@example.com"]
+    seconds += [seconds_until_a_package(runner, email) for email in emails]
+    assert median(seconds) <= 1
 
     # Whoever is killed is started again, and no customer is lost or served twice by that.
     pids = set(runner.services().values())
