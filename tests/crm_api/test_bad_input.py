@@ -154,6 +154,15 @@ BAD_BODIES = {
     "a raw NUL": (b'{"name": "\0", "email": "a@example.com"}', 422),
     "UTF-16": (GOOD.decode().encode("utf-16"), 422),
     "gzip": (gzip.compress(GOOD), 422),
+    "88000 entries of metadata": (
+        b'{"name": "a", "email": "a@example.com", "metadata": {%b}}'
+        % b",".join(b'"%d":0' % number for number in range(88_000)),
+        422,
+    ),
+    "500 items with 150 unknown fields": (
+        b"[%b]" % b",".join([b"{%b}" % b",".join(b'"%d":0' % n for n in range(150))] * 500),
+        422,
+    ),
     "1 MiB and more": (b'{"name": "' + b"x" * 2**20 + b'"}', 413),
 }
 
@@ -167,6 +176,7 @@ async def test_a_body_that_is_no_customer_is_refused(
     batch = await shared_crm.post(f"{CUSTOMERS}/batch", content=body, **JSON)
 
     assert [new.status_code, changed.status_code, batch.status_code] == [status] * 3
+    assert max(len(answer.content) for answer in (new, changed, batch)) < 1000
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/xml", "multipart/form-data", "", "x"])
