@@ -51,7 +51,7 @@ class BadRequest(Problem):
 
 
 class InvalidRequest(Problem):
-    """A parameter or the body does not match the schema."""
+    """A parameter or the body does not match the schema; or a query parameter is not known."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     slug = "invalid-request"

@@ -236,7 +236,7 @@ BAD_QUERIES = {
     "sort=name": 422,
     "sort=id;drop": 422,
     "limit=%00": 422,
-    "limit=1&limit=2": 200,
+    "limit=1&limit=2": 422,
     "cursor=%00": 422,
     "cursor=" + "x" * 201: 422,
     "cursor=%ed%a0%80": 422,
@@ -244,8 +244,12 @@ BAD_QUERIES = {
     "created_after=-1e400": 422,
     "created_after=0001-01-01T00:00:00%2B14:00": 422,
     "created_before=9999-12-31T23:59:59-12:00": 422,
-    "unknown=1": 200,
-    "&&=&=&%": 200,
+    "unknown=1": 422,
+    "emial=jane@example.com": 422,
+    "Email=jane@example.com": 422,
+    "email[]=jane@example.com": 422,
+    "&&=&=&%": 422,
+    "&&": 200,
 }
 
 

@@ -150,8 +150,7 @@ PLAIN: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/crates", {}),
     ("GET", "/crates/", {}),
     ("GET", "/crates?limit=0", {}),
-    ("GET", "/crates?limit=3&shelf=4&kind=pine&other=1", {}),
-    ("GET", "/crates?limit=1&limit=3", {}),
+    ("GET", "/crates?limit=3&shelf=4&kind=pine", {}),
     ("GET", "/crates/7/lid", {}),
     ("GET", "/crates/7/lid", {"headers": {"If-Since": "now"}}),
     ("GET", "/crates/203/lid", {}),
@@ -163,6 +162,12 @@ PLAIN: list[tuple[str, str, dict[str, Any]]] = [
 ]
 OTHERS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/crates?limit=9", {}),
+    ("GET", "/crates?limit=3&other=1", {}),
+    ("GET", "/crates?limit=1&limit=3", {}),
+    ("GET", "/crates?limit=1&limit=3", {"headers": {"Authorization": "Bearer no"}}),
+    ("GET", "/crates/open?limit=1", {}),
+    ("POST", "/crates?label=a", {"json": {"label": "a"}}),
+    ("GET", "/crates/tagged?tag=a&tags=b", {}),
     ("GET", "/crates?limit=x&shelf=0&kind=elm", {}),
     ("GET", "/crates/x/lid", {}),
     ("GET", "/crates/0/lid", {}),
