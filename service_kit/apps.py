@@ -62,6 +62,7 @@ def create_service(
         version=VERSION,
         lifespan=_lifespan(name, settings, database, running),
         redirect_slashes=False,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -153,8 +154,7 @@ def _add_layers(app: FastAPI, settings: ServiceSettings, limits: RateLimits, pre
         )
     layers.append(Middleware(Bounded))
     if settings.caller_rate:
-        public = {*pages.PATHS, app.openapi_url}
-        layers.append(Middleware(RateLimited, limits=limits, public=public))
+        layers.append(Middleware(RateLimited, limits=limits, public=pages.PATHS))
     if prefix:
         below = {path.split("/")[2] for path in openapi.paths(app) if path.startswith(prefix + "/")}
         layers.append(Middleware(Prefixed, prefix=prefix, segments=below))

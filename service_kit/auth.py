@@ -12,11 +12,11 @@ from fastapi.dependencies.models import Dependant
 from fastapi.openapi.models import HTTPBearer as BearerModel
 from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
-from starlette.routing import Route
 from starlette.types import Scope
 
 from service_kit.body import StrictRequest, check_body_headers
 from service_kit.problems import Problem
+from service_kit.query import parameters_of, read_query
 from service_kit.rate_limits import RateLimits
 from service_kit.settings import TOKEN, ServiceSettings
 
@@ -119,7 +119,7 @@ def needs(*scopes: str) -> Any:
 
 
 class GuardedRoute(APIRoute):
-    """A route that looks at the token, then at the headers of a body, and only then at the body."""
+    """A route that looks at the token, then at the query and a body's headers, then at the body."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         # The operation's name stays when its path changes.
@@ -139,6 +139,10 @@ class GuardedRoute(APIRoute):
     def required(self) -> frozenset[str] | None:
         return required_scopes(self)
 
+    @cached_property
+    def query_parameters(self) -> dict[str, bool]:
+        return parameters_of(self.dependant)
+
 
 async def admit(request: Request, route: GuardedRoute) -> None:
     """Decide whether a request gets to a route's handler; once, whichever way it takes there."""
@@ -147,6 +151,7 @@ async def admit(request: Request, route: GuardedRoute) -> None:
         return
     if route.required is not None:
         await _authorize(scope, route.required)
+    scope["query"] = read_query(scope, route.query_parameters)
     if route.body_field is not None:
         check_body_headers(request)
     scope["admitted"] = route
@@ -176,10 +181,10 @@ def is_public(dependant: Dependant) -> bool:
 def refuse_unguarded(app: FastAPI) -> None:
     """Refuse to start with a route of which nobody has said who may call it."""
     for route in app.routes:
-        if isinstance(route, GuardedRoute):
-            if (route.required is not None) != is_public(route.dependant):
-                continue
-        elif type(route) is Route and route.path == app.openapi_url:
+        says_who = isinstance(route, GuardedRoute) and (
+            (route.required is not None) != is_public(route.dependant)
+        )
+        if says_who:
             continue
         path = getattr(route, "path", route)
         raise RuntimeError(f"{path} declares neither a scope nor that it is public.")

@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -44,7 +44,7 @@ class CannotStart(RuntimeError):
 
 
 class RuntimeApiFailed(RuntimeError):
-    """Lambda's side of the loop answers something else than an event."""
+    """Lambda's side of the loop answers something else than an event, or nothing."""
 
 
 class OutOfTime(Problem):
@@ -101,9 +101,12 @@ class RuntimeApi:
         headers: dict[str, str] | None = None,
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         body = None if content is None else json.dumps(content).encode()
-        self._connection.request(method, API + path, body, headers or {})
-        response = self._connection.getresponse()
-        return response.status, response.headers, response.read()
+        try:
+            self._connection.request(method, API + path, body, headers or {})
+            response = self._connection.getresponse()
+            return response.status, response.headers, response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise RuntimeApiFailed("it hung up") from error
 
 
 class Deadline:
@@ -167,15 +170,22 @@ def main() -> int:
     """Answer events until Lambda ends the process. Returns only when something is wrong."""
     with closing(RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])) as api:
         try:
-            with started(Service(os.environ["SERVICE"], port=0)) as handler:
-                while True:
-                    serve_one(api, handler)
+            _serve_all(api)
         except RuntimeApiFailed:
             logger.exception("Lambda's Runtime API does not answer as it should.")
+    return 1
+
+
+def _serve_all(api: RuntimeApi) -> None:
+    with ExitStack() as running:
+        try:
+            handler = running.enter_context(started(Service(os.environ["SERVICE"], port=0)))
         except Exception as error:
             logger.exception("The service can't start.")
             api.report("/init/error", error)
-    return 1
+            return
+        while True:
+            serve_one(api, handler)
 
 
 if __name__ == "__main__":

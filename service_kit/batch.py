@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError, WithJsonSchema
 
-from service_kit.problems import Problem, invalid
+from service_kit.problems import MAX_ERRORS_OF_ITEM, Problem, invalid
 
 LARGEST_BATCH = 500
 
@@ -25,7 +25,8 @@ def _read(model: type[Model], item: Any) -> Model | Problem:
     try:
         return model.model_validate(item)
     except ValidationError as error:
-        return invalid(error.errors(include_url=False, include_context=False, include_input=False))
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        return invalid(errors, MAX_ERRORS_OF_ITEM)
 
 
 def merge(read: Sequence[Any], done: Sequence[Any]) -> list[Any]:

@@ -11,9 +11,14 @@ from typing import Any
 
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
-_EMAIL = re.compile(r"[^\s@<>\"'(),:;]+@[^\s@<>\"'(),:;]+")
-_BEARER = re.compile(r"(?i)\bbearer\s+\S+")
+# Possessive, and tried only where a word begins, so that each letter is looked at once: a long word
+# must not stop the event loop.
+_WORD = r"[^\s@<>\"'(),:;]"
+_EMAIL = re.compile(rf"(?<!{_WORD}){_WORD}++@{_WORD}++")
+_BEARER = re.compile(r"(?i)\bbearer\s++\S++")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+
+LONGEST = 8 * 1024  # characters of one message, field or line of a traceback
 
 # What every LogRecord has; the rest came with `extra=` and is worth showing.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -48,7 +53,9 @@ def configure(level: str, style: str) -> None:
 
 
 def clean(text: str) -> str:
-    """Take out what must not be in a log, and what would forge a second line."""
+    """Take out what must not be in a log, and what would forge a second line; cut what is long."""
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]} … (cut)"
     text = _BEARER.sub("Bearer [token]", _EMAIL.sub("[e-mail]", text))
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 

@@ -3,6 +3,7 @@
 The library brings HTTP servers and clients along: 10 ms of a start, and 1.3 MiB.
 """
 
+import asyncio
 import os
 import time
 from bisect import bisect_left
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 # In seconds; each bucket holds what took no longer, and one more the rest.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+SHARED_SECONDS = 1.0
 
 
 class Requests(Protocol):
@@ -59,13 +62,25 @@ class Metrics:
         self._requests = _requests()
         self.observe = self._requests.observe
         self._shared: list[Callable[[], Awaitable[Iterable[Metric]]]] = []
+        self._latest: asyncio.Task[tuple[bytes, str]] | None = None
+        self._latest_at = 0.0
 
     def add_shared(self, read: "Callable[[], Awaitable[Iterable[Metric]]]") -> None:
         """Show what all processes know alike, as from a database."""
         self._shared.append(read)
 
     async def exposition(self) -> tuple[bytes, str]:
-        """Write all metrics in Prometheus' text format; the second is its media type."""
+        """Return all metrics in Prometheus' text format, and its media type.
+
+        They are written once a second at most, for all who ask: it may take a database's time.
+        """
+        now = time.monotonic()
+        if self._latest is None or now - self._latest_at >= SHARED_SECONDS:
+            self._latest = asyncio.ensure_future(self._write())
+            self._latest_at = now
+        return await asyncio.shield(self._latest)
+
+    async def _write(self) -> tuple[bytes, str]:
         from service_kit.exposition import write
 
         families = [*self._requests.collect()]

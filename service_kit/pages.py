@@ -22,7 +22,7 @@ _A_DAY = {"Cache-Control": "public, max-age=86400", "X-Content-Type-Options": "n
 
 _ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "redoc.standalone.js", "favicon.png")
 _START = "start.js"
-PATHS = ("/docs", "/redoc", *(f"/docs/{name}" for name in (*_ASSETS, _START)))
+PATHS = ("/docs", "/redoc", "/openapi.json", *(f"/docs/{name}" for name in (*_ASSETS, _START)))
 
 # A file of its own, since the policy allows no script within a page. No validator: it would send
 # the description's address to another host.
@@ -61,6 +61,12 @@ _REDOC_BODY = """\
 <redoc spec-url="{root}/openapi.json"></redoc>
 <script src="{root}/docs/redoc.standalone.js"></script>
 """
+
+
+@router.get("/openapi.json")
+async def description(request: Request) -> Response:
+    """Answer the API's description, which is written once."""
+    return Response(request.app.state.description(), media_type="application/json")
 
 
 @router.get("/docs")

@@ -9,6 +9,10 @@ from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
 
+# Of one document, and of each item of a batch: a caller mends these and asks again.
+MAX_ERRORS = 20
+MAX_ERRORS_OF_ITEM = 5
+
 # A name in `loc` may be the caller's own (an unknown field), so it is cut to a length that helps.
 _LONGEST_LOC = 100
 _FIRST = ("type", "title", "status", "detail")
@@ -47,7 +51,7 @@ class BadRequest(Problem):
 
 
 class InvalidRequest(Problem):
-    """A parameter or the body does not match the schema."""
+    """A parameter or the body does not match the schema; or a query parameter is not known."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     slug = "invalid-request"
@@ -97,13 +101,16 @@ class ServiceUnavailable(Problem):
     headers = {"Retry-After": "1"}
 
 
-def invalid(errors: Sequence[Any]) -> InvalidRequest:
+def invalid(errors: Sequence[Any], most: int = MAX_ERRORS) -> InvalidRequest:
     """Say where and why the input was refused, never what it was: it may be somebody's data."""
+    detail = "The request does not match the schema."
+    if len(errors) > most:
+        detail += f" {len(errors)} errors were found; the first {most} are listed."
     return InvalidRequest(
-        "The request does not match the schema.",
+        detail,
         errors=[
             {"loc": [_safe(part) for part in error["loc"]], "msg": _reason(error)}
-            for error in errors
+            for error in errors[:most]
         ],
     )
 

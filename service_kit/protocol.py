@@ -37,13 +37,15 @@ class _OneWrite:
 
     __slots__ = ("_head", "_head_is_out", "_transport", "is_closing")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, has_body: bool) -> None:
         self._transport = transport
         self._head = b""
-        self._head_is_out = False
+        self._head_is_out = not has_body
         self.is_closing = transport.is_closing
 
     def write(self, data: bytes) -> None:
+        if self.is_closing():
+            return  # the client has gone: uvloop would raise until it has told the protocol so
         if self._head:
             self._transport.writelines((self._head, data))
             self._head, self._head_is_out = b"", True
@@ -104,7 +106,11 @@ class DeadlineProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
-            return self._head_without_upgrade() + piece[upgrade.args[0] :]
+            head = self._head_without_upgrade()
+            # Where this was to be the last request, the parser that saw the offer reads no more.
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            return head + piece[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             cause = error.__context__
             invalid = BadRequest(f"This is not a valid HTTP/1.1 request: {error}.")
@@ -129,8 +135,8 @@ class DeadlineProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         super().on_headers_complete()
-        if self.parser.get_method() != b"HEAD":
-            self.cycle.transport = cast("asyncio.Transport", _OneWrite(self.transport))
+        one_write = _OneWrite(self.transport, has_body=self.parser.get_method() != b"HEAD")
+        self.cycle.transport = cast("asyncio.Transport", one_write)
         self.headers = []  # the parser adds the trailers, which must not reach the app as headers
         self._held = 0
         self._expect(_BODY, self.body_deadline)
@@ -140,8 +146,8 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._awaited == _HEAD:
-            return  # of an upgrade, to be read once more
+        if self.parser.should_upgrade():
+            return  # to be read once more
         super().on_message_complete()
         self.url = b""
         self._held = 0

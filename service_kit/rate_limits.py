@@ -103,12 +103,17 @@ class RateLimited:
 
 
 def address_of(scope: Scope) -> str:
-    """Name whoever is at the other end; of IPv6 the network, of which anyone has all addresses."""
+    """Name whoever is at the other end; of IPv6 the network, of which anyone has all addresses.
+
+    What a proxy forwards may be no address at all: all such callers count as one.
+    """
     client = scope.get("client")
-    host: str = client[0] if client else ""
-    if ":" not in host:
-        return host
-    address = ipaddress.IPv6Address(host.partition("%")[0])
+    try:
+        address = ipaddress.ip_address(client[0].partition("%")[0] if client else "")
+    except ValueError:
+        return "unknown"
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
     if address.ipv4_mapped:
         return str(address.ipv4_mapped)
     return str(ipaddress.IPv6Network((address, 64), strict=False))

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
-from urllib.parse import parse_qsl
 
 from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
@@ -40,13 +39,10 @@ class PlainRequest(StrictRequest):
     def __init__(self, scope: Scope, receive: Receive) -> None:
         super().__init__(scope, receive)
         self.told = Told()
-        self._query: dict[str, str] | None = None
 
     def in_query(self, name: str) -> str | None:
-        if self._query is None:
-            text = self.scope["query_string"].decode("latin-1")
-            self._query = dict(parse_qsl(text, keep_blank_values=True)) if text else {}
-        return self._query.get(name)
+        query: dict[str, str] = self.scope["query"]
+        return query.get(name)
 
     def in_headers(self, name: bytes) -> str | None:
         for header, value in self.scope["headers"]:
@@ -117,7 +113,7 @@ def _reader(field: ModelField) -> Callable[[str | None], Any]:
     """Make what reads a parameter's text, of which there is one at most, or gives the default."""
     info = field.field_info
     require(info.validation_alias in {None, info.alias} and not info.validate_default)
-    require(not (_kinds(info.annotation) & {list, set, frozenset, tuple, dict, BaseModel}))
+    require(not (kinds(info.annotation) & {list, set, frozenset, tuple, dict, BaseModel}))
     is_required = info.is_required()
     default = None if is_required else field.get_default()
     require(isinstance(default, str | int | float | NoneType))
@@ -157,13 +153,13 @@ def _is_plain(wants: Dependant) -> bool:
     )
 
 
-def _kinds(annotation: Any) -> set[Any]:
+def kinds(annotation: Any) -> set[Any]:
     """Name the types that a parameter may have."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        return _kinds(get_args(annotation)[0])
+        return kinds(get_args(annotation)[0])
     if origin in {Union, UnionType}:
-        return set().union(*(_kinds(part) for part in get_args(annotation)))
+        return set().union(*(kinds(part) for part in get_args(annotation)))
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return {BaseModel}
     return {origin or annotation}

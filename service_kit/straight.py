@@ -21,7 +21,7 @@ from service_kit.signatures import Call, NotPlain, PlainRequest, Told, require
 
 _NO_CONTENT = 204
 _JSON = (b"content-type", b"application/json")
-_ANYTHING = "{}"
+_ANYTHING = object()  # no segment of a path is equal to it
 
 
 class StraightWay:
@@ -30,7 +30,7 @@ class StraightWay:
     def __init__(self, app: ASGIApp, service: FastAPI) -> None:
         self.app = app
         self._handlers: Any = service.exception_handlers
-        self._routes: dict[str, Any] = {}
+        self._routes: dict[Any, Any] = {}
         for route in service.routes:
             if isinstance(route, GuardedRoute):
                 self._add(route)

@@ -20,6 +20,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from service_kit import metrics
 from service_kit.commands import Service
 
 ROOT = Path(__file__).parents[1]
@@ -59,6 +60,12 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _metrics_are_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have /metrics of the apps in this process tell what has just happened."""
+    monkeypatch.setattr(metrics, "SHARED_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ Tag = Annotated[
     Line,
     StringConstraints(min_length=1, max_length=50, pattern=r"^[A-Za-z0-9._-]+$", to_lower=True),
 ]
-Tags = Annotated[list[Tag], Field(max_length=20, examples=[["delivery"]])]
+Tags = Annotated[list[Tag], Field(max_length=20, fail_fast=True, examples=[["delivery"]])]
 Body = Annotated[Text, Field(min_length=1, max_length=20_000, examples=["We send you another."])]
 Visibility = Literal["public", "internal"]
 AuthorKind = Literal["agent", "customer"]

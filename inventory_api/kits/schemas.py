@@ -36,7 +36,7 @@ class KitNew(BaseModel):
         json_schema_extra={"examples": [{"lines": [{"sku": "MUG-BLUE", "quantity": 1}]}]},
     )
 
-    lines: Annotated[list[KitLine], Field(max_length=MOST_LINES)]
+    lines: Annotated[list[KitLine], Field(max_length=MOST_LINES, fail_fast=True)]
 
     @field_validator("lines")
     @classmethod

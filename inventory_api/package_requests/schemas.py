@@ -76,7 +76,7 @@ class Erasure(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"customer_ids": [_UID]}]}
     )
 
-    customer_ids: Annotated[list[CustomerId], Field(min_length=1, max_length=100)]
+    customer_ids: Annotated[list[CustomerId], Field(min_length=1, max_length=100, fail_fast=True)]
 
 
 class Erased(BaseModel):

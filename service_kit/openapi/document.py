@@ -1,7 +1,9 @@
 """Builds the description of an app, and adds what FastAPI can't know."""
 
+import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -36,6 +38,11 @@ def install(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = complete  # type: ignore[method-assign]
+    app.state.description = cache(lambda: _written(complete()))
+
+
+def _written(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def paths(app: FastAPI) -> Iterator[str]:
@@ -87,9 +94,7 @@ def _around(operation: dict[str, Any], route: APIRoute) -> Iterator[errors.Refus
         yield from (DatabaseUnavailable, DatabaseBusy, Overloaded, TookTooLong)
     if "requestBody" in operation:
         yield from (UnsupportedMediaType, BodyTooLarge)
-    if "requestBody" in operation or operation.get("parameters"):
-        yield InvalidRequest
-    yield InternalError
+    yield from (InvalidRequest, InternalError)
 
 
 def _name_examples(document: dict[str, Any], operation: dict[str, Any]) -> None:

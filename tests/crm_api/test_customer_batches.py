@@ -1,6 +1,7 @@
 """Many customers in one request: each for itself, in order, in few statements."""
 
 import asyncio
+import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from crm_api.customers.schemas import CustomerNew
 from crm_api.customers.service import register_all
 from crm_api.settings import Settings
 from service_kit.auth import Principal
+from service_kit.body import MAX_VALUES
 from service_kit.database.postgres import postgres_engine
 from tests.crm_api.conftest import app_of, numbered, read_feed, register
 
@@ -138,6 +140,30 @@ async def test_a_body_that_is_no_batch_is_refused_as_a_whole(
 
     assert answer.status_code == 422
     assert answer.json()["type"] == "urn:problem:invalid-request"
+
+
+async def test_five_hundred_whole_customers_are_within_the_budget(crm: httpx.AsyncClient) -> None:
+    most = {"company": "Example Ltd", "phone": "+44 20 7946 0000"}
+    metadata = {f"key-{number}": "value" for number in range(20)}
+    address = 10  # values that an address will have besides
+    items = [
+        numbered(number, external_ref=f"ref-{number}", metadata=metadata, **most)
+        for number in range(500)
+    ]
+    values = sum(1 + len(item) + len(metadata) for item in items)
+
+    assert values + 500 * address < MAX_VALUES
+    assert {result["status"] for result in await send(crm, items)} == {201}
+
+
+async def test_a_batch_of_errors_is_answered_in_few_words(crm: httpx.AsyncClient) -> None:
+    items = [{f"unknown-{number}": 1 for number in range(38)}] * 500
+
+    answer = await crm.post(BATCH, json=items)
+
+    assert {result["status"] for result in answer.json()} == {422}
+    assert {len(result["problem"]["errors"]) for result in answer.json()} == {5}
+    assert len(answer.content) < len(json.dumps(items))
 
 
 async def test_nothing_of_a_batch_that_is_too_long_is_added(crm: httpx.AsyncClient) -> None:

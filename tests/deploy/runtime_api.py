@@ -18,19 +18,29 @@ class FakeRuntimeApi:
     address: str
     events: Iterator[Mapping[str, Any]]
     allowed_seconds: float
+    hangs_up: bool
+    has_hung_up: bool = False
     received: dict[str, Any] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
 
 @contextmanager
-def serving(*events: Mapping[str, Any], allowed_seconds: float = 30) -> Iterator[FakeRuntimeApi]:
-    """Serve these events and then refuse; `received` has what came for each, by its path's end."""
+def serving(
+    *events: Mapping[str, Any], allowed_seconds: float = 30, hangs_up: bool = False
+) -> Iterator[FakeRuntimeApi]:
+    """Serve these events and then refuse, or hang up instead.
+
+    `received` has what came for each, by its path's end.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             event = next(api.events, None)
+            if event is None and api.hangs_up:
+                api.has_hung_up = self.close_connection = True
+                return
             deadline = int((time.time() + api.allowed_seconds) * 1000)
             self.reply(
                 403 if event is None else 200,
@@ -60,7 +70,7 @@ def serving(*events: Mapping[str, Any], allowed_seconds: float = 30) -> Iterator
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    api = FakeRuntimeApi(f"127.0.0.1:{server.server_port}", iter(events), allowed_seconds)
+    api = FakeRuntimeApi(f"127.0.0.1:{server.server_port}", iter(events), allowed_seconds, hangs_up)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

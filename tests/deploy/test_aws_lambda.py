@@ -80,6 +80,18 @@ def test_a_service_that_refuses_its_environment_says_so_at_the_start(monkeypatch
     assert list(api.received) == ["init/error"]
 
 
+def test_a_hang_up_between_two_events_is_no_failed_start(monkeypatch, capsys) -> None:
+    with serving(http_event("GET", "/health"), hangs_up=True) as api:
+        assert run(api, monkeypatch) == 1
+
+    assert api.has_hung_up
+    assert list(api.received) == ["invocation/event-0/response"]
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ERROR")]
+    assert [line.partition(" [")[0] for line in told] == [
+        "ERROR: Lambda's Runtime API does not answer as it should."
+    ]
+
+
 def test_a_request_that_outlasts_the_event_ends_in_time_to_say_so(monkeypatch) -> None:
     waits = http_event("GET", "/api/events?wait=20", **INTEGRATION)
 

@@ -99,6 +99,14 @@ async def test_a_kit_that_cannot_be_one_is_refused(
     assert "refused" not in [kit["package_type"] for kit in listed]
 
 
+async def test_of_a_list_the_first_wrong_item_is_told(shared_inventory: httpx.AsyncClient) -> None:
+    kit = {"lines": [{"sku": "MUG", "quantity": 1}, *[{"sku": "", "quantity": 1}] * 9]}
+
+    answer = await shared_inventory.put("/kits/welcome_package", json=kit)
+
+    assert [error["loc"] for error in answer.json()["errors"]] == [["body", "lines", 1, "sku"]]
+
+
 async def test_an_untracked_item_has_no_stock_to_begin_with(
     shared_inventory: httpx.AsyncClient,
 ) -> None:

@@ -136,6 +136,7 @@ async def list_boxes(
     database: DatabaseDep,
     _: CanRead,
     shelf: Annotated[int, Query(ge=0, le=1000)] = 1000,
+    note: str | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> list[Any]:
@@ -155,7 +156,9 @@ async def remove_box(box: int, _: CanWrite) -> None:
 
 
 @rooms.get("/{room}/boxes")
-async def list_room(request: Request, response: Response, room: str, _: CanRead) -> str:
+async def list_room(
+    request: Request, response: Response, room: str, _: CanRead, cursor: Cursor = None
+) -> str:
     link_next(request, response, Page(rows=[], next_key="1"), "id")
     return room
 

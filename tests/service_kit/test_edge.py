@@ -1,13 +1,17 @@
 """What happens to each request, whatever it asks for: names, paths, figures, other origins."""
 
 import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from uuid import UUID
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.routing import Route
 
-from tests.conftest import bearer, running
+from tests.conftest import SERVICES, bearer, running
 from tests.service_kit.conftest import create_app, new_sqlite
 
 PREFLIGHT = {
@@ -152,6 +156,28 @@ async def test_a_head_is_that_of_the_get(client: httpx.AsyncClient, path: str) -
     assert (head.status_code, head.headers) == (whole.status_code, whole.headers)
     assert int(head.headers["content-length"]) == len(whole.content) > 0
     assert head.content == b""
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_head_is_answered_wherever_there_is_a_get(
+    name: str, sqlite_template: Callable[[str], Path], tmp_path: Path
+) -> None:
+    service = SERVICES[name]
+    url = f"sqlite:///{shutil.copy(sqlite_template(name), tmp_path)}"
+    app = service.app(type(service.settings())(database_url=url))
+    paths = [
+        re.sub(r"\{[^}]*\}", "1", route.path)
+        for route in app.routes
+        if isinstance(route, Route) and "GET" in (route.methods or ())
+    ]
+    # Without a token, so that nobody waits for anything.
+    async with running(app) as client:
+        answers = {path: (await client.get(path), await client.head(path)) for path in paths}
+
+    assert len(answers) > 10
+    for path, (got, head) in answers.items():
+        assert head.status_code == got.status_code != 405, path
+        assert head.content == b""
 
 
 async def test_a_head_where_there_is_no_get_is_refused_without_a_body(

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service_kit import logs
 
@@ -113,6 +115,28 @@ def test_addresses_and_tokens_are_taken_out(capsys: Captured, given: str, shown:
     assert json_line(capsys, given)["message"] == shown
     assert f"note={shown}]" in text_line(capsys, "Moved", note=given)
     assert json_line(capsys, "Moved", note=given)["note"] == shown
+
+
+@settings(deadline=None)
+@given(st.text("ab@ .,bearBEAR\t\n", max_size=60))
+def test_what_is_taken_out_is_what_the_plain_patterns_say(text: str) -> None:
+    address = r"[^\s@<>\"'(),:;]+@[^\s@<>\"'(),:;]+"
+    expected = re.sub(r"(?i)\bbearer\s+\S+", "Bearer [token]", re.sub(address, "[e-mail]", text))
+
+    assert logs.clean(text) == expected.replace("\n", "\\x0a")
+
+
+@pytest.mark.parametrize("text", ["a" * 32_000, "jane@example.com " * 2000, "a" * 8193])
+def test_what_is_very_long_is_cut_before_it_is_cleaned(capsys: Captured, text: str) -> None:
+    shown = json_line(capsys, text, note=text)
+    logs.configure("INFO", "text")
+    break_down(text)
+    longest = max(capsys.readouterr().err.splitlines(), key=len)
+
+    for line in (shown["message"], shown["note"], longest):
+        assert line.endswith(" … (cut)")
+        assert len(line) < logs.LONGEST + 50
+        assert "jane@" not in line
 
 
 @pytest.mark.parametrize("code", CONTROL, ids=hex)

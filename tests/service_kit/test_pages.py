@@ -8,6 +8,7 @@ import pytest
 from crm_api.app import create_app
 from crm_api.settings import Settings
 from service_kit import pages
+from service_kit.openapi import document
 
 
 @pytest.fixture
@@ -35,9 +36,19 @@ async def test_a_page_loads_from_this_service_alone(client: httpx.AsyncClient, p
     assert not re.search(r"<script>|<script [^>]*>[^<]|\son\w+=", page.text), "no inline script"
 
 
+async def test_the_description_is_written_once_for_all_who_ask(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await client.get("/openapi.json")
+    monkeypatch.setattr(document.json, "dumps", None)
+
+    assert (await client.get("/openapi.json")).content == first.content
+    assert first.json()["info"]["title"] == "crm_api"
+
+
 async def test_a_file_may_be_kept_and_is_of_its_type(client: httpx.AsyncClient) -> None:
     kinds = {}
-    for path in pages.PATHS[2:]:
+    for path in pages.PATHS[3:]:
         answer = await client.get(path)
         kinds[path.rpartition(".")[2]] = answer.headers["content-type"].partition(";")[0]
         assert "max-age" in answer.headers["cache-control"]

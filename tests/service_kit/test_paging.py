@@ -87,14 +87,14 @@ async def test_a_list_of_nothing_is_one_empty_page(seven: httpx.AsyncClient) -> 
 
 
 async def test_the_next_page_is_asked_for_with_the_same_query(seven: httpx.AsyncClient) -> None:
-    answer = await seven.get("/api/boxes?shelf=2&limit=2&note=a%26b%20%C3%A9%E6%97%A5&note=c")
+    answer = await seven.get("/api/boxes?shelf=2&limit=2&note=a%26b%20%C3%A9%E6%97%A5")
 
     link = next_of(answer)
     assert link
     assert link.isascii()
     query = parse_qs(urlsplit(link).query)
     assert query.pop("cursor")
-    assert query == {"shelf": ["2"], "limit": ["2"], "note": ["a&b é日", "c"]}
+    assert query == {"shelf": ["2"], "limit": ["2"], "note": ["a&b é日"]}
 
 
 async def test_the_next_page_has_one_cursor(seven: httpx.AsyncClient) -> None:

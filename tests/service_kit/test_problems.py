@@ -53,7 +53,7 @@ def invalid(content: bytes | str, says: str = "") -> Failure:
 
 
 def deep(content: bytes) -> Failure:
-    return Failure(422, "invalid-request", path="/echo", headers=JSON, content=content, says="32")
+    return Failure(422, "invalid-request", path="/echo", headers=JSON, content=content, says="64")
 
 
 def misread(query: str) -> Failure:
@@ -146,9 +146,9 @@ FAILURES = {
     "deep in a field that takes anything": Failure(
         422, "invalid-request", path="/echo", headers=JSON, content="[" * 1000 + "]" * 1000
     ),
-    "33 deep": deep(b"[" * 33 + b"]" * 33),
-    "33 deep, of both kinds": deep(b'{"x":[' * 16 + b'{"x": 0}' + b"]}" * 16),
-    "33 deep after much that is flat": deep(b"[" + b"{}," * 50 + b"[" * 32 + b"]" * 32 + b"]"),
+    "65 deep": deep(b"[" * 65 + b"]" * 65),
+    "65 deep, of both kinds": deep(b'{"x":[' * 32 + b'{"x": 0}' + b"]}" * 32),
+    "65 deep after much that is flat": deep(b"[" + b"{}," * 50 + b"[" * 64 + b"]" * 64 + b"]"),
     "the same name twice": invalid(f'{{"label": "x", "label": "{VALUE}"}}', says="name twice"),
     "the same name twice, written differently": Failure(
         422,
@@ -343,14 +343,14 @@ async def test_a_body_may_have_one_mebibyte(client: httpx.AsyncClient) -> None:
     [
         (b"[1e308, -1e308, 1e-999]", [1e308, -1e308, 0.0]),
         (b'["1e999", "\\ud83c\\udf89"]', ["1e999", "🎉"]),
-        (b"[" * 32 + b"]" * 32, None),
+        (b"[" * 64 + b"1" + b"]" * 64, None),
         (
             b'{"a": {"a": ":"}, "b": [{"a": 1}, {"a": 2}]}',
             {"a": {"a": ":"}, "b": [{"a": 1}, {"a": 2}]},
         ),
         (b"[" + b"[]," * 1000 + b"{}]", None),
     ],
-    ids=["large numbers", "what only looks like one", "32 deep", "one name a place", "1000 wide"],
+    ids=["large numbers", "what only looks like one", "64 deep", "one name a place", "1000 wide"],
 )
 async def test_what_is_unusual_but_right_is_taken(
     anyone: httpx.AsyncClient, content: bytes, value: Any

@@ -64,7 +64,7 @@ class Server(uvicorn.Server):
 async def app(scope, receive, send):
     """Echo what came; except that some paths take long, or answer without reading."""
     path = scope["path"]
-    body, more = b"", path != "/early"
+    body, more = b"", path not in {"/early", "/abandoned"}
     if path == "/late":
         await asyncio.sleep(2 * BODY_DEADLINE)
     while more:
@@ -83,6 +83,9 @@ async def app(scope, receive, send):
     }
     answer = b"x" * LARGE if path == "/large" else json.dumps(seen).encode()
     length = str(len(answer)).encode()
+    if path == "/abandoned":
+        Impatient.latest.transport.abort()  # what a client's reset leads to
+        await Impatient.latest.gone.wait()
     await send(
         {"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]}
     )
@@ -528,6 +531,36 @@ async def test_an_offer_to_upgrade_is_ignored(wire):
     assert (first["method"], first["size"]) == ("POST", len(body))
     assert "upgrade" not in first["headers"]
     assert (second["method"], second["path"]) == ("GET", "/echo")
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize("connection", [b"Upgrade, close", b"close,upgrade", b"upgrade"])
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+async def test_an_offer_to_upgrade_the_last_request_is_ignored(wire, version, connection, method):
+    offer = b"%b /echo HTTP/%b\r\nHost: crm\r\nUpgrade: h2c\r\nConnection: %b\r\n\r\n"
+    await wire.send(offer % (method, version, connection))
+    async with asyncio.timeout(PATIENCE):
+        assert (await wire.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    if version == b"1.0" or b"close" in connection:
+        await wire.closed()
+
+
+async def test_each_of_many_pipelined_offers_to_upgrade_is_ignored(wire):
+    offer = GET[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    await wire.send(offer + GET + offer + offer.replace(b"/echo", b"/last"))
+    seen = [(await wire.answer()).seen for _ in range(4)]
+    assert [one["path"] for one in seen] == ["/echo", "/echo", "/echo", "/last"]
+    assert not any("upgrade" in one["headers"] for one in seen)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize("behind", [b"", GET], ids=["alone", "pipelined"])
+async def test_an_answer_that_its_client_abandons_is_no_bug(wire, method, behind, caplog):
+    await wire.send(GET.replace(b"GET /echo", method + b" /abandoned") + behind)
+    await wire.closed()
+    await asyncio.wait_for(Impatient.latest.gone.wait(), PATIENCE)
+    await asyncio.sleep(0)  # the turn in which the answer is sent
+    assert not caplog.records
 
 
 async def test_trailers_do_not_become_headers(wire):

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service_kit import rates
 from service_kit.rate_limits import address_of
@@ -218,6 +219,19 @@ def test_the_memory_for_callers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     assert buckets.take("a").is_allowed
 
 
+async def test_what_a_proxy_forwards_may_be_no_address(tmp_path: Path) -> None:
+    async with limited(tmp_path) as app:
+        behind = ProxyHeadersMiddleware(app, trusted_hosts="127.0.0.1")  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(behind, client=("127.0.0.1", 1))  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as proxy:
+            answers = [
+                await proxy.get("/nothing", headers={"x-forwarded-for": f"not:an:address:{number}"})
+                for number in range(11)
+            ]
+
+    assert [answer.status_code for answer in answers] == [404] * 10 + [429]
+
+
 @pytest.mark.parametrize(
     ("client", "name"),
     [
@@ -225,8 +239,12 @@ def test_the_memory_for_callers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
         (("2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::/64"),
         (("2001:db8:1:2::9%eth0", 1), "2001:db8:1:2::/64"),
         (("::ffff:192.0.2.1", 1), "192.0.2.1"),
-        (("not an address", 1), "not an address"),
-        (None, ""),
+        (("not an address", 1), "unknown"),
+        (("not:an:address", 1), "unknown"),
+        (("[2001:db8::1", 0), "unknown"),
+        (("192.0.2.1:http", 0), "unknown"),
+        (("", 1), "unknown"),
+        (None, "unknown"),
     ],
 )
 def test_an_address_names_whoever_has_it(client: Any, name: str) -> None:
