@@ -102,7 +102,7 @@ class World:
             "UPDATE poller SET lease_holder = NULL, lease_epoch = 0, lease_until = NULL,"
             " start_from = NULL, cursor = NULL, position = NULL, feed_state = 'running',"
             " recovered_at = NULL, recovery_cursor = NULL, recovery_page = NULL",
-            "UPDATE links SET opened_at = NULL, down_seconds = 0, probe_seconds = 0",
+            "UPDATE links SET opened_at = NULL, tried_seconds = 0, probe_seconds = 0",
         )
         self.other = await self.process()
         self.one = await self.process()

@@ -18,7 +18,13 @@ from integration_service.settings import Settings
 from service_kit.stopping import Stopping
 from tests.conftest import running
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
-from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers, listed, refuses
+from tests.integration_service.doubles import (
+    CrmDouble,
+    InventoryDouble,
+    answers,
+    listed,
+    refuses_each,
+)
 from tests.inventory_api.conftest import keeps_its_word
 
 WELCOME = "welcome_package"
@@ -219,7 +225,7 @@ async def test_dead_ones_are_missing_and_left_to_those_who_retry(
     served: Integration, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
     crm.register("eve")
-    inventory.faults.append(refuses(422, "unfit"))
+    inventory.faults.append(refuses_each(422, "invalid-request"))
     await served.work()
 
     run = await served.reconcile(repair=True)
