@@ -60,7 +60,6 @@ class Dispatch:
         """Send until the process is to stop, then finish what is under way. Raises LeaseLost."""
         # Nothing is under way yet: what is claimed is so by a commit that was never answered.
         await self._database.write(claims.unclaim_all, lease)
-        await self._database.write(claims.bring_forward, lease, self._clock())
         try:
             while not stopping.begun:
                 self._changed.clear()
