@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 
 from integration_service import journal, retries
@@ -13,8 +14,8 @@ from integration_service.ledger.lease import Lease, LeaseLost
 from integration_service.ledger.records import Settlement
 from integration_service.ledger.store import DeliveryRow
 from integration_service.links.circuit import Circuit
-from integration_service.links.failures import CallFailed, Misconfigured, Refused
-from integration_service.links.inventory import InventoryClient, Wanted
+from integration_service.links.failures import CallFailed, Misconfigured, Unfit
+from integration_service.links.inventory import InventoryClient, Made, Wanted
 from integration_service.settings import Settings
 from service_kit.database import Database, DatabaseUnavailable
 from service_kit.logs import new_request_id, use_request_id
@@ -25,6 +26,7 @@ logger = logging.getLogger("integration_service")
 # Retries never take all the places: a storm of them must neither hit an Inventory that has just
 # come back nor keep a new customer waiting.
 RETRY_PLACES = 3
+REMEMBERED_PROBES = 100
 LONGEST_NAP_SECONDS = 5.0
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 FINISH_SECONDS = 7.0
@@ -50,6 +52,9 @@ class Dispatch:
         self._changed = changed
         self._fresh: set[asyncio.Task[None]] = set()
         self._retrying: set[asyncio.Task[None]] = set()
+        # What failed without that being counted. Others are probed first, since it may be only for
+        # what these hold that it fails.
+        self._probed: deque[int] = deque(maxlen=REMEMBERED_PROBES)
 
     async def run(self, lease: Lease, stopping: Stopping) -> None:
         """Send until the process is to stop, then finish what is under way. Raises LeaseLost."""
@@ -98,7 +103,9 @@ class Dispatch:
             await self._start_probe(lease)
             return LONGEST_NAP_SECONDS
         if due_at > now:
-            return (due_at - now).total_seconds()
+            if not await self._database.read(claims.is_any_of_later, now):
+                return (due_at - now).total_seconds()
+            await self._database.write(claims.bring_forward, lease, now)
         started = await self._start_fresh(lease) + await self._start_retries(lease)
         return 0.0 if started else LONGEST_NAP_SECONDS
 
@@ -127,7 +134,7 @@ class Dispatch:
 
     async def _start_probe(self, lease: Lease) -> None:
         if not self._under_way:
-            batch = await self._database.write(claims.claim_probe, lease)
+            batch = await self._database.write(claims.claim_probe, lease, self._probed)
             self._start(batch, lease, self._retrying)
 
     def _start(
@@ -161,7 +168,7 @@ class Dispatch:
             while True:
                 await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
                 try:
-                    await self._database.write(claims.unclaim, lease, [row.id for row in batch])
+                    await self._unclaim(batch, lease)
                 except DatabaseUnavailable as error:
                     logger.debug("A batch still can't be written down: %s", error)
                 else:
@@ -179,6 +186,10 @@ class Dispatch:
             await self._after_failure(batch, lease, failure, _milliseconds_since(started_at))
             return
         at, duration = self._clock(), _milliseconds_since(started_at)
+        foreign = [result for result in results if isinstance(result, Misconfigured)]
+        if foreign and not any(isinstance(result, Made) for result in results):
+            await self._after_failure(batch, lease, foreign[0], duration)
+            return
         settlements = [
             retries.after_result(row, result, self._circuit, at, duration)
             for row, result in zip(batch, results, strict=True)
@@ -189,8 +200,8 @@ class Dispatch:
     async def _after_failure(
         self, batch: Sequence[DeliveryRow], lease: Lease, failure: CallFailed, duration: float
     ) -> None:
-        if isinstance(failure, Refused):
-            await self._after_refusal(batch, lease, failure, duration)
+        if isinstance(failure, Unfit) and len(batch) > 1:
+            await self._halve(batch, lease)
             return
         now = self._clock()
         if retries.is_of_one_delivery(batch, failure, self._circuit):
@@ -204,27 +215,26 @@ class Dispatch:
             journal.failed("Inventory", failure)
         if was_open or isinstance(failure, Misconfigured):
             # No attempt is counted: this says nothing about these deliveries.
-            await self._database.write(claims.unclaim, lease, [row.id for row in batch])
+            self._probed.append(batch[0].id)
+            await self._unclaim(batch, lease)
+            await self._save_circuit(lease)
         else:
             settlements = [
                 retries.after_failure(row, failure, self._circuit, now, duration) for row in batch
             ]
             await self._settle(batch, lease, settlements)
-        await self._save_circuit(lease)
 
-    async def _after_refusal(
-        self, batch: Sequence[DeliveryRow], lease: Lease, failure: Refused, duration: float
-    ) -> None:
-        """Find the one that spoils a refused batch by halving; alone, it is dead."""
-        if len(batch) > 1:
-            middle = len(batch) // 2
-            await self._send(batch[:middle], lease)
+    async def _halve(self, batch: Sequence[DeliveryRow], lease: Lease) -> None:
+        """Find the one that spoils a batch; where each does, the circuit opens and ends it."""
+        middle = len(batch) // 2
+        await self._send(batch[:middle], lease)
+        if self._circuit.is_open:
+            await self._unclaim(batch[middle:], lease)
+        else:
             await self._send(batch[middle:], lease)
-            return
-        at = self._clock()
-        settlement = retries.after_failure(batch[0], failure, self._circuit, at, duration)
-        await self._settle(batch, lease, [settlement])
-        await self._note_success(lease)
+
+    async def _unclaim(self, batch: Sequence[DeliveryRow], lease: Lease) -> None:
+        await self._database.write(claims.unclaim, lease, [row.id for row in batch])
 
     async def _settle(
         self, batch: Sequence[DeliveryRow], lease: Lease, settlements: Sequence[Settlement]
@@ -233,11 +243,12 @@ class Dispatch:
         journal.settled(
             [(row.customer_uid, one) for row, one in zip(batch, settlements, strict=True)]
         )
+        if any(one.class_of_error for one in settlements):
+            await self._save_circuit(lease)
 
     async def _note_success(self, lease: Lease) -> None:
-        now = self._clock()
-        if self._circuit.succeeded(now):
-            held = await self._database.write(claims.release_held, lease, now)
+        if self._circuit.succeeded():
+            held = await self._database.write(claims.release_held, lease, self._clock())
             logger.info("Inventory answers again; %d deliveries are due at once.", held)
             await self._save_circuit(lease)
 

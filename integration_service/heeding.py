@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 
 from integration_service import journal
-from integration_service.clocks import Clock
 from integration_service.concurrency import in_any_case
 from integration_service.ledger import circuits, control
 from integration_service.ledger.lease import Lease
@@ -25,12 +24,10 @@ class Heeding:
         self,
         database: Database,
         circuit: Circuit,
-        clock: Clock,
         sending: Sequence[asyncio.Event],
     ) -> None:
         self._database = database
         self._circuit = circuit
-        self._clock = clock
         self._sending = sending
         self._known: AnyRow | None = None
         # Set when the feed is to be looked at now.
@@ -39,7 +36,7 @@ class Heeding:
     async def restore(self) -> None:
         """Begin with what is wanted by now; the circuit has been restored before."""
         self._known = await self._database.read(control.wanted)
-        self._circuit.pause(self._known.paused_at, self._clock())
+        self._circuit.pause(is_paused=self._known.paused_at is not None)
         if self._known.paused_at is not None:
             journal.paused(self._known.paused_at)
 
@@ -57,7 +54,7 @@ class Heeding:
         # is cut in the middle of an answer is lost.
         known, wanted = self._known, await in_any_case(self._database.read(control.wanted))
         if known is None or wanted.paused_at != known.paused_at:
-            self._circuit.pause(wanted.paused_at, self._clock())
+            self._circuit.pause(is_paused=wanted.paused_at is not None)
             columns = self._circuit.columns()
             await self._database.write(circuits.save_link, lease, self._circuit.target, columns)
             journal.paused(wanted.paused_at)

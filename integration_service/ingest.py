@@ -132,7 +132,7 @@ class Ingest:
         await self._note_answer(lease)
 
     async def _note_answer(self, lease: Lease) -> None:
-        if self._circuit.succeeded(self._clock()):
+        if self._circuit.succeeded():
             logger.info("The CRM answers again.")
             await self._save_circuit(lease)
 

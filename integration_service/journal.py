@@ -38,11 +38,13 @@ def paused(since: datetime | None) -> None:
 def failed(name: str, failure: CallFailed) -> None:
     """Log once that a far side can't be used, and what to do where only a person can."""
     said = failure.error.rstrip(".")
-    if failure.error_class != "configuration":
+    if failure.error_class == "transient":
         logger.warning("%s can't be reached: %s. Nothing is lost; it goes on trying.", name, said)
         return
     variable = f"{name.upper()}_API_URL"
     cure = f"Check {variable}."
+    if failure.status is not None:
+        cure += " What answers there may be a proxy, or another service."
     if failure.status in {401, 403}:
         variable = f"{name.upper()}_API_TOKEN"
         cure = f"Set {variable} to a valid token of its role integration."

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from integration_service.clocks import Clock
@@ -41,6 +42,7 @@ class Poller:
         stopping: Stopping,
         *,
         clock: Clock = system_clock.now,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -56,6 +58,7 @@ class Poller:
             INVENTORY_THRESHOLD,
             INVENTORY_PROBE_SECONDS,
             INVENTORY_LONGEST_PROBE_SECONDS,
+            monotonic,
         )
         crm = CrmClient(self._crm)
         inventory = InventoryClient(self._inventory)
@@ -80,7 +83,7 @@ class Poller:
             self.ingest.arrived,
         )
         self.heeding = Heeding(
-            database, self._inventory_circuit, clock, (self.ingest.arrived, self.ingest.erased)
+            database, self._inventory_circuit, (self.ingest.arrived, self.ingest.erased)
         )
 
     async def run(self) -> None:
@@ -222,7 +225,6 @@ class Poller:
     async def _restore(self) -> None:
         """Go on from what the process before has left behind."""
         rows = await self._database.read(circuits.link_rows)
-        last_delivery_at = await self._database.read(circuits.last_delivery_at)
-        self._crm_circuit.restore(rows["crm"], None)
-        self._inventory_circuit.restore(rows["inventory"], last_delivery_at)
+        self._crm_circuit.restore(rows["crm"])
+        self._inventory_circuit.restore(rows["inventory"])
         await self.heeding.restore()

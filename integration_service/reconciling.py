@@ -54,12 +54,9 @@ class Reconciler:
     async def keep_time(self, stopping: Stopping) -> None:
         """Compare, and repair, each time the interval has passed; until the process is to stop."""
         while self._interval and not stopping.begun:
-            due_at = await self._sides.database.read(ledger.due_at, self._interval, RETRY_SECONDS)
-            wait = LONGEST_NAP_SECONDS
-            if due_at is not None:
-                wait = (due_at - self._sides.clock()).total_seconds()
-            if wait > 0:
-                await stopping.sleep(min(wait, LONGEST_NAP_SECONDS))
+            due_in = await self._sides.database.read(ledger.due_in, self._interval, RETRY_SECONDS)
+            if due_in is None or due_in > 0:
+                await stopping.sleep(min(due_in or LONGEST_NAP_SECONDS, LONGEST_NAP_SECONDS))
                 continue
             with suppress(AlreadyRunning):
                 await self._compare(await self.begin("timer", repair=True), stopping)

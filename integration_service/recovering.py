@@ -14,7 +14,7 @@ from integration_service.ledger.lease import Lease
 from integration_service.ledger.records import Arrival
 from integration_service.ledger.recovery import Walked
 from integration_service.links.crm import CrmClient, FeedBroken
-from integration_service.links.failures import Refused
+from integration_service.links.failures import Unfit
 from service_kit.database import Database
 from service_kit.database.types import AnyRow
 
@@ -35,7 +35,9 @@ class Recovery:
     async def begin(self, lease: Lease, feed: AnyRow, broken: FeedBroken) -> bool:
         """Begin, unless the last one has ended a moment ago. Returns whether it has begun."""
         now = self._clock()
-        if feed.recovered_at is not None and now < feed.recovered_at + PAUSE:
+        # One that has ended in the future was by a clock that was set back since.
+        ended_at = feed.recovered_at
+        if ended_at is not None and ended_at <= now < ended_at + PAUSE:
             return False
         logger.warning(
             "The CRM's feed is %s: %s. All customers are read anew, then the feed from there; "
@@ -55,9 +57,9 @@ class Recovery:
         now = self._clock()
         try:
             feed_cursor, page = await self._crm.customers(feed.recovery_page)
-        except Refused as refused:
+        except Unfit as unfit:
             if feed.recovery_page is not None:  # another version of the CRM, with other cursors
-                error = refused.error
+                error = unfit.error
                 await self._database.write(recovery.begin, lease, feed.recovery_reason, error, now)
             raise
         walked = Walked(

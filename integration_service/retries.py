@@ -8,13 +8,15 @@ from typing import Any
 from integration_service.ledger.records import Settlement
 from integration_service.ledger.store import DeliveryRow
 from integration_service.links.circuit import Circuit
-from integration_service.links.failures import CallFailed, Refused, Transient
-from integration_service.links.inventory import Made, Rejected, Result
+from integration_service.links.failures import CallFailed, Refused, Transient, Unfit
+from integration_service.links.inventory import Made, Result
 
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 300.0
-# Of a link that answers: while it is down no delivery grows older.
-GIVE_UP_AFTER = timedelta(hours=72)
+# Of being tried: no delivery grows older while its link is down or paused, or no process polls.
+GIVE_UP_SECONDS = 72 * 3600.0
+# However long that was, for one that was tried twice in all this time is not hopeless.
+LEAST_ATTEMPTS = 10
 INTERNAL_ERROR = 500
 # From here on two to the power of it is over the longest wait anyway.
 _ENOUGH_DOUBLINGS = 16
@@ -45,11 +47,7 @@ def after_result(
             duration_ms,
             made_id=result.request_id,
         )
-    if isinstance(result, Rejected):
-        refusal = Refused(result.error, status=result.status, problem=result.problem)
-        return after_failure(delivery, refusal, circuit, at, duration_ms)
-    unclear = Transient(result.error, status=result.status)
-    return after_failure(delivery, unclear, circuit, at, duration_ms)
+    return after_failure(delivery, result, circuit, at, duration_ms)
 
 
 def is_of_one_delivery(batch: Sequence[DeliveryRow], failure: CallFailed, circuit: Circuit) -> bool:
@@ -58,31 +56,36 @@ def is_of_one_delivery(batch: Sequence[DeliveryRow], failure: CallFailed, circui
     Others have succeeded since this one failed first; so its failures say nothing of the link.
     """
     [first, *others] = batch
-    succeeded_at = circuit.last_success_at
+    succeeded_at = circuit.succeeded_seconds
     return (
         not others
-        and failure.status == INTERNAL_ERROR
+        and (failure.status == INTERNAL_ERROR or isinstance(failure, Unfit))
         and first.first_failed_at is not None
         and succeeded_at is not None
-        and succeeded_at > first.first_failed_at
+        and succeeded_at >= first.tried_seconds_before
     )
 
 
 def after_failure(
     delivery: DeliveryRow, failure: CallFailed, circuit: Circuit, at: datetime, duration_ms: float
 ) -> Settlement:
-    """Say what a failed call means for one delivery: another try at a later time, or the end."""
-    since = delivery.first_failed_at or at
-    down_before = delivery.down_seconds_before if delivery.first_failed_at else circuit.down_at(at)
+    """Say what a failure means for one delivery: another try at a later time, or the end."""
+    tried = circuit.tried()
+    is_first = delivery.first_failed_at is None
+    tried_before = tried if is_first else delivery.tried_seconds_before
+    is_refused = isinstance(failure, Refused)
     told: dict[str, Any] = {
-        "class_of_error": failure.error_class,
+        # All else that spoils one delivery alone is put off, and may pass.
+        "class_of_error": (Refused if is_refused else Transient).error_class,
         "text_of_error": failure.error,
         "document": failure.problem,
-        "failing_since": since,
-        "down_before": down_before,
+        "failing_since": at if is_first else delivery.first_failed_at,
+        "tried_before": tried_before,
     }
-    age = at - since - timedelta(seconds=circuit.down_at(at) - down_before)
-    if isinstance(failure, Refused) or age >= GIVE_UP_AFTER:
+    is_hopeless = (
+        tried - tried_before >= GIVE_UP_SECONDS and delivery.attempt_count + 1 >= LEAST_ATTEMPTS
+    )
+    if is_refused or is_hopeless:
         return Settlement(delivery.id, "dead", at, None, failure.status, duration_ms, **told)
     wait = timedelta(seconds=wait_seconds(delivery.attempt_count, failure.retry_after))
     return Settlement(delivery.id, "retrying", at, at + wait, failure.status, duration_ms, **told)

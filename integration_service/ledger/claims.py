@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
@@ -25,9 +25,12 @@ from integration_service.ledger.lease import Lease, fence
 from integration_service.ledger.models import attempt_counts, attempts, deliveries, poller
 from integration_service.ledger.records import Settlement
 from integration_service.ledger.store import UNFINISHED, DeliveryRow
+from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_or_update
 from service_kit.database.prepared import Prepared
 
+# An hour of Retry-After and its jitter; nothing is put off for longer.
+LONGEST_WAIT = timedelta(minutes=66)
 _UNCLAIMED = or_(
     deliveries.c.claimed_epoch.is_(None), deliveries.c.claimed_epoch != bindparam("epoch")
 )
@@ -45,7 +48,7 @@ _TAKEN = (
     deliveries.c.traceparent,
     deliveries.c.attempt_count,
     deliveries.c.first_failed_at,
-    deliveries.c.down_seconds_before,
+    deliveries.c.tried_seconds_before,
 )
 
 
@@ -76,7 +79,12 @@ _TAKE_RETRIES = _taking(
 _TAKE_LEAST_TRIED = _taking(
     select(deliveries.c.id)
     .where(UNFINISHED, _UNCLAIMED)
-    .order_by(deliveries.c.attempt_count, deliveries.c.next_attempt_at, deliveries.c.id)
+    .order_by(
+        is_listed(deliveries.c.id, "but_last"),
+        deliveries.c.attempt_count,
+        deliveries.c.next_attempt_at,
+        deliveries.c.id,
+    )
 )
 _SETTLE = (
     update(deliveries)
@@ -92,7 +100,7 @@ _DELIVERED = Prepared(
     _SETTLE.values(
         next_attempt_at=null(),
         first_failed_at=null(),
-        down_seconds_before=literal_column("0.0"),
+        tried_seconds_before=literal_column("0.0"),
         request_id=bindparam("made_id"),
         error_class=null(),
         error=null(),
@@ -104,7 +112,7 @@ _FAILED = Prepared(
     _SETTLE.values(
         next_attempt_at=bindparam("due_at"),
         first_failed_at=bindparam("failing_since"),
-        down_seconds_before=bindparam("down_before"),
+        tried_seconds_before=bindparam("tried_before"),
         request_id=null(),
         error_class=bindparam("class_of_error"),
         error=bindparam("text_of_error"),
@@ -132,14 +140,20 @@ _UNCLAIM = (
     .where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
     .values(claimed_epoch=None)
 )
-_RELEASE_HELD = (
-    update(deliveries)
-    .where(
-        deliveries.c.state == "retrying",
-        deliveries.c.next_attempt_at > bindparam("now"),
-    )
-    .values(next_attempt_at=bindparam("now"))
+_DUE_NOW = update(deliveries).values(next_attempt_at=bindparam("now"), updated_at=bindparam("now"))
+_RELEASE_HELD = _DUE_NOW.where(
+    deliveries.c.state == "retrying", deliveries.c.next_attempt_at > bindparam("now")
 )
+# Written by a clock that was set back since, this one's or another's.
+_OF_LATER = and_(
+    UNFINISHED,
+    or_(
+        deliveries.c.updated_at > bindparam("now"),
+        deliveries.c.next_attempt_at > bindparam("longest"),
+    ),
+)
+_ANY_OF_LATER = Prepared(select(deliveries.c.id).where(_OF_LATER).limit(1))
+_BRING_FORWARD = _DUE_NOW.where(_OF_LATER)
 
 
 def next_due(db: Connection, lease: Lease) -> datetime | None:
@@ -149,6 +163,21 @@ def next_due(db: Connection, lease: Lease) -> datetime | None:
     """
     found = _NEXT_DUE.first(db, epoch=lease.epoch)
     return found.next_attempt_at if found else None
+
+
+def is_any_of_later(db: Connection, now: datetime) -> bool:
+    """Tell whether something waits that was put off by a clock which was set back since."""
+    return _ANY_OF_LATER.first(db, now=now, longest=now + LONGEST_WAIT) is not None
+
+
+def bring_forward(db: Connection, lease: Lease, now: datetime) -> None:
+    """Make due what was put off by a clock which was set back since.
+
+    What waits by this clock was written in its past and is due within its own wait, so nothing
+    waits longer than it was to, however far a clock jumps.
+    """
+    fence(db, lease)
+    db.execute(_BRING_FORWARD, {"now": now, "longest": now + LONGEST_WAIT})
 
 
 def claim_fresh(db: Connection, lease: Lease, now: datetime, limit: int) -> list[DeliveryRow]:
@@ -173,14 +202,15 @@ def claim_retries(db: Connection, lease: Lease, now: datetime, limit: int) -> li
     return _take(db, _TAKE_RETRIES, epoch=lease.epoch, now=now, level=level, limit=limit)
 
 
-def claim_probe(db: Connection, lease: Lease) -> list[DeliveryRow]:
-    """Take one delivery to find out with whether a far side answers again.
+def claim_probe(db: Connection, lease: Lease, but_last: Sequence[int]) -> list[DeliveryRow]:
+    """Claim one delivery as a probe: the least tried one, whenever it is due.
 
-    The least tried one, whenever it is due: a delivery that always fails must not stand for all.
+    Those whose ids are in `but_last` only where there is no other. A delivery that always fails
+    must not stand for all.
     """
     if not _may_send(db, lease):
         return []
-    return _take(db, _TAKE_LEAST_TRIED, epoch=lease.epoch, limit=1)
+    return _take(db, _TAKE_LEAST_TRIED, epoch=lease.epoch, limit=1, but_last=list(but_last))
 
 
 def unclaim(db: Connection, lease: Lease, ids: Sequence[int]) -> None:

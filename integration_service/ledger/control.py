@@ -151,7 +151,8 @@ def _find(db: Connection, uid: str) -> DeliveryRow:
 
 def _enqueue(db: Connection, state: str, ids: Sequence[int], now: datetime) -> None:
     # One that waits keeps its count: what spoils a batch must soon be alone in its own.
-    values = {"next_attempt_at": now} if state == "retrying" else enqueued(now)
+    due = {"next_attempt_at": now, "updated_at": now}
+    values = due if state == "retrying" else enqueued(now)
     # The state once more, for what was settled between the looking and this.
     chosen = deliveries.c.id.in_(ids) & (deliveries.c.state == state)
     db.execute(update(deliveries).where(chosen).values(**values))

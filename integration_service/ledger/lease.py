@@ -16,10 +16,13 @@ from service_kit import clock
 from service_kit.database import DatabaseUnavailable
 from service_kit.database.prepared import Prepared
 
-_ROW = select(poller.c.lease_holder, poller.c.lease_epoch, poller.c.lease_until).with_for_update()
+_ROW = select(poller.c.lease_epoch, poller.c.lease_until, poller.c.lease_seconds).with_for_update()
 _EPOCH = Prepared(select(poller.c.lease_epoch).with_for_update())
 _SET = update(poller).values(
-    lease_holder=bindparam("holder"), lease_epoch=bindparam("epoch"), lease_until=bindparam("until")
+    lease_holder=bindparam("holder"),
+    lease_epoch=bindparam("epoch"),
+    lease_until=bindparam("until"),
+    lease_seconds=bindparam("seconds"),
 )
 
 
@@ -54,12 +57,17 @@ def take(db: Connection, holder: str, seconds: float, *, is_alone: bool) -> Leas
     `is_alone` says that no other process can be at work on this database, so that after a crash
     nobody has to wait for the lease of the dead.
     """
-    _, epoch, until = db.execute(_ROW).one()
+    epoch, until, length = db.execute(_ROW).one()
     now = now_of(db)
     if not is_alone and until is not None and until > now:
+        # One that ends later than that is by a clock that was set back since; its holder, if it
+        # lives, renews it long before this end.
+        longest = now + timedelta(seconds=length or seconds)
+        if until > longest:
+            db.execute(update(poller).values(lease_until=longest))
         return None
     lease = Lease(holder, epoch + 1)
-    _write(db, lease, now + timedelta(seconds=seconds))
+    _write(db, lease, now, seconds)
     return lease
 
 
@@ -71,13 +79,14 @@ def fence(db: Connection, lease: Lease) -> None:
 
 def renew(db: Connection, lease: Lease, seconds: float) -> None:
     fence(db, lease)
-    _write(db, lease, now_of(db) + timedelta(seconds=seconds))
+    _write(db, lease, now_of(db), seconds)
 
 
 def release(db: Connection, lease: Lease) -> None:
     """Let the next poller begin at once. Does nothing where it already has."""
     if _epoch(db) == lease.epoch:
-        db.execute(_SET, {"holder": None, "epoch": lease.epoch, "until": None})
+        nobody = {"holder": None, "epoch": lease.epoch, "until": None, "seconds": None}
+        db.execute(_SET, nobody)
 
 
 class FileClaim:
@@ -120,8 +129,10 @@ def _epoch(db: Connection) -> int:
     return epoch
 
 
-def _write(db: Connection, lease: Lease, until: datetime) -> None:
-    db.execute(_SET, {"holder": lease.holder, "epoch": lease.epoch, "until": until})
+def _write(db: Connection, lease: Lease, now: datetime, seconds: float) -> None:
+    until = now + timedelta(seconds=seconds)
+    values = {"holder": lease.holder, "epoch": lease.epoch, "until": until, "seconds": seconds}
+    db.execute(_SET, values)
 
 
 def now_of(db: Connection) -> datetime:

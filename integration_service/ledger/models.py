@@ -31,6 +31,8 @@ poller = Table(
     # Grows at each takeover; every write of a poller names the epoch of its lease.
     Column("lease_epoch", BigInt, nullable=False),
     Column("lease_until", UtcDateTime),
+    # How long it is, so that one that lies further ahead is known to be of a clock set back since.
+    Column("lease_seconds", Float),
     # Empty until the very first start has decided where to begin.
     Column("start_from", String(10)),
     Column("cursor", String(200)),
@@ -76,8 +78,8 @@ deliveries = Table(
     # The lease epoch of the poller that is sending it; a claim of an older one counts for nothing.
     Column("claimed_epoch", BigInt),
     Column("first_failed_at", UtcDateTime),
-    # How long the link had been down in all when it first failed; that time does not age it.
-    Column("down_seconds_before", Float, nullable=False),
+    # The link's tried_seconds when it first failed; what they have grown by since is its age.
+    Column("tried_seconds_before", Float, nullable=False),
     Column("request_id", String(36)),
     Column("error_class", String(20)),
     Column("error", Text),
@@ -137,7 +139,7 @@ erasures = Table(
     sqlite_autoincrement=True,
 )
 
-# One row a far side: whether it can be reached, and how long it could not be in all.
+# One row a far side: whether it can be reached, and for how long it was tried.
 links = Table(
     "links",
     metadata,
@@ -146,11 +148,12 @@ links = Table(
     Column("next_probe_at", UtcDateTime),
     Column("probe_seconds", Float, nullable=False),
     Column("failures", Integer, nullable=False),
-    Column("down_seconds", Float, nullable=False),
+    # For how long a process was polling with its circuit closed and nothing paused, in all.
+    Column("tried_seconds", Float, nullable=False),
+    # What tried_seconds were at its last success.
+    Column("succeeded_seconds", Float),
     Column("error_class", String(20)),
     Column("error", Text),
-    # Since when its deliveries' clocks stand still without that being in down_seconds yet.
-    Column("stands_since", UtcDateTime),
 )
 
 _RUNNING = "state = 'running'"

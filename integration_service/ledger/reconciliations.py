@@ -26,9 +26,10 @@ Trigger = Literal["api", "cli", "timer"]
 ALIVE_SECONDS = 60.0
 KEPT_RUNS = 1000
 
+_IS_RUNNING = reconciliations.c.state == "running"
 _ALIVE = (
     update(reconciliations)
-    .where(reconciliations.c.id == bindparam("run"), reconciliations.c.state == "running")
+    .where(reconciliations.c.id == bindparam("run"), _IS_RUNNING)
     .values(alive_until=bindparam("until"))
 )
 
@@ -48,17 +49,24 @@ class Absent:
 def begin(db: Connection, trigger: Trigger, *, repair: bool) -> int | None:
     """Begin a run and return its id, or None while another is at work."""
     now = now_of(db)
+    alive_until = now + timedelta(seconds=ALIVE_SECONDS)
     db.execute(
         update(reconciliations)
-        .where(reconciliations.c.state == "running", reconciliations.c.alive_until < now)
+        .where(_IS_RUNNING, reconciliations.c.alive_until < now)
         .values(state="failed", error="Its process ended.", finished_at=now, alive_until=None)
+    )
+    # By a clock that was set back since; if it lives, it says so anew.
+    db.execute(
+        update(reconciliations)
+        .where(_IS_RUNNING, reconciliations.c.alive_until > alive_until)
+        .values(alive_until=alive_until)
     )
     new: dict[str, Any] = {
         "trigger": trigger,
         "repair": repair,
         "state": "running",
         "started_at": now,
-        "alive_until": now + timedelta(seconds=ALIVE_SECONDS),
+        "alive_until": alive_until,
         "customers": 0,
         "packages": 0,
         "counts": {},
@@ -154,15 +162,21 @@ def find(db: Connection, run: int) -> AnyRow | None:
     return db.execute(select(reconciliations).where(reconciliations.c.id == run)).one_or_none()
 
 
-def due_at(db: Connection, interval_seconds: float, retry_seconds: float) -> datetime | None:
-    """Return when the next one is to begin by itself; None before the very first start."""
+def due_in(db: Connection, interval_seconds: float, retry_seconds: float) -> float | None:
+    """Return in how many seconds the next one is to begin; None before the very first start.
+
+    At once where the last one has begun in the future, by a clock that was set back since.
+    """
     running, ended = newest(db)
     if running is not None:
-        return running.alive_until  # type: ignore[no-any-return]
-    if ended is None:
-        began_at = db.execute(select(poller.c.started_at)).scalar_one()
-        return None if began_at is None else began_at + timedelta(seconds=interval_seconds)
-    if ended.state == "failed":
-        soon = min(retry_seconds, interval_seconds)
-        return ended.finished_at + timedelta(seconds=soon)  # type: ignore[no-any-return]
-    return ended.started_at + timedelta(seconds=interval_seconds)  # type: ignore[no-any-return]
+        seconds, since = ALIVE_SECONDS, running.alive_until - timedelta(seconds=ALIVE_SECONDS)
+    elif ended is None:
+        seconds, since = interval_seconds, db.execute(select(poller.c.started_at)).scalar_one()
+    elif ended.state == "failed":
+        seconds, since = min(retry_seconds, interval_seconds), ended.finished_at
+    else:
+        seconds, since = interval_seconds, ended.started_at
+    if since is None:
+        return None
+    passed: float = (now_of(db) - since).total_seconds()
+    return 0.0 if passed < 0 else seconds - passed

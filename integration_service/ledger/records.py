@@ -45,7 +45,7 @@ class Settlement:
     text_of_error: str | None = None
     document: dict[str, Any] | None = None
     failing_since: datetime | None = None
-    down_before: float = 0.0
+    tried_before: float = 0.0
 
 
 def enqueued(now: datetime) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def enqueued(now: datetime) -> dict[str, Any]:
         "next_attempt_at": now,
         "claimed_epoch": None,
         "first_failed_at": None,
-        "down_seconds_before": 0.0,
+        "tried_seconds_before": 0.0,
         "request_id": None,
         "error_class": None,
         "error": None,

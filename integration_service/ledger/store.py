@@ -34,7 +34,7 @@ _OWED_ALIKE = (
     "error_class",
     "attempt_count",
     "next_attempt_at",
-    "down_seconds_before",
+    "tried_seconds_before",
     "created_at",
     "updated_at",
 )
@@ -140,7 +140,7 @@ def owe(db: Connection, arrivals: Sequence[Arrival], now: datetime) -> list[Arri
             error_class="unreadable" if state == "dead" else None,
             attempt_count=0,
             next_attempt_at=now if state == "pending" else None,
-            down_seconds_before=0.0,
+            tried_seconds_before=0.0,
             created_at=now,
             updated_at=now,
         )

@@ -1,6 +1,8 @@
 """Stops calling a far side that does not answer, and finds out when it does again."""
 
 import random
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -20,77 +22,72 @@ class Circuit:
     threshold: int
     first_probe_seconds: float
     longest_probe_seconds: float
+    # What passes of time by this neither jumps nor goes back.
+    monotonic: Callable[[], float] = time.monotonic
     opened_at: datetime | None = None
+    failed_at: datetime | None = None
     next_probe_at: datetime | None = None
     probe_seconds: float = 0.0
     failures: int = 0
-    down_seconds: float = 0.0
+    # For how long its deliveries were tried, before `tries_since`: it was closed, nobody had paused
+    # it, and a process polled.
+    tried_seconds: float = 0.0
+    tries_since: float | None = None
+    succeeded_seconds: float | None = None
     error_class: str | None = None
     error: str | None = None
-    last_success_at: datetime | None = None
     is_paused: bool = False
-    # Since when the clocks of its deliveries stand still: it is open, or paused.
-    stands_since: datetime | None = None
 
-    def restore(self, row: Any, last_success_at: datetime | None) -> Self:
+    def restore(self, row: Any) -> Self:
         """Go on from what was stored, and probe at once: it may have changed since.
 
         Not from the stored error: that it still fails is news in this process's log.
         """
-        for name in ("opened_at", "probe_seconds", "down_seconds", "stands_since"):
+        for name in ("opened_at", "probe_seconds", "tried_seconds", "succeeded_seconds"):
             setattr(self, name, getattr(row, name))
-        self.next_probe_at = self.opened_at
-        self.last_success_at = last_success_at
+        self.failed_at = self.next_probe_at = self.tries_since = None
+        self._try_or_rest()
         return self
 
     def columns(self) -> dict[str, Any]:
-        names = (
-            "opened_at",
-            "next_probe_at",
-            "probe_seconds",
-            "failures",
-            "down_seconds",
-            "stands_since",
-        )
+        names = ("opened_at", "next_probe_at", "probe_seconds", "failures", "succeeded_seconds")
         stored = {name: getattr(self, name) for name in names}
-        return {**stored, "error_class": self.error_class, "error": self.error}
+        told = {"error_class": self.error_class, "error": self.error}
+        return {**stored, **told, "tried_seconds": self.tried()}
 
     @property
     def is_open(self) -> bool:
         return self.opened_at is not None
 
     def may_call(self, now: datetime) -> bool:
-        return self.opened_at is None or self.next_probe_at is None or now >= self.next_probe_at
+        if self.opened_at is None or self.next_probe_at is None or self.failed_at is None:
+            return True
+        # Before it failed is no time to wait for: the clock was set back.
+        return now >= self.next_probe_at or now < self.failed_at
 
-    def down_at(self, now: datetime) -> float:
-        """Return for how many seconds the clocks of its deliveries have stood still in all."""
-        if self.stands_since is None:
-            return self.down_seconds
-        return self.down_seconds + max(0.0, (now - self.stands_since).total_seconds())
+    def tried(self) -> float:
+        """Return for how many seconds its deliveries were tried in all, until now."""
+        if self.tries_since is None:
+            return self.tried_seconds
+        return self.tried_seconds + self.monotonic() - self.tries_since
 
-    def pause(self, since: datetime | None, now: datetime) -> None:
-        """Note since when nothing is to be sent; None lets things go on."""
-        self.is_paused = since is not None
-        if since is not None and self.stands_since is None:
-            self.stands_since = since
-        self._stand_or_run(now)
+    def pause(self, *, is_paused: bool) -> None:
+        """Note whether nothing is to be sent."""
+        self.is_paused = is_paused
+        self._try_or_rest()
 
-    def _stand_or_run(self, now: datetime) -> None:
-        """Stop the clocks while it is open or paused, and let them run else."""
-        stands = self.is_open or self.is_paused
-        if stands and self.stands_since is None:
-            self.stands_since = now
-        elif not stands:
-            self.down_seconds, self.stands_since = self.down_at(now), None
+    def _try_or_rest(self) -> None:
+        self.tried_seconds = self.tried()
+        self.tries_since = None if self.is_open or self.is_paused else self.monotonic()
 
-    def succeeded(self, now: datetime) -> bool:
+    def succeeded(self) -> bool:
         """Note a success. Returns whether the circuit was open until now."""
         was_open = self.is_open
         self.opened_at = self.next_probe_at = self.error_class = self.error = None
         self.failures = 0
         self.probe_seconds = 0.0
-        self.last_success_at = now
-        self._stand_or_run(now)
+        self.succeeded_seconds = self.tried()
+        self._try_or_rest()
         return was_open
 
     def failed(self, now: datetime, failure: CallFailed) -> bool:
@@ -102,7 +99,7 @@ class Circuit:
             if self.failures < self.threshold and not isinstance(failure, Misconfigured):
                 return False
             self.opened_at = now
-            self._stand_or_run(now)
+            self._try_or_rest()
             self.probe_seconds = self.first_probe_seconds
             news = True
         elif self.may_call(now):
@@ -113,5 +110,5 @@ class Circuit:
             return news  # it was under way when others opened it; only a probe tells more
         jitter = random.uniform(0.9, 1.0)  # noqa: S311
         wait = max(self.probe_seconds * jitter, failure.retry_after)
-        self.next_probe_at = now + timedelta(seconds=wait)
+        self.failed_at, self.next_probe_at = now, now + timedelta(seconds=wait)
         return news

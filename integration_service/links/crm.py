@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from integration_service.links.failures import CallFailed, TooLarge, Transient
+from integration_service.links.failures import CallFailed, TooLarge, Transient, slug_of
 from integration_service.links.link import Link
 from integration_service.links.lists import CURSOR, PAGE, Customer, ListPage, read_page
 
@@ -112,7 +112,7 @@ class CrmClient:
         try:
             answer = await self._link.call("GET", f"/api/customers/{quote(uid, safe='')}")
         except CallFailed as failure:
-            if _slug(failure) in _NOT_THERE:
+            if slug_of(failure.problem) in _NOT_THERE:
                 return None
             raise
         try:
@@ -123,14 +123,11 @@ class CrmClient:
         return found if found.uid == uid else None
 
 
-def _slug(failure: CallFailed) -> str:
-    return str((failure.problem or {}).get("type", "")).removeprefix("urn:problem:")
-
-
 def _raise_if_broken(failure: CallFailed) -> None:
-    if _slug(failure) == "feed-diverged":
+    slug = slug_of(failure.problem)
+    if slug == "feed-diverged":
         raise FeedBroken("diverged", failure.error) from failure
-    if _slug(failure) == "cursor-expired":
+    if slug == "cursor-expired":
         raise FeedBroken("expired", failure.error) from failure
 
 

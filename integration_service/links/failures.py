@@ -1,4 +1,14 @@
-"""What can go wrong with a call, sorted by what helps: time, an operator, or nothing."""
+"""What an answer means: the one table of outcomes, for a whole call and for one item of a batch.
+
+| outcome                                                          | class         |
+|------------------------------------------------------------------|---------------|
+| 408, 425, 429, 5xx; no connection; time-out; JSON that is cut    | Transient     |
+| our problem document about the request as a whole: `OF_REQUESTS` | Unfit         |
+| our problem document about one item, named in it: `OF_ITEMS`     | Refused       |
+| anything else: a proxy's pages, another service, TLS, no address | Misconfigured |
+
+A refusal is for good, so it is believed only of our own service's word about that very item.
+"""
 
 import email.utils
 import json
@@ -14,7 +24,16 @@ import httpx
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 _TIME_HELPS = frozenset({408, 425, 429})
-_OPERATOR_HELPS = frozenset({401, 403, 404, 405})
+_PROBLEM = "application/problem+json"
+_URN = "urn:problem:"
+# By the problem's slug, with its status.
+OF_REQUESTS = {
+    "bad-request": 400,
+    "cursor-malformed": 400,
+    "body-too-large": 413,
+    "invalid-request": 422,
+}
+OF_ITEMS = {"package-request-conflict": 409, "customer-erased": 410, "invalid-request": 422}
 # Legal in JSON, but no database keeps the first and no encoding writes the others.
 _UNWRITABLE = re.compile(r"[\x00\ud800-\udfff]")
 
@@ -50,13 +69,19 @@ class Timeout(Transient):
 
 
 class Misconfigured(CallFailed):
-    """It fails until someone changes an address or a token."""
+    """It fails until someone changes an address, a token, or what stands in between."""
 
     error_class = "configuration"
 
 
+class Unfit(CallFailed):
+    """Our service refuses the request as it is; a smaller one, or another, may be taken."""
+
+    error_class = "refused"
+
+
 class Refused(CallFailed):
-    """The far side has understood it, and will never accept it."""
+    """Our service has understood this one item, and will never accept it."""
 
     error_class = "refused"
 
@@ -67,16 +92,72 @@ class TooLarge(CallFailed):
     error_class = "transient"
 
 
-def of_status(status: int, headers: httpx.Headers, problem: dict[str, Any] | None) -> CallFailed:
-    """Say what a status that is no success means."""
-    title = (problem or {}).get("detail") or (problem or {}).get("title") or "no details"
-    error = f"it answered {status}: {str(title)[:500]}"
-    if status in _OPERATOR_HELPS or 300 <= status < 400:  # noqa: PLR2004
-        return Misconfigured(error, status=status, problem=problem)
+def of_answer(status: int, headers: httpx.Headers, document: Any) -> CallFailed:
+    """Say what an answer means that is no success; `document` is its JSON, where it has any."""
+    problem = _own(document, status) if _media_type(headers) == _PROBLEM else None
+    wait = seconds_of(headers.get("retry-after"), _sent_at(headers))
+    if problem is not None and OF_REQUESTS.get(slug_of(problem)) == status:
+        return Unfit(_words(status, document), status=status, problem=problem)
+    return _of_status(status, document, problem, wait)
+
+
+def of_item(status: int, document: Any, customer_uid: str) -> CallFailed:
+    """Say what one item's result means that is no success; only its own refusal is believed."""
+    problem = _own(document, status)
+    if problem is not None and OF_ITEMS.get(slug_of(problem)) == status:
+        if problem.get("customer_id") == customer_uid:
+            return Refused(_words(status, document), status=status, problem=problem)
+        return Misconfigured("the result is of another customer", status=status)
+    return _of_status(status, document, problem)
+
+
+def of_unreadable(status: int, headers: httpx.Headers) -> CallFailed:
+    """Say what a success means that is no JSON: it was cut on its way, or is of somebody else."""
+    kind = _media_type(headers)
+    if kind == "application/json":
+        return Transient("its answer is not JSON", status=status)
+    return Misconfigured(f"its answer is {kind[:100] or 'of no type'}, not JSON", status=status)
+
+
+def slug_of(problem: dict[str, Any] | None) -> str:
+    """Return what our services call this problem; nothing for a document that is none of theirs."""
+    return str(problem["type"]).removeprefix(_URN) if problem else ""
+
+
+def _of_status(
+    status: int, document: Any, problem: dict[str, Any] | None, retry_after: float = 0.0
+) -> CallFailed:
+    error = _words(status, document)
     if status in _TIME_HELPS or status >= 500:  # noqa: PLR2004
-        wait = seconds_of(headers.get("retry-after"), datetime.now(UTC))
-        return Transient(error, status=status, retry_after=wait, problem=problem)
-    return Refused(error, status=status, problem=problem)
+        return Transient(error, status=status, retry_after=retry_after, problem=problem)
+    return Misconfigured(error, status=status, problem=problem)
+
+
+def _own(document: Any, status: int) -> dict[str, Any] | None:
+    """Return a problem document of one of our services, and nothing else."""
+    if not isinstance(document, dict) or document.get("status") != status:
+        return None
+    return document if str(document.get("type")).startswith(_URN) else None
+
+
+def _media_type(headers: httpx.Headers) -> str:
+    kind: str = headers.get("content-type", "")
+    return kind.partition(";")[0].strip().lower()
+
+
+def _words(status: int, document: Any) -> str:
+    told = document if isinstance(document, dict) else {}
+    words = told.get("detail") or told.get("title") or "no details"
+    return f"it answered {status}: {str(words)[:500]}"
+
+
+def _sent_at(headers: httpx.Headers) -> datetime:
+    """Read the far side's clock, by which it says when to come back; else take our own."""
+    try:
+        sent_at = email.utils.parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError):
+        return datetime.now(UTC)
+    return sent_at if sent_at.tzinfo else datetime.now(UTC)
 
 
 def of_exception(error: httpx.HTTPError) -> CallFailed:

@@ -8,14 +8,13 @@ from typing import Any
 from opentelemetry.trace import SpanKind
 from pydantic import TypeAdapter
 
-from integration_service.links.failures import Transient
+from integration_service.links.failures import CallFailed, Misconfigured, Transient, of_item
 from integration_service.links.link import Link
 from integration_service.links.lists import ListPage, PackageRequest, read_page
 from service_kit import tracing
 
 PACKAGE_TYPE = "welcome_package"
 _CREATED_OR_THERE = frozenset({200, 201})
-_REFUSED = frozenset({400, 409, 410, 413, 415, 422})
 _REQUESTS = TypeAdapter(list[PackageRequest])
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,36}")
 
@@ -47,24 +46,8 @@ class Made:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """Inventory will never make it as it was asked for."""
-
-    status: int
-    error: str
-    problem: dict[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Unclear:
-    """Inventory's word on this one can't be understood, so it counts as not said."""
-
-    status: int | None
-    error: str
-
-
-Result = Made | Rejected | Unclear
+# What became of one: made, or why not. A failure is returned, since it spoils no other.
+Result = Made | CallFailed
 
 
 class InventoryClient:
@@ -85,7 +68,7 @@ class InventoryClient:
                 once=once,
             )
         if not isinstance(answer.body, list) or len(answer.body) != len(wanted):
-            raise Transient("its answer is not one result an item", status=answer.status)
+            raise Misconfigured("its answer is not one result an item", status=answer.status)
         return [_result(item, given) for item, given in zip(wanted, answer.body, strict=True)]
 
     async def erase(self, customer_uids: Sequence[str]) -> None:
@@ -127,21 +110,16 @@ def _result(wanted: Wanted, given: Any) -> Result:
     """Believe a success only when it names the customer and the package that were asked for."""
     status = given.get("status") if isinstance(given, dict) else None
     if type(status) is not int or not 100 <= status <= 599:  # noqa: PLR2004 (HTTP's range)
-        return Unclear(None, "the result has no status")
-    if status in _CREATED_OR_THERE:
-        made = given.get("package_request")
-        if (
-            isinstance(made, dict)
-            and made.get("customer_id") == wanted.customer_uid
-            and made.get("package_type") == PACKAGE_TYPE
-            and isinstance(request_id := made.get("request_id"), str)
-            and _REQUEST_ID.fullmatch(request_id)
-        ):
-            return Made(status, request_id)
-        return Unclear(status, "the result is of another package")
-    if status in _REFUSED:
-        problem = given.get("problem")
-        problem = problem if isinstance(problem, dict) else None
-        detail = str((problem or {}).get("detail") or "no details")[:500]
-        return Rejected(status, f"it answered {status}: {detail}", problem)
-    return Unclear(status, f"it answered {status}")
+        return Misconfigured("the result has no status")
+    if status not in _CREATED_OR_THERE:
+        return of_item(status, given.get("problem"), wanted.customer_uid)
+    made = given.get("package_request")
+    if (
+        isinstance(made, dict)
+        and made.get("customer_id") == wanted.customer_uid
+        and made.get("package_type") == PACKAGE_TYPE
+        and isinstance(request_id := made.get("request_id"), str)
+        and _REQUEST_ID.fullmatch(request_id)
+    ):
+        return Made(status, request_id)
+    return Misconfigured("the result is of another package", status=status)

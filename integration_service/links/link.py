@@ -18,12 +18,12 @@ from tenacity import (
 from tenacity.wait import wait_base
 
 from integration_service.links.failures import (
-    CallFailed,
     Timeout,
     TooLarge,
     Transient,
+    of_answer,
     of_exception,
-    of_status,
+    of_unreadable,
 )
 from integration_service.links.pace import Pace
 from service_kit import tracing
@@ -178,13 +178,16 @@ async def _read(response: httpx.Response) -> bytes:
 
 
 def _understand(response: httpx.Response, content: bytes) -> Answer:
-    if response.is_success:
-        try:
-            return Answer(response.status_code, response.headers, _parse(content))
-        except (ValueError, RecursionError):
-            raise Transient("its answer is not JSON", status=response.status_code) from None
-    failure: CallFailed = of_status(response.status_code, response.headers, _problem(content))
-    raise failure
+    status, headers = response.status_code, response.headers
+    try:
+        body = _parse(content)
+    except (ValueError, RecursionError):
+        body = None
+        if response.is_success:
+            raise of_unreadable(status, headers) from None
+    if not response.is_success:
+        raise of_answer(status, headers, body)
+    return Answer(status, headers, body)
 
 
 def _parse(content: bytes) -> Any:
@@ -194,11 +197,3 @@ def _parse(content: bytes) -> Any:
 def _refuse_constant(name: str) -> NoReturn:
     """Refuse NaN and Infinity, which Python reads though they are no JSON."""
     raise ValueError(name)
-
-
-def _problem(content: bytes) -> dict[str, Any] | None:
-    try:
-        problem = _parse(content)
-    except (ValueError, RecursionError):
-        return None
-    return problem if isinstance(problem, dict) else None

@@ -5,7 +5,7 @@ from operator import attrgetter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
-from pydantic import AfterValidator, TypeAdapter
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from inventory_api.access import CanReadPackages, CanWritePackages
@@ -119,11 +119,17 @@ async def request_package(
 async def request_packages(
     items: Items, database: DatabaseDep, who: CanWritePackages, once: OnceDep
 ) -> Response:
-    """Have each package made for itself, and answer for each, in order, what became of it."""
+    """Have each package made for itself, and answer for each, in order, what became of it.
+
+    The problem of an item that was refused names its `customer_id`, where that can be one.
+    """
     read = read_items(PackageRequestNew, items)
     new = [item for item in read if isinstance(item, PackageRequestNew)]
     work = once.around(
-        idempotency_keys, who, service.request_all, lambda done: _answer_all(merge(read, done))
+        idempotency_keys,
+        who,
+        service.request_all,
+        lambda done: _answer_all(items, merge(read, done)),
     )
     outcome = await database.write(work, new, who)
     if outcome.result is not None:
@@ -214,18 +220,27 @@ def _answer(requested: Requested) -> Answer:
     return Answer(201 if requested.is_new else 200, body, headers)
 
 
-def _answer_all(done: Sequence[Requested | Problem]) -> Answer:
-    results = [_result(one) for one in done]
+def _answer_all(items: Sequence[Any], done: Sequence[Requested | Problem]) -> Answer:
+    results = [_result(item, one) for item, one in zip(items, done, strict=True)]
     return Answer(200, _RESULTS.dump_json(results).decode())
 
 
-def _result(done: Requested | Problem) -> dict[str, Any]:
+def _result(item: Any, done: Requested | Problem) -> dict[str, Any]:
     if isinstance(done, Problem):
-        return {"status": done.status.value, "problem": done.document()}
+        return {"status": done.status.value, "problem": {**done.document(), **_whose(item)}}
     shown = dict(zip(PackageRequestOut.model_fields, _values_of(done.shown.out), strict=True))
     return {"status": 201 if done.is_new else 200, "package_request": shown}
 
 
+def _whose(item: Any) -> dict[str, Any]:
+    """Say whom an item is for, so that its refusal can be told from that of another."""
+    try:
+        return {"customer_id": _CUSTOMER_ID.validate_python(item["customer_id"])}
+    except (TypeError, KeyError, ValidationError):
+        return {}
+
+
+_CUSTOMER_ID: TypeAdapter[str] = TypeAdapter(CustomerId)
 _values_of = attrgetter(*PackageRequestOut.model_fields)
 _Result: Any = TypedDict(
     "_Result",

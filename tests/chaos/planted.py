@@ -59,20 +59,20 @@ KEY_PER_ATTEMPT = [
 ANY_SUCCESS_COUNTS = [
     Change(
         "integration_service/links/link.py",
-        'raise Transient("its answer is not JSON", status=response.status_code) from None',
-        "return Answer(response.status_code, response.headers, None)",
+        "raise of_unreadable(status, headers) from None",
+        "return Answer(status, headers, None)",
     ),
     Change(
         "integration_service/links/inventory.py",
-        'raise Transient("its answer is not one result an item", status=answer.status)',
+        'raise Misconfigured("its answer is not one result an item", status=answer.status)',
         'return [Made(200, "taken-on-trust") for _ in wanted]',
     ),
 ]
 FEW_TRIES = [
     Change(
         "integration_service/retries.py",
-        "if isinstance(failure, Refused) or age >= GIVE_UP_AFTER:",
-        "if isinstance(failure, Refused) or delivery.attempt_count >= 1:",
+        "if is_refused or is_hopeless:",
+        "if is_refused or delivery.attempt_count >= 1:",
     ),
 ]
 NOT_RESCUED = [

@@ -29,15 +29,25 @@ from tests.integration_service.fragile import FragileDatabase
 
 
 class FakeClock:
-    """Says what time it is; only a test makes it go on."""
+    """Says what time it is; only a test makes it go on, or back."""
 
     def __init__(self) -> None:
         self.instant = datetime(2026, 1, 5, 12, tzinfo=UTC)
+        self._passed = 0.0
 
     def __call__(self) -> datetime:
         return self.instant
 
+    def monotonic(self) -> float:
+        """Return how many seconds have passed, whatever the clock was set to."""
+        return self._passed
+
     def advance(self, **by: float) -> None:
+        self.jump(**by)
+        self._passed += timedelta(**by).total_seconds()
+
+    def jump(self, **by: float) -> None:
+        """Set the clock forward, or back, in no time."""
         self.instant += timedelta(**by)
 
 
@@ -48,7 +58,7 @@ class Integration:
         self.settings = settings
         self.database = database
         self.clock = clock
-        self.poller = Poller(settings, database, Stopping(), clock=clock)
+        self.poller = Poller(settings, database, Stopping(), clock=clock, monotonic=clock.monotonic)
         for link in (self.poller._crm, self.poller._inventory):
             link._blip_wait = wait_none()
 

@@ -27,6 +27,23 @@ def refuses(status: int, slug: str, detail: str = "It is not to be.") -> Fault:
     return answers(status, PROBLEM, json=problem)
 
 
+def refuses_each(status: int, slug: str, detail: str = "It is not to be.") -> Fault:
+    """Refuse each item of a batch for itself, as Inventory does."""
+
+    def refuse(_double: Any, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(
+            200, json=[refused(uid, status, slug, detail) for uid in customers_in(request)]
+        )
+
+    return refuse
+
+
+def refused(uid: str, status: int, slug: str, detail: str = "It is not to be.") -> dict[str, Any]:
+    """Make the result of one item that Inventory refuses, which names the customer."""
+    problem = {"type": f"urn:problem:{slug}", "title": "No", "status": status, "detail": detail}
+    return {"status": status, "problem": {**problem, "customer_id": uid}}
+
+
 def raises(error: Exception) -> Fault:
     def fail(_double: Any, _request: httpx.Request) -> Answer:
         raise type(error)(str(error))  # a new one each time, as a network's are

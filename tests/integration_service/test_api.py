@@ -13,7 +13,13 @@ from service_kit.clock import rfc3339
 from tests.conftest import bearer, running
 from tests.described import keeps_its_word
 from tests.integration_service.conftest import FakeClock, Integration, Start, change
-from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers, refuses
+from tests.integration_service.doubles import (
+    CrmDouble,
+    InventoryDouble,
+    answers,
+    refuses,
+    refuses_each,
+)
 from tests.inventory_api.conftest import app_of
 
 DELIVERIES = "/deliveries"
@@ -144,7 +150,7 @@ async def mixed(
     """One delivery in each state, and three more delivered ones."""
     integration = await start()
     crm.register("dead")
-    inventory.faults.append(refuses(422, "unfit", "Not that one."))
+    inventory.faults.append(refuses_each(422, "invalid-request", "Not that one."))
     await integration.work()
     crm.register("late")
     inventory.faults.append(answers(429, {"Retry-After": "3600"}))
@@ -239,7 +245,7 @@ async def test_a_refused_delivery_is_shown_with_the_problem(mixed_api: httpx.Asy
     dead = (await mixed_api.get(f"{DELIVERIES}/dead")).json()
 
     assert (dead["state"], dead["error_class"]) == ("dead", "refused")
-    assert dead["problem"]["type"] == "urn:problem:unfit"
+    assert dead["problem"]["type"] == "urn:problem:invalid-request"
     assert dead["problem"]["detail"] == "Not that one."
     assert dead["next_attempt_at"] is None
     assert [attempt["status"] for attempt in dead["attempts"]] == [422]

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
 
 import httpx
 import pytest
@@ -10,11 +9,13 @@ import pytest
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
 from tests.integration_service.doubles import (
     CrmDouble,
+    Fault,
     InventoryDouble,
     answers,
     customers_in,
     raises,
     refuses,
+    refuses_each,
 )
 
 DOWN = answers(500)
@@ -258,18 +259,16 @@ async def test_72_hours_of_a_link_that_answers_make_a_failing_delivery_dead(
         else None
     )
     await integration.send()
-    failed_at = clock()
-
     for hour in range(6, 72, 6):
         await owe(integration, crm, f"c{hour}")  # the link answers: others get theirs
-        clock.instant = failed_at + timedelta(hours=hour)
+        clock.advance(hours=6)
         await integration.send()
-    clock.instant = failed_at + timedelta(hours=71, minutes=59)
+    clock.advance(hours=5, minutes=59)
     await integration.send()
     assert (await integration.states())["bad"] == "retrying"
     assert await circuit_of(integration) == "closed"
 
-    clock.instant = failed_at + timedelta(hours=72, minutes=6)
+    clock.advance(minutes=7)
     await integration.send()
 
     bad = await integration.delivery("bad")
@@ -298,7 +297,54 @@ async def test_time_that_the_link_was_down_does_not_age_a_delivery(
 
     clock.advance(hours=1)
     await integration.send()
+    assert (await integration.states())["bad"] == "retrying"  # tried eight times only
+    await fail(integration, 3)
     assert (await integration.states())["bad"] == "dead"
+    assert (await attempts(integration))["bad"] == 10
+
+
+async def test_own_downtime_does_not_age_a_delivery(
+    integration: Integration, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
+) -> None:
+    """One failure, four days switched off, one more: it was dead after two attempts."""
+    await owe(integration, crm, "bad")
+    inventory.fault = answers(429)
+    await integration.send()
+
+    for _ in range(12):
+        await integration.die()
+        clock.advance(days=4)
+        integration = await integration.restarted()
+        await integration.send()
+        clock.advance(minutes=6)
+
+    bad = await integration.delivery("bad")
+    assert (bad.state, bad.attempt_count) == ("retrying", 13)
+    await integration.die()
+
+
+async def test_time_tried_is_remembered_over_a_restart_whatever_the_clock_was_set_to(
+    integration: Integration, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
+) -> None:
+    await owe(integration, crm, "bad", "ada")
+    inventory.fault = lambda _, request: (
+        httpx.Response(429) if "bad" in customers_in(request) else None
+    )
+    await fail(integration, 8)
+
+    for hours, jump in [(24, -10_000), (24, 20_000), (22, -300)]:
+        clock.advance(hours=hours)
+        await owe(integration, crm, f"c{jump}")
+        await integration.send()
+        clock.jump(hours=jump)
+        integration = await integration.restarted()
+        await integration.send()
+    assert (await integration.states())["bad"] == "retrying"
+
+    clock.advance(hours=2)
+    await integration.send()
+    assert (await integration.states())["bad"] == "dead"
+    await integration.die()
 
 
 async def test_an_open_circuit_survives_a_restart_and_is_probed_at_once(
@@ -418,12 +464,41 @@ async def test_a_refused_probe_shows_that_inventory_answers(
     inventory.fault = DOWN
     await fail(integration, 5)
 
-    inventory.fault = refuses(422, "invalid-request")
+    inventory.fault = refuses_each(422, "invalid-request")
     clock.advance(seconds=60)
     await integration.send()
 
     assert await integration.states() == {"ada": "dead"}
     assert await circuit_of(integration) == "closed"
+
+
+@pytest.mark.parametrize(
+    "page", [answers(403, html="<p>Blocked"), answers(500)], ids=["foreign page", "500"]
+)
+async def test_a_delivery_that_fails_as_a_probe_does_not_stand_for_all(
+    integration: Integration,
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    clock: FakeClock,
+    page: Fault,
+) -> None:
+    """A filter in between that dislikes one name, say, or an Inventory that fails over it."""
+    await owe(integration, crm, "ada", "bob")
+    inventory.fault = DOWN
+    await fail(integration, 5)
+    await owe(integration, crm, "bad")
+    inventory.fault = lambda double, request: (
+        page(double, request) if "bad" in customers_in(request) else None
+    )
+
+    for _ in range(3):
+        clock.advance(minutes=6)
+        await integration.send()
+
+    assert ["bad"] in inventory.batches
+    states = await integration.states()
+    assert (states.pop("ada"), states.pop("bob")) == ("delivered", "delivered")
+    assert states["bad"] in {"pending", "retrying"}
 
 
 def spoils_its_batch(_double: InventoryDouble, request: httpx.Request) -> httpx.Response | None:

@@ -28,6 +28,7 @@ from tests.integration_service.doubles import (
     created,
     raises,
     refuses,
+    refuses_each,
 )
 
 
@@ -142,7 +143,7 @@ def test_a_dead_delivery_is_not_left_over(
     crm: CrmDouble, inventory: InventoryDouble, capsys: pytest.CaptureFixture[str]
 ) -> None:
     crm.register("ada")
-    inventory.fault = refuses(422, "unfit")
+    inventory.fault = refuses_each(422, "invalid-request")
 
     assert main(["run-once"]) == 0
     assert status(capsys).deliveries["dead"] == 1
@@ -257,7 +258,7 @@ def test_dead_letters_are_listed_and_retried(
 ) -> None:
     assert main(["dead-letters"]) == 0
     crm.register("ada", "bob")
-    inventory.fault = refuses(422, "unfit", "Not that one.")
+    inventory.fault = refuses_each(422, "invalid-request", "Not that one.")
     main(["run-once"])
     inventory.fault = None
     capsys.readouterr()
@@ -335,7 +336,7 @@ def test_on_a_terminal_there_are_tables(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     crm.register("ada")
-    inventory.fault = refuses(422, "unfit", "[bold]Not that one.")
+    inventory.fault = refuses_each(422, "invalid-request", "[bold]Not that one.")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     main(["run-once"])

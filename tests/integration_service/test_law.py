@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
@@ -44,6 +44,8 @@ INVENTORY_FAULTS: dict[str, Fault] = {
     "429": answers(429, {"Retry-After": "60"}),
     "401": answers(401),
     "HTML": after_effect(answers(200, html="<p>")),
+    "foreign 400": answers(400, html="<p>"),
+    "foreign 409": answers(409, html="<p>"),
     "time-out": raises(httpx.ReadTimeout("")),
     "answer lost": after_effect(LOST),
     "some later": some_later,
@@ -77,6 +79,7 @@ STEPS = st.lists(
         st.tuples(st.just("database away"), few),
         st.tuples(st.just("taken over"), st.none()),
         st.tuples(st.just("time passes"), st.integers(1, 100_000)),
+        st.tuples(st.just("clock set"), st.integers(-1_000_000, 1_000_000)),
     ),
     max_size=14,
 )
@@ -102,7 +105,8 @@ class World:
             "UPDATE poller SET lease_holder = NULL, lease_epoch = 0, lease_until = NULL,"
             " start_from = NULL, cursor = NULL, position = NULL, feed_state = 'running',"
             " recovered_at = NULL, recovery_cursor = NULL, recovery_page = NULL",
-            "UPDATE links SET opened_at = NULL, down_seconds = 0, probe_seconds = 0",
+            "UPDATE links SET opened_at = NULL, tried_seconds = 0, succeeded_seconds = NULL,"
+            " probe_seconds = 0",
         )
         self.other = await self.process()
         self.one = await self.process()
@@ -153,6 +157,9 @@ class World:
     async def time_passes(self, seconds: int) -> None:
         self.clock.advance(seconds=seconds)
 
+    async def clock_set(self, seconds: int) -> None:
+        self.clock.jump(seconds=seconds)
+
     async def turn(self, work: Callable[[], Awaitable[object]]) -> None:
         with suppress(LeaseLost, DatabaseUnavailable):
             await work()
@@ -192,6 +199,8 @@ async def patient_loop() -> AsyncIterator[None]:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps=STEPS)
+@example(steps=[("register", 3), ("look", None), ("clock set", -1_000_000)])
+@example(steps=[("register", 3), ("look", None), ("send", "foreign 400")])
 async def test_everybody_ends_with_one_package_whatever_happens_in_whatever_order(
     settings: Settings,
     database: Database,

@@ -9,7 +9,13 @@ import pytest
 
 from service_kit.logs import JsonFormatter, TextFormatter
 from tests.integration_service.conftest import Integration
-from tests.integration_service.doubles import CrmDouble, InventoryDouble, created, refuses
+from tests.integration_service.doubles import (
+    CrmDouble,
+    InventoryDouble,
+    created,
+    refuses,
+    refuses_each,
+)
 
 
 @pytest.fixture
@@ -67,7 +73,7 @@ async def test_nobody_can_forge_a_line(
 ) -> None:
     crm.publish(created("ada", name="Ada\u2028INFO: Successfully created package request"))
     crm.publish(created("bob\nERROR: forged", sequence=2))
-    inventory.faults.append(refuses(422, "unfit", "No.\nERROR: forged"))
+    inventory.faults.append(refuses_each(422, "invalid-request", "No.\nERROR: forged"))
 
     await integration.work()
 

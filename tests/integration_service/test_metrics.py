@@ -9,7 +9,7 @@ from integration_service.ledger import control
 from integration_service.settings import Settings
 from tests.conftest import running
 from tests.integration_service.conftest import Integration
-from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers, refuses
+from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers, refuses_each
 
 
 async def metrics(client: httpx.AsyncClient) -> dict[str, float]:
@@ -28,7 +28,7 @@ async def test_they_show_the_ledger(
 ) -> None:
     monkeypatch.setattr(comparing, "PATIENCE_SECONDS", 0.0)
     crm.register("ada")
-    inventory.faults.append(refuses(422, "unfit"))
+    inventory.faults.append(refuses_each(422, "invalid-request"))
     await integration.work()
     crm.register("bob")
     await integration.work()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -18,7 +17,13 @@ from integration_service.settings import Settings
 from service_kit.stopping import Stopping
 from tests.conftest import running
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
-from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers, listed, refuses
+from tests.integration_service.doubles import (
+    CrmDouble,
+    InventoryDouble,
+    answers,
+    listed,
+    refuses_each,
+)
 from tests.inventory_api.conftest import keeps_its_word
 
 WELCOME = "welcome_package"
@@ -219,7 +224,7 @@ async def test_dead_ones_are_missing_and_left_to_those_who_retry(
     served: Integration, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
     crm.register("eve")
-    inventory.faults.append(refuses(422, "unfit"))
+    inventory.faults.append(refuses_each(422, "invalid-request"))
     await served.work()
 
     run = await served.reconcile(repair=True)
@@ -324,13 +329,18 @@ async def test_a_far_side_that_fails_fails_it_and_the_next_is_as_good(
 
 
 async def test_the_timer_compares_and_repairs_when_it_is_time(
-    start: Start, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
+    start: Start,
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(reconciliations, "now_of", lambda _: clock())
     integration = await start(reconcile_interval_seconds=3600)
     crm.register("ada")
     await integration.work()
-    due = reconciliations.due_at
-    assert await integration.database.read(due, 3600, 300) == clock() + timedelta(hours=1)
+    due_in = reconciliations.due_in
+    assert await integration.database.read(due_in, 3600, 300) == 3600
     lose(inventory, "ada")
     clock.advance(hours=2)
     stopping = Stopping()

@@ -149,7 +149,14 @@ async def too_much(server: Server, writer: asyncio.StreamWriter, request: httpx.
 
 async def compress(server: Server, writer: asyncio.StreamWriter, request: httpx.Request) -> None:
     body = gzip.compress(server.inventory.carry_out(request).content)
-    writer.write(head("Content-Encoding: gzip", f"Content-Length: {len(body)}") + body)
+    writer.write(
+        head(
+            "Content-Type: application/json",
+            "Content-Encoding: gzip",
+            f"Content-Length: {len(body)}",
+        )
+        + body
+    )
     await writer.drain()
 
 

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, event
 
+from integration_service.links import failures
 from tests.inventory_api.conftest import (
     BATCH,
     CONFLICT,
@@ -14,6 +15,8 @@ from tests.inventory_api.conftest import (
     new_customer,
     request_package,
 )
+
+AS_JSON = {"Content-Type": "application/json"}
 
 
 async def send(inventory: httpx.AsyncClient, items: list[Any]) -> list[dict[str, Any]]:
@@ -48,9 +51,32 @@ async def test_each_item_gets_its_own_result_in_order(
     assert results[3]["problem"]["type"] == "urn:problem:invalid-request"
     assert results[3]["problem"]["errors"][0]["loc"] == ["customer_id"]
     assert results[4]["package_request"]["note"] == "Ring"
+    # Whom a refusal is about, where that can be a customer at all.
+    assert results[2]["problem"]["customer_id"] == there["customer_id"]
+    assert "customer_id" not in results[3]["problem"]
     # Either the one or the other, so that nobody mistakes an empty place for an answer.
     assert {"problem", "package_request"} & results[0].keys() == {"package_request"}
     assert {"problem", "package_request"} & results[2].keys() == {"problem"}
+
+
+async def test_the_integration_believes_what_is_refused_of_an_item_and_of_a_request(
+    shared_inventory: httpx.AsyncClient,
+) -> None:
+    there = (await request_package(shared_inventory, customer_name="Jane Doe"))["customer_id"]
+    conflict = {"customer_id": there, "customer_name": "John Doe"}
+    unfit = {"customer_id": "C1", "occurrence": 0}
+
+    for item, result in zip(
+        [conflict, unfit], await send(shared_inventory, [conflict, unfit]), strict=True
+    ):
+        meant = failures.of_item(result["status"], result["problem"], str(item["customer_id"]))
+        assert isinstance(meant, failures.Refused)
+        foreign = failures.of_item(result["status"], result["problem"], "another")
+        assert isinstance(foreign, failures.Misconfigured)
+    for body in (b"[]", b"[{]", b"[" + b" " * (1024 * 1024) + b"]"):
+        answer = await shared_inventory.post(BATCH, content=body, headers=AS_JSON)
+        whole = failures.of_answer(answer.status_code, answer.headers, answer.json())
+        assert isinstance(whole, failures.Unfit), answer.text
 
 
 async def test_a_result_holds_what_a_look_up_answers(shared_inventory: httpx.AsyncClient) -> None:
