@@ -9,7 +9,7 @@ from integration_service.ledger.records import Settlement
 from integration_service.ledger.store import DeliveryRow
 from integration_service.links.circuit import Circuit
 from integration_service.links.failures import CallFailed, Refused, Transient
-from integration_service.links.inventory import Made, Rejected, Result
+from integration_service.links.inventory import CustomerErased, Made, Rejected, Result
 
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 300.0
@@ -45,6 +45,8 @@ def after_result(
             duration_ms,
             made_id=result.request_id,
         )
+    if isinstance(result, CustomerErased):
+        return Settlement(delivery.id, "undone", at, None, result.status, duration_ms)
     if isinstance(result, Rejected):
         refusal = Refused(result.error, status=result.status, problem=result.problem)
         return after_failure(delivery, refusal, circuit, at, duration_ms)

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     exists,
     insert,
     literal_column,
@@ -27,6 +28,7 @@ from integration_service.ledger.records import Settlement
 from integration_service.ledger.store import UNFINISHED, DeliveryRow
 from service_kit.database.on_conflict import insert_or_update
 from service_kit.database.prepared import Prepared
+from service_kit.database.types import UtcDateTime
 
 _UNCLAIMED = or_(
     deliveries.c.claimed_epoch.is_(None), deliveries.c.claimed_epoch != bindparam("epoch")
@@ -62,7 +64,7 @@ def _taking(chosen: Select[Any]) -> Prepared:
     return Prepared(
         update(deliveries)
         .where(deliveries.c.id.in_(chosen.limit(bindparam("limit"))))
-        .values(claimed_epoch=bindparam("epoch"))
+        .values(claimed_epoch=bindparam("epoch"), never_claimed=False)
         .returning(*_TAKEN)
     )
 
@@ -102,7 +104,10 @@ _DELIVERED = Prepared(
 )
 _FAILED = Prepared(
     _SETTLE.values(
-        next_attempt_at=bindparam("due_at"),
+        # One whose customer was erased meanwhile has none, and gets none.
+        next_attempt_at=case(
+            (deliveries.c.next_attempt_at.is_not(None), bindparam("due_at", type_=UtcDateTime))
+        ),
         first_failed_at=bindparam("failing_since"),
         down_seconds_before=bindparam("down_before"),
         request_id=null(),
@@ -203,7 +208,7 @@ def settle(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> N
     _DELIVERED.each(db, [row for row in rows if row["to_state"] == "delivered"])
     _FAILED.each(db, [row for row in rows if row["to_state"] != "delivered"])
     _ATTEMPT.each(db, rows)
-    counts = Counter(one.class_of_error or "success" for one in settlements)
+    counts = Counter(one.outcome for one in settlements)
     db.execute(_COUNT, [{"outcome": name, "number": counts[name]} for name in sorted(counts)])
 
 

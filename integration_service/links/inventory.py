@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.trace import SpanKind
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from integration_service.links.failures import Transient
 from integration_service.links.link import Link
@@ -16,8 +16,16 @@ from service_kit import tracing
 PACKAGE_TYPE = "welcome_package"
 _CREATED_OR_THERE = frozenset({200, 201})
 _REFUSED = frozenset({400, 409, 410, 413, 415, 422})
+_CUSTOMER_ERASED = "urn:problem:customer-erased"
 _REQUESTS = TypeAdapter(list[PackageRequest])
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,36}")
+
+
+class _Erased(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    dry_run: bool
+    customer_ids: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,13 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class CustomerErased:
+    """The customer was erased, so no package is made, or stays."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unclear:
     """Inventory's word on this one can't be understood, so it counts as not said."""
 
@@ -64,7 +79,7 @@ class Unclear:
     error: str
 
 
-Result = Made | Rejected | Unclear
+Result = Made | Rejected | CustomerErased | Unclear
 
 
 class InventoryClient:
@@ -88,13 +103,20 @@ class InventoryClient:
             raise Transient("its answer is not one result an item", status=answer.status)
         return [_result(item, given) for item, given in zip(wanted, answer.body, strict=True)]
 
-    async def erase(self, customer_uids: Sequence[str]) -> None:
-        """Have these customers forgotten. Raises CallFailed."""
-        answer = await self._link.call(
-            "POST", "/package-requests/erasures", body={"customer_ids": list(customer_uids)}
-        )
-        if not isinstance(answer.body, dict) or not isinstance(answer.body.get("erased"), int):
+    async def erase(self, customer_ids: Sequence[str], *, dry_run: bool = False) -> set[str]:
+        """Have customers erased, by any of their ids. Raises CallFailed.
+
+        Returns those for whom this changed something, or in a dry run would change something.
+        """
+        body = {"customer_ids": list(customer_ids), "dry_run": dry_run}
+        answer = await self._link.call("POST", "/package-requests/erasures", body=body)
+        try:
+            told = _Erased.model_validate(answer.body)
+        except ValidationError:
+            told = None
+        if told is None or told.dry_run is not dry_run:
             raise Transient("its answer does not say what was erased", status=answer.status)
+        return set(told.customer_ids)
 
     async def requests(self, cursor: str | None) -> ListPage[PackageRequest]:
         """Read a page of all welcome packages. Raises CallFailed."""
@@ -142,6 +164,8 @@ def _result(wanted: Wanted, given: Any) -> Result:
     if status in _REFUSED:
         problem = given.get("problem")
         problem = problem if isinstance(problem, dict) else None
+        if problem is not None and problem.get("type") == _CUSTOMER_ERASED:
+            return CustomerErased(status)
         detail = str((problem or {}).get("detail") or "no details")[:500]
         return Rejected(status, f"it answered {status}: {detail}", problem)
     return Unclear(status, f"it answered {status}")

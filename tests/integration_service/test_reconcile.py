@@ -18,7 +18,14 @@ from integration_service.settings import Settings
 from service_kit.stopping import Stopping
 from tests.conftest import running
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
-from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers, listed, refuses
+from tests.integration_service.doubles import (
+    CrmDouble,
+    InventoryDouble,
+    answers,
+    erased,
+    listed,
+    refuses,
+)
 from tests.inventory_api.conftest import keeps_its_word
 
 WELCOME = "welcome_package"
@@ -52,10 +59,16 @@ async def test_all_is_well(served: Integration, log: Log) -> None:
 
     assert run.is_exact
     assert (run.state, run.customers, run.packages) == ("finished", 4, 4)
-    assert run.findings == {"missing": [], "extra": [], "double": [], "waiting": []}
+    assert run.findings == {
+        "missing": [],
+        "extra": [],
+        "double": [],
+        "erased": [],
+        "waiting": [],
+    }
     assert (
-        "Reconciled 4 customers with 4 package requests: 0 missing, 0 extra, 0 double; 0 enqueued."
-        in log.infos
+        "Reconciled 4 customers with 4 package requests: 0 missing, 0 extra, 0 double, 0 erased; "
+        "0 enqueued." in log.infos
     )
     assert (await served.status()).reconcile == run
 
@@ -237,6 +250,9 @@ async def test_who_was_skipped_or_erased_is_no_alarm(
     )
     then = "2026-01-05T12:00:00Z"
     crm.changed["bob"] = listed("bob", then, name="", email="", updated_at="2026-01-05T12:59:00Z")
+    crm.publish(erased("bob", 5))
+    await served.work()
+    await served.erase()
 
     run = await served.reconcile(repair=True)
 
