@@ -66,7 +66,8 @@ class Erasing:
             return False
         uids = [row.customer_uid for row in due]
         await self._database.write(erasures.done, lease, uids, self._clock())
-        await note_success(self._database, self._circuit, lease, self._clock())
+        if self._circuit.is_open:
+            await note_success(self._database, self._circuit, lease, self._clock())
         for uid in uids:
             logger.info("Inventory has forgotten the erased customer with ID: %s", uid)
         return True

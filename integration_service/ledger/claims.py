@@ -198,7 +198,9 @@ def unclaim_all(db: Connection, lease: Lease) -> None:
     """Give back all that a poller has claimed; for one that is sending nothing."""
     fence(db, lease)
     mine = deliveries.c.claimed_epoch == lease.epoch
-    db.execute(update(deliveries).where(UNFINISHED, mine).values(claimed_epoch=None))
+    # By their states: those of erased customers are due no more, and are still to be settled.
+    unsettled = deliveries.c.state.in_(("pending", "retrying"))
+    db.execute(update(deliveries).where(unsettled, mine).values(claimed_epoch=None))
 
 
 def settle(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> None:

@@ -223,6 +223,24 @@ async def test_what_a_dead_poller_had_claimed_may_have_arrived_and_is_undone(
     await heir.die()
 
 
+async def test_a_claim_whose_commit_was_never_answered_holds_no_erasure_up(
+    integration: Integration, crm: CrmDouble, inventory: InventoryDouble
+) -> None:
+    crm.register("jane")
+    await integration.look()
+    now = integration.clock()
+    await integration.database.write(claims.claim_fresh, integration.lease, now, 10)
+    crm.publish(erased("jane", 2))
+    await integration.look()
+    assert await waiting(integration) == []
+
+    await integration.database.write(claims.unclaim_all, integration.lease)
+    await integration.erase()
+
+    assert await integration.states() == {"jane": "undone"}
+    assert inventory.requests == []
+
+
 async def test_inventory_may_know_of_an_erasure_first(
     integration: Integration, crm: CrmDouble, inventory: InventoryDouble, log: Log
 ) -> None:
