@@ -94,6 +94,7 @@ async def test_it_finds_what_is_missing_extra_and_double_page_by_page(
         "missing": ["bob", "dan"],
         "extra": ["1", "a/b?c=%", "zoe"],
         "double": ["ada"],
+        "erased": [],
         "waiting": [],
     }
     assert (run.missing, run.extra, run.double, run.repaired) == (2, 3, 1, 0)
