@@ -9,11 +9,13 @@ from datetime import datetime, timedelta
 
 from integration_service.clocks import Clock
 from integration_service.concurrency import each_of, in_any_case
-from integration_service.ledger import control, store
+from integration_service.ledger import control, erasures, store
 from integration_service.ledger import reconcile_keys as keys
 from integration_service.ledger import reconciliations as ledger
-from integration_service.ledger.reconcile_keys import Kind
+from integration_service.ledger.erasures import ids_of
+from integration_service.ledger.reconcile_keys import Kind, SeenCustomer
 from integration_service.ledger.reconciliations import Absent, RunLost
+from integration_service.ledger.records import ErasedCustomer
 from integration_service.links.crm import CrmClient
 from integration_service.links.failures import CallFailed
 from integration_service.links.inventory import InventoryClient
@@ -23,11 +25,12 @@ from service_kit.logs import new_request_id, use_request_id
 
 logger = logging.getLogger("integration_service")
 
-KINDS: tuple[Kind, ...] = ("missing", "extra", "double")
+KINDS: tuple[Kind, ...] = ("missing", "extra", "double", "erased")
 # What is on its way when both lists are read gets this long to arrive.
 PATIENCE_SECONDS = 15.0
 RECHECK_SECONDS = 0.25
 JUDGED_AT_ONCE = 100
+ERASURES_PAGE = 500
 LOOKUPS_AT_ONCE = 8
 FINDINGS_KEPT = 100
 # How far the clocks of two processes may be apart.
@@ -91,6 +94,7 @@ class Comparison:
         self._walked_at = self._clock()
         await self._walk_packages()
         await self._wait_for_the_late()
+        await self._walk_erasures()
         for kind in KINDS:
             await self._judge(kind)
 
@@ -98,7 +102,9 @@ class Comparison:
         cursor = None
         while True:
             _, page = await self._crm.customers(cursor)
-            seen = [(one.uid, one.created_at) for one in page.items]
+            seen = [
+                SeenCustomer(one.uid, one.created_at, one.is_erased, one.id) for one in page.items
+            ]
             await self._database.write(keys.saw_customers, self.run, seen)
             self._customers += len(seen)
             self.progress("customers", self._customers)
@@ -119,6 +125,11 @@ class Comparison:
             if cursor is None:
                 return
 
+    async def _walk_erasures(self) -> None:
+        after: int | None = 0
+        while after is not None:
+            after = await self._database.write(keys.saw_erasures, self.run, after, ERASURES_PAGE)
+
     async def _wait_for_the_late(self) -> None:
         """Give a customer who was just added, and the package on its way, the time to arrive."""
         loop = asyncio.get_running_loop()
@@ -135,14 +146,21 @@ class Comparison:
 
     async def _judge(self, kind: Kind) -> None:
         """Go through what looks wrong, in the order of the keys, and look at each once more."""
-        judge = {"missing": self._lacks, "extra": self._is_extra, "double": self._is_double}[kind]
         after = ""
         while True:
             rows = await self._database.scan(keys.candidates, self.run, kind, after, JUDGED_AT_ONCE)
             if not rows:
                 return
-            absent = await each_of(rows, judge, LOOKUPS_AT_ONCE)
-            await self._repair([one for one in absent if one is not None])
+            if kind == "erased":
+                await self._judge_erased(rows)
+            else:
+                judges = {
+                    "missing": self._lacks,
+                    "extra": self._is_extra,
+                    "double": self._is_double,
+                }
+                absent = await each_of(rows, judges[kind], LOOKUPS_AT_ONCE)
+                await self._repair([one for one in absent if one is not None])
             self.progress(f"{kind} ones", sum(self._counts.values()))
             after = rows[-1].customer_uid
 
@@ -150,7 +168,7 @@ class Comparison:
         """Judge a customer without a package. Returns it where one is to be enqueued."""
         uid: str = row.customer_uid
         feed = await self._database.read(store.feed)
-        if row.state == "skipped":
+        if row.is_noted or row.state in {"skipped", "undone"}:
             self._counts["skipped"] += 1
         elif row.state is None and store.is_from_before(feed, row.created_at):
             self._counts["not_owed"] += 1
@@ -164,9 +182,9 @@ class Comparison:
             self._found("missing", uid, f"its delivery is dead ({row.error_class})")
         elif row.state is not None:
             self._found("waiting", uid, f"its delivery is {row.state}")
-        elif feed.caught_up_at is None or feed.caught_up_at <= self._walked_at:
+        elif not self._is_read(feed):
             self._found("waiting", uid, "the feed is not read that far")
-        elif (customer := await self._crm.find(uid)) is not None:
+        elif (customer := await self._crm.find(uid)) is not None and not customer.is_erased:
             self._found("missing", uid, "the integration does not know the customer")
             return Absent(uid, customer.first_name_known)
         return None
@@ -184,6 +202,38 @@ class Comparison:
         uid: str = row.customer_uid
         if (count := await self._inventory.count(uid, cancelled=False)) > 1:
             self._found("double", uid, f"Inventory has {count}")
+
+    async def _judge_erased(self, rows: Sequence[AnyRow]) -> None:
+        """Find erasures that Inventory has not applied, and have them applied once more.
+
+        Without a limit, unlike packages: nothing is sent to anybody, and to apply one twice is to
+        apply it once.
+        """
+        undone = await self._inventory.erase([i for row in rows for i in ids_of(row)], dry_run=True)
+        feed = await self._database.read(store.feed)
+        again = []
+        for row in rows:
+            uid, seen = row.customer_uid, row.seen_number
+            erased = ErasedCustomer(uid, row.customer_number or seen)
+            if undone.isdisjoint(ids_of(row)):
+                if seen is not None and row.customer_number is None:
+                    again.append(erased)  # noted by a version that did not keep it
+            elif row.is_noted and row.done_at is None:
+                self._found("waiting", uid, "Inventory has not been told yet of the erasure")
+            elif not row.is_noted and not self._is_read(feed):
+                self._found("waiting", uid, "the feed is not read that far")
+            else:
+                self._found("erased", uid, "Inventory does not know that the customer was erased")
+                self._repaired += self._repairs
+                again.append(erased)
+        await self._database.write(ledger.alive, self.run)
+        if self._repairs and again:
+            await self._database.write(erasures.again, again, self._clock())
+            await self._database.write(control.wake)
+
+    def _is_read(self, feed: AnyRow) -> bool:
+        """Tell whether the feed was read to its end after all customers were seen."""
+        return feed.caught_up_at is not None and feed.caught_up_at > self._walked_at
 
     async def _repair(self, absent: Sequence[Absent]) -> None:
         await self._database.write(ledger.alive, self.run)
@@ -220,8 +270,8 @@ class Comparison:
         wrong = sum(self._counts[kind] for kind in KINDS)
         logger.log(
             logging.ERROR if wrong else logging.INFO,
-            "Reconciled %d customers with %d package requests: %d missing, %d extra, %d double; "
-            "%d enqueued.",
+            "Reconciled %d customers with %d package requests: %d missing, %d extra, %d double, "
+            "%d erased; %d enqueued.",
             self._customers,
             self._packages,
             *(self._counts[kind] for kind in KINDS),

@@ -51,8 +51,9 @@ async def retry_delivery(
     """Send one delivery again: a dead one from the start, one that waits without waiting.
 
     It is the same request to Inventory, which answers what it already has, and its past attempts
-    stay on record. One that was dismissed is sent after all. One that is pending, delivered or
-    skipped otherwise is left as it is, so this is safe to repeat; the answer's `state` tells.
+    stay on record. One that was dismissed is sent after all. One that is pending, delivered,
+    undone or skipped otherwise is left as it is, so this is safe to repeat; the answer's `state`
+    tells. One whose customer was erased is refused: nothing more is sent.
     """
     row = await database.write(control.retry, customer_uid, clock.now())
     logger.info("%s retries the delivery for customer ID: %s", who.name, customer_uid)

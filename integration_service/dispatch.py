@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from integration_service import journal, retries
+from integration_service.answering import note_success
 from integration_service.clocks import Clock
 from integration_service.ledger import circuits, claims
 from integration_service.ledger.lease import Lease, LeaseLost
@@ -247,10 +248,7 @@ class Dispatch:
             await self._save_circuit(lease)
 
     async def _note_success(self, lease: Lease) -> None:
-        if self._circuit.succeeded():
-            held = await self._database.write(claims.release_held, lease, self._clock())
-            logger.info("Inventory answers again; %d deliveries are due at once.", held)
-            await self._save_circuit(lease)
+        await note_success(self._database, self._circuit, lease, self._clock())
 
     async def _save_circuit(self, lease: Lease) -> None:
         columns = self._circuit.columns()

@@ -1,9 +1,10 @@
-"""Has Inventory forget the customers whom the CRM has erased."""
+"""Has Inventory erase the customers whom the CRM has erased."""
 
 import asyncio
 import logging
 
 from integration_service import journal
+from integration_service.answering import note_failure, note_success
 from integration_service.clocks import Clock
 from integration_service.ledger import erasures
 from integration_service.ledger.lease import Lease
@@ -22,7 +23,7 @@ LOOK_SECONDS = 5.0
 
 
 class Erasing:
-    """A loop of its own, since forgetting waits for packages and packages never for it."""
+    """A loop of its own, since erasures wait for what is under way and packages never for them."""
 
     def __init__(
         self,
@@ -46,22 +47,27 @@ class Erasing:
                 await stopping.sleep(LOOK_SECONDS, self._noted.wait())
 
     async def turn(self, lease: Lease) -> bool:
-        """Have some forgotten. Returns whether any were.
+        """Have some erased. Returns whether any were.
 
         Safe to repeat: dying between the call and writing it down makes the call once more, and
-        what is forgotten stays so. While Inventory can't be reached, the deliveries find out when
-        it can.
+        what is erased stays so. While Inventory can't be reached it probes, as deliveries do: there
+        may be none that could.
         """
-        uids = await self._database.read(erasures.due, AT_ONCE)
-        if not uids or self._circuit.is_open:
+        due = await self._database.read(erasures.due, lease, AT_ONCE)
+        if not due or not self._circuit.may_call(self._clock()):
             return False
         use_request_id(new_request_id())
         try:
-            await self._inventory.erase(uids)
+            await self._inventory.erase([one for row in due for one in erasures.ids_of(row)])
         except CallFailed as failure:
-            journal.erasure_failed(len(uids), failure)
+            journal.erasure_failed(len(due), failure)
+            if self._circuit.is_open:
+                await note_failure(self._database, self._circuit, lease, failure, self._clock())
             return False
+        uids = [row.customer_uid for row in due]
         await self._database.write(erasures.done, lease, uids, self._clock())
+        if self._circuit.is_open:
+            await note_success(self._database, self._circuit, lease, self._clock())
         for uid in uids:
             logger.info("Inventory has forgotten the erased customer with ID: %s", uid)
         return True

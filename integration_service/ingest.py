@@ -13,7 +13,7 @@ from integration_service import journal
 from integration_service.clocks import Clock
 from integration_service.ledger import circuits, store
 from integration_service.ledger.lease import Lease
-from integration_service.ledger.records import Arrival
+from integration_service.ledger.records import Arrival, ErasedCustomer
 from integration_service.links.circuit import Circuit
 from integration_service.links.crm import CREATED, ERASED, CrmClient, FeedBroken, FeedPage
 from integration_service.links.failures import CallFailed
@@ -32,6 +32,7 @@ logger = logging.getLogger("integration_service")
 HIGH_MARK = 20_000
 LONGEST_UID = 64
 LONGEST_NAME = 200
+LARGEST_NUMBER = 2**63
 # A look that came back at once although it was to wait: the CRM is stopping, or does not know how.
 IMPATIENT_PAUSE_SECONDS = 0.5
 
@@ -109,7 +110,7 @@ class Ingest:
         arrivals, erased = [], []
         for index, event in enumerate(page.events):
             if is_erasure(event):
-                erased.append(event["subject"])
+                erased.append(ErasedCustomer(event["subject"], _number(event)))
             elif not is_of_other_type(event):
                 arrivals.append(understand(event, page.through_position, index))
         move = {
@@ -204,6 +205,13 @@ def is_of_other_type(event: Any) -> bool:
     return isinstance(kind, str) and kind not in {CREATED, ERASED}
 
 
+def _number(event: Any) -> int | None:
+    """Read the customer's integer id, without which the erasure still counts."""
+    data = event.get("data")
+    number = data.get("id") if isinstance(data, dict) else None
+    return number if type(number) is int and 0 < number < LARGEST_NUMBER else None
+
+
 def _is_uid(subject: Any) -> bool:
     return isinstance(subject, str) and _line(subject, LONGEST_UID) == subject
 
@@ -232,7 +240,8 @@ def understand(event: Any, through: int, index: int) -> Arrival:
         return _unreadable(event, through, index, "its sequence is not within the page")
     traceparent = tracing.valid_traceparent(event.get("traceparent"))
     name = _line(name, LONGEST_NAME)
-    return Arrival(uid, name, sequence, traceparent=traceparent, is_skipped=welcome is False)
+    skip_reason = "unwanted" if welcome is False else None
+    return Arrival(uid, name, sequence, traceparent=traceparent, skip_reason=skip_reason)
 
 
 def _unreadable(event: Any, through: int, index: int, error: str) -> Arrival:

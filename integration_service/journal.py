@@ -14,9 +14,11 @@ logger = logging.getLogger("integration_service")
 def found(arrival: Arrival) -> None:
     if arrival.error:
         logger.error("%s It is kept as dead: %s", arrival.error, arrival.customer_uid)
+    elif arrival.skip_reason == "erased":
+        logger.info("No package for the erased customer with ID: %s", arrival.customer_uid)
     else:
         logger.info("Found new customer: %s (ID: %s)", arrival.customer_name, arrival.customer_uid)
-    if arrival.is_skipped:
+    if arrival.skip_reason == "unwanted":
         logger.info("No package is wanted for customer ID: %s", arrival.customer_uid)
 
 
@@ -55,6 +57,8 @@ def settled(outcomes: Sequence[tuple[str, Settlement]]) -> None:
     for uid, one in outcomes:
         if one.to_state == "delivered":
             logger.info("Successfully created package request for customer ID: %s", uid)
+        elif one.to_state == "undone":
+            logger.info("Inventory makes no package for the erased customer with ID: %s", uid)
         elif one.to_state == "dead":
             logger.error(
                 "The package request for customer ID: %s is dead until someone retries it: %s.",

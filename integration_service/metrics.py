@@ -12,7 +12,7 @@ from integration_service.schemas import FeedStatus, ReconcileRun
 from service_kit.database import Database, DatabaseUnavailable
 
 FEED_STATES = ("running", "recovering", "diverged", "expired")
-OUTCOMES = ("success", "transient", "refused")
+OUTCOMES = ("success", "transient", "refused", "undone")
 _UP = "Whether the ledger's database answers."
 
 
@@ -76,6 +76,7 @@ def _of_reconciliation(run: ReconcileRun | None) -> Iterator[Metric]:
     yield _gauge("reconcile_missing", "Customers without a package they are owed.", run.missing)
     yield _gauge("reconcile_extra", "Packages of nobody the CRM has.", run.extra)
     yield _gauge("reconcile_double", "Customers with more than one.", run.double)
+    yield _gauge("reconcile_erased", "Erasures that Inventory had not applied.", run.erased)
 
 
 def _timestamp(instant: datetime | None) -> float:

@@ -101,7 +101,7 @@ def status_rows(status: Status) -> list[tuple[str, str]]:
 def run_rows(run: ReconcileRun) -> list[tuple[str, str]]:
     if run.error:
         return [("reconcile", f"failed: {run.error}")]
-    found = f"{run.missing} missing, {run.extra} extra, {run.double} double"
+    found = f"{run.missing} missing, {run.extra} extra, {run.double} double, {run.erased} erased"
     seen = f"{run.customers} customers, {run.packages} package requests"
     return [("reconcile", f"{seen}: {found}; {run.waiting} on their way, {run.repaired} enqueued")]
 

@@ -11,7 +11,7 @@ from integration_service import journal
 from integration_service.clocks import Clock
 from integration_service.ledger import recovery, store
 from integration_service.ledger.lease import Lease
-from integration_service.ledger.records import Arrival
+from integration_service.ledger.records import Arrival, ErasedCustomer
 from integration_service.ledger.recovery import Walked
 from integration_service.links.crm import CrmClient, FeedBroken
 from integration_service.links.failures import Unfit
@@ -69,7 +69,7 @@ class Recovery:
                 for one in page.items
                 if not store.is_from_before(feed, one.created_at)
             ],
-            erased=[one.uid for one in page.items if one.is_erased],
+            erased=[ErasedCustomer(one.uid, one.id) for one in page.items if one.is_erased],
             feed_cursor=feed_cursor or feed.recovery_cursor,
             next_page=page.next_cursor,
         )

@@ -8,7 +8,7 @@ from typing import Any
 from integration_service.ledger.records import Settlement
 from integration_service.ledger.store import DeliveryRow
 from integration_service.links.circuit import Circuit
-from integration_service.links.failures import CallFailed, Refused, Transient, Unfit
+from integration_service.links.failures import CallFailed, CustomerErased, Refused, Transient, Unfit
 from integration_service.links.inventory import Made, Result
 
 FIRST_WAIT_SECONDS = 1.0
@@ -47,6 +47,8 @@ def after_result(
             duration_ms,
             made_id=result.request_id,
         )
+    if isinstance(result, CustomerErased):
+        return Settlement(delivery.id, "undone", at, None, result.status, duration_ms)
     return after_failure(delivery, result, circuit, at, duration_ms)
 
 

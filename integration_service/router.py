@@ -27,7 +27,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["synchronisation"])
 
 # How soon a finished delivery is seen that no news came of.
 RECHECK_SECONDS = 1.0
-FINISHED = {"delivered", "skipped", "dead"}
+FINISHED = {"delivered", "skipped", "dead", "undone"}
 
 CustomerUid = Annotated[Line, Path(max_length=64, description="The customer's uid in the CRM.")]
 
@@ -90,7 +90,7 @@ async def wait_for_delivery(
         float, Query(ge=0, le=60, description="Seconds to wait at most.")
     ] = 60,
 ) -> DeliveryDetail:
-    """Answer as soon as the delivery is finished: delivered, skipped or dead.
+    """Answer as soon as the delivery is finished: delivered, skipped, dead or undone.
 
     It also waits for a customer whom the feed has not told of yet, so that one can be waited for
     as soon as the CRM has answered. 504 when it takes longer.

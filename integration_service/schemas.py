@@ -1,14 +1,14 @@
 """What the integration answers about itself."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service_kit.fields import Line
 
-State = Literal["pending", "retrying", "delivered", "skipped", "dead"]
-STATES: tuple[State, ...] = ("pending", "retrying", "delivered", "skipped", "dead")
+State = Literal["pending", "retrying", "delivered", "skipped", "dead", "undone"]
+STATES: tuple[State, ...] = get_args(State)
 
 _UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
 
@@ -73,19 +73,23 @@ class ReconcileRun(BaseModel):
     missing: int = Field(description="Customers who have none, though they are owed one.")
     extra: int = Field(description="Customers with a package whom the CRM does not have.")
     double: int = Field(description="Customers who have more than one.")
-    waiting: int = Field(description="Customers whose package is on its way.")
+    erased: int = Field(
+        description="Erased customers of whom Inventory has a package to send or the name, or "
+        "whose erasure it does not remember."
+    )
+    waiting: int = Field(description="Customers whose package, or whose erasure, is on its way.")
     skipped: int = Field(description="Customers without one who are to have none.")
     not_owed: int = Field(description="Customers without one from before START_FROM=now.")
-    repaired: int = Field(description="How many were enqueued.")
-    findings: dict[Literal["missing", "extra", "double", "waiting"], list[str]] = Field(
+    repaired: int = Field(description="How many were enqueued, packages and erasures.")
+    findings: dict[Literal["missing", "extra", "double", "erased", "waiting"], list[str]] = Field(
         description="The customers' uids, the first 100 of each; the command line has all."
     )
     error: str | None = Field(description="Why it failed.")
 
     @property
     def is_exact(self) -> bool:
-        """Whether every customer has exactly one, and nobody else has any."""
-        wrong = self.missing + self.extra + self.double + self.waiting
+        """Whether every customer has exactly one, and nobody else has any, the erased least."""
+        wrong = self.missing + self.extra + self.double + self.erased + self.waiting
         return self.state == "finished" and not wrong
 
 
@@ -112,7 +116,7 @@ class Status(BaseModel):
     feed: FeedStatus
     deliveries: dict[State, int] = Field(description="How many there are in each state.")
     oldest_unfinished_seconds: float | None = Field(
-        description="The age of the oldest delivery that is neither delivered nor dead."
+        description="The age of the oldest delivery that is pending or retrying."
     )
     circuits: dict[Literal["crm", "inventory"], CircuitStatus]
     paused_at: datetime | None = Field(description="Since when nothing is sent, if so.")
@@ -130,7 +134,16 @@ class DeliveryOut(BaseModel):
 
     customer_uid: str = Field(examples=[_UID])
     customer_name: str | None = Field(examples=["Jane Doe"])
-    state: State = Field(examples=["delivered"])
+    state: State = Field(
+        description="undone: the customer was erased after it was sent; Inventory has cancelled "
+        "what was not shipped, and forgotten the name.",
+        examples=["delivered"],
+    )
+    skip_reason: Literal["unwanted", "erased", "dismissed"] | None = Field(
+        description="Why it is skipped: whoever added the customer wanted no package, the customer "
+        "was erased before it was sent, or somebody dismissed it.",
+        examples=[None],
+    )
     attempt_count: int = Field(
         description="Tries since it was enqueued; a retry by hand begins anew.", examples=[1]
     )

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from service_kit.auth import Principal, needs
 
+CanErasePackages = Annotated[Principal, needs("packages:erase")]
 CanReadPackages = Annotated[Principal, needs("packages:read")]
 CanReadStock = Annotated[Principal, needs("stock:read")]
 CanRepair = Annotated[Principal, needs("stock:repair")]

@@ -11,6 +11,7 @@ from inventory_api.items.router import router as items
 from inventory_api.kits.router import router as kits
 from inventory_api.movements.router import router as movements
 from inventory_api.package_requests.router import router as package_requests
+from inventory_api.pick_list.router import router as pick_list
 from inventory_api.settings import Settings
 from service_kit.apps import create_service
 
@@ -32,6 +33,6 @@ def create_app(settings: Settings) -> FastAPI:
         name="inventory_api",
         description=DESCRIPTION,
         settings=settings,
-        routers=[package_requests, items, movements, kits, books],
+        routers=[package_requests, pick_list, items, movements, kits, books],
         running=running,
     )

@@ -5,7 +5,7 @@ WRITING = frozenset({"packages:write", "stock:write"})
 
 ROLES = {
     "clerk": READING | WRITING,
-    "admin": READING | WRITING | {"stock:repair"},
+    "admin": READING | WRITING | {"packages:erase", "stock:repair"},
     "viewer": READING,
-    "integration": frozenset({"packages:read", "packages:write"}),
+    "integration": frozenset({"packages:read", "packages:write", "packages:erase"}),
 }

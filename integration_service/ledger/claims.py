@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     exists,
     insert,
     literal_column,
@@ -28,6 +29,7 @@ from integration_service.ledger.store import UNFINISHED, DeliveryRow
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_or_update
 from service_kit.database.prepared import Prepared
+from service_kit.database.types import UtcDateTime
 
 # An hour of Retry-After and its jitter; nothing is put off for longer.
 LONGEST_WAIT = timedelta(minutes=66)
@@ -65,7 +67,7 @@ def _taking(chosen: Select[Any]) -> Prepared:
     return Prepared(
         update(deliveries)
         .where(deliveries.c.id.in_(chosen.limit(bindparam("limit"))))
-        .values(claimed_epoch=bindparam("epoch"))
+        .values(claimed_epoch=bindparam("epoch"), never_claimed=False)
         .returning(*_TAKEN)
     )
 
@@ -110,7 +112,10 @@ _DELIVERED = Prepared(
 )
 _FAILED = Prepared(
     _SETTLE.values(
-        next_attempt_at=bindparam("due_at"),
+        # One whose customer was erased meanwhile has none, and gets none.
+        next_attempt_at=case(
+            (deliveries.c.next_attempt_at.is_not(None), bindparam("due_at", type_=UtcDateTime))
+        ),
         first_failed_at=bindparam("failing_since"),
         tried_seconds_before=bindparam("tried_before"),
         request_id=null(),
@@ -223,7 +228,9 @@ def unclaim_all(db: Connection, lease: Lease) -> None:
     """Give back all that a poller has claimed; for one that is sending nothing."""
     fence(db, lease)
     mine = deliveries.c.claimed_epoch == lease.epoch
-    db.execute(update(deliveries).where(UNFINISHED, mine).values(claimed_epoch=None))
+    # By their states: those of erased customers are due no more, and are still to be settled.
+    unsettled = deliveries.c.state.in_(("pending", "retrying"))
+    db.execute(update(deliveries).where(unsettled, mine).values(claimed_epoch=None))
 
 
 def settle(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> None:
@@ -233,7 +240,7 @@ def settle(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> N
     _DELIVERED.each(db, [row for row in rows if row["to_state"] == "delivered"])
     _FAILED.each(db, [row for row in rows if row["to_state"] != "delivered"])
     _ATTEMPT.each(db, rows)
-    counts = Counter(one.class_of_error or "success" for one in settlements)
+    counts = Counter(one.outcome for one in settlements)
     db.execute(_COUNT, [{"outcome": name, "number": counts[name]} for name in sorted(counts)])
 
 

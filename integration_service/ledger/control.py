@@ -6,9 +6,10 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
 
-from integration_service.ledger.lease import now_of
+from integration_service.ledger import erasures
+from integration_service.ledger.lease import hold, now_of
 from integration_service.ledger.models import deliveries, poller
 from integration_service.ledger.records import enqueued
 from integration_service.ledger.store import DeliveryRow
@@ -22,10 +23,11 @@ _WANTED = select(poller.c.paused_at, poller.c.wake_count)
 _BY_UID = select(deliveries).where(deliveries.c.customer_uid == bindparam("uid")).with_for_update()
 # What nobody could read names no customer, so there is nothing to send again.
 _READABLE = or_(deliveries.c.error_class.is_(None), deliveries.c.error_class != "unreadable")
+_RETRYABLE = and_(_READABLE, ~erasures.IS_ERASED)
 
 
 class NotRetryable(Problem):
-    """It is an event that nobody could read, so there is nothing to send."""
+    """The event could not be read, or the customer was erased: there is nothing to send."""
 
     status = HTTPStatus.CONFLICT
     slug = "delivery-not-retryable"
@@ -39,7 +41,7 @@ class Which:
     error_class: str | None = None
 
     def condition(self) -> Any:
-        condition = (deliveries.c.state == self.state) & _READABLE
+        condition = (deliveries.c.state == self.state) & _RETRYABLE
         if self.error_class is not None:
             condition &= deliveries.c.error_class == self.error_class
         return condition
@@ -79,6 +81,8 @@ def retryable(db: Connection, uid: str) -> DeliveryRow:
             "This event names no customer that anyone could read; POST /reconcile with repair "
             "finds whoever it was about."
         )
+    if erasures.among(db, [uid]):
+        raise NotRetryable("This customer was erased; nothing more is sent.")
     return found
 
 
@@ -88,6 +92,7 @@ def retry(db: Connection, uid: str, now: datetime) -> DeliveryRow:
     One that was dismissed is sent after all. One that is finished otherwise, or about to be sent
     anyway, is left as it is. Raises DeliveryNotFound or NotRetryable.
     """
+    hold(db)
     found = retryable(db, uid)
     if found.state in {"dead", "retrying"} or found.dismissed_at is not None:
         _enqueue(db, found.state, [found.id], now)
@@ -108,6 +113,7 @@ def dismiss(db: Connection, uid: str, who: str, reason: str, now: datetime) -> b
         .where(deliveries.c.id == found.id)
         .values(
             state="skipped",
+            skip_reason="dismissed",
             dismissed_at=now,
             dismissed_by=who,
             dismissed_reason=reason,
@@ -137,6 +143,7 @@ def retry_some(
     db: Connection, which: Which, after: int, limit: int, now: datetime
 ) -> Sequence[AnyRow]:
     """Have a page of deliveries sent again. Returns them."""
+    hold(db)
     found = some_of(db, which, after, limit)
     _enqueue(db, which.state, [row.id for row in found], now)
     return found

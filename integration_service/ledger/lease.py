@@ -71,6 +71,15 @@ def take(db: Connection, holder: str, seconds: float, *, is_alone: bool) -> Leas
     return lease
 
 
+def hold(db: Connection) -> None:
+    """Keep others from claiming, settling and erasing until this transaction ends.
+
+    Whoever changes deliveries in another way locks this one row first, and so sees all that was
+    committed before.
+    """
+    _epoch(db)
+
+
 def fence(db: Connection, lease: Lease) -> None:
     """Let a transaction go on only while its poller's lease is the newest. Raises LeaseLost."""
     if _epoch(db) != lease.epoch:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -73,10 +74,12 @@ deliveries = Table(
     Column("sequence", BigInt, nullable=False),
     Column("state", String(10), nullable=False),
     Column("attempt_count", Integer, nullable=False),
-    # Empty when it is finished.
+    # Empty when nothing more is sent: it is finished, or its customer was erased.
     Column("next_attempt_at", UtcDateTime),
     # The lease epoch of the poller that is sending it; a claim of an older one counts for nothing.
     Column("claimed_epoch", BigInt),
+    # While it is so, nothing of it can have reached Inventory.
+    Column("never_claimed", Boolean, nullable=False, server_default=false()),
     Column("first_failed_at", UtcDateTime),
     # The link's tried_seconds when it first failed; what they have grown by since is its age.
     Column("tried_seconds_before", Float, nullable=False),
@@ -91,6 +94,8 @@ deliveries = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("delivered_at", UtcDateTime),
+    # Why it is skipped: unwanted, erased or dismissed.
+    Column("skip_reason", String(20)),
     # Since when it is owed, where it was enqueued again by a retry or a repair.
     Column("enqueued_at", UtcDateTime),
     # Who settled it without a package after it was dead, when, and why.
@@ -127,13 +132,16 @@ attempt_counts = Table(
     Column("number", BigInt, nullable=False),
 )
 
-# One row a customer whom Inventory is to forget.
+# One row a customer who was erased. Kept for ever: Inventory may be restored and need it again.
 erasures = Table(
     "erasures",
     metadata,
     Column("id", BigInt, primary_key=True),
     Column("customer_uid", String(64), nullable=False, unique=True),
+    # The CRM's other id, under which packages may have been requested by hand.
+    Column("customer_number", BigInt),
     Column("created_at", UtcDateTime, nullable=False),
+    # Empty until Inventory has applied it.
     Column("done_at", UtcDateTime),
     Index("ix_erasures_due", "id", info={"where": "done_at IS NULL"}),
     sqlite_autoincrement=True,
@@ -191,4 +199,7 @@ reconcile_keys = Table(
     Column("customers", Integer, nullable=False),
     Column("packages", Integer, nullable=False),
     Column("created_at", UtcDateTime),
+    # Of customers who were erased, as the CRM or this ledger has it.
+    Column("is_erased", Boolean, nullable=False, server_default=false()),
+    Column("customer_number", BigInt),
 )

@@ -1,17 +1,18 @@
 """Whom a comparison has seen on either side, and who is not on each of them once."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, tuple_
 
-from integration_service.ledger.models import deliveries, poller, reconcile_keys
+from integration_service.ledger.models import deliveries, erasures, poller, reconcile_keys
 from integration_service.ledger.reconciliations import alive
 from service_kit.database.on_conflict import insert_or_update
 from service_kit.database.types import AnyRow
 
-Kind = Literal["missing", "extra", "double"]
+Kind = Literal["missing", "extra", "double", "erased"]
 FORGOTTEN_AT_ONCE = 5000
 
 _KEYS = reconcile_keys
@@ -19,10 +20,13 @@ _OF_RUN = _KEYS.c.run_id == bindparam("run")
 _LACKS = and_(_OF_RUN, _KEYS.c.customers > 0, _KEYS.c.packages == 0)
 _WRONG: Mapping[Kind, Any] = {
     "missing": _LACKS,
-    "extra": and_(_OF_RUN, _KEYS.c.customers == 0),
+    "extra": and_(_OF_RUN, _KEYS.c.customers == 0, _KEYS.c.packages > 0),
     "double": and_(_OF_RUN, _KEYS.c.packages > 1),
+    "erased": and_(_OF_RUN, _KEYS.c.is_erased),
 }
-_JOINED = _KEYS.outerjoin(deliveries, deliveries.c.customer_uid == _KEYS.c.customer_uid)
+_JOINED = _KEYS.outerjoin(deliveries, deliveries.c.customer_uid == _KEYS.c.customer_uid).outerjoin(
+    erasures, erasures.c.customer_uid == _KEYS.c.customer_uid
+)
 _CANDIDATES = (
     select(
         _KEYS.c.customer_uid,
@@ -31,30 +35,62 @@ _CANDIDATES = (
         deliveries.c.delivered_at,
         deliveries.c.error_class,
         deliveries.c.customer_name,
+        erasures.c.id.is_not(None).label("is_noted"),
+        erasures.c.done_at,
+        erasures.c.customer_number,
+        _KEYS.c.customer_number.label("seen_number"),
     )
     .select_from(_JOINED)
     .order_by(_KEYS.c.customer_uid)
     .limit(bindparam("limit"))
 )
-_IS_LATE = deliveries.c.state.in_(("pending", "retrying"))
+_IS_LATE = deliveries.c.next_attempt_at.is_not(None)
+_ERASURE_IS_LATE = exists().where(erasures.c.done_at.is_(None))
 _SEEN_CUSTOMER = insert_or_update(
     _KEYS,
     "run_id, customer_uid",
-    f"customers = {_KEYS.name}.customers + 1, created_at = excluded.created_at",
+    f"customers = {_KEYS.name}.customers + 1, created_at = excluded.created_at,"
+    " is_erased = excluded.is_erased, customer_number = excluded.customer_number",
+)
+_SEEN_ERASURE = insert_or_update(_KEYS, "run_id, customer_uid", "is_erased = excluded.is_erased")
+_ERASURES_PAGE = (
+    select(erasures.c.id, erasures.c.customer_uid)
+    .where(erasures.c.id > bindparam("after"))
+    .order_by(erasures.c.id)
+    .limit(bindparam("limit"))
 )
 _SEEN_PACKAGE = insert_or_update(
     _KEYS, "run_id, customer_uid", f"packages = {_KEYS.name}.packages + 1"
 )
 
 
-def saw_customers(db: Connection, run: int, seen: Sequence[tuple[str, datetime]]) -> None:
+@dataclass(frozen=True, slots=True)
+class SeenCustomer:
+    """A customer as the CRM lists it; its number only where it was erased."""
+
+    customer_uid: str
+    created_at: datetime
+    is_erased: bool
+    customer_number: int | None
+
+
+def saw_customers(db: Connection, run: int, seen: Sequence[SeenCustomer]) -> None:
     alive(db, run)
-    rows = [
-        {"run_id": run, "customer_uid": uid, "customers": 1, "packages": 0, "created_at": created}
-        for uid, created in seen
-    ]
+    rows = [{"run_id": run, "customers": 1, "packages": 0, **asdict(one)} for one in seen]
     if rows:
         db.execute(_SEEN_CUSTOMER, rows)
+
+
+def saw_erasures(db: Connection, run: int, after: int, limit: int) -> int | None:
+    """Put a page of the ledger's erasures beside what was seen. Returns where the next begins."""
+    alive(db, run)
+    found = db.execute(_ERASURES_PAGE, {"after": after, "limit": limit}).all()
+    if not found:
+        return None
+    same = {"run_id": run, "customers": 0, "packages": 0, "is_erased": True}
+    db.execute(_SEEN_ERASURE, [{**same, "customer_uid": row.customer_uid} for row in found])
+    last: int = found[-1].id
+    return last
 
 
 def saw_packages(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
@@ -76,7 +112,7 @@ def is_quiet(db: Connection, run: int, since: datetime) -> bool:
     """Tell whether waiting would change nothing.
 
     It would where the package of somebody is on its way, or, for somebody of whom the feed has not
-    told, while the feed was not read to its end after `since`.
+    told, while the feed was not read to its end after `since`; and while an erasure is not applied.
     """
     feed = db.execute(select(poller)).one()
     owed = _LACKS
@@ -85,7 +121,8 @@ def is_quiet(db: Connection, run: int, since: datetime) -> bool:
     is_read = feed.caught_up_at is not None and feed.caught_up_at > since
     late = _IS_LATE if is_read else or_(_IS_LATE, and_(deliveries.c.id.is_(None), owed))
     found: bool = db.execute(
-        select(exists().select_from(_JOINED).where(_LACKS, late)), {"run": run}
+        select(or_(exists().select_from(_JOINED).where(_LACKS, late), _ERASURE_IS_LATE)),
+        {"run": run},
     ).scalar_one()
     return not found
 

@@ -15,7 +15,8 @@ from sqlalchemy import (
     update,
 )
 
-from integration_service.ledger.lease import now_of
+from integration_service.ledger import erasures
+from integration_service.ledger.lease import hold, now_of
 from integration_service.ledger.models import deliveries, poller, reconciliations
 from integration_service.ledger.records import enqueued
 from service_kit.database.on_conflict import insert_missing
@@ -92,6 +93,9 @@ def repair(db: Connection, run: int, absent: Sequence[Absent], now: datetime) ->
     Returns how many. Dead deliveries stay so: whatever refused them would do it again.
     """
     alive(db, run)
+    hold(db)
+    erased = erasures.among(db, [one.customer_uid for one in absent])
+    absent = [one for one in absent if one.customer_uid not in erased]
     again = db.execute(
         update(deliveries)
         .where(
@@ -108,6 +112,7 @@ def repair(db: Connection, run: int, absent: Sequence[Absent], now: datetime) ->
             "customer_name": one.customer_name,
             "sequence": 0,
             "created_at": now,
+            "never_claimed": True,
             **enqueued(now),
         }
         for one in absent

@@ -19,14 +19,22 @@ class Arrival:
     raw: str | None = None
     error: str | None = None
     traceparent: str | None = None
-    # Whoever added the customer asked for no welcome package.
-    is_skipped: bool = False
+    # Why no package is sent: unwanted by whoever added the customer, or the customer was erased.
+    skip_reason: str | None = None
 
     @property
     def state(self) -> str:
         if self.error:
             return "dead"
-        return "skipped" if self.is_skipped else "pending"
+        return "skipped" if self.skip_reason else "pending"
+
+
+@dataclass
+class ErasedCustomer:
+    """A customer who was erased, by both ids of the CRM where both are known."""
+
+    customer_uid: str
+    customer_number: int | None
 
 
 @dataclass
@@ -47,6 +55,11 @@ class Settlement:
     failing_since: datetime | None = None
     tried_before: float = 0.0
 
+    @property
+    def outcome(self) -> str:
+        """What the attempt counts as: undone, its class of error, or success."""
+        return "undone" if self.to_state == "undone" else self.class_of_error or "success"
+
 
 def enqueued(now: datetime) -> dict[str, Any]:
     """Say what makes a delivery as good as new; its attempts stay in their own table."""
@@ -62,6 +75,7 @@ def enqueued(now: datetime) -> dict[str, Any]:
         "error": None,
         "problem": None,
         "delivered_at": None,
+        "skip_reason": None,
         "updated_at": now,
         "enqueued_at": now,
         "dismissed_at": None,

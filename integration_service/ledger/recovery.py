@@ -9,7 +9,7 @@ from sqlalchemy import Connection, update
 from integration_service.ledger import erasures, store
 from integration_service.ledger.lease import Lease, LeaseLost, fence
 from integration_service.ledger.models import poller
-from integration_service.ledger.records import Arrival
+from integration_service.ledger.records import Arrival, ErasedCustomer
 from service_kit.database.types import AnyRow
 
 
@@ -19,7 +19,7 @@ class Walked:
 
     read: int
     arrivals: Sequence[Arrival]
-    erased: Sequence[str]
+    erased: Sequence[ErasedCustomer]
     # Where the feed stood before the first page was read, which the first page tells.
     feed_cursor: str
     next_page: str | None
@@ -53,8 +53,8 @@ def note(
     is ignored the second time. Returns whom a package is owed to from now on. Raises LeaseLost when
     the walk is not where this page was read from, or the lease is another's.
     """
-    new = store.owe(db, walked.arrivals, now)
     erasures.note(db, walked.erased, now)
+    new = store.owe(db, walked.arrivals, now)
     values = {
         "recovery_cursor": walked.feed_cursor,
         "recovery_page": walked.next_page,

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from integration_service.ledger import erasures
 from integration_service.ledger.lease import Lease, LeaseLost, fence
 from integration_service.ledger.models import deliveries, poller
-from integration_service.ledger.records import Arrival
+from integration_service.ledger.records import Arrival, ErasedCustomer
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.prepared import Prepared
@@ -28,12 +28,21 @@ _BEYOND = Prepared(select(deliveries.c.id).where(UNFINISHED).limit(1).offset(bin
 _OWED = Prepared(
     select(deliveries.c.customer_uid).where(is_listed(deliveries.c.customer_uid, "uids"))
 )
-_ARRIVAL = ("customer_uid", "customer_name", "sequence", "raw", "error", "traceparent")
+_ARRIVAL = (
+    "customer_uid",
+    "customer_name",
+    "sequence",
+    "raw",
+    "error",
+    "traceparent",
+    "skip_reason",
+)
 _OWED_ALIKE = (
     "state",
     "error_class",
     "attempt_count",
     "next_attempt_at",
+    "never_claimed",
     "tried_seconds_before",
     "created_at",
     "updated_at",
@@ -112,7 +121,7 @@ def note_page(
     arrivals: Sequence[Arrival],
     move: Mapping[str, Any],
     now: datetime,
-    erased: Sequence[str] = (),
+    erased: Sequence[ErasedCustomer] = (),
 ) -> list[Arrival]:
     """Owe a package to each customer who is new, and move past the page; both or neither.
 
@@ -121,17 +130,25 @@ def note_page(
     Returns whom it is owed to from now on. Raises LeaseLost when the cursor is not where this page
     was read from, or the lease is another's.
     """
-    new = owe(db, arrivals, now)
     erasures.note(db, erased, now)
+    new = owe(db, arrivals, now)
     if db.execute(_MOVE, {**move, "epoch": lease.epoch, "now": now}).rowcount != 1:
         raise LeaseLost
     return new
 
 
 def owe(db: Connection, arrivals: Sequence[Arrival], now: datetime) -> list[Arrival]:
-    """Owe a package to each customer who is new, and return these. The caller fences it."""
-    known = {row.customer_uid for row in _OWED.all(db, uids=[a.customer_uid for a in arrivals])}
+    """Owe a package to each customer who is new, and return these. The caller fences it.
+
+    None to one who was erased, however much earlier that was told.
+    """
+    uids = [a.customer_uid for a in arrivals]
+    known = {row.customer_uid for row in _OWED.all(db, uids=uids)}
     new = list({a.customer_uid: a for a in arrivals if a.customer_uid not in known}.values())
+    erased = erasures.among(db, uids) if new else set()
+    for arrival in new:
+        if arrival.customer_uid in erased:
+            arrival.customer_name, arrival.skip_reason = None, "erased"
     for state, alike in groupby(new, key=attrgetter("state")):
         _OWE.each(
             db,
@@ -140,6 +157,7 @@ def owe(db: Connection, arrivals: Sequence[Arrival], now: datetime) -> list[Arri
             error_class="unreadable" if state == "dead" else None,
             attempt_count=0,
             next_attempt_at=now if state == "pending" else None,
+            never_claimed=True,
             tried_seconds_before=0.0,
             created_at=now,
             updated_at=now,

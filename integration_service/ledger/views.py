@@ -146,7 +146,7 @@ def state_of(db: Connection, uid: str) -> State | None:
     return None if row is None else row.state
 
 
-_COUNTED = ("missing", "extra", "double", "waiting", "skipped", "not_owed")
+_COUNTED = ("missing", "extra", "double", "erased", "waiting", "skipped", "not_owed")
 _OF_RUN = set(ReconcileRun.model_fields)
 _SHOWN = set(DeliveryDetail.model_fields) - {"attempts"}
 

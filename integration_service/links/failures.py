@@ -86,6 +86,10 @@ class Refused(CallFailed):
     error_class = "refused"
 
 
+class CustomerErased(Refused):
+    """Inventory was told to erase this customer: no package is made, or stays."""
+
+
 class TooLarge(CallFailed):
     """The answer is larger than we read; a smaller question may have a smaller one."""
 
@@ -106,7 +110,8 @@ def of_item(status: int, document: Any, customer_uid: str) -> CallFailed:
     problem = _own(document, status)
     if problem is not None and OF_ITEMS.get(slug_of(problem)) == status:
         if problem.get("customer_id") == customer_uid:
-            return Refused(_words(status, document), status=status, problem=problem)
+            kind = CustomerErased if slug_of(problem) == "customer-erased" else Refused
+            return kind(_words(status, document), status=status, problem=problem)
         return Misconfigured("the result is of another customer", status=status)
     return _of_status(status, document, problem)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.trace import SpanKind
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from integration_service.links.failures import CallFailed, Misconfigured, Transient, of_item
 from integration_service.links.link import Link
@@ -17,6 +17,13 @@ PACKAGE_TYPE = "welcome_package"
 _CREATED_OR_THERE = frozenset({200, 201})
 _REQUESTS = TypeAdapter(list[PackageRequest])
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,36}")
+
+
+class _Erased(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    dry_run: bool
+    customer_ids: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +78,20 @@ class InventoryClient:
             raise Misconfigured("its answer is not one result an item", status=answer.status)
         return [_result(item, given) for item, given in zip(wanted, answer.body, strict=True)]
 
-    async def erase(self, customer_uids: Sequence[str]) -> None:
-        """Have these customers forgotten. Raises CallFailed."""
-        answer = await self._link.call(
-            "POST", "/package-requests/erasures", body={"customer_ids": list(customer_uids)}
-        )
-        if not isinstance(answer.body, dict) or not isinstance(answer.body.get("erased"), int):
+    async def erase(self, customer_ids: Sequence[str], *, dry_run: bool = False) -> set[str]:
+        """Have customers erased, by any of their ids. Raises CallFailed.
+
+        Returns those for whom this changed something, or in a dry run would change something.
+        """
+        body = {"customer_ids": list(customer_ids), "dry_run": dry_run}
+        answer = await self._link.call("POST", "/package-requests/erasures", body=body)
+        try:
+            told = _Erased.model_validate(answer.body)
+        except ValidationError:
+            told = None
+        if told is None or told.dry_run is not dry_run:
             raise Transient("its answer does not say what was erased", status=answer.status)
+        return set(told.customer_ids)
 
     async def requests(self, cursor: str | None) -> ListPage[PackageRequest]:
         """Read a page of all welcome packages. Raises CallFailed."""

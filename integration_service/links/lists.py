@@ -16,6 +16,8 @@ PAGE = 500
 CURSOR = re.compile(r"[\x21-\x7e]{1,200}")
 
 T = TypeVar("T", bound=BaseModel)
+# The CRM's other id of a customer.
+Number = Annotated[int, Field(gt=0, lt=2**63, strict=True)]
 Uid = Annotated[Line, Field(min_length=1, max_length=64)]
 
 
@@ -23,6 +25,7 @@ class Customer(BaseModel):
     """A customer as the CRM lists it: what is needed to owe it a package."""
 
     uid: Uid
+    id: Number | None = None
     name: str
     email: str
     created_at: Instant

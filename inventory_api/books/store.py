@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, delete, func, insert, select
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select
 
 from inventory_api.items.models import items, movements
 from inventory_api.kits.models import kit_lines
 from inventory_api.package_requests.models import package_requests, reservations
 from service_kit.database.types import AnyRow
 
-# What a live request has been promised follows from its kit; the reservations say it once more.
-_LIVE = ("pending", "packed")
+# What a request has been promised follows from its kit; the reservations say it once more. The
+# promise of one that was cancelled when it was packed holds until it is unpacked.
+_PROMISED_TO = or_(
+    package_requests.c.status.in_(("pending", "packed")), package_requests.c.to_unpack
+)
 
 _LEDGER = (
     select(
@@ -24,7 +27,7 @@ _LEDGER = (
 _PROMISED = (
     select(kit_lines.c.item_id, func.sum(kit_lines.c.quantity).label("quantity"))
     .join(package_requests, package_requests.c.kit_id == kit_lines.c.kit_id)
-    .where(package_requests.c.status.in_(_LIVE))
+    .where(_PROMISED_TO)
     .group_by(kit_lines.c.item_id)
     .subquery()
 )
@@ -45,7 +48,7 @@ _DUE = (
             kit_lines.c.quantity == reservations.c.quantity,
         ),
     )
-    .where(package_requests.c.status.in_(_LIVE))
+    .where(_PROMISED_TO)
     .group_by(reservations.c.item_id)
     .subquery()
 )
@@ -76,7 +79,7 @@ _RESERVE_LIVE = insert(reservations).from_select(
     select(package_requests.c.id, kit_lines.c.item_id, kit_lines.c.quantity)
     .join(kit_lines, kit_lines.c.kit_id == package_requests.c.kit_id)
     .join(items, items.c.id == kit_lines.c.item_id)
-    .where(package_requests.c.status.in_(_LIVE), items.c.tracked),
+    .where(_PROMISED_TO, items.c.tracked),
 )
 _LOW = (
     select(items.c.sku)

@@ -76,6 +76,18 @@ def allocate(
         after = rows[-1].id
 
 
+def cancel(db: Connection, rows: Sequence[store.PackageRequestRow], actor: str) -> None:
+    """Cancel requests that are not shipped, and take their promises back.
+
+    What is packed lies in a box and not on the shelf: its promise holds until it is unpacked. The
+    items and the requests must be locked by this transaction.
+    """
+    for row in rows:
+        if row.status != "packed":
+            release(db, row.id, row.request_id, "cancelled", actor)
+    store.cancel(db, [row.id for row in rows])
+
+
 def release(db: Connection, row_id: int, request_id: str, reason: str, actor: str) -> None:
     """Take a promise back; the goods stay."""
     held = store.take_reservations(db, row_id)

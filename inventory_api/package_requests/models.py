@@ -1,6 +1,7 @@
 """Package requests, and what is reserved for them."""
 
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -10,6 +11,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from inventory_api.tables import metadata
@@ -31,6 +33,8 @@ package_requests = Table(
     Column("version", Integer, nullable=False),
     # Since when its personal fields are blank because the customer was erased.
     Column("erased_at", UtcDateTime),
+    # It was cancelled when it was packed: until its box is emptied, its goods stay reserved.
+    Column("to_unpack", Boolean, nullable=False, server_default=false()),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     # The promise of one package a customer. Rows are never deleted, so it holds for ever: whoever
@@ -41,10 +45,19 @@ package_requests = Table(
     Index("ix_package_requests_status", "status", "id"),
     # Who waits for stock, by what they wait for.
     Index("ix_package_requests_waiting", "kit_id", "id", info={"where": "status = 'backordered'"}),
+    Index("ix_package_requests_to_unpack", "id", info={"where": "to_unpack"}),
     sqlite_autoincrement=True,
 )
 
-# A row is a promise that still holds: it goes when its goods are shipped or no longer wanted.
+# Customers who were erased, kept for ever: a request for one of them may still be on its way.
+erased_customers = Table(
+    "erased_customers",
+    metadata,
+    Column("customer_id", String(64), primary_key=True),
+    Column("erased_at", UtcDateTime, nullable=False),
+)
+
+# A row is a promise that still holds: it goes when its goods are shipped or back on the shelf.
 reservations = Table(
     "reservations",
     metadata,

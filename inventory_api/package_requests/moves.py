@@ -1,4 +1,4 @@
-"""A package request's life: pack, ship, deliver, cancel, return; each moves stock at most once."""
+"""A package request's life: pack, ship, deliver, cancel, unpack, return; each moves stock once."""
 
 from http import HTTPStatus
 
@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from inventory_api.items import store as items
 from inventory_api.kits import store as kits
+from inventory_api.kits.store import Kit
 from inventory_api.package_requests import allocation, service, store
 from inventory_api.package_requests.schemas import Move, Status
 from inventory_api.package_requests.service import Shown
@@ -18,6 +19,8 @@ TARGETS: dict[Move, Status] = {
     "ship": "shipped",
     "deliver": "delivered",
     "cancel": "cancelled",
+    # It empties the box of one that was cancelled when it was packed.
+    "unpack": "cancelled",
     "return": "returned",
 }
 ALLOWED: dict[Status, tuple[Status, ...]] = {
@@ -60,20 +63,37 @@ def move(
         items.lock(db, concerned)
     row = store.get_locked(db, seen.id)
     check_version(versions, row.version)
-    if row.status == target:
+    if wanted == "unpack" and row.status != "cancelled":
+        raise InvalidTransition(
+            f"A {row.status} package request can't be unpacked; only a cancelled one is.",
+            current_status=row.status,
+            allowed_statuses=list(ALLOWED[row.status]),
+        )
+    if row.status == target and not (wanted == "unpack" and row.to_unpack):
         return service.show(db, request_id)
-    if target not in ALLOWED[row.status]:
+    if row.status != target and target not in ALLOWED[row.status]:
         raise _refusal(row.status, target)
-    if target == "cancelled":
-        allocation.release(db, row.id, request_id, "cancelled", who.name)
-    elif target == "shipped":
-        allocation.hand_out(db, row.id, request_id, who.name)
-    elif target == "returned":
-        allocation.take_back(db, kit, request_id, who.name)
-    store.set_status(db, {row.id}, target)
+    _carry_out(db, row, wanted, kit, who.name)
     if frees:
         allocation.allocate(db, concerned, locked, who.name)
     return service.show(db, request_id)
+
+
+def _carry_out(
+    db: Connection, row: store.PackageRequestRow, wanted: Move, kit: Kit | None, actor: str
+) -> None:
+    """Move the stock that a step moves, and write down where the request stands after it."""
+    if wanted == "cancel":
+        allocation.cancel(db, [row], actor)
+    elif wanted == "unpack":
+        allocation.release(db, row.id, row.request_id, "unpacked", actor)
+        store.set_unpacked(db, row.id)
+    else:
+        if wanted == "ship":
+            allocation.hand_out(db, row.id, row.request_id, actor)
+        elif wanted == "return":
+            allocation.take_back(db, kit, row.request_id, actor)
+        store.set_status(db, {row.id}, TARGETS[wanted])
 
 
 def _refusal(status: Status, target: Status) -> InvalidTransition:

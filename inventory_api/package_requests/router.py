@@ -8,8 +8,8 @@ from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from inventory_api.access import CanReadPackages, CanWritePackages
-from inventory_api.package_requests import moves, service
+from inventory_api.access import CanErasePackages, CanReadPackages, CanWritePackages
+from inventory_api.package_requests import erasing, moves, service
 from inventory_api.package_requests.schemas import (
     BatchResult,
     CustomerId,
@@ -87,7 +87,12 @@ Items = Annotated[
     summary="Request a package",
     response_model=PackageRequestOut,
     responses={
-        **documented(service.PackageRequestConflict, StillRunning, IdempotencyKeyReused),
+        **documented(
+            service.PackageRequestConflict,
+            service.CustomerErased,
+            StillRunning,
+            IdempotencyKeyReused,
+        ),
         **answering(201, LOCATION, ETAG),
         200: {
             "model": PackageRequestOut,
@@ -101,7 +106,8 @@ async def request_package(
 ) -> Response:
     """Have a package made: one for ever for a customer, a type and an occurrence.
 
-    Send it again as often as you like: you get the request that is there, with 200.
+    Send it again as often as you like: you get the request that is there, with 200. For a customer
+    who was erased it is 410, also where a package had been requested before.
     """
     work = once.around(idempotency_keys, who, service.request, _answer)
     outcome = await database.write(work, new, who)
@@ -171,13 +177,21 @@ async def get_package_request(
     return unless_known(known, response, shown.version, shown.out)
 
 
-@router.post("/erasures", summary="Forget customers")
-async def erase_customers(wanted: Erasure, database: DatabaseDep, _: CanWritePackages) -> Erased:
-    """Blank the names and notes in all package requests for these customers; they stay as they are.
+@router.post("/erasures", summary="Erase customers")
+async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanErasePackages) -> Erased:
+    """Cancel what is not shipped to these customers, forget their names and notes, for ever.
 
-    Safe to repeat. A later request for such a customer finds the one that is there.
+    What was reserved for a cancelled package goes to whoever waits for it. A packed one is
+    cancelled too, but its goods stay reserved: it shows `to_unpack`, here and in `GET /pick-list`,
+    until somebody has emptied the box. What was shipped only loses its name and note.
+
+    Later requests for these customers answer 410, also where there was none before. Safe to repeat.
+    With `dry_run` it tells what is still to do, so that a caller who knows all erasures can check,
+    for example after a restored backup, that they are all applied.
     """
-    return Erased(erased=await database.write(service.erase, wanted.customer_ids))
+    if wanted.dry_run:
+        return await database.read(erasing.preview, wanted.customer_ids)
+    return await database.write(erasing.erase, wanted.customer_ids, who)
 
 
 @router.post(
@@ -200,10 +214,12 @@ async def move_package_request(
     versions: IfMatch,
     response: Response,
 ) -> AnyRow:
-    """Pack, ship, deliver, cancel or return it. What was done already is not done again.
+    """Pack, ship, deliver, cancel, unpack or return it. What was done already is not done again.
 
     Shipping alone takes goods out of stock; cancelling frees what was promised, and returning puts
-    back what was shipped: what is waiting for it gets it at once, the oldest first.
+    back what was shipped: what is waiting for it gets it at once, the oldest first. One that is
+    cancelled when it is packed shows `to_unpack`: its goods are in a box, so they stay reserved
+    until somebody has emptied it and says so with `unpack`.
     """
     shown = await database.write(moves.move, request_id, move, versions, who)
     set_etag(response, shown.version)

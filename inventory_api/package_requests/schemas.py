@@ -6,15 +6,17 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from inventory_api.kits.schemas import LineOut
-from service_kit.batch import ItemProblem
+from service_kit.batch import LARGEST_BATCH, ItemProblem
 from service_kit.fields import Line, Text
 
 _UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
+# Another one: whoever sends all the examples has no package made for it afterwards.
+_ERASED_UID = "019a5d3c-7a11-7cc0-9b0e-000000000041"
 
 Status = Literal[
     "pending", "backordered", "packed", "shipped", "delivered", "cancelled", "returned"
 ]
-Move = Literal["pack", "ship", "deliver", "cancel", "return"]
+Move = Literal["pack", "ship", "deliver", "cancel", "unpack", "return"]
 CustomerId = Annotated[
     Line,
     Field(
@@ -64,30 +66,53 @@ class PackageRequestOut(BaseModel):
     customer_name: str | None = Field(examples=["Jane Doe"])
     note: str | None = Field(examples=[None])
     status: Status = Field(examples=["pending"])
+    to_unpack: bool = Field(
+        description="Whether it was cancelled when it was packed: its goods stay reserved until "
+        "somebody has emptied the box and says so with `unpack`.",
+        examples=[False],
+    )
     lines: list[LineOut] = Field(description="What goes into it: the kit of its type at the time.")
     created_at: datetime
     updated_at: datetime
 
 
 class Erasure(BaseModel):
-    """Whose personal fields are to be blanked."""
+    """Which customers were erased."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"customer_ids": [_UID]}]}
+        extra="forbid", json_schema_extra={"examples": [{"customer_ids": [_ERASED_UID, "41"]}]}
     )
 
-    customer_ids: Annotated[list[CustomerId], Field(min_length=1, max_length=100, fail_fast=True)]
+    customer_ids: Annotated[
+        list[CustomerId],
+        Field(
+            min_length=1,
+            max_length=LARGEST_BATCH,
+            fail_fast=True,
+            description="Every id that packages may have been requested under: the CRM's uid, and "
+            "its integer id as text.",
+        ),
+    ]
+    dry_run: bool = Field(
+        False, strict=True, description="Change nothing; answer what would be changed."
+    )
 
 
 class Erased(BaseModel):
-    """What was blanked."""
+    """What an erasure has changed; after a dry run, what it would change."""
 
+    dry_run: bool
     erased: int = Field(description="How many package requests were changed.", examples=[1])
+    customer_ids: list[str] = Field(
+        description="Customers whose erasure was news, or who had a package request that was "
+        "changed. Empty once it is all applied.",
+        examples=[[_ERASED_UID]],
+    )
 
 
 class BatchResult(BaseModel):
     """What became of one item of a batch."""
 
-    status: Literal[201, 200, 409, 422] = Field(examples=[201])
+    status: Literal[201, 200, 409, 410, 422] = Field(examples=[201])
     package_request: PackageRequestOut | None = Field(None, description="With 201 and 200.")
-    problem: ItemProblem | None = Field(None, description="With 409 and 422.")
+    problem: ItemProblem | None = Field(None, description="With 409, 410 and 422.")

@@ -40,6 +40,13 @@ class PackageRequestConflict(Problem):
     example = {"request_id": "019a5d3d-10f2-7d52-8f4e-7f0b6f2f9c3a"}
 
 
+class CustomerErased(Problem):
+    """The customer was erased: no package is made, and none that was is shown."""
+
+    status = HTTPStatus.GONE
+    slug = "customer-erased"
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A package request as callers see it, and its version."""
@@ -89,7 +96,7 @@ def present(db: Connection, rows: Sequence[PackageRequestRow]) -> list[Shown]:
 
 
 def request(db: Connection, new: PackageRequestNew, who: Principal) -> Requested:
-    """Have a package made, once. Raises PackageRequestConflict."""
+    """Have a package made, once. Raises PackageRequestConflict or CustomerErased."""
     [result] = request_all(db, [new], who)
     if isinstance(result, Problem):
         raise result
@@ -98,14 +105,28 @@ def request(db: Connection, new: PackageRequestNew, who: Principal) -> Requested
 
 def request_all(
     db: Connection, new: Sequence[PackageRequestNew], who: Principal
-) -> list[Requested | PackageRequestConflict]:
-    """Have packages made, each for itself, and each once for ever.
+) -> list[Requested | Problem]:
+    """Have packages made, each for itself, and each once for ever; none for who was erased.
 
     Insert first and read after: whoever comes second, at the same moment or years later, finds the
     request of whoever came first. A request is never refused for lack of stock; it waits for it.
     """
     if not new:
         return []
+    erased = store.erased_among(db, {item.customer_id for item in new})
+    kept = [item for item in new if item.customer_id not in erased]
+    made = iter(_request_kept(db, kept, who) if kept else ())
+    return [
+        CustomerErased("This customer was erased; no package is made.")
+        if item.customer_id in erased
+        else next(made)
+        for item in new
+    ]
+
+
+def _request_kept(
+    db: Connection, new: Sequence[PackageRequestNew], who: Principal
+) -> list[Requested | Problem]:
     known = kits.newest(db, {item.package_type for item in new})
     rows = [_row(item, known.get(item.package_type)) for item in new]
     store.add_missing(db, rows)
@@ -120,11 +141,6 @@ def request_all(
         _answer(item, row["request_id"], there[item.identity], shown[item.identity])
         for item, row in zip(new, rows, strict=True)
     ]
-
-
-def erase(db: Connection, customer_ids: Sequence[str]) -> int:
-    """Forget who these customers were; their packages stay. Returns how many requests changed."""
-    return store.erase(db, customer_ids)
 
 
 def tell(results: Sequence[Requested | Problem]) -> None:

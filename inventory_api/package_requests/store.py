@@ -16,12 +16,18 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    or_,
     select,
+    text,
     update,
 )
 
 from inventory_api.kits.models import kit_lines
-from inventory_api.package_requests.models import package_requests, reservations
+from inventory_api.package_requests.models import (
+    erased_customers,
+    package_requests,
+    reservations,
+)
 from inventory_api.tables import idempotency_keys
 from service_kit import clock
 from service_kit.database.listed import is_listed
@@ -43,7 +49,9 @@ _OF_CUSTOMERS = Prepared(
 )
 _ADD = Prepared(
     insert_missing(package_requests).inline(),
-    columns=[one.key for one in package_requests.c if one.key not in {"id", "erased_at"}],
+    columns=[
+        one.key for one in package_requests.c if one.key not in {"id", "erased_at", "to_unpack"}
+    ],
 )
 _LOCKED = select(package_requests).where(package_requests.c.id == bindparam("id")).with_for_update()
 _SET_STATUS = (
@@ -54,6 +62,22 @@ _SET_STATUS = (
         version=package_requests.c.version + 1,
         updated_at=bindparam("at"),
     )
+)
+# To unpack is what was packed: the value before this change counts.
+_CANCEL = (
+    update(package_requests)
+    .where(package_requests.c.id.in_(bindparam("ids", expanding=True)))
+    .values(
+        status="cancelled",
+        to_unpack=package_requests.c.status == "packed",
+        version=package_requests.c.version + 1,
+        updated_at=bindparam("at"),
+    )
+)
+_UNPACKED = (
+    update(package_requests)
+    .where(package_requests.c.id == bindparam("row_id"))
+    .values(to_unpack=False, version=package_requests.c.version + 1, updated_at=bindparam("at"))
 )
 _KITS_WITH = select(kit_lines.c.kit_id).where(
     kit_lines.c.item_id.in_(bindparam("items", expanding=True))
@@ -76,6 +100,29 @@ _TAKE = (
     delete(reservations)
     .where(reservations.c.package_request_id == bindparam("row_id"))
     .returning(reservations.c.item_id, reservations.c.quantity)
+)
+# On PostgreSQL the lock on the table keeps `close_to_new` waiting until the package is made; there
+# is seldom a row to lock.
+_ERASED_AMONG = Prepared(
+    select(erased_customers.c.customer_id)
+    .where(is_listed(erased_customers.c.customer_id, "customer_ids"))
+    .with_for_update(read=True, key_share=True)
+)
+_REMEMBER = insert_missing(erased_customers)
+_IS_LIVE = package_requests.c.status.in_(("pending", "backordered", "packed"))
+_TO_ERASE = (
+    select(package_requests)
+    .where(
+        package_requests.c.customer_id.in_(bindparam("customer_ids", expanding=True)),
+        or_(package_requests.c.erased_at.is_(None), _IS_LIVE),
+    )
+    .order_by(package_requests.c.id)
+)
+_LOCK_LIVE = (
+    select(package_requests)
+    .where(package_requests.c.id.in_(bindparam("ids", expanding=True)), _IS_LIVE)
+    .order_by(package_requests.c.id)
+    .with_for_update()
 )
 _ERASE = (
     update(package_requests)
@@ -166,6 +213,16 @@ def set_status(db: Connection, row_ids: Collection[int], status: str) -> None:
         db.execute(_SET_STATUS, values)
 
 
+def cancel(db: Connection, row_ids: Collection[int]) -> None:
+    """Cancel requests; those that are packed are to be unpacked."""
+    if row_ids:
+        db.execute(_CANCEL, {"ids": list(row_ids), "at": clock.now()})
+
+
+def set_unpacked(db: Connection, row_id: int) -> None:
+    db.execute(_UNPACKED, {"row_id": row_id, "at": clock.now()})
+
+
 def kits_of_backorders(db: Connection, item_ids: Collection[int]) -> set[int]:
     """Find the kits that requests are waiting for and that hold one of these items."""
     return set(db.execute(_KITS_OF_BACKORDERS, {"items": list(item_ids)}).scalars())
@@ -188,12 +245,37 @@ def take_reservations(db: Connection, row_id: int) -> dict[int, int]:
     return {row.item_id: row.quantity for row in db.execute(_TAKE, {"row_id": row_id})}
 
 
-def erase(db: Connection, customer_ids: Collection[str]) -> int:
-    """Blank the personal fields of all requests for these customers."""
-    values = {"customer_ids": list(customer_ids), "at": clock.now()}
+def erased_among(db: Connection, customer_ids: Collection[str]) -> set[str]:
+    """Find which of these customers were erased; no other is until this transaction ends."""
+    return {row.customer_id for row in _ERASED_AMONG.all(db, customer_ids=list(customer_ids))}
+
+
+def close_to_new(db: Connection) -> None:
+    """Wait for those who are making packages, and keep others from it until the transaction ends.
+
+    On SQLite there is one writer at a time anyway.
+    """
+    if db.dialect.name == "postgresql":
+        db.execute(text("LOCK TABLE erased_customers IN EXCLUSIVE MODE"))
+
+
+def to_erase(db: Connection, customer_ids: Collection[str]) -> Sequence[PackageRequestRow]:
+    """List the requests of these customers that can still be shipped or that hold who they are."""
+    return db.execute(_TO_ERASE, {"customer_ids": list(customer_ids)}).all()
+
+
+def lock_live(db: Connection, row_ids: Collection[int]) -> Sequence[PackageRequestRow]:
+    """Read which of these requests can still be shipped, and keep others from changing them."""
+    return db.execute(_LOCK_LIVE, {"ids": list(row_ids)}).all()
+
+
+def erase(db: Connection, customer_ids: Collection[str]) -> None:
+    """Remember that these customers were erased, and blank their personal fields."""
+    now = clock.now()
+    db.execute(_REMEMBER, [{"customer_id": one, "erased_at": now} for one in customer_ids])
     # Stored answers hold the same fields.
     db.execute(_FORGET_ANSWERS, [{"named": _as_stored(uid)} for uid in customer_ids])
-    return db.execute(_ERASE, values).rowcount
+    db.execute(_ERASE, {"customer_ids": list(customer_ids), "at": now})
 
 
 def _as_stored(customer_id: str) -> str:

@@ -35,6 +35,8 @@ class Findings:
     # Acknowledged changes that are gone, and erased people whom somebody remembers.
     reverted: list[str] = field(default_factory=list)
     remembered: list[str] = field(default_factory=list)
+    # People who were erased before anything was shipped, and have a package or stock of theirs.
+    served: list[str] = field(default_factory=list)
     # Answers that contradict what was asked or was told before; errors other than 503.
     answers: list[str] = field(default_factory=list)
     damage: list[Any] = field(default_factory=list)
@@ -110,13 +112,18 @@ def judge(stack: Stack, book: Book, readers: Sequence[Reader]) -> Findings:
             for uid, (email, _, _) in there.items()
             if not _is_asked(book, uid, email)
         ],
-        missing=sorted(set(there) - set(packages)),
+        # Whoever was erased before anything was sent has none.
+        missing=sorted(uid for uid in set(there) - set(packages) if there[uid][2] is None),
         double=sorted(uid for uid, number in packages.items() if number > 1),
         phantom=sorted(set(packages) - set(there)),
-        dead=stack.integration.rows(
-            "SELECT customer_uid, error FROM deliveries WHERE state NOT IN"
-            " ('pending', 'retrying', 'delivered')"
-        ),
+        dead=[
+            (uid, state, error)
+            for uid, state, error in stack.integration.rows(
+                "SELECT customer_uid, state, error FROM deliveries WHERE state NOT IN"
+                " ('pending', 'retrying', 'delivered')"
+            )
+            if state == "dead" or uid not in there or there[uid][2] is None
+        ],
         feed=list(_faults_of_feed(readers, set(there))),
         reverted=[
             f"{uid} is named {there[uid][1]}, not one of {known.names}"
@@ -124,6 +131,7 @@ def judge(stack: Stack, book: Book, readers: Sequence[Reader]) -> Findings:
             if uid in there and not known.erased and there[uid][1] not in known.names
         ],
         remembered=list(_remembered(stack, book, there)),
+        served=list(_served(stack, there)),
         answers=list(book.contradictions),
         damage=stack.damage(),
         bugs=stack.bugs(),
@@ -166,3 +174,20 @@ def _remembered(stack: Stack, book: Book, there: dict[str, Any]) -> Iterator[str
         for (found,) in named:
             if found in erased:
                 yield f"{server.name} remembers {found}"
+
+
+def _served(stack: Stack, there: dict[str, Any]) -> Iterator[str]:
+    """Find what is still to be shipped to the erased; only a box to empty may hold stock."""
+    erased = {uid for uid, (_, _, erased_at) in there.items() if erased_at is not None}
+    rows = stack.inventory.rows(
+        "SELECT customer_id, status, to_unpack,"
+        " (SELECT count(*) FROM reservations WHERE package_request_id = package_requests.id)"
+        " FROM package_requests"
+    )
+    for uid, status, to_unpack, reserved in rows:
+        if uid in erased and status in {"pending", "backordered", "packed"}:
+            yield f"{uid} was erased and has a package that is {status}"
+        if uid in erased and reserved and not to_unpack:
+            yield f"{uid} was erased and has {reserved} items reserved"
+    known = {uid for (uid,) in stack.inventory.rows("SELECT customer_id FROM erased_customers")}
+    yield from (f"Inventory does not know that {uid} was erased" for uid in erased - known)

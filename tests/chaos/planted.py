@@ -133,6 +133,13 @@ ANSWER_NOT_STORED = [
 ERASURE_FORGOTTEN = [
     Change("integration_service/ledger/store.py", "    erasures.note(db, erased, now)\n", ""),
 ]
+ERASURE_ONLY_BLANKS = [
+    Change(
+        "inventory_api/package_requests/erasing.py",
+        "    allocation.cancel(db, store.lock_live(db, [row.id for row in rows]), who.name)\n",
+        "",
+    ),
+]
 DESCRIPTORS_KEPT = [
     Change(
         "integration_service/links/link.py",
@@ -167,6 +174,7 @@ BUGS = [
         engine="postgresql",
     ),
     bug("the answer to an Idempotency-Key is not stored", ANSWER_NOT_STORED, "unexpected"),
-    bug("an erasure is read and not noted", ERASURE_FORGOTTEN, "remembered"),
+    bug("an erasure is read and not noted", ERASURE_FORGOTTEN, "remembered", "served"),
+    bug("an erasure only blanks what is there", ERASURE_ONLY_BLANKS, "served"),
     bug("eight descriptors are kept for each answer", DESCRIPTORS_KEPT, "kept"),
 ]

@@ -82,6 +82,11 @@ class Integration:
             await self.send()
         await self.send()
 
+    async def erase(self) -> None:
+        """Have Inventory erase whom the CRM has erased, and may be told of."""
+        while await self.poller.erasing.turn(self.lease):
+            pass
+
     async def die(self) -> None:
         """Leave behind what a killed process leaves behind: what it has committed."""
         self.poller._claim.release()
@@ -272,6 +277,7 @@ def inventory(far_sides: respx.MockRouter) -> InventoryDouble:
     inventory = InventoryDouble()
     far_sides.post("http://inventory/package-requests/batch").mock(side_effect=inventory)
     far_sides.get("http://inventory/package-requests").mock(side_effect=inventory.list)
+    far_sides.post("http://inventory/package-requests/erasures").mock(side_effect=inventory.erase)
     return inventory
 
 

@@ -15,6 +15,7 @@ Answer = httpx.Response | None
 # Answers or raises in place of the double; None lets the double itself answer.
 Fault = Callable[[Any, httpx.Request], Answer | Awaitable[Answer]]
 
+LIVE = {"pending", "backordered", "packed"}
 PROBLEM = {"content-type": "application/problem+json"}
 
 
@@ -85,10 +86,14 @@ class _Double:
 
 
 class InventoryDouble(_Double):
-    """Keeps the one promise that the integration builds on: one package an identity, for ever."""
+    """Keeps the integration's promises: one package an identity, for ever, none for the erased."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.erased: set[str] = set()
+        # Whom it was asked to erase, call by call; without dry runs.
+        self.erasures: list[list[str]] = []
+        self.erasure_faults: deque[Fault] = deque()
         self.packages: dict[tuple[str, str, int], dict[str, Any]] = {}
         self.lists: list[httpx.Request] = []
 
@@ -101,6 +106,13 @@ class InventoryDouble(_Double):
     def owners(self) -> list[str]:
         """Whom a package was made for, once for each package."""
         return sorted(customer for customer, _, _ in self.packages)
+
+    @property
+    def live(self) -> list[str]:
+        """Whom a package that can still be shipped is for."""
+        return sorted(
+            customer for (customer, _, _), made in self.packages.items() if made["status"] in LIVE
+        )
 
     def carry_out(self, request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=[self.make(item) for item in json.loads(request.content)])
@@ -120,7 +132,35 @@ class InventoryDouble(_Double):
         ]
         return a_page(request, found)
 
+    async def erase(self, request: httpx.Request) -> httpx.Response:
+        """Cancel what is not shipped, forget the names, and remember whom."""
+        if self.erasure_faults:
+            answer = self.erasure_faults.popleft()(self, request)
+            if isinstance(answer, httpx.Response):
+                return answer
+        body = json.loads(request.content)
+        news = [one for one in body["customer_ids"] if self.has_to_erase(one)]
+        if not body["dry_run"]:
+            self.erasures.append(body["customer_ids"])
+            self.erased |= set(body["customer_ids"])
+            for made in self.packages.values():
+                if made["customer_id"] in self.erased:
+                    made.pop("customer_name", None)
+                    if made["status"] in LIVE:
+                        made["status"] = "cancelled"
+        told = {"dry_run": body["dry_run"], "erased": len(news), "customer_ids": news}
+        return httpx.Response(200, json=told)
+
+    def has_to_erase(self, customer: str) -> bool:
+        return customer not in self.erased or any(
+            made["status"] in LIVE or "customer_name" in made
+            for made in self.packages.values()
+            if made["customer_id"] == customer
+        )
+
     def make(self, item: dict[str, Any]) -> dict[str, Any]:
+        if item["customer_id"] in self.erased:
+            return refused(item["customer_id"], 410, "customer-erased")
         identity = (item["customer_id"], item["package_type"], item["occurrence"])
         status = 200 if identity in self.packages else 201
         made = {**item, "request_id": str(uuid.uuid4()), "status": "pending"}
@@ -264,6 +304,12 @@ def created(uid: Any, *, sequence: Any = 1, **data: Any) -> dict[str, Any]:
         "datacontenttype": "application/json",
         "data": {"uid": uid, "name": f"Customer {uid}", "email": f"{uid}@example.com"} | data,
     }
+
+
+def erased(uid: str, sequence: int, number: Any = None) -> dict[str, Any]:
+    """Make the event that tells that a customer was erased."""
+    data = {"uid": uid} if number is None else {"uid": uid, "id": number}
+    return {**created(uid, sequence=sequence), "type": "customer.erased", "data": data}
 
 
 NOT_FOUND = problem(404, "customer-not-found")

@@ -12,6 +12,7 @@ from integration_service import retries
 from integration_service.app import create_app
 from integration_service.ledger import control, erasures
 from integration_service.ledger import lease as leases
+from integration_service.ledger.records import ErasedCustomer
 from integration_service.settings import Settings
 from service_kit import clock as system_clock
 from service_kit import overload
@@ -231,7 +232,9 @@ async def test_while_it_is_paused_nothing_is_sent_and_the_feed_is_read(
     assert paused["paused"]
     assert await told(api, "/pause") == paused
     crm.register("ada")
-    await integration.database.write(erasures.note, ["zoe"], integration.clock())
+    await integration.database.write(
+        erasures.note, [ErasedCustomer("zoe", None)], integration.clock()
+    )
 
     await integration.work()
     assert not await integration.poller.erasing.turn(integration.lease)

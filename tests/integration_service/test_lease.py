@@ -188,7 +188,7 @@ WRITES: dict[Write, tuple[Any, ...]] = {
     erasures.done: (["ada"], NOW),
     leases.renew: (1000,),
 }
-READS = {claims.next_due, leases.fence, leases.release}
+READS = {claims.next_due, erasures.due, leases.fence, leases.release}
 
 
 def test_the_table_of_writes_is_complete() -> None:

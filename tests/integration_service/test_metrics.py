@@ -56,6 +56,7 @@ async def test_they_show_the_ledger(
         'deliveries{state="dead"}': 1,
         'deliveries{state="delivered"}': 1,
         'deliveries{state="retrying"}': 1,
+        'deliveries{state="undone"}': 0,
         'attempts_total{outcome="success"}': 1,
         'attempts_total{outcome="refused"}': 1,
         'attempts_total{outcome="transient"}': 1,
@@ -68,6 +69,7 @@ async def test_they_show_the_ledger(
         "reconcile_missing": 1,
         "reconcile_extra": 0,
         "reconcile_double": 0,
+        "reconcile_erased": 0,
         "repairs_total": 0,
         "last_poll_timestamp_seconds": integration.clock().timestamp(),
     }

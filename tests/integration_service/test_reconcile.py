@@ -21,6 +21,7 @@ from tests.integration_service.doubles import (
     CrmDouble,
     InventoryDouble,
     answers,
+    erased,
     listed,
     refuses_each,
 )
@@ -57,10 +58,16 @@ async def test_all_is_well(served: Integration, log: Log) -> None:
 
     assert run.is_exact
     assert (run.state, run.customers, run.packages) == ("finished", 4, 4)
-    assert run.findings == {"missing": [], "extra": [], "double": [], "waiting": []}
+    assert run.findings == {
+        "missing": [],
+        "extra": [],
+        "double": [],
+        "erased": [],
+        "waiting": [],
+    }
     assert (
-        "Reconciled 4 customers with 4 package requests: 0 missing, 0 extra, 0 double; 0 enqueued."
-        in log.infos
+        "Reconciled 4 customers with 4 package requests: 0 missing, 0 extra, 0 double, 0 erased; "
+        "0 enqueued." in log.infos
     )
     assert (await served.status()).reconcile == run
 
@@ -86,6 +93,7 @@ async def test_it_finds_what_is_missing_extra_and_double_page_by_page(
         "missing": ["bob", "dan"],
         "extra": ["1", "a/b?c=%", "zoe"],
         "double": ["ada"],
+        "erased": [],
         "waiting": [],
     }
     assert (run.missing, run.extra, run.double, run.repaired) == (2, 3, 1, 0)
@@ -242,6 +250,9 @@ async def test_who_was_skipped_or_erased_is_no_alarm(
     )
     then = "2026-01-05T12:00:00Z"
     crm.changed["bob"] = listed("bob", then, name="", email="", updated_at="2026-01-05T12:59:00Z")
+    crm.publish(erased("bob", 5))
+    await served.work()
+    await served.erase()
 
     run = await served.reconcile(repair=True)
 

@@ -98,8 +98,13 @@ async def take(inventory: httpx.AsyncClient, request_id: str, *moves: str) -> No
         assert answer.status_code == 200, answer.text
 
 
+async def shown(inventory: httpx.AsyncClient, request_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = (await inventory.get(f"{LIST}/{request_id}")).json()
+    return found
+
+
 async def status_of(inventory: httpx.AsyncClient, request_id: str) -> str:
-    status: str = (await inventory.get(f"{LIST}/{request_id}")).json()["status"]
+    status: str = (await shown(inventory, request_id))["status"]
     return status
 
 
@@ -156,17 +161,19 @@ def audit(ask: Ask) -> Iterator[str]:
     for kit, item, quantity in ask("SELECT kit_id, item_id, quantity FROM kit_lines"):
         if item in items:
             kits.setdefault(kit, {})[item] = quantity
-    requests = ask("SELECT id, status, kit_id FROM package_requests ORDER BY id")
+    requests = ask("SELECT id, status, kit_id, to_unpack FROM package_requests ORDER BY id")
     promised = {
         (number, item, quantity)
-        for number, status, kit in requests
-        if status in LIVE
+        for number, status, kit, is_in_box in requests
+        if status in LIVE or is_in_box
         for item, quantity in kits.get(kit, {}).items()
     }
     reserved = {tuple(row) for row in ask("SELECT * FROM reservations")}
     yield from (f"no reservation: {one}" for one in sorted(promised - reserved))
     yield from (f"a reservation for nothing: {one}" for one in sorted(reserved - promised))
-    for number, status, kit in requests:
+    for number, status, kit, is_in_box in requests:
+        if is_in_box and status != "cancelled":
+            yield f"package request {number} is {status} and to unpack"
         wanted = kits.get(kit, {}).items()
         if status == "backordered" and all(
             items[item][1] - items[item][2] >= quantity for item, quantity in wanted

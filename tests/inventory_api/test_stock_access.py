@@ -68,9 +68,10 @@ GUARDED = [
     Route("GET", ONE, "packages:read", (200, 200, 200, 200)),
     Route("POST", f"{ONE}/{{move}}", "packages:write", WRITES_PACKAGES),
     Route(
-        *("POST", f"{LIST}/erasures", "packages:write", WRITES_PACKAGES),
+        *("POST", f"{LIST}/erasures", "packages:erase", (200, 403, 403, 200)),
         lambda: {"customer_ids": [new_customer()]},
     ),
+    Route("GET", "/pick-list", "packages:read", (200, 200, 200, 200)),
     Route("GET", "/items", "stock:read", READS_STOCK),
     Route("POST", "/items", "stock:write", CREATES_STOCK, an_item),
     Route("GET", "/items/{sku}", "stock:read", READS_STOCK),
@@ -192,7 +193,7 @@ async def test_the_token_is_looked_at_before_the_body(
 @pytest.mark.parametrize(
     ("scope", "allowed"),
     [
-        ("packages:read", {f"GET {LIST}", f"GET {ONE}"}),
+        ("packages:read", {f"GET {LIST}", f"GET {ONE}", "GET /pick-list"}),
         ("stock:repair", {"POST /verify/repair"}),
         ("stock:read", {str(route) for route in GUARDED if route.scope == "stock:read"}),
     ],

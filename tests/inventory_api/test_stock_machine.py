@@ -1,6 +1,7 @@
 """Any sequence of steps: what Inventory says and keeps is what a few lines of Python come to."""
 
 import asyncio
+import itertools
 import uuid
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -33,10 +34,12 @@ from tests.inventory_api.stock import (
     find_faults,
     ledger,
     put_kit,
+    take,
 )
 
 T = TypeVar("T")
 
+EXAMPLES = itertools.count(1)
 ITEMS = 3
 KITS: list[dict[int, int]] = [{0: 1}, {1: 1, 0: 2}, {2: 3, 1: 1}]
 any_item = st.integers(0, ITEMS - 1)
@@ -53,6 +56,11 @@ class Asked:
     package_type: str
     kit: dict[int, int]
     status: str
+    to_unpack: bool = False
+
+    @property
+    def holds_goods(self) -> bool:
+        return self.status in LIVE or self.to_unpack
 
 
 class Stock(RuleBasedStateMachine):
@@ -65,7 +73,9 @@ class Stock(RuleBasedStateMachine):
         self.on_hand: list[int] = []
         self.kits = [dict(kit) for kit in KITS]
         self.requests: list[Asked] = []
+        self.erased: set[str] = set()
         self.customers = 0
+        self.example = next(EXAMPLES)
 
     @initialize(on_hand=st.lists(st.integers(0, 6), min_size=ITEMS, max_size=ITEMS))
     def open_shop(self, on_hand: list[int]) -> None:
@@ -93,6 +103,28 @@ class Stock(RuleBasedStateMachine):
     def move(self, which: int, move: str) -> None:
         wanted = self.requests[which % len(self.requests)]
         self.make(wanted, move)
+
+    @precondition(lambda self: any(one.to_unpack for one in self.requests))
+    @rule(which=any_request)
+    def unpack(self, which: int) -> None:
+        boxes = [one for one in self.requests if one.to_unpack]
+        box = boxes[which % len(boxes)]
+        self.run(take(self.inventory, box.request_id, "unpack"))
+        box.to_unpack = False
+        self.allocate()
+
+    @precondition(lambda self: self.requests)
+    @rule(which=st.lists(any_request, min_size=1, max_size=3))
+    def erase(self, which: list[int]) -> None:
+        chosen = [self.requests[one % len(self.requests)] for one in which]
+        body = {"customer_ids": [one.customer_id for one in chosen]}
+        assert self.run(self.inventory.post(f"{LIST}/erasures", json=body)).status_code == 200
+        for one in chosen:
+            if one.status in {*LIVE, "backordered"}:
+                one.to_unpack = one.status == "packed"
+                one.status = "cancelled"
+            self.erased.add(one.customer_id)
+        self.allocate()
 
     @precondition(lambda self: any(one.status in LIVE for one in self.requests))
     @rule(which=any_request, moves=st.sampled_from([("pack", "ship"), ("pack", "ship", "return")]))
@@ -177,6 +209,9 @@ class Stock(RuleBasedStateMachine):
         self.allocate()
         known = {one.customer_id: one for one in self.requests}
         for result, (customer, _) in zip(results, wanted, strict=True):
+            if customer in self.erased:
+                assert result["status"] == 410
+                continue
             told, asked = result["package_request"], known[customer]
             assert result["status"] == (200 if customer in there else 201)
             assert (told["request_id"], told["status"]) == (asked.request_id, asked.status)
@@ -193,6 +228,7 @@ class Stock(RuleBasedStateMachine):
             assert answer.json()["allowed_statuses"] == ALLOWED[wanted.status]
         else:
             assert answer.json()["status"] == target
+            wanted.to_unpack = (wanted.status, target) == ("packed", "cancelled")
             wanted.status = target
             for item, quantity in wanted.kit.items():
                 self.on_hand[item] += {"shipped": -quantity, "returned": quantity}.get(target, 0)
@@ -229,9 +265,9 @@ class Stock(RuleBasedStateMachine):
         return levels, {row.request_id: row.status for row in found}
 
     def customer(self) -> str:
-        """Make up a customer, the same ones in each run; a later one's id may sort before."""
+        """Make up a customer whom no other example erases; a later one's id may sort before."""
         self.customers += 1
-        return f"{self.customers * 7919 % 100_003:06}"
+        return f"{self.example}-{self.customers * 7919 % 100_003:06}"
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -242,7 +278,7 @@ class Stock(RuleBasedStateMachine):
         return {self.skus[item]: quantity for item, quantity in kit.items()}
 
     def reserved(self, item: int) -> int:
-        return sum(one.kit.get(item, 0) for one in self.requests if one.status in LIVE)
+        return sum(one.kit.get(item, 0) for one in self.requests if one.holds_goods)
 
     def allocate(self) -> None:
         """Serve whoever waits, the oldest first, with all that it needs or nothing."""

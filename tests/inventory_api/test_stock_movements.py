@@ -238,7 +238,7 @@ async def test_what_is_taken_away_is_given_to_nobody(shared_inventory: httpx.Asy
 
 FREEING: dict[str, tuple[list[str], str]] = {
     "a pending package is cancelled": ([], "cancel"),
-    "a packed package is cancelled": (["pack"], "cancel"),
+    "a packed package is unpacked": (["pack", "cancel"], "unpack"),
     "a shipped package comes back": (["pack", "ship"], "return"),
     "a delivered package comes back": (["pack", "ship", "deliver"], "return"),
 }

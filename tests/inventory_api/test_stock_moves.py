@@ -17,6 +17,7 @@ from tests.inventory_api.stock import (
     ALLOWED,
     TARGETS,
     add_item,
+    add_kit,
     deltas,
     find_faults,
     ledger,
@@ -39,7 +40,6 @@ BEFORE: dict[str, list[str]] = {
 # The row of the ledger that a move from a status writes, where it writes one.
 EFFECTS: dict[tuple[str, str], tuple[int, int, str]] = {
     ("pending", "cancel"): (0, -2, "cancelled"),
-    ("packed", "cancel"): (0, -2, "cancelled"),
     ("packed", "ship"): (-2, -2, "shipped"),
     ("shipped", "return"): (2, 0, "returned"),
     ("delivered", "return"): (2, 0, "returned"),
@@ -88,7 +88,11 @@ async def test_a_move_is_made_once_or_refused_with_what_is_allowed(
     after, etag, stock, rows_after = await package.state()
     if TARGETS[move] in ALLOWED[status]:
         effect = [EFFECTS[status, move]] if (status, move) in EFFECTS else []
-        assert after == before | {"status": TARGETS[move], "updated_at": after["updated_at"]}
+        assert after == before | {
+            "status": TARGETS[move],
+            "to_unpack": (status, move) == ("packed", "cancel"),
+            "updated_at": after["updated_at"],
+        }
         assert after["updated_at"] > before["updated_at"]
         assert etag != old_etag
         assert stock == (
@@ -146,7 +150,7 @@ async def test_a_request_that_nobody_made_is_not_found(
     assert answer.json()["type"] == "urn:problem:package-request-not-found"
 
 
-@pytest.mark.parametrize("move", ["unpack", "PACK", "pending", "packed", "%00", "pack%20"])
+@pytest.mark.parametrize("move", ["empty", "PACK", "pending", "packed", "%00", "pack%20"])
 async def test_a_move_that_there_is_not_is_refused(
     shared_inventory: httpx.AsyncClient, move: str
 ) -> None:
@@ -239,10 +243,10 @@ async def test_of_shipping_and_cancelling_at_once_just_one_takes_effect(
 
             found, _, stock, rows = await package.state()
             outcomes[found["status"]] += 1
-            effect = {"shipped": (-2, -2, "shipped"), "cancelled": (0, -2, "cancelled")}
+            effect = {"shipped": [(-2, -2, "shipped")], "cancelled": []}
             assert Counter(answer.status_code for answer in answers) == {200: 2, 409: 2}
-            assert stock == ({"shipped": 3, "cancelled": 5}[found["status"]], 0)
-            assert deltas(rows[2:]) == [effect[found["status"]]]
+            assert stock == {"shipped": (3, 0), "cancelled": (5, 2)}[found["status"]]
+            assert deltas(rows[2:]) == effect[found["status"]]
         assert await find_faults(one) == []
 
     assert outcomes.total() == 8
@@ -250,7 +254,12 @@ async def test_of_shipping_and_cancelling_at_once_just_one_takes_effect(
 
 @pytest.mark.parametrize(
     ("status", "move", "stock"),
-    [("packed", "ship", (3, 0)), ("packed", "cancel", (5, 0)), ("shipped", "return", (5, 0))],
+    [
+        ("packed", "ship", (3, 0)),
+        ("packed", "cancel", (5, 2)),
+        ("pending", "cancel", (5, 0)),
+        ("shipped", "return", (5, 0)),
+    ],
 )
 async def test_of_the_same_move_at_once_one_takes_effect_and_all_are_content(
     shared_inventory: httpx.AsyncClient, status: str, move: str, stock: tuple[int, int]
@@ -263,3 +272,66 @@ async def test_of_the_same_move_at_once_one_takes_effect_and_all_are_content(
     assert len({answer.headers["etag"] for answer in answers}) == 1
     assert await levels(shared_inventory, package.sku) == stock
     assert await find_faults(shared_inventory) == []
+
+
+# ---- A box that was packed and is not wanted any more ----
+
+
+async def test_goods_in_a_box_stay_reserved_until_it_is_emptied(
+    shared_inventory: httpx.AsyncClient,
+) -> None:
+    package = await package_that_is(shared_inventory, "packed")
+    await package.move("cancel")
+    _, stale, stock, _ = await package.state()
+    assert stock == (5, 2)
+
+    answers = [await package.move("unpack", **bearer("clerk123")) for _ in range(3)]
+
+    found, etag, stock, rows = await package.state()
+    assert (found["status"], found["to_unpack"], stock) == ("cancelled", False, (5, 0))
+    assert deltas(rows[2:]) == [(0, -2, "unpacked")]
+    assert (rows[-1]["reference"], rows[-1]["actor"]) == (package.request_id, "clerk")
+    assert etag != stale
+    for answer in answers:
+        assert (answer.status_code, answer.json(), answer.headers["etag"]) == (200, found, etag)
+    assert await find_faults(shared_inventory) == []
+
+
+async def test_what_was_in_the_box_goes_to_whoever_waits(
+    shared_inventory: httpx.AsyncClient,
+) -> None:
+    sku, package_type = await add_kit(shared_inventory, 1)
+    holder = await request_package(shared_inventory, package_type=package_type)
+    waiting = await request_package(shared_inventory, package_type=package_type)
+    await take(shared_inventory, holder["request_id"], "pack", "cancel")
+    assert await status_of(shared_inventory, waiting["request_id"]) == "backordered"
+
+    await take(shared_inventory, holder["request_id"], "unpack")
+
+    assert await status_of(shared_inventory, waiting["request_id"]) == "pending"
+    assert await levels(shared_inventory, sku) == (1, 1)
+    assert await find_faults(shared_inventory) == []
+
+
+@pytest.mark.parametrize("status", [one for one in BEFORE if one != "cancelled"])
+async def test_only_a_cancelled_one_is_unpacked(
+    shared_inventory: httpx.AsyncClient, status: str
+) -> None:
+    package = await package_that_is(shared_inventory, status)
+    before = await package.state()
+
+    answer = await package.move("unpack")
+
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:problem:invalid-transition")
+    assert answer.json()["allowed_statuses"] == ALLOWED[status]
+    assert await package.state() == before
+
+
+async def test_there_is_nothing_to_unpack_of_what_was_never_packed(
+    shared_inventory: httpx.AsyncClient,
+) -> None:
+    package = await package_that_is(shared_inventory, "cancelled")
+    before = await package.state()
+
+    assert (await package.move("unpack")).status_code == 200
+    assert await package.state() == before

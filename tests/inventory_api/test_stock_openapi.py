@@ -19,7 +19,7 @@ OPERATIONS = {one.name: one for one in operations(DOCUMENT)}
 # What a caller of each can be refused for, beside what its token, its body or our database can do.
 CREATES = {"still-running", "idempotency-key-reused"}
 REFUSALS: dict[str, set[str]] = {
-    f"POST {LIST}": {"package-request-conflict", *CREATES},
+    f"POST {LIST}": {"package-request-conflict", "customer-erased", *CREATES},
     f"POST {LIST}/batch": CREATES,
     f"GET {LIST}/{{request_id}}": {"package-request-not-found"},
     f"POST {LIST}/{{request_id}}/{{move}}": {
@@ -63,7 +63,7 @@ def test_every_move_is_named() -> None:
     ]
 
     assert tuple(move["schema"]["enum"]) == get_args(Move)
-    assert set(get_args(Move)) == {"pack", "ship", "deliver", "cancel", "return"}
+    assert set(get_args(Move)) == {"pack", "ship", "deliver", "cancel", "unpack", "return"}
 
 
 async def test_every_example_works_and_every_answer_is_as_described(

@@ -134,7 +134,8 @@ class Clerk:
 
     async def move(self) -> None:
         request_id = self.dice.choice(self.shop["requests"])
-        move = self.dice.choice(["pack", "pack", "ship", "ship", "cancel", "return", "deliver"])
+        moves = ["pack", "pack", "ship", "ship", "cancel", "unpack", "return", "deliver"]
+        move = self.dice.choice(moves)
         await self._send("POST", f"{LIST}/{request_id}/{move}")
 
     async def stock(self) -> None:
@@ -267,3 +268,84 @@ async def test_a_repair_waits_for_who_is_at_work_and_counts_it_in(settings: Sett
         assert (await repairing).json()["repaired"] == []
         assert await levels(one, first) == await levels(one, second) == (5, 2)
         assert await find_faults(one) == []
+
+
+# ---- An erasure and requests for the same customer, at the same moment ----
+
+
+async def is_live(inventory: httpx.AsyncClient, customer: str) -> bool:
+    found = (await inventory.get(LIST, params={"customer_id": customer})).json()
+    return any(one["status"] in {"pending", "backordered", "packed"} for one in found)
+
+
+async def test_nobody_has_a_package_who_is_erased_while_it_is_requested(
+    settings: Settings,
+) -> None:
+    async with replicas(settings) as apps:
+        sku, package_type = await add_kit(apps[0], 1_000)
+        customers = [new_customer() for _ in range(6)]
+
+        async def ask(number: int, customer: str) -> int:
+            wanted = {"customer_id": customer, "package_type": package_type}
+            others = [{"customer_id": new_customer()} for _ in range(number % 3)]
+            answer = await apps[number % 3].post(BATCH, json=[*others, wanted])
+            assert answer.status_code == 200, answer.text
+            status: int = answer.json()[-1]["status"]
+            return status
+
+        async def erase(number: int, customer: str) -> int:
+            body = {"customer_ids": [customer, str(number)]}
+            return (await apps[number % 3].post(f"{LIST}/erasures", json=body)).status_code
+
+        tasks = [
+            work(number + turn, customer)
+            for number, customer in enumerate(customers)
+            for turn, work in enumerate((ask, erase, ask))
+        ]
+        answers = Counter(await asyncio.gather(*tasks))
+
+        assert set(answers) <= {200, 201, 410}
+        assert not any([await is_live(apps[0], customer) for customer in customers])
+        assert await levels(apps[0], sku) == (1_000, 0)
+        assert await find_faults(apps[0]) == []
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+async def test_an_erasure_waits_for_the_package_that_is_being_made_and_cancels_it(
+    settings: Settings,
+) -> None:
+    async with replicas(settings, 2) as (one, other):
+        sku, package_type = await add_kit(one, 1)
+        wanted = {"customer_id": new_customer(), "package_type": package_type}
+        async with Holder(settings.database_url, sku) as holder:
+            asking = asyncio.create_task(one.post(LIST, json=wanted))
+            await holder.until_waiting(1)
+            body = {"customer_ids": [wanted["customer_id"]]}
+            erasing = asyncio.create_task(other.post(f"{LIST}/erasures", json=body))
+            await holder.until_waiting(2)
+
+        assert (await asking).status_code == 201
+        assert (await erasing).json()["erased"] == 1
+        assert await status_of(one, (await asking).json()["request_id"]) == "cancelled"
+        assert await levels(one, sku) == (1, 0)
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+async def test_a_request_waits_for_the_erasure_that_is_under_way_and_is_refused(
+    settings: Settings,
+) -> None:
+    async with replicas(settings, 2) as (one, other):
+        sku, package_type = await add_kit(one, 1)
+        wanted = {"customer_id": new_customer(), "package_type": package_type}
+        made = (await one.post(LIST, json=wanted)).json()
+        async with Holder(settings.database_url, sku) as holder:
+            body = {"customer_ids": [wanted["customer_id"]]}
+            erasing = asyncio.create_task(other.post(f"{LIST}/erasures", json=body))
+            await holder.until_waiting(1)
+            asking = asyncio.create_task(one.post(LIST, json={**wanted, "occurrence": 2}))
+            await holder.until_waiting(2)
+
+        assert (await erasing).status_code == 200
+        assert (await asking).status_code == 410
+        assert await status_of(one, made["request_id"]) == "cancelled"
+        assert not await is_live(one, wanted["customer_id"])

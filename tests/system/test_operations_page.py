@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, bearer
 from tests.system.processes import bare_environment, until
 from tests.system.stack import Stack
 
@@ -25,10 +26,17 @@ def test_every_command_does_what_the_page_says(stack: Stack, tmp_path: Path) -> 
     stack.start()
     stack.add_customers(2)
     stack.wait_until_quiet()
-    [(uid,)] = stack.integration.rows("SELECT customer_uid FROM deliveries LIMIT 1")
+    [(uid,)] = stack.integration.rows("SELECT customer_uid FROM deliveries ORDER BY id LIMIT 1")
+    [(box,)] = stack.inventory.rows(
+        "SELECT request_id FROM package_requests ORDER BY id DESC LIMIT 1"
+    )
+    for move in ("pack", "cancel"):
+        path = f"{stack.inventory.url}/package-requests/{box}/{move}"
+        httpx.post(path, headers=bearer("admin123")).raise_for_status()
     bin_folder = Path(sys.executable).parent
     environment = bare_environment() | {
         "CUSTOMER_UID": uid,
+        "REQUEST_ID": box,
         "PYTHONPATH": str(ROOT),
         "DATABASE_URL": stack.integration.database_url,
         "CRM_API_URL": stack.crm.url,

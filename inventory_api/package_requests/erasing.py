@@ -1,0 +1,41 @@
+"""Erased customers: nothing more is sent to them, and nobody remembers who they were."""
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection
+
+from inventory_api.kits import store as kits
+from inventory_api.package_requests import allocation, store
+from inventory_api.package_requests.schemas import Erased
+from service_kit.auth import Principal
+
+
+def preview(db: Connection, customer_ids: Collection[str]) -> Erased:
+    """Find what an erasure of these customers would change."""
+    return _to_change(db, customer_ids, dry_run=True)[0]
+
+
+def erase(db: Connection, customer_ids: Collection[str], who: Principal) -> Erased:
+    """Remember that these customers were erased, cancel what is not shipped, forget who they were.
+
+    What was promised to them goes to whoever waits for it, except for what is packed: that stays
+    reserved until it is unpacked.
+    """
+    store.close_to_new(db)
+    told, rows = _to_change(db, customer_ids, dry_run=False)
+    known = kits.by_id(db, {row.kit_id for row in rows if row.kit_id is not None})
+    concerned = {line.item_id for kit in known.values() for line in allocation.tracked_lines(kit)}
+    locked = allocation.lock_with_backorders(db, concerned)
+    allocation.cancel(db, store.lock_live(db, [row.id for row in rows]), who.name)
+    store.erase(db, customer_ids)
+    allocation.allocate(db, concerned, locked, who.name)
+    return told
+
+
+def _to_change(
+    db: Connection, customer_ids: Collection[str], *, dry_run: bool
+) -> tuple[Erased, Collection[store.PackageRequestRow]]:
+    rows = store.to_erase(db, customer_ids)
+    settled = store.erased_among(db, customer_ids) - {row.customer_id for row in rows}
+    news = [one for one in dict.fromkeys(customer_ids) if one not in settled]
+    return Erased(dry_run=dry_run, erased=len(rows), customer_ids=news), rows

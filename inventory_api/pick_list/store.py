@@ -1,0 +1,53 @@
+"""The statements about what to pick and what to unpack."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, func, select
+
+from inventory_api.items.models import items
+from inventory_api.kits.models import kit_lines
+from inventory_api.package_requests.models import package_requests
+from service_kit.database.types import AnyRow
+
+MOST_TO_UNPACK = 500
+
+_IS_PENDING = package_requests.c.status == "pending"
+_PENDING = select(func.count()).select_from(package_requests).where(_IS_PENDING)
+_BY_KIT = (
+    select(package_requests.c.kit_id, func.count().label("packages"))
+    .where(_IS_PENDING)
+    .group_by(package_requests.c.kit_id)
+    .subquery()
+)
+_TO_PICK = (
+    select(
+        items.c.sku,
+        items.c.name,
+        func.sum(kit_lines.c.quantity * _BY_KIT.c.packages).label("quantity"),
+    )
+    .join(kit_lines, kit_lines.c.item_id == items.c.id)
+    .join(_BY_KIT, _BY_KIT.c.kit_id == kit_lines.c.kit_id)
+    .group_by(items.c.id, items.c.sku, items.c.name)
+    .order_by(items.c.sku)
+)
+_TO_UNPACK = (
+    select(package_requests)
+    .where(package_requests.c.to_unpack)
+    .order_by(package_requests.c.id)
+    .limit(MOST_TO_UNPACK)
+)
+
+
+def pending(db: Connection) -> int:
+    number: int = db.execute(_PENDING).scalar_one()
+    return number
+
+
+def to_pick(db: Connection) -> Sequence[AnyRow]:
+    """Sum up what pending requests need of each item, tracked or not."""
+    return db.execute(_TO_PICK).all()
+
+
+def to_unpack(db: Connection) -> Sequence[AnyRow]:
+    """List requests whose boxes are to be emptied, the oldest first."""
+    return db.execute(_TO_UNPACK).all()
