@@ -20,8 +20,8 @@ from tests.integration_service.doubles import (
     created,
     erased,
     listed,
-    problem,
     raises,
+    refuses,
     refuses_each,
 )
 from tests.integration_service.fragile import FragileDatabase, Killed
@@ -102,7 +102,7 @@ async def test_a_recovery_that_reads_of_an_erasure_sends_nothing(
     then = "2026-01-05T12:00:00Z"
     crm.register("jane", "john")
     crm.changed["jane"] = listed("jane", then, name="", email="", id=41)
-    crm.faults.append(answers(410, json=problem(410, "cursor-expired").json()))
+    crm.faults.append(refuses(410, "cursor-expired"))
 
     await integration.work()
     await integration.erase()

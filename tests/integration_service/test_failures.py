@@ -136,7 +136,7 @@ NOT_A_LIST_OF_RESULTS = {
     }.items()
 }
 NOT_OURS = CONFIGURATION | FOREIGN | NOT_A_LIST_OF_RESULTS
-REFUSED = {409: "package-request-conflict", 410: "customer-erased", 422: "invalid-request"}
+REFUSED = {409: "package-request-conflict", 422: "invalid-request"}
 
 
 async def owe(integration: Integration, crm: CrmDouble, *uids: str) -> None:
