@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from service_kit.database import Database
     from service_kit.migrations import Migrations
     from service_kit.settings import ServiceSettings
+    from service_kit.workers import Worker
 
 EXIT_REFUSED = 2
+EXIT_WORKER_REFUSED = 3  # uvicorn's supervisor takes it for an error that will not heal
 # The header of what a service answers before it is there; see `service_kit.starting`.
 STARTING = "x-starting"
 HEALTHCHECK_SECONDS = 4.0
@@ -100,14 +102,14 @@ def serve(service: Service, _options: argparse.Namespace) -> int:
     except server.CannotListen as error:
         return refuse(service, str(error))
     if settings.workers == 1:
-        return _serve(service, settings, listening, _prepare_and_load)
+        return _serve(service, settings, listening)
     if not _prepare_database(service, settings):
         return EXIT_REFUSED
     from service_kit.starting import end_of_start
     from service_kit.workers import supervise
 
     end_of_start()
-    return supervise(functools.partial(_work, service), listening, settings.workers)
+    return supervise(functools.partial(_worker, service), settings, listening)
 
 
 def migrate(service: Service, _options: argparse.Namespace) -> int:
@@ -226,26 +228,27 @@ def _migrate(service: Service, settings: "ServiceSettings", patience: float = 0.
     return True
 
 
-def _work(service: Service, listening: socket.socket) -> int:
-    """Serve in a worker process, which has a log and a settings object of its own."""
+def _worker(service: Service) -> "Worker":
+    """Make what a worker process serves; it has a log and a settings object of its own."""
+    from service_kit.starting import end_of_start
+    from service_kit.workers import Worker, ending_on_signals
+
     gc.disable()
-    settings = _configure(service)
-    if settings is None:
-        return EXIT_REFUSED
-    return _serve(service, settings, listening, Service.app)
+    with ending_on_signals():
+        settings = _configure(service)
+        if settings is None:
+            sys.exit(EXIT_WORKER_REFUSED)
+        worker = Worker(service.app(settings))
+    end_of_start()
+    return worker
 
 
-def _serve(
-    service: Service,
-    settings: "ServiceSettings",
-    listening: socket.socket,
-    load: Callable[[Service, "ServiceSettings"], "FastAPI | None"],
-) -> int:
+def _serve(service: Service, settings: "ServiceSettings", listening: socket.socket) -> int:
     from service_kit import server
     from service_kit.starting import Starting
 
-    starting = Starting(service.name, settings, functools.partial(load, service, settings))
-    return server.run(starting, settings, listening)
+    load = functools.partial(_prepare_and_load, service, settings)
+    return server.run(Starting(service.name, settings, load), settings, listening)
 
 
 def _prepare_and_load(service: Service, settings: "ServiceSettings") -> "FastAPI | None":

@@ -20,8 +20,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 LONGEST = 8 * 1024  # characters of one message, field or line of a traceback
 
-# What every LogRecord has; the rest came with `extra=` and is worth showing.
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# What every LogRecord has, and what uvicorn adds for terminals; the rest came with `extra=` and is
+# worth showing.
+_STANDARD = frozenset(vars(logging.makeLogRecord({})))
+_STANDARD |= {"message", "asctime", "taskName", "color_message"}
 
 
 def current_request_id() -> str:

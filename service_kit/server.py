@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -22,6 +23,8 @@ BACKLOG = 2048
 # through a single one the last of 200 new callers would wait for seconds.
 ACCEPTED_AT_ONCE = 16
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 logger = logging.getLogger(__name__)
 
 
@@ -34,7 +37,7 @@ def end_on_signals() -> None:
 
     Without it the process would die by the signal or, as the first of a container, ignore it.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         # An exception would be lost where the signal comes into the callback of a weak reference.
         signal.signal(number, lambda *_: os._exit(0))
 
@@ -66,8 +69,17 @@ class _Server(uvicorn.Server):
 
 def run(starting: Starting, settings: ServiceSettings, listening: socket.socket) -> int:
     """Serve until a signal comes. Returns the exit code."""
-    config = uvicorn.Config(
-        starting,
+    _Server(config(starting, settings), starting).run(sockets=often(listening))
+    if starting.is_loading:
+        # Its thread may be in the middle of anything, and Python can't end it cleanly.
+        os._exit(0)
+    return starting.exit_code
+
+
+def config(app: Any, settings: ServiceSettings, **more: Any) -> uvicorn.Config:
+    """Build what uvicorn needs to know, whether it serves here or in workers."""
+    return uvicorn.Config(
+        app,
         interface="asgi3",
         http=DeadlineProtocol,
         ws="none",
@@ -79,12 +91,8 @@ def run(starting: Starting, settings: ServiceSettings, listening: socket.socket)
         forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_STOP_SECONDS,
+        **more,
     )
-    _Server(config, starting).run(sockets=often(listening))
-    if starting.is_loading:
-        # Its thread may be in the middle of anything, and Python can't end it cleanly.
-        os._exit(0)
-    return starting.exit_code
 
 
 def often(listening: socket.socket) -> list[socket.socket]:

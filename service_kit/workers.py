@@ -1,5 +1,9 @@
-"""Several processes behind one listening socket; one that dies is replaced."""
+"""Several processes behind one listening socket, under uvicorn's supervisor.
 
+It replaces a worker that has died, and one that does not answer it for too long.
+"""
+
+import asyncio
 import logging
 import multiprocessing
 import os
@@ -8,92 +12,103 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from multiprocessing.connection import wait
-from multiprocessing.context import SpawnProcess
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from service_kit.commands import EXIT_REFUSED
-from service_kit.server import GRACEFUL_STOP_SECONDS
+from uvicorn.supervisors import Multiprocess
+
+from service_kit import server
+from service_kit.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.types import Receive, Scope, Send
+
+# Longer than a worker on a busy machine takes until it can answer for the first time.
+SILENT_SECONDS = 15
+STOP_SECONDS = server.GRACEFUL_STOP_SECONDS + 2
 
 logger = logging.getLogger(__name__)
 
-# A worker that can't start would otherwise be started again as fast as the machine can.
-PAUSE_BEFORE_RESTART_SECONDS = 1.0
 
-# Serves on the socket until a signal comes and returns the exit code; importable by name.
-Work = Callable[[socket.socket], int]
+def supervise(
+    create: Callable[[], "Worker"], settings: ServiceSettings, listening: socket.socket
+) -> int:
+    """Keep workers at work until SIGTERM or Ctrl-C. Returns the exit code.
 
-
-def supervise(work: Work, listening: socket.socket, count: int) -> int:
-    """Keep `count` processes at work until SIGTERM or Ctrl-C, then wait for their graceful stop."""
+    `create` is called in each worker, so it must be importable by name. A worker that can't start
+    ends them all.
+    """
+    logging.getLogger("uvicorn.error").setLevel(logging.INFO)  # it tells what becomes of workers
+    config = server.config(
+        create,
+        settings,
+        factory=True,
+        workers=settings.workers,
+        timeout_worker_healthcheck=SILENT_SECONDS,
+    )
     with tempfile.TemporaryDirectory(prefix="metrics-") as folder:
         # By it prometheus-client knows to add up the workers' figures.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        return _Supervisor(work, listening).run(count)
+        supervisor = _Supervisor(config, server.often(listening))
+        supervisor.run()
+    # A worker that has stopped as it was asked to dies by our signal.
+    codes = [0 if one.exitcode == -signal.SIGTERM else one.exitcode for one in supervisor.processes]
+    return max(abs(code or 0) for code in codes)
 
 
-class _Supervisor:
-    def __init__(self, work: Work, listening: socket.socket) -> None:
-        self._work = work
-        self._listening = listening
-        self._spawn = multiprocessing.get_context("spawn")
-        self._workers: list[SpawnProcess] = []
-        self._stopping = False
-        # What a signal's handler writes to ends a wait at once.
-        self._news, self._tell = os.pipe()
+class _Supervisor(Multiprocess):
+    """Uvicorn's, but for a worker that does not stop: it would wait for that one for ever."""
 
-    def run(self, count: int) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        self._workers = [self._start() for _ in range(count)]
-        while not self._stopping:
-            wait([self._news, *(worker.sentinel for worker in self._workers)])
-            for index, worker in enumerate(self._workers):
-                if not worker.is_alive() and not self._stopping:
-                    self._replace(index, worker)
-        return self._join()
-
-    def _start(self) -> SpawnProcess:
-        worker = self._spawn.Process(target=_enter, args=(self._work, self._listening))
-        worker.start()
-        return worker
-
-    def _replace(self, index: int, worker: SpawnProcess) -> None:
-        if worker.exitcode == EXIT_REFUSED:
-            # It has said why, and the next one would say the same.
-            logger.error("Worker %d refused to start; the service ends.", worker.pid)
-            self._stopping = True
-            return
-        logger.error("Worker %d ended with %s; starting another.", worker.pid, worker.exitcode)
-        if not wait([self._news], timeout=PAUSE_BEFORE_RESTART_SECONDS):
-            self._workers[index] = self._start()
-
-    def _stop(self, *_: Any) -> None:
-        self._stopping = True
-        os.write(self._tell, b"!")
-
-    def _join(self) -> int:
-        for worker in self._workers:
-            worker.terminate()
-        give_up_at = time.monotonic() + GRACEFUL_STOP_SECONDS + 2
-        for worker in self._workers:
-            worker.join(max(0.0, give_up_at - time.monotonic()))
-            if worker.is_alive():
+    def join_all(self) -> None:
+        give_up_at = time.monotonic() + STOP_SECONDS
+        for worker in self.processes:
+            worker.process.join(max(0.0, give_up_at - time.monotonic()))
+            if worker.process.is_alive():
                 logger.error("Worker %d did not stop in time; killing it.", worker.pid)
-                worker.kill()
-                worker.join()
-        # One that was still starting dies by our signal, as it should.
-        codes = [0 if one.exitcode == -signal.SIGTERM else one.exitcode for one in self._workers]
-        return max(abs(code or 0) for code in codes)
+                worker.process.kill()
+        super().join_all()
 
 
-def _enter(work: Work, listening: socket.socket) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    raise SystemExit(work(listening))
+class Worker:
+    """What a worker serves: its app, which hears of a stop at once, so that long polls end."""
+
+    def __init__(self, app: "FastAPI") -> None:
+        self._app = app
+        threading.Thread(target=_end_with_supervisor, daemon=True).start()
+
+    def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> Awaitable[None]:
+        if scope["type"] == "lifespan":
+            self._hear_of_signals()
+        return self._app(scope, receive, send)
+
+    def _hear_of_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in server.STOP_SIGNALS:
+            self._hear_of(number, loop)
+
+    def _hear_of(self, number: signal.Signals, loop: asyncio.AbstractEventLoop) -> None:
+        of_uvicorn: Any = signal.getsignal(number)
+
+        def on_signal(*args: Any) -> None:
+            loop.call_soon_threadsafe(self._app.state.stopping.begin)
+            of_uvicorn(*args)
+
+        signal.signal(number, on_signal)
 
 
-def _end_with_parent() -> None:
+@contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """End at once at a signal while a worker starts: nothing has been accepted yet."""
+    of_uvicorn = {number: signal.getsignal(number) for number in server.STOP_SIGNALS}
+    server.end_on_signals()
+    yield
+    for number, handler in of_uvicorn.items():
+        signal.signal(number, handler)
+
+
+def _end_with_supervisor() -> None:
     """Stop when the supervisor was killed, or the port would stay taken by processes of nobody."""
     parent = multiprocessing.parent_process()
     assert parent is not None

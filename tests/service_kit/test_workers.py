@@ -1,43 +1,94 @@
-"""What the supervisor does about workers that will never start."""
+"""What the supervisor does about workers that never start, and about those that never stop."""
 
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from tests.conftest import ROOT
 
+SECONDS = 60
+
 SUPERVISE = """
-import socket, sys
-import refusing
-from service_kit import logs, workers
+import sys
+
+import created
+from service_kit import logs, server, workers
 
 if __name__ == "__main__":
     logs.configure("INFO", "text")
-    sys.exit(workers.supervise(refusing.work, socket.socket(), 2))
+    workers.STOP_SECONDS = 0.5
+    sys.exit(workers.supervise(created.create, created.settings, server.listen("127.0.0.1", 0)))
 """
-REFUSE = """
+CREATED = """
 import sys
 
-def work(listening):
+from service_kit import workers
+from service_kit.settings import ServiceSettings
+
+settings = ServiceSettings(database_url="sqlite:///{folder}/boxes.db", port=8009, workers=2)
+
+def create():
+    {create}
+"""
+REFUSE = """
     print("boxes: API_TOKENS: each entry is role:token", file=sys.stderr)
-    return 2
+    sys.exit(3)
+"""
+SERVE = """
+    print("a worker has come", file=sys.stderr, flush=True)
+    from tests.service_kit.conftest import create_app
+
+    return workers.Worker(create_app(settings.database_url))
 """
 
 
-def test_workers_that_refuse_their_settings_end_the_service(tmp_path: Path) -> None:
-    (tmp_path / "refusing.py").write_text(REFUSE)
-    (tmp_path / "run.py").write_text(SUPERVISE)
-
-    ended = subprocess.run(
-        [sys.executable, tmp_path / "run.py"],
+@contextmanager
+def supervising(folder: Path, create: str) -> Iterator[subprocess.Popen[str]]:
+    (folder / "created.py").write_text(CREATED.format(folder=folder, create=create.strip()))
+    (folder / "run.py").write_text(SUPERVISE)
+    supervisor = subprocess.Popen(
+        [sys.executable, folder / "run.py"],
         env={"PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
-        timeout=30,
-        check=False,
     )
+    try:
+        yield supervisor
+    finally:
+        if supervisor.poll() is None:
+            for one in [*psutil.Process(supervisor.pid).children(), supervisor]:
+                one.kill()
+        supervisor.communicate()
 
-    assert ended.returncode == 2
-    assert "boxes: API_TOKENS: each entry is role:token" in ended.stderr
-    assert ended.stderr.count("refused to start; the service ends.") == 1
-    assert "starting another" not in ended.stderr
+
+def test_workers_that_refuse_their_settings_end_the_service(tmp_path: Path) -> None:
+    with supervising(tmp_path, REFUSE) as supervisor:
+        _, log = supervisor.communicate(timeout=SECONDS)
+
+    assert supervisor.returncode == 3
+    assert "boxes: API_TOKENS: each entry is role:token" in log
+    assert log.count("failed to start, stopping the parent process.") == 1
+    assert "died" not in log
+
+
+def test_a_worker_that_hangs_does_not_keep_the_service_from_its_end(tmp_path: Path) -> None:
+    with supervising(tmp_path, SERVE) as supervisor:
+        come = 0
+        while come < 2:
+            come += "a worker has come" in supervisor.stderr.readline()
+        first, *_ = [
+            one
+            for one in psutil.Process(supervisor.pid).children()
+            if "spawn_main" in " ".join(one.cmdline())
+        ]
+        first.suspend()
+        supervisor.send_signal(signal.SIGTERM)
+        _, log = supervisor.communicate(timeout=SECONDS)
+
+    assert supervisor.returncode == signal.SIGKILL
+    assert log.count(f"Worker {first.pid} did not stop in time; killing it.") == 1
