@@ -107,7 +107,7 @@ def of_item(status: int, document: Any, customer_uid: str) -> CallFailed:
     if problem is not None and OF_ITEMS.get(slug_of(problem)) == status:
         if problem.get("customer_id") == customer_uid:
             return Refused(_words(status, document), status=status, problem=problem)
-        return Misconfigured("the result is of another customer", status=status)
+        return Misconfigured("the result does not name its customer", status=status)
     return _of_status(status, document, problem)
 
 
