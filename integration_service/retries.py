@@ -13,9 +13,9 @@ from integration_service.links.inventory import Made, Result
 
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 300.0
-# Of being tried: no delivery grows older while its link is down or paused, or no process polls.
+# Only the time in which it is tried counts: a process polls, the circuit is closed, no pause.
 GIVE_UP_SECONDS = 72 * 3600.0
-# However long that was, for one that was tried twice in all this time is not hopeless.
+# However long it was tried: what has failed twice is not hopeless.
 LEAST_ATTEMPTS = 10
 INTERNAL_ERROR = 500
 # From here on two to the power of it is over the longest wait anyway.

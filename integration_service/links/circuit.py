@@ -22,15 +22,15 @@ class Circuit:
     threshold: int
     first_probe_seconds: float
     longest_probe_seconds: float
-    # What passes of time by this neither jumps nor goes back.
+    # Seconds by a clock that neither jumps nor goes back.
     monotonic: Callable[[], float] = time.monotonic
     opened_at: datetime | None = None
     failed_at: datetime | None = None
     next_probe_at: datetime | None = None
     probe_seconds: float = 0.0
     failures: int = 0
-    # For how long its deliveries were tried, before `tries_since`: it was closed, nobody had paused
-    # it, and a process polled.
+    # For how long its deliveries were tried until `tries_since`: a process polled, it was closed,
+    # and nobody had paused it.
     tried_seconds: float = 0.0
     tries_since: float | None = None
     succeeded_seconds: float | None = None
@@ -77,6 +77,7 @@ class Circuit:
         self._try_or_rest()
 
     def _try_or_rest(self) -> None:
+        """Count time from now on as tried, or not."""
         self.tried_seconds = self.tried()
         self.tries_since = None if self.is_open or self.is_paused else self.monotonic()
 

@@ -112,7 +112,7 @@ def of_item(status: int, document: Any, customer_uid: str) -> CallFailed:
         if problem.get("customer_id") == customer_uid:
             kind = CustomerErased if slug_of(problem) == "customer-erased" else Refused
             return kind(_words(status, document), status=status, problem=problem)
-        return Misconfigured("the result is of another customer", status=status)
+        return Misconfigured("the result does not name its customer", status=status)
     return _of_status(status, document, problem)
 
 
