@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from integration_service.app import create_app
+from integration_service.comparing import KINDS
 from integration_service.settings import Settings
 from tests.conftest import ROOT, NewDatabase, running
 
@@ -48,7 +49,7 @@ async def test_every_metric_and_label_they_name_is_there(
         await client.get("/health")
         told = await _metrics(client)
     # There after the first comparison.
-    told |= {f"integration_reconcile_{kind}" for kind in ("missing", "extra", "double")}
+    told |= {f"integration_reconcile_{kind}" for kind in KINDS}
     used = {name for expression in expressions() for name in NAME.findall(expression)}
 
     assert used - {"integration_service"} <= told
