@@ -15,7 +15,7 @@ from crm_api.access import (
 from crm_api.customers import service
 from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
 from crm_api.customers.store import CustomerRow, Filter
-from crm_api.tables import idempotency_keys
+from crm_api.tables import stored_answers
 from service_kit.auth import GuardedRoute
 from service_kit.database.as_json import json_array
 from service_kit.etags import (
@@ -29,7 +29,7 @@ from service_kit.etags import (
 )
 from service_kit.fields import Line
 from service_kit.health import DatabaseDep
-from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
 from service_kit.openapi import ETAG, LOCATION, ResponseHeader, answering, documented
 from service_kit.paging import (
     CreatedAfter,
@@ -99,7 +99,11 @@ Wanted = Annotated[Filter, Depends(_filter)]
     response_model=CustomerOut,
     responses={
         **documented(
-            service.EmailTaken, service.ExternalRefTaken, StillRunning, IdempotencyKeyReused
+            service.EmailTaken,
+            service.ExternalRefTaken,
+            StillRunning,
+            IdempotencyKeyReused,
+            Erased,
         ),
         **answering(201, LOCATION, ETAG),
     },
@@ -108,7 +112,7 @@ async def register_customer(
     new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, once: OnceDep
 ) -> Response:
     """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
-    work = once.around(idempotency_keys, who, service.register, registered)
+    work = once.around(stored_answers, who, service.register, registered)
     write = database.write if once.key else database.write_at_once
     outcome = await write(work, new, who)
     return outcome.answer.response()
@@ -216,4 +220,4 @@ def registered(customer: CustomerRow) -> Answer:
         "Location": f"/api/customers/{customer.id}",
         "ETag": etag(customer.version),
     }
-    return Answer(201, body, headers)
+    return Answer(201, body, headers, subjects=[customer.uid])

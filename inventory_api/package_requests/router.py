@@ -23,7 +23,7 @@ from inventory_api.package_requests.schemas import (
 )
 from inventory_api.package_requests.service import Requested
 from inventory_api.package_requests.store import Filter
-from inventory_api.tables import idempotency_keys
+from inventory_api.tables import stored_answers
 from service_kit.answers import as_dict
 from service_kit.auth import GuardedRoute
 from service_kit.batch import LARGEST_BATCH, merge, read_items
@@ -40,6 +40,7 @@ from service_kit.etags import (
 from service_kit.fields import Line
 from service_kit.health import DatabaseDep
 from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.idempotency import Erased as AnswerErased
 from service_kit.openapi import ETAG, LOCATION, answering, documented
 from service_kit.paging import CreatedAfter, Cursor, Limit, link_next, number_after
 from service_kit.problems import Problem
@@ -87,7 +88,9 @@ Items = Annotated[
     summary="Request a package",
     response_model=PackageRequestOut,
     responses={
-        **documented(service.PackageRequestConflict, StillRunning, IdempotencyKeyReused),
+        **documented(
+            service.PackageRequestConflict, StillRunning, IdempotencyKeyReused, AnswerErased
+        ),
         **answering(201, LOCATION, ETAG),
         200: {
             "model": PackageRequestOut,
@@ -103,7 +106,7 @@ async def request_package(
 
     Send it again as often as you like: you get the request that is there, with 200.
     """
-    work = once.around(idempotency_keys, who, service.request, _answer)
+    work = once.around(stored_answers, who, service.request, _answer)
     outcome = await database.write(work, new, who)
     if outcome.result is not None:
         service.tell([outcome.result])
@@ -123,7 +126,7 @@ async def request_packages(
     read = read_items(PackageRequestNew, items)
     new = [item for item in read if isinstance(item, PackageRequestNew)]
     work = once.around(
-        idempotency_keys, who, service.request_all, lambda done: _answer_all(merge(read, done))
+        stored_answers, who, service.request_all, lambda done: _answer_all(merge(read, done))
     )
     outcome = await database.write(work, new, who)
     if outcome.result is not None:
@@ -211,12 +214,14 @@ def _answer(requested: Requested) -> Answer:
         "ETag": etag(requested.shown.version),
     }
     body = PackageRequestOut.model_validate(out).model_dump_json()
-    return Answer(201 if requested.is_new else 200, body, headers)
+    status = 201 if requested.is_new else 200
+    return Answer(status, body, headers, subjects=[out.customer_id])
 
 
 def _answer_all(done: Sequence[Requested | Problem]) -> Answer:
     results = [_result(one) for one in done]
-    return Answer(200, _RESULTS.dump_json(results).decode())
+    whose = [None if isinstance(one, Problem) else one.shown.out.customer_id for one in done]
+    return Answer(200, _RESULTS.dump_json(results).decode(), item_subjects=whose)
 
 
 def _result(done: Requested | Problem) -> dict[str, Any]:
