@@ -209,9 +209,10 @@ async def erase_customer(
     """Forget the person: every personal field is blanked, here and in the feed's past events.
 
     The id and the uid stay, and `customer.erased` tells other systems to forget as well. Tickets
-    are kept word by word.
+    are kept word by word. A late request with an Idempotency-Key that made the customer, one of its
+    tickets or a note is answered 410, so that it makes nobody again.
     """
-    await database.write(service.erase, customer, versions, who)
+    await database.forget(service.erase, customer, versions, who)
 
 
 def registered(customer: CustomerRow) -> Answer:

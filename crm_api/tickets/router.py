@@ -219,8 +219,8 @@ async def change_ticket(
 async def delete_ticket(
     ticket_id: TicketId, database: DatabaseDep, who: CanDeleteTickets, versions: IfMatch
 ) -> None:
-    """Delete a ticket with its notes and its history."""
-    await database.write(service.remove, ticket_id, versions, who)
+    """Delete a ticket with its notes, its history and what Idempotency-Keys are answered of it."""
+    await database.forget(service.remove, ticket_id, versions, who)
 
 
 def _opened(opened: Opened) -> Answer:

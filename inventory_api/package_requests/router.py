@@ -174,7 +174,7 @@ async def erase_customers(wanted: Erasure, database: DatabaseDep, _: CanWritePac
 
     Safe to repeat. A later request for such a customer finds the one that is there.
     """
-    return Erased(erased=await database.write(service.erase, wanted.customer_ids))
+    return Erased(erased=await database.forget(service.erase, wanted.customer_ids))
 
 
 @router.post(

@@ -1,6 +1,7 @@
 """Whom the CRM has erased, Inventory is to forget: after the package, and until it has."""
 
 import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -54,6 +55,28 @@ async def test_an_erased_customer_is_forgotten_here_and_in_inventory(
     assert (rows["jane"].customer_name, rows["jane"].state) == (None, "delivered")
     assert rows["john"].customer_name is not None
     assert not await integration.poller.erasing.turn(integration.lease)
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], scope="session")
+async def test_not_a_byte_of_the_name_is_left_in_the_ledgers_files(
+    integration: Integration,
+    crm: CrmDouble,
+    forgetter: Forgetter,
+    ledger_url: str,
+) -> None:
+    def content() -> bytes:
+        path = Path(ledger_url.removeprefix("sqlite:///"))
+        return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+
+    crm.register("jane", "john")
+    await integration.work()
+    assert b"Customer jane" in content(), "else it would prove nothing"
+
+    crm.publish(erased("jane", 3))
+    await integration.work()
+
+    assert b"Customer jane" not in content()
+    assert b"Customer john" in content()
 
 
 async def test_forgetting_waits_for_the_package_that_may_carry_the_name(
