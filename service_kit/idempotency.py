@@ -164,15 +164,12 @@ class StoredAnswers:
         """Empty all answers about these; from then on their keys are answered with `Erased`."""
         found = db.execute(self._about, {"subjects": list(subjects)}).all()
         for key_id, rows in groupby(found, key=attrgetter("id")):
-            body, items = "", set()
-            for row in rows:
-                body = row.body
-                items.add(row.item)
+            bodies, items = zip(*((row.body, row.item) for row in rows), strict=True)
             values: dict[str, Any] = {"fingerprint": ""}
             if None in items:
                 values |= {"status": HTTPStatus.GONE, "headers": {}, "body": ""}
             else:
-                values["body"] = _without(body, items)
+                values["body"] = _without(bodies[0], set(items))
             db.execute(update(self.keys).where(self.keys.c.id == key_id).values(values))
 
     def _prune(self, db: Connection, now: datetime) -> None:

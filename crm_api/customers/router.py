@@ -13,7 +13,8 @@ from crm_api.access import (
     CanWriteCustomers,
 )
 from crm_api.customers import service
-from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, Email, as_shown
+from crm_api.customers.addresses import Address
+from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
 from crm_api.customers.store import CustomerRow, Filter
 from crm_api.tables import stored_answers
 from service_kit.auth import GuardedRoute
@@ -62,8 +63,9 @@ async def _key(
 
 async def _filter(
     email: Annotated[
-        Email | None,
+        Address | None,
         Query(
+            max_length=320,
             description="The whole address, in any way in which it can be registered.",
             examples=["jane@example.com"],
         ),

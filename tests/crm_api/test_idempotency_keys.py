@@ -1,5 +1,6 @@
 """Idempotency-Keys in the CRM: whose they are, and what is left of them after an erasure."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -58,6 +59,19 @@ async def test_in_a_batch_only_the_erased_one_is_gone(crm: httpx.AsyncClient) ->
     assert [again[at] for at in (0, 1, 3, 4)] == [first[at] for at in (0, 1, 3, 4)]
     assert "jane" not in answer.text.lower()
     assert len((await crm.get("/api/customers")).json()) == 3
+
+
+async def test_all_of_a_batch_may_be_erased_at_the_same_moment(crm: httpx.AsyncClient) -> None:
+    wanted = [numbered(number) for number in range(12)]
+    first = (await send(crm, "/api/customers/batch", wanted)).json()
+
+    erased = await asyncio.gather(
+        *(crm.delete(f"/api/customers/{one['customer']['uid']}") for one in first)
+    )
+    again = (await send(crm, "/api/customers/batch", wanted)).json()
+
+    assert {answer.status_code for answer in erased} == {204}
+    assert [one["status"] for one in again] == [410] * 12
 
 
 async def test_keys_of_the_tickets_and_notes_of_an_erased_person_are_gone_too(
