@@ -122,7 +122,8 @@ class Ingest:
         }
         traced = (arrival.traceparent for arrival in arrivals)
         with tracing.spans("find customer", SpanKind.CONSUMER, traced):
-            new = await self._database.write(store.note_page, lease, arrivals, move, now, erased)
+            write = self._database.forget if erased else self._database.write
+            new = await write(store.note_page, lease, arrivals, move, now, erased)
         for arrival in new:
             journal.found(arrival)
         if new:

@@ -73,7 +73,8 @@ class Recovery:
             feed_cursor=feed_cursor or feed.recovery_cursor,
             next_page=page.next_cursor,
         )
-        new = await self._database.write(recovery.note, lease, feed, walked, now)
+        write = self._database.forget if walked.erased else self._database.write
+        new = await write(recovery.note, lease, feed, walked, now)
         for arrival in new:
             journal.found(arrival)
         if walked.next_page is None:

@@ -2,7 +2,7 @@
 
 from sqlalchemy import MetaData
 
-from service_kit.idempotency import idempotency_table
+from service_kit.idempotency import StoredAnswers
 
 metadata = MetaData()
-idempotency_keys = idempotency_table(metadata)
+stored_answers = StoredAnswers(metadata)

@@ -42,11 +42,16 @@ class ScopeMissing(Problem):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is calling, and what they may do."""
+    """Who is calling, what they may do, and which token they came with.
+
+    `credential` names that token and doesn't give it away: an issued one by its id, one of the
+    settings by its SHA-256.
+    """
 
     name: str
     role: str
     scopes: frozenset[str]
+    credential: str = "anonymous"
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes
@@ -63,7 +68,9 @@ class Tokens:
         self, settings: ServiceSettings, limits: RateLimits, find: FindToken | None = None
     ) -> None:
         self._known = {
-            _digest(token): Principal(role, role, settings.roles[role])
+            (digest := _digest(token)): Principal(
+                role, role, settings.roles[role], f"sha256:{digest.hex()}"
+            )
             for role, token in settings.tokens()
         }
         self._limits = limits

@@ -1,6 +1,7 @@
 """Values that are safe to keep, to print and to send on; one type, so that no field forgets."""
 
 import re
+import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,19 +11,34 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, StringConst
 # which no encoding can write.
 _FORBIDDEN_IN_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _FORBIDDEN_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+# Characters that show nothing: controls, formats (a zero-width space), spaces, marks for a letter
+# that is not there, and fillers, which count as letters.
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Me"})
+_FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:")
 
 
 def _one_line(value: str) -> str:
     if _FORBIDDEN_IN_LINE.search(value):
         raise ValueError("must not hold control characters or line breaks")
-    return value
+    return _visible(value)
 
 
 def _many_lines(value: str) -> str:
     if _FORBIDDEN_IN_TEXT.search(value):
         raise ValueError("must not hold control characters")
-    return value
+    return _visible(value)
+
+
+def _visible(value: str) -> str:
+    """Refuse a text of invisible characters alone: whoever reads it takes it for none."""
+    if not value or any(map(_is_visible, value)):
+        return value
+    raise ValueError("must hold a visible character")
+
+
+def _is_visible(character: str) -> bool:
+    return unicodedata.category(character) not in _INVISIBLE and character not in _FILLERS
 
 
 def _is_rfc_3339(value: object) -> object:

@@ -4,17 +4,21 @@ The first answer is stored in the transaction of its effect: there is never one 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
+from itertools import groupby
+from operator import attrgetter
 from typing import Annotated, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from fastapi import Depends, Header, Request, Response
+from pydantic_core import from_json, to_json
 from sqlalchemy import (
     JSON,
     Column,
     Connection,
+    ForeignKey,
     Index,
     Integer,
     MetaData,
@@ -27,19 +31,22 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    update,
 )
 
 from service_kit import clock
 from service_kit.auth import Principal
-from service_kit.database.types import BigInt, UtcDateTime
+from service_kit.database.types import AnyRow, BigInt, UtcDateTime
 from service_kit.problems import Problem
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 KEPT = timedelta(days=7)
-# Old answers go a few at a time, with the new ones that come.
-_PRUNED_AT_ONCE = 20
+# Old answers go a few at a time, with the new ones that come: one of a batch has many rows.
+_PRUNED_AT_ONCE = 5
+# Processes' clocks may differ by so much without being wrong.
+_SKEW = timedelta(minutes=1)
 _JSON = "application/json"
 
 
@@ -58,36 +65,134 @@ class StillRunning(Problem):
     headers = {"Retry-After": "1"}
 
 
-def idempotency_table(metadata: MetaData) -> Table:
-    """Make the table that each service with such routes has."""
-    return Table(
-        "idempotency_keys",
-        metadata,
-        Column("id", BigInt, primary_key=True),
-        Column("caller", String(200), nullable=False),
-        Column("route", String(200), nullable=False),
-        Column("key", String(200), nullable=False),
-        Column("fingerprint", String(64), nullable=False),
-        Column("status", Integer, nullable=False),
-        Column("headers", JSON, nullable=False),
-        Column("body", Text, nullable=False),
-        Column("created_at", UtcDateTime, nullable=False),
-        UniqueConstraint("caller", "route", "key", name="uq_idempotency_keys"),
-        Index("ix_idempotency_keys_created_at", "created_at"),
-        sqlite_autoincrement=True,
-    )
+class Erased(Problem):
+    """What this Idempotency-Key made was erased since, and is not made again."""
+
+    status = HTTPStatus.GONE
+    slug = "erased"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a caller is told: a status, JSON, and headers besides."""
+    """What a caller is told: a status, JSON, and headers besides.
+
+    `subjects` are the uids of whom and what it shows; `item_subjects` are those of a batch, one for
+    each of its items, or None for an item that shows nobody. `StoredAnswers.forget` goes by them.
+    """
 
     status: int
     body: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    subjects: Sequence[str] = ()
+    item_subjects: Sequence[str | None] = ()
 
     def response(self) -> Response:
         return Response(self.body, self.status, dict(self.headers), media_type=_JSON)
+
+
+class StoredAnswers:
+    """What a service has answered to Idempotency-Keys, in two tables of its database."""
+
+    def __init__(self, metadata: MetaData) -> None:
+        self.keys = Table(
+            "idempotency_keys",
+            metadata,
+            Column("id", BigInt, primary_key=True),
+            Column("caller", String(200), nullable=False),
+            Column("route", String(200), nullable=False),
+            Column("key", String(200), nullable=False),
+            # Empty where someone was erased: of a body that named a person not even a print stays.
+            Column("fingerprint", String(64), nullable=False),
+            Column("status", Integer, nullable=False),
+            Column("headers", JSON, nullable=False),
+            Column("body", Text, nullable=False),
+            Column("created_at", UtcDateTime, nullable=False),
+            UniqueConstraint("caller", "route", "key", name="uq_idempotency_keys"),
+            Index("ix_idempotency_keys_created_at", "created_at"),
+            sqlite_autoincrement=True,
+        )
+        self.subjects = Table(
+            "idempotency_subjects",
+            metadata,
+            Column(
+                "key_id",
+                BigInt,
+                ForeignKey("idempotency_keys.id", ondelete="CASCADE"),
+                nullable=False,
+            ),
+            Column("subject", String(64), nullable=False),
+            # Its place in a batch; none where the whole answer is about it.
+            Column("item", Integer),
+            Index("ix_idempotency_subjects_key_id", "key_id"),
+            Index("ix_idempotency_subjects_subject", "subject"),
+        )
+        self._about = (
+            select(self.keys.c.id, self.keys.c.body, self.subjects.c.item)
+            .join(self.subjects, self.subjects.c.key_id == self.keys.c.id)
+            .where(self.subjects.c.subject.in_(bindparam("subjects", expanding=True)))
+            .order_by(self.keys.c.id)
+            .with_for_update(of=self.keys)
+        )
+
+    def find(self, db: Connection, call: Mapping[str, str]) -> AnyRow | None:
+        """Look up the answer to a call. One that is too old is deleted, so that the key is new."""
+        keys = self.keys
+        row = db.execute(
+            select(keys).where(*(keys.c[name] == value for name, value in call.items()))
+        ).one_or_none()
+        if row is not None and row.created_at < clock.now() - KEPT:
+            db.execute(delete(keys).where(keys.c.id == row.id))
+            return None
+        return row
+
+    def keep(self, db: Connection, call: Mapping[str, str], fingerprint: str, told: Answer) -> None:
+        """Store the answer to a call, and let go of a few old ones."""
+        now = clock.now()
+        row = {"fingerprint": fingerprint, "status": told.status, "headers": dict(told.headers)}
+        added = insert(self.keys).values({**call, **row, "body": told.body, "created_at": now})
+        key_id = db.execute(added.returning(self.keys.c.id)).scalar_one()
+        about: list[tuple[str, int | None]] = [(subject, None) for subject in told.subjects]
+        about += [(name, item) for item, name in enumerate(told.item_subjects) if name is not None]
+        if about:
+            db.execute(
+                insert(self.subjects),
+                [{"key_id": key_id, "subject": name, "item": item} for name, item in about],
+            )
+        self._prune(db, now)
+
+    def forget(self, db: Connection, subjects: Collection[str]) -> None:
+        """Empty all answers about these; from then on their keys are answered with `Erased`."""
+        found = db.execute(self._about, {"subjects": list(subjects)}).all()
+        for key_id, rows in groupby(found, key=attrgetter("id")):
+            bodies, items = zip(*((row.body, row.item) for row in rows), strict=True)
+            values: dict[str, Any] = {"fingerprint": ""}
+            if None in items:
+                values |= {"status": HTTPStatus.GONE, "headers": {}, "body": ""}
+            else:
+                values["body"] = _without(bodies[0], set(items))
+            db.execute(update(self.keys).where(self.keys.c.id == key_id).values(values))
+
+    def _prune(self, db: Connection, now: datetime) -> None:
+        keys = self.keys
+        old = select(keys.c.id).where(keys.c.created_at < now - KEPT).limit(_PRUNED_AT_ONCE)
+        db.execute(delete(keys).where(keys.c.id.in_(old)))
+        # A clock that was ahead has made these; they would stay for as long as it was.
+        early = select(keys.c.id).where(keys.c.created_at > now + _SKEW).limit(_PRUNED_AT_ONCE)
+        db.execute(update(keys).where(keys.c.id.in_(early)).values(created_at=now))
+
+
+def _without(body: str, items: Collection[int]) -> str:
+    """Put what a batch answered in the place of items that were erased since."""
+    gone = _erased()
+    results = [
+        {"status": gone.status.value, "problem": gone.document()} if item in items else result
+        for item, result in enumerate(from_json(body))
+    ]
+    return to_json(results).decode()
+
+
+def _erased() -> Erased:
+    return Erased("What was made with this Idempotency-Key was erased; it is not made again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +205,7 @@ class Outcome(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """What identifies a call: the caller, the route, the key it chose, and a print of the body."""
+    """What identifies a call: the route, the key that the caller chose, and a print of the rest."""
 
     route: str
     key: str | None
@@ -108,7 +213,7 @@ class Once:
 
     def around(
         self,
-        table: Table,
+        answers: StoredAnswers,
         who: Principal,
         work: Callable[Concatenate[Connection, P], T],
         answer: Callable[[T], Answer],
@@ -119,15 +224,25 @@ class Once:
             if self.key is None:
                 result = work(db, *args, **kwargs)
                 return Outcome(answer(result), result)
-            identity = {"caller": f"{who.role}:{who.name}", "route": self.route, "key": self.key}
-            if (stored := _find(db, table, identity, self.fingerprint)) is not None:
-                return Outcome(stored, None)
+            call = {"caller": who.credential, "route": self.route, "key": self.key}
+            _enter(db, call)
+            if (stored := answers.find(db, call)) is not None:
+                return Outcome(self._again(stored), None)
             result = work(db, *args, **kwargs)
             told = answer(result)
-            _keep(db, table, {**identity, "fingerprint": self.fingerprint}, told)
+            answers.keep(db, call, self.fingerprint, told)
             return Outcome(told, result)
 
         return run
+
+    def _again(self, stored: AnyRow) -> Answer:
+        """Tell what was answered. Raises Erased or IdempotencyKeyReused."""
+        if stored.status == HTTPStatus.GONE:
+            raise _erased()
+        if stored.fingerprint not in {"", self.fingerprint}:
+            raise IdempotencyKeyReused("This Idempotency-Key was used with another body or path.")
+        headers = {**stored.headers, "Idempotent-Replayed": "true"}
+        return Answer(stored.status, stored.body, headers)
 
 
 async def _once(
@@ -139,46 +254,30 @@ async def _once(
             min_length=1,
             max_length=200,
             pattern=r"^[\x21-\x7e]+$",
-            description="Any text of your choice; the same again answers as the first time did.",
+            description=(
+                "Any text of your choice; the same again answers as the first time did, for seven "
+                "days. It counts for your token and this route alone."
+            ),
         ),
     ] = None,
 ) -> Once:
-    fingerprint = ""
-    if idempotency_key is not None:
-        fingerprint = hashlib.sha256(await request.body()).hexdigest()
-    return Once(request.scope["path"], idempotency_key, fingerprint)
+    if idempotency_key is None:
+        return Once("", None, "")
+    # The key is the route's, so what stands in the path tells two calls apart as the body does.
+    path = ascii(sorted(request.scope["path_params"].items()))
+    fingerprint = hashlib.sha256(path.encode() + await request.body()).hexdigest()
+    return Once(request.scope["route"].path, idempotency_key, fingerprint)
 
 
 OnceDep = Annotated[Once, Depends(_once)]
 
 
-def _find(
-    db: Connection, table: Table, identity: Mapping[str, str], fingerprint: str
-) -> Answer | None:
-    _enter(db, identity)
-    statement = select(table).where(*(table.c[name] == value for name, value in identity.items()))
-    row = db.execute(statement).one_or_none()
-    if row is None:
-        return None
-    if row.fingerprint != fingerprint:
-        raise IdempotencyKeyReused("This Idempotency-Key was used with another body.")
-    return Answer(row.status, row.body, {**row.headers, "Idempotent-Replayed": "true"})
-
-
-def _enter(db: Connection, identity: Mapping[str, str]) -> None:
+def _enter(db: Connection, call: Mapping[str, str]) -> None:
     """Let one transaction at a time use this key; on SQLite there is one at a time anyway."""
     if db.dialect.name != "postgresql":
         return
-    digest = hashlib.sha256(repr(sorted(identity.items())).encode()).digest()
+    digest = hashlib.sha256(repr(sorted(call.items())).encode()).digest()
     number = int.from_bytes(digest[:8], signed=True)
     lock = select(func.pg_try_advisory_xact_lock(bindparam("number", type_=BigInt)))
     if not db.execute(lock, {"number": number}).scalar_one():
         raise StillRunning("The first request with this Idempotency-Key is still running.")
-
-
-def _keep(db: Connection, table: Table, identity: Mapping[str, Any], told: Answer) -> None:
-    now = clock.now()
-    row = {**identity, "status": told.status, "headers": dict(told.headers), "body": told.body}
-    db.execute(insert(table), {**row, "created_at": now})
-    old = select(table.c.id).where(table.c.created_at < now - KEPT).limit(_PRUNED_AT_ONCE)
-    db.execute(delete(table).where(table.c.id.in_(old)))

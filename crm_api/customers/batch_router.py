@@ -10,7 +10,7 @@ from crm_api.access import CanCreateCustomers
 from crm_api.customers import service
 from crm_api.customers.schemas import BatchResult, CustomerNew, as_shown
 from crm_api.customers.store import CustomerRow
-from crm_api.tables import idempotency_keys
+from crm_api.tables import stored_answers
 from service_kit.auth import GuardedRoute
 from service_kit.batch import LARGEST_BATCH, merge, read_items
 from service_kit.health import DatabaseDep
@@ -50,14 +50,16 @@ async def register_customers(
     read = read_items(CustomerNew, items)
     new = [item for item in read if isinstance(item, CustomerNew)]
     work = once.around(
-        idempotency_keys, who, service.register_all, lambda done: _answer_all(merge(read, done))
+        stored_answers, who, service.register_all, lambda done: _answer_all(merge(read, done))
     )
     outcome = await database.write(work, new, who)
     return outcome.answer.response()
 
 
 def _answer_all(done: Sequence[CustomerRow | Problem]) -> Answer:
-    return Answer(200, to_json([_result(one) for one in done]).decode())
+    body = to_json([_result(one) for one in done]).decode()
+    uids = [None if isinstance(one, Problem) else one.uid for one in done]
+    return Answer(200, body, item_subjects=uids)
 
 
 def _result(found: CustomerRow | Problem) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from crm_api.access import (
     CanWriteCustomers,
 )
 from crm_api.customers import service
+from crm_api.customers.addresses import Address
 from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
 from crm_api.customers.store import CustomerRow, Filter
-from crm_api.tables import idempotency_keys
+from crm_api.tables import stored_answers
 from service_kit.auth import GuardedRoute
 from service_kit.database.as_json import json_array
 from service_kit.etags import (
@@ -29,7 +30,7 @@ from service_kit.etags import (
 )
 from service_kit.fields import Line
 from service_kit.health import DatabaseDep
-from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
 from service_kit.openapi import ETAG, LOCATION, ResponseHeader, answering, documented
 from service_kit.paging import (
     CreatedAfter,
@@ -62,10 +63,10 @@ async def _key(
 
 async def _filter(
     email: Annotated[
-        Line | None,
+        Address | None,
         Query(
             max_length=320,
-            description="The whole address, in upper or lower case.",
+            description="The whole address, in any way in which it can be registered.",
             examples=["jane@example.com"],
         ),
     ] = None,
@@ -99,7 +100,11 @@ Wanted = Annotated[Filter, Depends(_filter)]
     response_model=CustomerOut,
     responses={
         **documented(
-            service.EmailTaken, service.ExternalRefTaken, StillRunning, IdempotencyKeyReused
+            service.EmailTaken,
+            service.ExternalRefTaken,
+            StillRunning,
+            IdempotencyKeyReused,
+            Erased,
         ),
         **answering(201, LOCATION, ETAG),
     },
@@ -108,7 +113,7 @@ async def register_customer(
     new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, once: OnceDep
 ) -> Response:
     """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
-    work = once.around(idempotency_keys, who, service.register, registered)
+    work = once.around(stored_answers, who, service.register, registered)
     write = database.write if once.key else database.write_at_once
     outcome = await write(work, new, who)
     return outcome.answer.response()
@@ -205,9 +210,10 @@ async def erase_customer(
     """Forget the person: every personal field is blanked, here and in the feed's past events.
 
     The id and the uid stay, and `customer.erased` tells other systems to forget as well. Tickets
-    are kept word by word.
+    are kept word by word. A late request with an Idempotency-Key that made the customer, one of its
+    tickets or a note is answered 410, so that it makes nobody again.
     """
-    await database.write(service.erase, customer, versions, who)
+    await database.forget(service.erase, customer, versions, who)
 
 
 def registered(customer: CustomerRow) -> Answer:
@@ -216,4 +222,4 @@ def registered(customer: CustomerRow) -> Answer:
         "Location": f"/api/customers/{customer.id}",
         "ETag": etag(customer.version),
     }
-    return Answer(201, body, headers)
+    return Answer(201, body, headers, subjects=[customer.uid])

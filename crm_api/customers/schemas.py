@@ -116,6 +116,9 @@ def as_shown(customer: AnyRow) -> dict[str, Any]:
 class BatchResult(BaseModel):
     """What became of one item of a batch."""
 
-    status: Literal[201, 409, 422] = Field(examples=[201])
+    status: Literal[201, 409, 410, 422] = Field(
+        description="410: an Idempotency-Key's first answer had a customer here who was erased.",
+        examples=[201],
+    )
     customer: CustomerOut | None = Field(None, description="With 201.")
-    problem: ItemProblem | None = Field(None, description="With 409 and 422.")
+    problem: ItemProblem | None = Field(None, description="With 409, 410 and 422.")

@@ -7,11 +7,11 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, or_, select, update
 
 from crm_api.customers.models import customers
 from crm_api.search import SearchIndex, folded
-from crm_api.tables import idempotency_keys
+from crm_api.tables import stored_answers
 from service_kit.database.as_json import as_json
 from service_kit.database.prepared import Prepared, PreparedInsert, PreparedPages
 from service_kit.database.types import AnyRow
@@ -36,9 +36,6 @@ _IDS_OF = select(customers.c.uid, customers.c.id).where(
 )
 _ADD = PreparedInsert(customers)
 _as_row = cast("Callable[..., CustomerRow]", namedtuple("Row", customers.columns.keys()))  # noqa: PYI024
-_FORGET_ANSWERS = delete(idempotency_keys).where(
-    idempotency_keys.c.body.contains(bindparam("named"))
-)
 _IN_THE_WAY = select(customers.c.id, customers.c.email_key, customers.c.external_ref).where(
     or_(
         customers.c.email_key.in_(bindparam("emails", expanding=True)),
@@ -149,8 +146,8 @@ def erase(db: Connection, customer_id: int, values: dict[str, Any]) -> None:
 
 
 def forget_answers(db: Connection, uid: str) -> None:
-    """Delete stored answers that show this customer: they hold the personal fields."""
-    db.execute(_FORGET_ANSWERS, {"named": uid})
+    """Empty stored answers that show this customer, its tickets or their notes."""
+    stored_answers.forget(db, [uid])
 
 
 def whole_page(db: Connection, after: int, limit: int) -> Sequence[CustomerRow]:

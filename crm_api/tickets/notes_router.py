@@ -3,15 +3,16 @@
 from fastapi import APIRouter, Request, Response
 
 from crm_api.access import CanReadTickets, CanWriteTickets
-from crm_api.tables import idempotency_keys
+from crm_api.tables import stored_answers
 from crm_api.tickets import service
 from crm_api.tickets.examples import Note
 from crm_api.tickets.router import PolicyDep, TicketId
 from crm_api.tickets.schemas import HistoryEntry, NoteOut
+from crm_api.tickets.service import Noted
 from service_kit.auth import GuardedRoute
 from service_kit.database.types import AnyRow
 from service_kit.health import DatabaseDep
-from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
 from service_kit.openapi import DEPRECATION, ResponseHeader, answering, documented
 from service_kit.paging import Cursor, Limit, link_next, number_after
 
@@ -21,7 +22,7 @@ SUCCESSOR = ResponseHeader(
     "Link", "The address to use instead.", '</api/tickets/1/notes>; rel="successor-version"'
 )
 _ADDING = documented(
-    service.TicketNotFound, service.TicketClosed, StillRunning, IdempotencyKeyReused
+    service.TicketNotFound, service.TicketClosed, StillRunning, IdempotencyKeyReused, Erased
 )
 
 
@@ -62,7 +63,7 @@ async def add_note(
     once: OnceDep,
 ) -> Response:
     """Say something; what a customer says in public reopens a pending or resolved ticket."""
-    work = once.around(idempotency_keys, who, service.add_note, _noted)
+    work = once.around(stored_answers, who, service.add_note, _noted)
     outcome = await database.write(work, ticket_id, new, policy, who)
     return outcome.answer.response()
 
@@ -111,5 +112,6 @@ async def list_history(
     return page.rows
 
 
-def _noted(note: AnyRow) -> Answer:
-    return Answer(201, NoteOut.model_validate(note).model_dump_json())
+def _noted(noted: Noted) -> Answer:
+    body = NoteOut.model_validate(noted.note).model_dump_json()
+    return Answer(201, body, subjects=[noted.ticket_uid, noted.customer_uid])

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from crm_api.access import CanDeleteTickets, CanReadTickets, CanWriteTickets
 from crm_api.customers.router import CustomerKey
 from crm_api.customers.service import CustomerNotFound
-from crm_api.tables import idempotency_keys
+from crm_api.tables import stored_answers
 from crm_api.tickets import service
 from crm_api.tickets.examples import Change, Opening
 from crm_api.tickets.lifecycle import Priority, Status
@@ -17,9 +17,9 @@ from crm_api.tickets.schemas import (
     Tag,
     TicketOut,
 )
+from crm_api.tickets.service import Opened
 from crm_api.tickets.sla import Policy
 from crm_api.tickets.store import Filter, TicketRow
-from crm_api.tickets.view import Shown
 from service_kit import clock
 from service_kit.auth import GuardedRoute
 from service_kit.etags import (
@@ -33,7 +33,7 @@ from service_kit.etags import (
 )
 from service_kit.fields import Line
 from service_kit.health import DatabaseDep
-from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
 from service_kit.openapi import ETAG, LOCATION, answering, documented
 from service_kit.paging import Cursor, Limit, Sort, link_next, number_after
 
@@ -102,7 +102,9 @@ TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", e
     summary="Open a ticket",
     response_model=TicketOut,
     responses={
-        **documented(CustomerNotFound, service.NoFollowUp, StillRunning, IdempotencyKeyReused),
+        **documented(
+            CustomerNotFound, service.NoFollowUp, StillRunning, IdempotencyKeyReused, Erased
+        ),
         **answering(201, LOCATION, ETAG),
     },
 )
@@ -110,7 +112,7 @@ async def open_ticket(
     new: Opening, database: DatabaseDep, who: CanWriteTickets, policy: PolicyDep, once: OnceDep
 ) -> Response:
     """Open a ticket for a customer; with `follow_up_of` it goes on from a closed one."""
-    work = once.around(idempotency_keys, who, service.open_ticket, _opened)
+    work = once.around(stored_answers, who, service.open_ticket, _opened)
     outcome = await database.write(work, new, policy, who)
     return outcome.answer.response()
 
@@ -217,10 +219,12 @@ async def change_ticket(
 async def delete_ticket(
     ticket_id: TicketId, database: DatabaseDep, who: CanDeleteTickets, versions: IfMatch
 ) -> None:
-    """Delete a ticket with its notes and its history."""
-    await database.write(service.remove, ticket_id, versions, who)
+    """Delete a ticket with its notes, its history and what Idempotency-Keys are answered of it."""
+    await database.forget(service.remove, ticket_id, versions, who)
 
 
-def _opened(opened: Shown) -> Answer:
-    location = {"Location": f"/api/tickets/{opened.out.id}", "ETag": etag(opened.version)}
-    return Answer(201, TicketOut.model_validate(opened.out).model_dump_json(), location)
+def _opened(opened: Opened) -> Answer:
+    out, version = opened.ticket.out, opened.ticket.version
+    headers = {"Location": f"/api/tickets/{out.id}", "ETag": etag(version)}
+    body = TicketOut.model_validate(out).model_dump_json()
+    return Answer(201, body, headers, subjects=[out.uid, opened.customer_uid])

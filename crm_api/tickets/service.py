@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -50,6 +50,21 @@ class NoFollowUp(Problem):
     slug = "no-follow-up"
 
 
+class Opened(NamedTuple):
+    """A new ticket, and the uid of the customer it is for."""
+
+    ticket: Shown
+    customer_uid: str
+
+
+class Noted(NamedTuple):
+    """A new note, and the uids of its ticket and of the ticket's customer."""
+
+    note: AnyRow
+    ticket_uid: str
+    customer_uid: str
+
+
 def show(db: Connection, ticket_id: int, policy: Policy) -> Shown:
     """Look up one ticket. Raises TicketNotFound."""
     found = _whole(db, ticket_id)
@@ -77,7 +92,7 @@ def of_customer(
     return page(db, Filter(customer_id=customer.id), after, limit, policy)
 
 
-def open_ticket(db: Connection, new: TicketNew, policy: Policy, who: Principal) -> Shown:
+def open_ticket(db: Connection, new: TicketNew, policy: Policy, who: Principal) -> Opened:
     """Open a ticket. Raises CustomerNotFound, or NoFollowUp where it can't go on from another."""
     customer = customers.get(db, new.customer_id)
     if new.follow_up_of is not None:
@@ -94,7 +109,7 @@ def open_ticket(db: Connection, new: TicketNew, policy: Policy, who: Principal) 
     store.set_tags(db, ticket.id, new.tags)
     record.tell(db, ticket, "ticket.created", who, record.facts(ticket, tags=sorted(set(new.tags))))
     audit.record(db, "ticket.created", [ticket.uid], who)
-    return show(db, ticket.id, policy)
+    return Opened(show(db, ticket.id, policy), customer.uid)
 
 
 def change(
@@ -128,9 +143,7 @@ def change(
     return show(db, ticket_id, policy)
 
 
-def add_note(
-    db: Connection, ticket_id: int, new: NoteNew, policy: Policy, who: Principal
-) -> AnyRow:
+def add_note(db: Connection, ticket_id: int, new: NoteNew, policy: Policy, who: Principal) -> Noted:
     """Add a note. What a customer writes in public reopens a pending or resolved ticket.
 
     Raises TicketNotFound or TicketClosed.
@@ -149,7 +162,7 @@ def add_note(
         changes["status"] = "open"
         record.changes_of(db, ticket, [], changes, now, who)
     _write(db, ticket, changes, policy, now, who)
-    return note
+    return Noted(note, ticket.uid, customers.get(db, ticket.customer_id).uid)
 
 
 def remove(db: Connection, ticket_id: int, versions: frozenset[int] | None, who: Principal) -> None:
@@ -157,6 +170,7 @@ def remove(db: Connection, ticket_id: int, versions: frozenset[int] | None, who:
     ticket = get(db, ticket_id, lock=True)
     check_version(versions, ticket.version)
     store.remove(db, ticket_id)
+    store.forget_answers(db, ticket.uid)
     record.tell(db, ticket, "ticket.deleted", who, {})
     audit.record(db, "ticket.deleted", [ticket.uid], who)
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, update
 
 from crm_api.search import SearchIndex, folded
+from crm_api.tables import stored_answers
 from crm_api.tickets.models import notes, ticket_history, ticket_tags, tickets
 from service_kit.database.as_json import json_list, json_tuple
 from service_kit.database.prepared import Prepared, PreparedPages
@@ -93,6 +94,11 @@ def remove(db: Connection, ticket_id: int) -> None:
         db.execute(delete(table).where(table.c.ticket_id == ticket_id))
     db.execute(delete(tickets).where(tickets.c.id == ticket_id))
     _SEARCH.remove(db, ticket_id)
+
+
+def forget_answers(db: Connection, uid: str) -> None:
+    """Empty stored answers that show this ticket or a note of it."""
+    stored_answers.forget(db, [uid])
 
 
 def set_tags(db: Connection, ticket_id: int, tags: Collection[str]) -> None:

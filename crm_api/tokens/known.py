@@ -99,7 +99,8 @@ class IssuedTokens:
         if (scopes := ROLES.get(row.role)) is None:
             _refused(row.id, f"has the role {row.role}, which this version does not know")
             return None
-        known = _Known(row.id, Principal(row.name, row.role, scopes), row.expires_at, read_at)
+        who = Principal(row.name, row.role, scopes, f"token:{row.id}")
+        known = _Known(row.id, who, row.expires_at, read_at)
         if not known.has_expired():
             self._remember(digest, known)
             self._uses.note(row, self._database)

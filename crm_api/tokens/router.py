@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from crm_api.access import CanManageTokens
-from crm_api.tables import idempotency_keys
+from crm_api.tables import stored_answers
 from crm_api.tokens import service
 from crm_api.tokens.known import IssuedTokens
 from crm_api.tokens.schemas import TokenIssued, TokenNew, TokenOut
@@ -47,7 +47,7 @@ async def issue_token(
     So with an `Idempotency-Key` the same request again answers the same token with `token` null. If
     the first answer was lost, revoke that token and issue another under a new key.
     """
-    work = once.around(idempotency_keys, who, service.issue, lambda issued: _answer(issued.row))
+    work = once.around(stored_answers, who, service.issue, lambda issued: _answer(issued.row))
     outcome = await database.write(work, new, who)
     if outcome.result is None:
         return outcome.answer.response()

@@ -17,8 +17,7 @@ Name = Annotated[
     Field(
         min_length=1,
         max_length=100,
-        description="Who will use it, as the audit and a ticket's history will name the caller. "
-        "Tokens of one name and role are one caller's.",
+        description="Who will use it, as the audit and a ticket's history will name the caller.",
         examples=["web-shop"],
     ),
 ]

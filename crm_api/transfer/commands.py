@@ -1,11 +1,12 @@
 """import-customers and export-customers."""
 
 import argparse
-import csv
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
@@ -13,7 +14,7 @@ from service_kit import commands
 from service_kit.commands import Service
 
 if TYPE_CHECKING:
-    from crm_api.transfer.importing import Order, Report, Tally
+    from crm_api.transfer.importing import Order, Tally
     from service_kit.database import Database
 
 T = TypeVar("T")
@@ -23,17 +24,21 @@ EXIT_INTERRUPTED = 130
 # So that a service on the same SQLite file never waits long for the one writer's lock.
 CHUNK_SIZE = 200
 LARGEST_CHUNK = 2000
+STDIN = Path("-")
 
 
 def add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    about = "add the customers of a CSV file; who is there already is passed over"
+    about = (
+        "add and update the customers of a CSV file: one who is known by the external_ref becomes "
+        "as the file says, one who is known by the e-mail address alone is left as is"
+    )
     taking = found.add_parser("import-customers", help=about, description=about)
-    taking.add_argument("file", type=Path, metavar="FILE.csv")
+    taking.add_argument("file", type=Path, metavar="FILE.csv", help="or - for standard input")
     size = f"lines that are one transaction, 1 to {LARGEST_CHUNK}"
     taking.add_argument("--chunk-size", type=int, default=CHUNK_SIZE, metavar="N", help=size)
     taking.add_argument("--dry-run", action="store_true", help="say what would happen")
     taking.add_argument("--no-welcome", action="store_true", help="ask for no welcome packages")
-    report = "write the line, field and reason of all that is refused"
+    report = "write each row that is refused, with its line and the reason, to be corrected"
     taking.add_argument("--report", type=Path, metavar="FILE.csv", help=report)
     taking.set_defaults(run=import_customers)
     about = "write all customers as CSV, to a file or to stdout"
@@ -55,19 +60,29 @@ def export_customers(service: Service, options: argparse.Namespace) -> int:
 def _import(service: Service, options: argparse.Namespace) -> int:
     from crm_api.transfer import importing, table
     from crm_api.transfer.progress import shown
+    from crm_api.transfer.repeats import Repeats
+    from crm_api.transfer.report import Report
     from service_kit.logs import new_request_id, use_request_id
 
     if not 1 <= options.chunk_size <= LARGEST_CHUNK:
         raise _Refused(f"--chunk-size takes 1 to {LARGEST_CHUNK}")
-    header, rows = table.check(options.file)
-    order = importing.Order(
-        options.file, header, options.chunk_size, options.dry_run, not options.no_welcome
-    )
+    if options.report is not None and _is_same(options.file, options.report):
+        raise _Refused("--report would overwrite the file that is imported: name another")
     use_request_id(run_id := new_request_id())
-    with _report(options.report) as report, shown("lines", rows) as advance:
-        tally = _with_database(
-            service, lambda database: importing.run(database, order, report, advance)
+    with _regular_file(options.file) as path, _named(options.file):
+        header, rows = table.check(path)
+        order = importing.Order(
+            path, header, options.chunk_size, options.dry_run, not options.no_welcome
         )
+        with Repeats(header) as repeats:
+            with shown("checked", rows) as advance:
+                repeats.read(path, advance)
+            with _report_to(options.report) as file, shown("lines", rows) as advance:
+                report = Report(file, header)
+                tally = _with_database(
+                    service,
+                    lambda database: importing.run(database, order, repeats, report, advance),
+                )
     return _tell(tally, order, run_id, has_report=options.report is not None)
 
 
@@ -114,14 +129,13 @@ class _Refused(Exception):
 
 def _explained(service: Service, run: Callable[[], int]) -> int:
     """Run a command; where it can't do its work, say why."""
-    from crm_api.transfer.table import NotATable
     from service_kit.database import DatabaseUnavailable, DurabilityMissing
     from service_kit.database.errors import origin
     from service_kit.migrations import SchemaMismatch
 
     try:
         return run()
-    except (_Refused, NotATable) as error:
+    except _Refused as error:
         return commands.refuse(service, str(error))
     except OSError as error:
         return commands.refuse(service, f"{error.filename or 'the file'}: {error.strerror}")
@@ -147,23 +161,43 @@ def _with_database(service: Service, work: "Callable[[Database], Awaitable[T]]")
     return asyncio.run(run())
 
 
+def _is_same(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)
+
+
 @contextmanager
-def _report(path: Path | None) -> "Iterator[Report]":
-    """Give what takes a row for each fault: a file, or nothing."""
+def _regular_file(path: Path) -> Iterator[Path]:
+    """Give a file that can be read again and again: what comes through a pipe is kept in one."""
+    is_stdin = path == STDIN
+    if path.is_file() and not is_stdin:
+        yield path
+        return
+    with tempfile.NamedTemporaryFile() as kept:
+        with nullcontext(sys.stdin.buffer) if is_stdin else path.open("rb") as source:
+            shutil.copyfileobj(source, kept)
+        kept.flush()
+        yield Path(kept.name)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say which file it is that can't be read as a table."""
+    from crm_api.transfer.table import NotATable
+
+    try:
+        yield
+    except NotATable as error:
+        name = "standard input" if path == STDIN else path
+        raise _Refused(f"{name}: {error}") from None
+
+
+@contextmanager
+def _report_to(path: Path | None) -> Iterator[TextIO | None]:
     if path is None:
-        yield _Nowhere()
+        yield None
         return
     with _private(path) as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["line", "field", "reason"])
-        yield rows
-
-
-class _Nowhere:
-    """A report that nobody has asked for."""
-
-    def writerow(self, row: object, /) -> None:
-        return
+        yield file
 
 
 @contextmanager

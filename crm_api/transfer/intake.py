@@ -5,7 +5,7 @@ that is known by its external_ref becomes as the file says, in the columns that 
 that is known by its address alone is left as it is. So a file can be taken in any number of times.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -36,9 +36,9 @@ class Outcome:
     fault: Fault | None = None
 
 
-TAKEN_BY_OTHER = Fault("email", "belongs to a customer with another external_ref, or with none")
+_TAKEN_BY_OTHER = Fault("email", "belongs to a customer with another external_ref, or with none")
 _CREATED, _UPDATED, _KNOWN = Outcome(Fate.CREATED), Outcome(Fate.UPDATED), Outcome(Fate.KNOWN)
-_REFUSED = Outcome(Fate.REFUSED, TAKEN_BY_OTHER)
+_REFUSED = Outcome(Fate.REFUSED, _TAKEN_BY_OTHER)
 
 
 def take(
@@ -49,20 +49,19 @@ def take(
     *,
     welcome: bool,
 ) -> list[Outcome]:
-    """Create, update or pass over each of these, in order. Nothing is done twice."""
+    """Create, update or pass over each of these, no two of which share what they are known by."""
     outcomes: dict[int, Outcome] = {}
-    for wave in _waves(new):
-        missing = _settle(db, new, wave, header, who, outcomes)
-        added = service.register_all(db, [new[at] for at in missing], who, welcome=welcome)
-        raced = []
-        for at, result in zip(missing, added, strict=True):
-            if isinstance(result, Problem):
-                raced.append(at)
-            else:
-                outcomes[at] = _CREATED
-        # Whom nobody knew a moment ago, somebody else has added meanwhile.
-        if raced and _settle(db, new, raced, header, who, outcomes):
-            raise RunAgain  # and erased again
+    missing = _settle(db, new, range(len(new)), header, who, outcomes)
+    added = service.register_all(db, [new[at] for at in missing], who, welcome=welcome)
+    raced = []
+    for at, result in zip(missing, added, strict=True):
+        if isinstance(result, Problem):
+            raced.append(at)
+        else:
+            outcomes[at] = _CREATED
+    # Whom nobody knew a moment ago, somebody else has added meanwhile.
+    if raced and _settle(db, new, raced, header, who, outcomes):
+        raise RunAgain  # and erased again
     return [outcomes[at] for at in range(len(new))]
 
 
@@ -116,35 +115,18 @@ class Known:
         return _REFUSED if new.external_ref else _KNOWN
 
 
-def _waves(new: Sequence[CustomerNew]) -> Iterator[list[int]]:
-    """Part the lines so that no two of a part are about the same customer, keeping the order."""
-    waiting = list(range(len(new)))
-    while waiting:
-        seen: set[tuple[str, str]] = set()
-        wave: list[int] = []
-        later: list[int] = []
-        for at in waiting:
-            keys = {("email", store.email_key(new[at].email))}
-            if (ref := new[at].external_ref) is not None:
-                keys.add(("ref", ref))
-            (later if keys & seen else wave).append(at)
-            seen |= keys
-        yield wave
-        waiting = later
-
-
 def _settle(
     db: Connection,
     new: Sequence[CustomerNew],
-    wave: Sequence[int],
+    places: Sequence[int],
     header: Collection[str],
     who: Principal,
     outcomes: dict[int, Outcome],
 ) -> list[int]:
-    """Find what becomes of those who are known, and update them. Returns the others."""
-    known = Known.among(db, [new[at] for at in wave], lock=True)
+    """Find what becomes of those who are known, and update them. Returns the others' places."""
+    known = Known.among(db, [new[at] for at in places], lock=True)
     missing = []
-    for at in wave:
+    for at in places:
         if (before := known.by_ref.get(new[at].external_ref or "")) is not None:
             outcomes[at] = _update(db, before, changes(before, new[at], header), who)
         elif (outcome := known.standing_in_the_way(new[at])) is not None:

@@ -15,10 +15,16 @@ from crm_api.customers.store import CustomerRow
 
 PLAIN = ("name", "email", "company", "phone", "external_ref")
 METADATA = "metadata."
+# What a report adds to the rows that were refused. They are read past, so that it can be imported.
+REPORTED = ("line", "reason")
 _REQUIRED = ("name", "email")
 _BYTES_AT_ONCE = 1 << 16
 # Far more than a customer has; a file without an end of a line is not read into memory.
 _LONGEST_LINE = 1 << 18
+# What tables are separated by that call themselves CSV and are none of ours.
+_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_SHOWN_COLUMNS = 3
+_SHOWN_CHARACTERS = 40
 
 # A spreadsheet would run such a cell as a formula. An apostrophe in front keeps it a text; one that
 # is there already gets another, so that reading takes back just what writing has added.
@@ -28,9 +34,6 @@ _ESCAPED = re.compile(r"'+[=+\-@]")
 
 class NotATable(Exception):
     """The file can't be read as a table of customers at all."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One customer of a file, by the line on which it starts: read, or refused."""
+    """One customer of a file, by the line on which it starts, with its cells: read, or refused."""
 
     number: int
+    cells: Sequence[str]
     customer: CustomerNew | None
     faults: Sequence[Fault] = ()
 
@@ -57,28 +61,32 @@ def check(path: Path) -> tuple[list[str], int]:
     NotATable.
     """
     _check_encoding(path)
-    rows = _records(path)
+    records = _records(path)
     try:
-        _, header = next(rows)
+        _, header = next(records)
     except StopIteration:
-        raise NotATable(path, "it is empty; its first line must name the columns") from None
+        raise NotATable("it is empty; its first line must name the columns") from None
     header = [name.strip() for name in header]
     if unknown := [name for name in header if not _is_column(name)]:
-        known = ", ".join((*PLAIN, f"{METADATA}<key>"))
-        raise NotATable(path, f"{len(unknown)} of its columns are not known: there are {known}")
+        raise NotATable(_about_unknown(unknown, header))
     if missing := [name for name in _REQUIRED if name not in header]:
-        raise NotATable(path, f"its first line does not name {' and '.join(missing)}")
+        raise NotATable(f"its first line does not name {' and '.join(missing)}")
     if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise NotATable(path, f"its first line names twice: {', '.join(twice)}")
-    return header, sum(1 for _ in rows)
+        raise NotATable(f"its first line names twice: {', '.join(twice)}")
+    return header, sum(1 for _ in records)
 
 
 def lines(path: Path, header: Sequence[str]) -> Iterator[Line]:
     """Read the customers of a file that was checked, one after another."""
-    rows = _records(path)
-    next(rows)
-    for number, cells in rows:
+    for number, cells in rows(path):
         yield _line(number, header, cells)
+
+
+def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Read the cells below the header, with the numbers of the lines on which they start."""
+    records = _records(path)
+    next(records)
+    yield from records
 
 
 def cells_of(customer: CustomerRow, header: Sequence[str]) -> list[str]:
@@ -93,17 +101,41 @@ def cells_of(customer: CustomerRow, header: Sequence[str]) -> list[str]:
     ]
 
 
+def value_of(cell: str) -> str:
+    """Read a cell: without the apostrophe that keeps a spreadsheet from running it."""
+    return (cell[1:] if _ESCAPED.match(cell) else cell).strip()
+
+
 def _as_text(value: str | None) -> str:
     text = value or ""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def _as_value(cell: str) -> str:
-    return cell[1:] if _ESCAPED.match(cell) else cell
-
-
 def _is_column(name: str) -> bool:
-    return name in PLAIN or (name.startswith(METADATA) and len(name) > len(METADATA))
+    return (
+        name in PLAIN
+        or name in REPORTED
+        or (name.startswith(METADATA) and len(name) > len(METADATA))
+    )
+
+
+def _about_unknown(unknown: Sequence[str], header: Sequence[str]) -> str:
+    if any("@" in name for name in unknown):
+        # A person's data, which is not to be shown.
+        return "its first line must name the columns; it looks like a customer"
+    told = "unknown columns: " if len(unknown) > 1 else "unknown column: "
+    told += ", ".join(_shown(name) for name in unknown[:_SHOWN_COLUMNS])
+    if len(unknown) > _SHOWN_COLUMNS:
+        told += f" and {len(unknown) - _SHOWN_COLUMNS} more"
+    for separator, name in _OTHER_SEPARATORS.items():
+        if len(header) == 1 and separator in header[0]:
+            return f"{told}. The file is separated by {name}; save it with commas"
+    return f"{told}. Known are {', '.join((*PLAIN, f'{METADATA}<key>'))}"
+
+
+def _shown(name: str) -> str:
+    """Quote a column's name so that it can be printed: it may be long, or hold anything."""
+    return repr(name[:_SHOWN_CHARACTERS])
 
 
 def _check_encoding(path: Path) -> None:
@@ -116,24 +148,23 @@ def _check_encoding(path: Path) -> None:
                 decoder.decode(some, final=not some)
             except UnicodeDecodeError as error:
                 line += error.object[: error.start].count(b"\n")
-                raise NotATable(path, f"line {line} is not UTF-8") from None
+                raise NotATable(f"line {line} is not UTF-8") from None
             if not some:
                 return
             line += some.count(b"\n")
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Read the rows of a file with the numbers of the lines on which they start."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(_bounded(file), strict=True)
+        records = csv.reader(_bounded(file), strict=True)
         number = 1
         try:
-            for cells in rows:
+            for cells in records:
                 if cells:  # a blank line is no row
                     yield number, cells
-                number = rows.line_num + 1
+                number = records.line_num + 1
         except csv.Error as error:
-            raise NotATable(path, f"line {number} is not CSV: {error}") from None
+            raise NotATable(f"line {number} is not CSV: {error}") from None
 
 
 def _bounded(file: TextIO) -> Iterator[str]:
@@ -146,21 +177,24 @@ def _bounded(file: TextIO) -> Iterator[str]:
 def _line(number: int, header: Sequence[str], cells: Sequence[str]) -> Line:
     if len(cells) != len(header):
         fault = Fault("all", f"{len(cells)} cells where the header has {len(header)}")
-        return Line(number, None, [fault])
+        return Line(number, cells, None, [fault])
     values: dict[str, Any] = {}
     metadata: dict[str, str] = {}
     for name, cell in zip(header, cells, strict=True):
-        value = _as_value(cell)
+        value = value_of(cell)
         if name.startswith(METADATA):
             if value:
                 metadata[name.removeprefix(METADATA)] = value
-        elif value.strip() or name in _REQUIRED:
+        elif name in REPORTED:
+            continue
+        elif value or name in _REQUIRED:
             values[name] = value
     try:
         customer = CustomerNew.model_validate({**values, "metadata": metadata})
     except ValidationError as error:
-        return Line(number, None, [_fault(one) for one in error.errors(include_input=False)])
-    return Line(number, customer)
+        faults = [_fault(one) for one in error.errors(include_input=False)]
+        return Line(number, cells, None, faults)
+    return Line(number, cells, customer)
 
 
 def _fault(error: Any) -> Fault:

@@ -8,7 +8,7 @@ from inventory_api.access import CanReadStock, CanWriteStock
 from inventory_api.items import service
 from inventory_api.items.schemas import ItemChange, ItemNew, ItemOut
 from inventory_api.items.store import ItemRow
-from inventory_api.tables import idempotency_keys
+from inventory_api.tables import stored_answers
 from service_kit.auth import GuardedRoute
 from service_kit.etags import (
     NOT_MODIFIED,
@@ -46,7 +46,7 @@ async def add_item(
     new: ItemNew, database: DatabaseDep, who: CanWriteStock, once: OnceDep
 ) -> Response:
     """Add an item. How many of it there are is its first movement."""
-    work = once.around(idempotency_keys, who, service.add, _created)
+    work = once.around(stored_answers, who, service.add, _created)
     outcome = await database.write(work, new, who)
     return outcome.answer.response()
 

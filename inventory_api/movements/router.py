@@ -7,7 +7,7 @@ from inventory_api.items import service as items
 from inventory_api.items.router import SkuInPath
 from inventory_api.items.schemas import MovementNew, MovementOut
 from inventory_api.movements import service
-from inventory_api.tables import idempotency_keys
+from inventory_api.tables import stored_answers
 from service_kit.auth import GuardedRoute
 from service_kit.database.types import AnyRow
 from service_kit.health import DatabaseDep
@@ -38,7 +38,7 @@ async def move_stock(
 
     What is waiting for the item gets it at once, the oldest first.
     """
-    work = once.around(idempotency_keys, who, service.move_stock, _moved)
+    work = once.around(stored_answers, who, service.move_stock, _moved)
     outcome = await database.write(work, sku, new, who)
     return outcome.answer.response()
 

@@ -23,7 +23,7 @@ from inventory_api.package_requests.schemas import (
 )
 from inventory_api.package_requests.service import Requested
 from inventory_api.package_requests.store import Filter
-from inventory_api.tables import idempotency_keys
+from inventory_api.tables import stored_answers
 from service_kit.answers import as_dict
 from service_kit.auth import GuardedRoute
 from service_kit.batch import LARGEST_BATCH, merge, read_items
@@ -40,6 +40,7 @@ from service_kit.etags import (
 from service_kit.fields import Line
 from service_kit.health import DatabaseDep
 from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.idempotency import Erased as AnswerErased
 from service_kit.openapi import ETAG, LOCATION, answering, documented
 from service_kit.paging import CreatedAfter, Cursor, Limit, link_next, number_after
 from service_kit.problems import Problem
@@ -92,6 +93,7 @@ Items = Annotated[
             service.CustomerErased,
             StillRunning,
             IdempotencyKeyReused,
+            AnswerErased,
         ),
         **answering(201, LOCATION, ETAG),
         200: {
@@ -109,7 +111,7 @@ async def request_package(
     Send it again as often as you like: you get the request that is there, with 200. For a customer
     who was erased it is 410, also where a package had been requested before.
     """
-    work = once.around(idempotency_keys, who, service.request, _answer)
+    work = once.around(stored_answers, who, service.request, _answer)
     outcome = await database.write(work, new, who)
     if outcome.result is not None:
         service.tell([outcome.result])
@@ -132,7 +134,7 @@ async def request_packages(
     read = read_items(PackageRequestNew, items)
     new = [item for item in read if isinstance(item, PackageRequestNew)]
     work = once.around(
-        idempotency_keys,
+        stored_answers,
         who,
         service.request_all,
         lambda done: _answer_all(items, merge(read, done)),
@@ -191,7 +193,7 @@ async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanEraseP
     """
     if wanted.dry_run:
         return await database.read(erasing.preview, wanted.customer_ids)
-    return await database.write(erasing.erase, wanted.customer_ids, who)
+    return await database.forget(erasing.erase, wanted.customer_ids, who)
 
 
 @router.post(
@@ -233,12 +235,14 @@ def _answer(requested: Requested) -> Answer:
         "ETag": etag(requested.shown.version),
     }
     body = PackageRequestOut.model_validate(out).model_dump_json()
-    return Answer(201 if requested.is_new else 200, body, headers)
+    status = 201 if requested.is_new else 200
+    return Answer(status, body, headers, subjects=[out.customer_id])
 
 
 def _answer_all(items: Sequence[Any], done: Sequence[Requested | Problem]) -> Answer:
     results = [_result(item, one) for item, one in zip(items, done, strict=True)]
-    return Answer(200, _RESULTS.dump_json(results).decode())
+    whose = [None if isinstance(one, Problem) else one.shown.out.customer_id for one in done]
+    return Answer(200, _RESULTS.dump_json(results).decode(), item_subjects=whose)
 
 
 def _result(item: Any, done: Requested | Problem) -> dict[str, Any]:

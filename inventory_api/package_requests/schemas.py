@@ -113,6 +113,9 @@ class Erased(BaseModel):
 class BatchResult(BaseModel):
     """What became of one item of a batch."""
 
-    status: Literal[201, 200, 409, 410, 422] = Field(examples=[201])
+    status: Literal[201, 200, 409, 410, 422] = Field(
+        description="410: the customer was erased.",
+        examples=[201],
+    )
     package_request: PackageRequestOut | None = Field(None, description="With 201 and 200.")
     problem: ItemProblem | None = Field(None, description="With 409, 410 and 422.")

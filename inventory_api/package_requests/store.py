@@ -1,7 +1,5 @@
 """The statements about package requests."""
 
-import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +26,7 @@ from inventory_api.package_requests.models import (
     package_requests,
     reservations,
 )
-from inventory_api.tables import idempotency_keys
+from inventory_api.tables import stored_answers
 from service_kit import clock
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
@@ -137,9 +135,6 @@ _ERASE = (
         updated_at=bindparam("at"),
         version=package_requests.c.version + 1,
     )
-)
-_FORGET_ANSWERS = delete(idempotency_keys).where(
-    idempotency_keys.c.body.contains(bindparam("named"), escape="/")
 )
 _COUNTS = select(package_requests.c.status, func.count().label("number")).group_by(
     package_requests.c.status
@@ -274,14 +269,8 @@ def erase(db: Connection, customer_ids: Collection[str]) -> None:
     now = clock.now()
     db.execute(_REMEMBER, [{"customer_id": one, "erased_at": now} for one in customer_ids])
     # Stored answers hold the same fields.
-    db.execute(_FORGET_ANSWERS, [{"named": _as_stored(uid)} for uid in customer_ids])
+    stored_answers.forget(db, customer_ids)
     db.execute(_ERASE, {"customer_ids": list(customer_ids), "at": now})
-
-
-def _as_stored(customer_id: str) -> str:
-    """Write a customer's id as it stands in a stored answer, and as no pattern to LIKE."""
-    named = f'"customer_id":{json.dumps(customer_id, ensure_ascii=False)}'
-    return re.sub("[%_/]", r"/\g<0>", named)
 
 
 def counts(db: Connection) -> dict[str, int]:

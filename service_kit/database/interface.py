@@ -1,4 +1,4 @@
-"""The three verbs, and the choice of an engine by its URL."""
+"""The verbs, and the choice of an engine by its URL."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -68,6 +68,16 @@ class Database(ABC):
         """Run a work that changes with one statement, after which it only reads, as `write` does.
 
         The statement may be the transaction, with no BEGIN before and no COMMIT after it.
+        """
+        return await self.write(work, *args, **kwargs)
+
+    async def forget(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a work that erases something, as `write` does, and leave no older copy of it.
+
+        On PostgreSQL older copies go at the server's next vacuum, and out of its own journal as it
+        is set to keep that.
         """
         return await self.write(work, *args, **kwargs)
 

@@ -81,6 +81,7 @@ def postgres_engine(url: str, *, pool_size: int, **session: str) -> Engine:
         pool_timeout=POOL_SECONDS,
         pool_use_lifo=True,
         json_deserializer=from_json,
+        hide_parameters=True,
     )
     return engine
 

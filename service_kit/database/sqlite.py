@@ -20,6 +20,7 @@ from service_kit.database.errors import (
 from service_kit.database.interface import Database, P, T
 from service_kit.database.sqlite_engine import BUSY_SECONDS, direct, driver, file_of, sqlite_engine
 from service_kit.database.sqlite_group import Group, GroupLost, Waiting
+from service_kit.database.sqlite_journal import Journal
 
 # WAL readers wait for nobody, but for a moment when another process recovers after a crash.
 READ_BUSY_SECONDS = 1.0
@@ -56,9 +57,12 @@ class SqliteDatabase(Database):
             explain(error)
             raise
         self._scans = sqlite_engine(self._path, query_only=True, busy_seconds=BUSY_SECONDS)
+        self._journal = Journal(self._path)
         self._commits = ThreadPoolExecutor(1, "sqlite-commit")
         self._scanners = ThreadPoolExecutor(SCAN_THREADS, "sqlite-scan")
         self._writer = asyncio.create_task(self._write_groups(), name="sqlite-writer")
+        # A process that was killed may have erased something last.
+        await self._journal.empty()
 
     async def close(self) -> None:
         self._closing = True
@@ -67,6 +71,7 @@ class SqliteDatabase(Database):
             return
         await self._writer
         self._writer = None
+        await self._journal.close()
         self._commits.shutdown()
         self._scanners.shutdown()
         self._reading.close()
@@ -115,6 +120,13 @@ class SqliteDatabase(Database):
         self._wake.set()
         answer: T = await waiting.answer
         return answer
+
+    async def forget(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        result = await self.write(work, *args, **kwargs)
+        await self._journal.empty()
+        return result
 
     def _refuse_if_closing(self) -> None:
         if self._closing:

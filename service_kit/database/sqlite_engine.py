@@ -51,7 +51,11 @@ def sqlite_engine(path: Path, *, query_only: bool = False, busy_seconds: float =
         return connection
 
     return create_engine(
-        "sqlite://", creator=connect, poolclass=NullPool, json_deserializer=from_json
+        "sqlite://",
+        creator=connect,
+        poolclass=NullPool,
+        json_deserializer=from_json,
+        hide_parameters=True,
     )
 
 

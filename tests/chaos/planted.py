@@ -126,7 +126,7 @@ NEVER_AN_HEIR = [
 ANSWER_NOT_STORED = [
     Change(
         "service_kit/idempotency.py",
-        '            _keep(db, table, {**identity, "fingerprint": self.fingerprint}, told)\n',
+        "            answers.keep(db, call, self.fingerprint, told)\n",
         "",
     ),
 ]

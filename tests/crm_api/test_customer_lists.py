@@ -67,6 +67,29 @@ async def test_minus_id_is_newest_first(crm: httpx.AsyncClient) -> None:
     assert await ids(crm, sort="id") == [1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("registered", "asked"),
+    [
+        ("info@xn--bcher-kva.example.com", "INFO@xn--bcher-kva.example.com"),
+        ("info@xn--bcher-kva.example.com", "info@bücher.example.com"),
+        ("info@bücher.example.com", "info@xn--bcher-kva.example.com"),
+        ("ju\u0308rgen@example.com", "ju\u0308rgen@example.com"),
+        ("ju\u0308rgen@example.com", "jürgen@example.com"),
+        ("jürgen@EXAMPLE.com", "JU\u0308RGEN@example.com"),
+        ("jane@example.com", "  Jane@Example.com "),
+    ],
+)
+async def test_an_address_is_found_by_what_was_sent(
+    crm: httpx.AsyncClient, registered: str, asked: str
+) -> None:
+    await register(crm, 1)
+    made = await crm.post(LIST, json={"name": "A", "email": registered})
+
+    assert made.status_code == 201
+    assert await ids(crm, email=registered) == await ids(crm, email=asked) == [2]
+    assert await ids(crm, email=made.json()["email"]) == [2]
+
+
 async def test_fifty_are_shown_unless_a_limit_is_given(crm: httpx.AsyncClient) -> None:
     await crm.post("/api/customers/batch", json=[numbered(number) for number in range(60)])
 
@@ -216,7 +239,7 @@ async def test_a_cursor_of_one_order_is_refused_by_the_other(crm: httpx.AsyncCli
         ({"q": "ÄRGER"}, [6]),
         ({"q": "nobody"}, []),
         ({"email": "a_b@EXAMPLE.com"}, [2]),
-        ({"email": "%"}, []),
+        ({"email": "%@example.com"}, []),
         ({"email": "a%b@example.com"}, []),
         ({"email": "b@example.com"}, []),
         ({"email": "back.b@example.com", "q": "slash"}, [4]),

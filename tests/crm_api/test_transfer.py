@@ -113,20 +113,17 @@ async def test_what_can_not_be_taken_is_told_by_line_and_field_and_never_by_valu
 
     assert await run("import-customers", file, "--report", str(report)) == 1
 
-    rows = report_of(report)
-    assert rows[0] == ["line", "field", "reason"]
-    assert [row[:2] for row in rows[1:]] == [
-        ["3", "name"],
-        ["3", "email"],
-        ["4", "name"],
-        ["6", "all"],
-        ["7", "email"],
-        ["8", "metadata.plan"],
-    ]
+    columns, *rows = report_of(report)
+    assert columns == [*HEADER.split(","), "line", "reason"]
+    assert [row[-2] for row in rows] == ["3", "4", "6", "7", "8"]
+    assert rows[0][:2] == ["", "secret@@example.com"]
+    assert re.fullmatch("name: [^;]+; email: is no e-mail address", rows[0][-1])
+    assert rows[1][:2] == ["two\nlines", "b@example.com"]
+    assert rows[2] == ["short", "row", "", "", "", "", "6", "all: 2 cells where the header has 6"]
     out, err = capsys.readouterr()
     assert out.startswith("2 created, 0 updated, 0 already there, 5 refused.")
     assert "line 6, all: 2 cells where the header has 6" in err
-    assert "secret" not in out + err + report.read_text()
+    assert "secret" not in out + err
     assert report.stat().st_mode & 0o777 == 0o600
 
 
@@ -157,37 +154,114 @@ async def test_taking_a_file_in_again_changes_only_what_the_file_says(
     assert john["name"] == "John"
 
 
-IN_ONE_FILE = (
-    "A,a@example.com,,,,",
-    "B,A@example.com,,,,",
-    "C,c@example.com,,,ref-c,",
-    "C,c@example.com,,,ref-c,",
-    "D,c@example.com,,,ref-c,",
-    "E,c@example.com,,,ref-e,",
-    "F,a@example.com,,,ref-f,",
-    "G,c@example.com,,,,",
+SIX_PEOPLE = [f"P{n},p{n}@example.com,,,'=one-ref," for n in range(6)]
+REPEATING = (
+    "A,info@bücher.example.com,,,,",  # 2
+    "Alone,alone@example.com,,,ref-1,",
+    *SIX_PEOPLE,  # 4 to 9
+    "B,INFO@xn--bcher-kva.example.com,,,ref-2,",  # 10
+    ",c@example.com,,,ref-3,",
+    "Other,other@example.com,,,,",
+    "C,C@example.com,,,ref-4,",  # 13
+    "D,d@example.com,,,ref-3,",
+    "short,row",
+    "short,row",
 )
 
 
 @pytest.mark.parametrize("size", ["1", "3", "200"])
-async def test_lines_about_one_customer_are_taken_in_order_and_foretold_by_a_dry_run(
+async def test_a_reference_or_an_address_that_stands_in_a_file_twice_is_nobodys(
     desk: httpx.AsyncClient, write: Write, size: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = write(*IN_ONE_FILE)
-    expected = "2 created, 1 updated, 3 already there, 2 refused."
+    file = write(*REPEATING)
+    expected = "2 created, 0 updated, 0 already there, 13 refused."
 
     assert await run("import-customers", file, "--dry-run", "--chunk-size", size) == 1
-    nothing, packages = capsys.readouterr().out.splitlines()
+    out, foretold = capsys.readouterr()
+    nothing, packages = out.splitlines()
     assert nothing == f"Nothing was written. It would be: {expected}"
     assert packages == "Welcome packages that it would cause: 2."
     assert await everybody(desk) == []
 
     assert await run("import-customers", file, "--chunk-size", size) == 1
-    assert capsys.readouterr().out.startswith(expected)
-    assert sorted(one["name"] for one in await everybody(desk)) == ["A", "D"]
+    out, err = capsys.readouterr()
+    assert out.startswith(expected)
+    assert sorted(one["name"] for one in await everybody(desk)) == ["Alone", "Other"]
+    for line, other in ((4, 5), (5, 4), (9, 4)):
+        assert f"line {line}, external_ref: is also on line {other}\n" in err
+    for line, other in ((2, 10), (10, 2), (11, 13), (13, 11)):
+        assert f"line {line}, email: is also on line {other}\n" in err
+    assert "line 14, external_ref: is also on line 11\n" in err
+    assert "line 11, name: " in err
+    for told in (foretold, err):
+        assert "one-ref" not in told
 
     assert await run("import-customers", file, "--dry-run", "--no-welcome") == 1
     assert "cause: 0." in capsys.readouterr().out
+
+
+async def test_a_report_is_corrected_and_imported_again_until_nothing_is_refused(
+    desk: httpx.AsyncClient, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(FULL, *SIX_PEOPLE, ",nameless@example.com,,,,", "One,more@example.com,,,,,cell")
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+
+    assert await run("import-customers", file, "--report", str(first)) == 1
+    assert await run("import-customers", str(first), "--report", str(second)) == 1
+    columns, *rows = report_of(second)
+    assert columns == [*HEADER.split(","), "line", "reason"]
+    assert [row[:6] for row in rows] == [row[:6] for row in report_of(first)[1:]]
+    assert [row[6] for row in rows] == [str(number) for number in range(2, 10)]
+    assert rows[-1][8:] == ["cell"], "nothing of a row is lost"
+
+    for number, row in enumerate(rows):
+        row[0] = row[0] or "Named"
+        row[4] = f"ref-{number}"
+        del row[8:]
+    with second.open("w", newline="") as corrected:
+        csv.writer(corrected).writerows([columns, *rows])
+    capsys.readouterr()
+
+    assert await run("import-customers", str(second), "--report", str(first)) == 0
+    assert capsys.readouterr().out.startswith("8 created, 0 updated, 0 already there, 0 refused.")
+    assert report_of(first) == [columns]
+    assert len(await everybody(desk)) == 9
+    assert all(one["metadata"].keys() <= {"plan"} for one in await everybody(desk))
+
+    before = second.read_text()
+    assert await run("import-customers", str(second), "--report", str(second)) == 2
+    assert "--report would overwrite" in capsys.readouterr().err
+    assert second.read_text() == before
+
+
+@pytest.mark.parametrize("way", ["-", "pipe"])
+async def test_a_file_may_come_through_a_pipe(
+    desk: httpx.AsyncClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    way: str,
+) -> None:
+    async def give(content: bytes) -> int:
+        if way == "-":
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+            return await run("import-customers", "-")
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        writing = asyncio.create_task(asyncio.to_thread(pipe.write_bytes, content))
+        code = await run("import-customers", str(pipe))
+        await writing
+        pipe.unlink()
+        return code
+
+    content = f"{HEADER}\n{FULL}\nJohn,john@example.com,,,,".encode()
+
+    assert await give(content) == 0
+    assert capsys.readouterr().out.startswith("2 created")
+    assert len(await everybody(desk)) == 2
+    assert await give(b"name;email\n") == 2
+    name = "standard input" if way == "-" else f"{tmp_path}/pipe"
+    assert f"{name}: unknown column" in capsys.readouterr().err
 
 
 async def test_no_welcome_is_told_to_the_feed_and_to_who_asks_the_list(
@@ -212,9 +286,17 @@ async def test_no_welcome_is_told_to_the_feed_and_to_who_asks_the_list(
     ("content", "reason"),
     [
         (b"", "empty"),
-        (b"name,email,colour\n", "1 of its columns"),
-        (b"name,email,metadata.\n", "1 of its columns"),
-        (b"Name;Email\n", "columns are not known"),
+        (b"name,email,colour\n", "unknown column: 'colour'. Known are name, email,"),
+        (b"name,email,metadata.\n", "unknown column: 'metadata.'"),
+        (b"name,email,\n", "unknown column: ''"),
+        (b"name,email,a,b,c,d,e\n", "unknown columns: 'a', 'b', 'c' and 2 more."),
+        (
+            b"name,email,\x1b[31m" + b"x" * 99 + b"\n",
+            "unknown column: '\\x1b[31m" + "x" * 35 + "'.",
+        ),
+        (b"Name;Email\n", "'Name;Email'. The file is separated by semicolons; save it with commas"),
+        (b"name\temail\n", "The file is separated by tabs; save it with commas"),
+        (b"Jane,jane@example.com\n", "customers.csv: its first line must name the columns; it"),
         (b"name,company\n", "does not name email"),
         (b"name,email,name\n", "names twice: name"),
         (b"name,email\nA,a@example.com\n\xff\n", "line 3 is not UTF-8"),

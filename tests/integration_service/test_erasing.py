@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -500,6 +501,27 @@ async def test_an_erasure_that_waits_is_no_finding(
     run = await integration.reconcile(repair=True)
 
     assert (run.findings["waiting"], run.erased, run.repaired) == (["jane"], 0, 0)
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], scope="session")
+async def test_not_a_byte_of_the_name_is_left_in_the_ledgers_files(
+    integration: Integration,
+    crm: CrmDouble,
+    ledger_url: str,
+) -> None:
+    def content() -> bytes:
+        path = Path(ledger_url.removeprefix("sqlite:///"))
+        return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+
+    crm.register("jane", "john")
+    await integration.work()
+    assert b"Customer jane" in content(), "else it would prove nothing"
+
+    crm.publish(erased("jane", 3))
+    await integration.work()
+
+    assert b"Customer jane" not in content()
+    assert b"Customer john" in content()
 
 
 async def test_the_other_id_of_an_erasure_from_an_older_version_is_made_up_for(

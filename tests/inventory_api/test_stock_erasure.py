@@ -288,8 +288,8 @@ async def test_what_was_answered_to_a_key_is_forgotten_too_and_no_other_answer_i
     # Whom one of these tests erases is erased for the others, too.
     customer, other = f"{customer}{path[-1]}", f"{other}{path[-1]}"
 
-    async def ask(whom: str) -> httpx.Response:
-        wanted = {"customer_id": whom, "package_type": path.replace("/", "."), **PERSONAL}
+    async def ask(whom: str, **more: Any) -> httpx.Response:
+        wanted = {"customer_id": whom, "package_type": path.replace("/", "."), **PERSONAL, **more}
         return await shared_inventory.post(
             path,
             json=[wanted] if path == BATCH else wanted,
@@ -300,11 +300,37 @@ async def test_what_was_answered_to_a_key_is_forgotten_too_and_no_other_answer_i
         assert (await ask(whom)).status_code in {200, 201}
     await erase(shared_inventory, customer)
 
-    again, unharmed = await ask(customer), await ask(other)
+    again = [await ask(customer), await ask(customer, occurrence=2)]
+    unharmed, reused = await ask(other), await ask(other, occurrence=2)
 
-    assert PERSONAL["customer_name"] not in again.text
-    assert "idempotent-replayed" not in again.headers
+    for answer in again:
+        assert PERSONAL["customer_name"] not in answer.text
+        whole = answer.json()[0]["problem"] if path == BATCH else answer.json()
+        assert (whole["type"], whole["status"]) == ("urn:problem:erased", 410)
+        assert answer.status_code == (200 if path == BATCH else 410)
     assert unharmed.headers["idempotent-replayed"] == "true"
+    assert reused.status_code == 422
+    assert len(await packages_of(shared_inventory, customer)) <= 2, "of two paths, one each"
+
+
+async def test_in_a_batch_the_others_are_answered_as_before(
+    shared_inventory: httpx.AsyncClient,
+) -> None:
+    whom = [new_customer() for _ in range(4)]
+    wanted = [{"customer_id": one, **PERSONAL} for one in whom]
+    wanted.insert(1, {"customer_id": ""})
+    headers = {"Idempotency-Key": new_customer()}
+    first = (await shared_inventory.post(BATCH, json=wanted, headers=headers)).json()
+
+    await erase(shared_inventory, whom[1], whom[3])
+    await erase(shared_inventory, whom[1])
+    answer = await shared_inventory.post(BATCH, json=wanted, headers=headers)
+    again = answer.json()
+
+    assert answer.headers["idempotent-replayed"] == "true"
+    assert [one["status"] for one in first] == [201, 422, 201, 201, 201]
+    assert [one["status"] for one in again] == [201, 422, 410, 201, 410]
+    assert [again[at] for at in (0, 1, 3)] == [first[at] for at in (0, 1, 3)]
 
 
 @pytest.mark.parametrize(

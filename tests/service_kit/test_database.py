@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from sqlalchemy import Column, Connection, MetaData, Table, select, text
+from sqlalchemy.exc import DBAPIError
 
 from service_kit.database import Database, DatabaseUnavailable, open_database
 from service_kit.database.types import UtcDateTime
@@ -250,3 +251,16 @@ async def test_an_instant_without_a_zone_is_refused(database: Database) -> None:
         await database.write(
             lambda db: db.execute(select(instants).where(instants.c.at == datetime(2026, 1, 5)))  # noqa: DTZ001
         )
+
+
+async def test_an_error_of_the_database_does_not_tell_what_the_statement_was_given(
+    database: Database,
+) -> None:
+    def fail(db: Connection) -> None:
+        db.execute(text("SELECT :secret FROM nowhere_at_all"), {"secret": "jane@example.com"})
+
+    with pytest.raises(DBAPIError) as failed:
+        await database.write(fail)
+
+    assert "nowhere_at_all" in str(failed.value)
+    assert "jane" not in str(failed.value)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import shutil
 import sqlite3
 import threading
 import time
@@ -20,6 +21,7 @@ from service_kit.database import (
     open_database,
     sqlite,
     sqlite_group,
+    sqlite_journal,
 )
 from service_kit.database.sqlite import SqliteDatabase
 from service_kit.database.sqlite_engine import driver, sqlite_engine
@@ -412,3 +414,80 @@ async def test_what_is_no_database_is_unavailable(database_url: str, path: Path,
 def test_a_database_in_memory_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="needs a file"):
         open_database(url)
+
+
+def remove(db: Connection, label: str) -> None:
+    db.execute(text("DELETE FROM boxes WHERE label = :label"), {"label": label})
+
+
+def files_of(path: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+
+
+async def test_what_is_forgotten_is_in_no_file_when_the_caller_is_answered(
+    database: SqliteDatabase, path: Path
+) -> None:
+    await database.write(add, "unforgettable")
+    await database.write(add, "another")
+    assert b"unforgettable" in files_of(path), "else it would prove nothing"
+
+    await database.forget(remove, "unforgettable")
+
+    assert b"unforgettable" not in files_of(path)
+    assert await database.read(labels) == ["another"]
+
+
+async def test_a_forgetting_that_fails_changes_nothing(database: SqliteDatabase) -> None:
+    await database.write(add, "one")
+
+    with pytest.raises(LabelTaken):
+        await database.forget(add, "one")
+
+    assert await database.read(labels) == ["one"]
+
+
+async def test_while_somebody_reads_what_is_older_nobody_waits_and_it_goes_after(
+    database: SqliteDatabase,
+    path: Path,
+    other: sqlite3.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sqlite_journal, "PAUSE_SECONDS", 0.001)
+    await database.write(add, "unforgettable")
+    other.execute("BEGIN")
+    assert other.execute("SELECT count(*) FROM boxes").fetchone() == (1,)
+
+    await database.forget(remove, "unforgettable")
+    await database.write(add, "another")
+    assert b"unforgettable" in files_of(path), "it is what the other one reads"
+    assert other.execute("SELECT label FROM boxes").fetchall() == [("unforgettable",)]
+    other.execute("COMMIT")
+
+    assert database._journal._later is not None
+    async with asyncio.timeout(20):
+        await database._journal._later
+    assert b"unforgettable" not in files_of(path)
+    assert await database.read(labels) == ["another"]
+
+
+async def test_a_start_empties_the_journal_of_a_process_that_was_killed(
+    database_url: str, path: Path, tmp_path: Path
+) -> None:
+    killed = open_database(database_url)
+    await killed.open()
+    await killed.write(add, "unforgettable")
+    await killed.write(remove, "unforgettable")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in path.parent.glob(f"{path.name}*"):
+        shutil.copy(file, copy)
+    await killed.close()
+    assert b"unforgettable" in files_of(copy / path.name), "else it would prove nothing"
+
+    database = open_database(f"sqlite:///{copy / path.name}")
+    await database.open()
+    try:
+        assert b"unforgettable" not in files_of(copy / path.name)
+        assert await database.read(labels) == []
+    finally:
+        await database.close()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from service_kit.fields import Instant
+from service_kit.fields import Instant, Line, Text
 
 INSTANT = TypeAdapter(Instant)
 
@@ -25,3 +25,33 @@ def test_an_instant_is_kept_in_utc(text: str) -> None:
 def test_what_is_no_instant_of_rfc_3339_is_refused(value: object) -> None:
     with pytest.raises(ValidationError):
         INSTANT.validate_python(value)
+
+
+# A zero-width space, a mark of direction, a filler, a blank in Braille, an accent alone.
+@pytest.mark.parametrize("kind", [Line, Text])
+@pytest.mark.parametrize(
+    "text",
+    ["\u200b", "\u200d\u200e", "\u3164\u3164", "\u2800", "\u0301", "\u00ad \u2060", "\ufeff"],
+)
+def test_a_text_that_shows_nothing_is_refused(kind: object, text: str) -> None:
+    with pytest.raises(ValidationError, match="visible"):
+        TypeAdapter(kind).validate_python(text)
+
+
+@pytest.mark.parametrize("kind", [Line, Text])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        "\u200bJane",
+        "e\u0301",
+        "👩‍🚀",
+        "\u0628\u0650",
+        "\u0915\u094d\u200d\u0937",
+        "\U0003ffff",
+        "-",
+    ],
+)
+def test_a_text_that_shows_something_is_taken_as_it_is(kind: object, text: str) -> None:
+    assert TypeAdapter(kind).validate_python(text) == text

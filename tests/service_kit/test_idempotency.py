@@ -21,7 +21,7 @@ from service_kit.idempotency import (
     IdempotencyKeyReused,
     OnceDep,
     StillRunning,
-    idempotency_table,
+    StoredAnswers,
 )
 from service_kit.openapi import documented
 from tests.conftest import bearer, running
@@ -32,7 +32,9 @@ WAITING = (
     "SELECT count(*) FROM pg_stat_activity"
     " WHERE wait_event_type = 'Lock' AND datname = current_database()"
 )
-table = idempotency_table(MetaData())
+metadata = MetaData()
+answers = StoredAnswers(metadata)
+table = answers.keys
 CanKeep = Annotated[Principal, needs("boxes:read")]
 keyed = APIRouter(prefix=KEYED, route_class=GuardedRoute)
 
@@ -55,7 +57,7 @@ async def keep_box(
     def answer(number: int) -> Answer:
         return Answer(201, f'{{"id":{number}}}', {"Location": f"/api/boxes/{number}"})
 
-    outcome = await database.write(once.around(table, who, keep, answer), new)
+    outcome = await database.write(once.around(answers, who, keep, answer), new)
     return outcome.answer.response()
 
 
@@ -64,7 +66,7 @@ async def url(database_url: str) -> str:
     """Give the URL of a database with no boxes and no keys in it."""
     database = open_database(database_url, pool_size=2)
     await database.open()
-    await database.write(table.create)
+    await database.write(metadata.create_all)
     await database.close()
     return database_url
 
@@ -137,23 +139,39 @@ async def test_another_body_is_refused(service: httpx.AsyncClient, other: dict[s
     assert (await send(service, "one")).content == first.content
 
 
-async def test_another_caller_room_or_key_is_another_call(service: httpx.AsyncClient) -> None:
-    answers = [
-        await send(service, "admin"),
-        await send(service, "viewer", token="viewer123"),
-        await send(service, "room", room="2"),
-        await send(service, "key", "K"),
-        await send(service, "key 2", "k2"),
+async def test_another_caller_or_key_is_another_call(url: str) -> None:
+    tokens = "admin:first-of-admins,admin:second-of-admins,viewer:viewer-token"
+    calls = [
+        ("k", "first-of-admins"),
+        ("k", "second-of-admins"),
+        ("k", "viewer-token"),
+        ("K", "first-of-admins"),
+        ("k2", "first-of-admins"),
     ]
-    again = [
-        await send(service, "viewer", token="viewer123"),
-        await send(service, "room", room="2"),
-    ]
+    async with running(create_app(url, keyed, api_tokens=tokens)) as service:
+        made, again = [
+            [await send(service, f"{key} of {token}", key, token=token) for key, token in calls]
+            for _ in range(2)
+        ]
 
-    assert [answer.status_code for answer in answers] == [201] * 5
-    assert not any(is_replay(answer) for answer in answers)
+    assert [answer.status_code for answer in made] == [201] * 5
+    assert not any(is_replay(answer) for answer in made)
     assert all(is_replay(answer) for answer in again)
-    assert [answer.json()["id"] for answer in again] == [2, 3]
+    assert [answer.json()["id"] for answer in again] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("room", ["x" * 250, "x" * 5000, "\u00e9\U0001f389", "%2e", "a'b"])
+async def test_a_path_may_be_long_and_another_one_is_another_body(
+    service: httpx.AsyncClient, room: str
+) -> None:
+    first = await send(service, "one", room=room)
+
+    again, other = await send(service, "one", room=room), await send(service, "one", room="2")
+
+    assert first.status_code == 201
+    assert (again.status_code, again.content, is_replay(again)) == (201, first.content, True)
+    assert other.json()["type"] == "urn:problem:idempotency-key-reused"
+    assert await run(service, labels) == ["one"]
 
 
 async def test_a_refusal_is_not_stored(service: httpx.AsyncClient) -> None:
@@ -294,6 +312,39 @@ async def test_answers_are_kept_for_seven_days(service: httpx.AsyncClient) -> No
     assert is_replay(await send(service, "young", "young"))
 
 
+async def test_a_key_that_is_too_old_counts_as_new_whether_it_went_already_or_not(
+    service: httpx.AsyncClient,
+) -> None:
+    for number in range(8):
+        await send(service, f"older {number}", f"older-{number}")
+    await send(service, "one", "k")
+    await run(service, age, "older-%", 9)
+    await run(service, age, "k", 8)
+
+    answer = await send(service, "two", "k")
+
+    assert (answer.status_code, is_replay(answer)) == (201, False)
+    assert is_replay(await send(service, "two", "k"))
+
+
+async def test_what_a_clock_that_was_ahead_has_stored_is_kept_no_longer_than_the_rest(
+    service: httpx.AsyncClient,
+) -> None:
+    await send(service, "one", "ahead")
+    await run(service, age, "ahead", -400)
+
+    assert is_replay(await send(service, "one", "ahead"))
+    await send(service, "two", "other")
+    [at] = await run(
+        service,
+        lambda db: (
+            db.execute(select(table.c.created_at).where(table.c.key == "ahead")).scalars().all()
+        ),
+    )
+
+    assert abs(at - datetime.now(UTC)) < timedelta(days=1)
+
+
 async def test_many_old_answers_go_a_few_at_a_time(service: httpx.AsyncClient) -> None:
     for number in range(30):
         await send(service, f"box {number}", f"old-{number}")
@@ -304,7 +355,7 @@ async def test_many_old_answers_go_a_few_at_a_time(service: httpx.AsyncClient) -
         await send(service, f"new {number}", f"new-{number}")
         left.append(len([key for key in await run(service, keys) if key.startswith("old")]))
 
-    assert left == [10, 0, 0]
+    assert left == [25, 20, 15]
 
 
 async def test_old_answers_go_when_many_come_at_once(service: httpx.AsyncClient) -> None:

@@ -167,8 +167,8 @@ TWO_TRANSACTIONS = [
 CURSOR_BEFORE_DELIVERIES = [
     Change(
         "integration_service/ingest.py",
-        "new = await self._database.write(store.note_page, lease, arrivals, ",
-        "await self._database.write(store.note_page, lease, [], ",
+        "new = await write(store.note_page, lease, arrivals, ",
+        "await write(store.note_page, lease, [], ",
     ),
     Change(
         "integration_service/ingest.py",
