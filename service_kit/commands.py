@@ -166,9 +166,16 @@ def refuse(service: Service, reason: str, code: int = EXIT_REFUSED) -> int:
     return code
 
 
+def refuse_database(service: Service, error: Exception) -> int:
+    """Say why the database can't be used: in the driver's own words, never a caller's."""
+    from service_kit.database.errors import reason
+
+    return refuse(service, f"the database can't be used: {reason(error)}")
+
+
 def _migrate(service: Service, settings: "ServiceSettings", patience: float = 0.0) -> bool:
     from service_kit.database import DatabaseUnavailable, DurabilityMissing
-    from service_kit.database.errors import is_passing, origin
+    from service_kit.database.errors import is_passing, reason
     from service_kit.migrations import SchemaMismatch
 
     migrations = service.migrations()
@@ -178,11 +185,10 @@ def _migrate(service: Service, settings: "ServiceSettings", patience: float = 0.
             before = migrations.upgrade(settings.database_url)
         except (SchemaMismatch, DurabilityMissing, DatabaseUnavailable, ValueError) as error:
             if is_passing(error) and time.monotonic() < give_up_at:
-                logger.warning("The database can't be used yet: %s", origin(error))
+                logger.warning("The database can't be used yet: %s", reason(error))
                 time.sleep(1)
                 continue
-            # An operator gets the driver's own words, which a caller over HTTP never does.
-            refuse(service, f"the database can't be used: {origin(error)}")
+            refuse_database(service, error)
             return False
         break
     if before != migrations.head:

@@ -15,10 +15,12 @@ from service_kit.database import (
     DatabaseBusy,
     DatabaseUnavailable,
     DurabilityMissing,
+    connections,
     open_database,
     postgres,
     stalled,
 )
+from service_kit.database.connections import Connections
 from service_kit.database.postgres import PostgresDatabase
 from tests.conftest import run_sql, with_database
 from tests.service_kit.conftest import TABLES, Work, add, labels
@@ -207,7 +209,7 @@ def dawdle(db: Connection) -> None:
 async def test_a_work_may_not_take_for_ever(
     database_url: str, limit: str, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(postgres.SESSION, limit, "50")
+    monkeypatch.setitem(connections.SESSION, limit, "50")
     database = open_database(database_url, pool_size=2)
     await database.open()
 
@@ -222,7 +224,7 @@ async def test_a_work_may_not_take_for_ever(
 async def test_a_work_does_not_wait_for_a_lock_for_ever(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(postgres.SESSION, "lock_timeout", "50")
+    monkeypatch.setitem(connections.SESSION, "lock_timeout", "50")
     database = open_database(database_url, pool_size=2)
     await database.open()
 
@@ -238,12 +240,12 @@ async def test_a_work_does_not_wait_for_a_lock_for_ever(
 async def test_a_process_that_stopped_within_a_statement_does_not_keep_its_locks(
     database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(postgres.SESSION, "lock_timeout", "50")
+    monkeypatch.setitem(connections.SESSION, "lock_timeout", "50")
     monkeypatch.setattr(stalled, "SECONDS", 0.05)
-    database = open_database(database_url, pool_size=2)
+    database = open_database(database_url, "boxes", pool_size=2)
     await database.open()
-    stopped, by_hand = [await postgres.connect(database_url) for _ in range(2)]
-    await by_hand.execute("SET application_name = 'by hand'")
+    stopped = await Connections(database_url, "boxes").open()
+    by_hand = await asyncpg.connect(database_url)  # as somebody's script does, without a name
     for connection, begun in ((stopped, "LOCK TABLE boxes"), (by_hand, "CREATE TEMP TABLE a ()")):
         await connection.execute("BEGIN")
         await connection.execute("CREATE TEMP TABLE b ()")
@@ -267,7 +269,7 @@ async def test_a_caller_waits_for_a_connection_but_not_for_ever(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres, "POOL_SECONDS", 0.05)
-    monkeypatch.setitem(postgres.SESSION, "statement_timeout", "500")
+    monkeypatch.setitem(connections.SESSION, "statement_timeout", "500")
     database = open_database(database_url, pool_size=2)
     await database.open()
     slow = [asyncio.create_task(database.read(wait_long)) for _ in range(2)]
