@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service_kit.database import (
@@ -21,10 +21,14 @@ from service_kit.database import (
     stalled,
 )
 from service_kit.database.connections import Connections
+from service_kit.database.herald import Herald
+from service_kit.database.interface import log_failure
 from service_kit.database.postgres import PostgresDatabase
+from service_kit.database.prepared import Prepared
 from tests.conftest import run_sql, with_database
-from tests.service_kit.conftest import TABLES, Work, add, labels
+from tests.service_kit.conftest import TABLES, Work, add, boxes, labels
 
+SHELVES = Prepared(select(boxes.c.shelf))
 GIVE_WAY = "DO $$ BEGIN RAISE EXCEPTION 'give way' USING ERRCODE = '{}'; END $$"
 END_OTHERS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -410,3 +414,64 @@ async def test_a_reader_that_goes_away_leaves_its_connection_usable(
     assert await database.write(add, "box")
     assert await database.read(labels) == ["box"]
     assert checked_out(database) == 0
+
+
+def prepared_labels(db: Connection) -> list[int]:
+    return [row.shelf for row in SHELVES.all(db)]
+
+
+def core_labels(db: Connection) -> list[int]:
+    return list(db.execute(select(boxes.c.shelf)).scalars())
+
+
+@pytest.mark.parametrize("look", [prepared_labels, core_labels])
+@pytest.mark.parametrize("verb", ["read", "write", "write_at_once"])
+async def test_a_column_whose_type_is_changed_under_it_costs_nobody_an_error(
+    database: PostgresDatabase, database_url: str, verb: str, look: Work
+) -> None:
+    run = getattr(database, verb)
+    await database.write(add, "box", 7)
+    # Five connections, each of which has prepared the statement.
+    before = await asyncio.gather(*(run(look) for _ in range(20)))
+
+    run_sql(database_url, "ALTER TABLE boxes ALTER COLUMN shelf TYPE BIGINT")
+
+    after = [await run(look) for _ in range(10)]
+    assert before == [[7]] * 20
+    assert after == [[7]] * 10
+    assert checked_out(database) == 0
+
+
+async def test_connections_carry_the_name_of_their_service(database_url: str) -> None:
+    def name(db: Connection) -> str:
+        return str(db.execute(text("SHOW application_name")).scalar_one())
+
+    database = open_database(database_url, "boxes")
+    assert await database.read(name) == "boxes"
+    await database.close()
+
+    separator = "&" if "?" in database_url else "?"
+    database = open_database(f"{database_url}{separator}application_name=shelves", "boxes")
+    assert await database.read(name) == "shelves"
+    await database.close()
+
+
+async def test_a_listener_that_ends_by_itself_is_told(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Herald, "_next_word", fail)
+    database = open_database(database_url)
+    ended = asyncio.Event()
+    database.on_failure = lambda task: (log_failure(task), ended.set())[1]
+    await database.open()
+    async with asyncio.timeout(10):
+        await ended.wait()
+
+    for use in (database.ping(), database.write(labels)):
+        with pytest.raises(DatabaseUnavailable, match="has failed"):
+            await use
+    assert "The listener for commits of other processes has ended by itself." in caplog.text
+    await database.close()
