@@ -246,7 +246,7 @@ class SqliteDatabase(Database):
     def _look(self) -> None:
         """Look at the files every second, so that an operator hears of it before a caller does."""
         try:
-            self._files.check()
+            self._files.look()
         except FilesChanged as error:
             self._lost = error
             self._refuses_writes = True

@@ -1,14 +1,18 @@
 """A task of the database layer that ends by a fault of its own ends the process, which says so."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.conftest import NewDatabase
+from tests.conftest import NewDatabase, bearer
 from tests.system.planting import Change, copy_of_the_code
-from tests.system.processes import Nursery, until
-from tests.system.stack import Server
+from tests.system.processes import Nursery, bare_environment, until
+from tests.system.stack import Port, Server
 
 FAULTS = {
     "sqlite": Change(
@@ -25,30 +29,66 @@ FAULTS = {
 
 
 @pytest.fixture(scope="module")
-def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    folder = tmp_path_factory.mktemp("faulty")
-    with Nursery(copy_of_the_code(folder, list(FAULTS.values()))) as nursery:
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_of_the_code(tmp_path_factory.mktemp("faulty"), list(FAULTS.values()))
+
+
+@pytest.fixture(scope="module")
+def faulty(code: Path) -> Iterator[Nursery]:
+    with Nursery(code) as nursery:
         yield nursery
 
 
-@pytest.mark.parametrize("name", ["crm_api", "inventory_api", "integration_service"])
+WRITES = {
+    "crm_api": ("/customers", {"name": "Ada", "email": "ada@example.com"}),
+    "inventory_api": ("/package-requests", {"customer_id": "ada"}),
+    "integration_service": ("/poll", {}),
+}
+
+
+def write(port: int, name: str) -> None:
+    path, body = WRITES[name]
+    with suppress(httpx.TransportError):
+        httpx.post(
+            f"http://127.0.0.1:{port}{path}", json=body, headers=bearer("admin123"), trust_env=False
+        )
+
+
+@pytest.mark.parametrize("name", WRITES)
 def test_the_process_ends(
     faulty: Nursery, new_database: NewDatabase, tmp_path: Path, name: str
 ) -> None:
-    server = Server(name, faulty, tmp_path, new_database(name))
-    # Its demo data are what is written first.
-    server.start()
-    until(lambda: server.is_dead, "it ends")
+    with closing(Server(name, faulty, tmp_path, new_database(name))) as server:
+        server.start(SEED_DEMO_DATA="false")
+        until(lambda: server.is_dead, "it ends", meanwhile=lambda: write(server.port, name))
 
-    assert server.process is not None
-    assert server.process.poll() == 1
-    assert "has died; the process ends." in server.logged()
-    assert "ZeroDivisionError" in server.logged()
-    server.close()
+        assert server.process is not None
+        assert server.process.poll() == 1
+        assert "has died; the process ends." in server.logged()
+        assert "ZeroDivisionError" in server.logged()
 
 
-def test_a_worker_is_replaced(faulty: Nursery, new_database: NewDatabase, tmp_path: Path) -> None:
-    server = Server("crm_api", faulty, tmp_path, new_database("crm_api"))
-    server.start(WORKERS="2")
-    until(lambda: "ended with 1; starting another" in server.logged(), "it is replaced")
-    server.close()
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("engine", ["postgresql"])
+def test_a_worker_is_replaced(code: Path, new_database: NewDatabase, tmp_path: Path) -> None:
+    port, log = Port(), tmp_path / "log"
+    own = {"PORT": str(port.number), "WORKERS": "2", "SEED_DEMO_DATA": "false"}
+    with log.open("w") as out:
+        service = subprocess.Popen(
+            [sys.executable, "-m", "crm_api", "serve"],
+            cwd=code,
+            env=bare_environment() | own | {"DATABASE_URL": new_database("crm_api")},
+            stderr=out,
+            stdout=out,
+        )
+    try:
+        until(
+            lambda: "ended with 1; starting another" in log.read_text(),
+            "it is replaced",
+            seconds=50,
+            meanwhile=lambda: write(port.number, "crm_api"),
+        )
+    finally:
+        service.terminate()
+        service.wait(20)
+        port.close()
