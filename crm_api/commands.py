@@ -40,7 +40,7 @@ def prune_feed(service: Service, options: argparse.Namespace) -> int:
     try:
         pruned = asyncio.run(_prune(service, settings.database_url, options.older_than_days))
     except (DatabaseUnavailable, DurabilityMissing, SchemaMismatch) as error:
-        return commands.refuse(service, f"the database can't be used: {error}")
+        return commands.refuse_database(service, error)
     print(f"{pruned} events deleted")  # noqa: T201 (a command's own words)
     return 0
 

@@ -33,7 +33,10 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.metrics.add_shared(lambda: _metrics(app.state.database))
         task = asyncio.create_task(poller.run(), name="The poller")
         app.state.stopping.watch(task)
-        app.state.readiness_checks.append(lambda: "it has died" if task.done() else None)
+        app.state.readiness_checks += [
+            lambda: "it has died" if task.done() else None,
+            poller.trouble,
+        ]
         try:
             yield
         finally:

@@ -125,7 +125,7 @@ def _run(service: Service, work: Work[T]) -> T | None:
     try:
         return asyncio.run(_with_database(service, cast("Settings", settings), work))
     except (DatabaseUnavailable, DurabilityMissing, SchemaMismatch) as error:
-        commands.refuse(service, f"the database can't be used: {error}")
+        commands.refuse_database(service, error)
     except LeaseLost:
         commands.refuse(service, "another process polls this database; it does the work")
     except (AlreadyRunning, RunLost):

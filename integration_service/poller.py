@@ -65,8 +65,11 @@ class Poller:
         sides = Sides(database, crm, inventory, clock)
         self.reconciler = Reconciler(sides, settings.reconcile_interval_seconds)
         self._make_loops(sides)
-        # The lease this process polls under, while it does.
+        # The lease this process polls under, while it does; and when it runs out, by the loop's
+        # clock, if it is not renewed.
         self.lease: Lease | None = None
+        self._good_until = 0.0
+        self._has_expired = False
 
     def _make_loops(self, sides: Sides) -> None:
         database, inventory, clock = sides.database, sides.inventory, sides.clock
@@ -109,16 +112,24 @@ class Poller:
 
     async def take_lease(self) -> Lease | None:
         """Become the poller, or return None while another is."""
+        good_until = self._lease_end()
         lease = await self._database.write(
             leases.take,
             self.holder,
             self._settings.lease_seconds,
             is_alone=self._claim.acquire(),
         )
+        self._has_expired = False
         if lease is not None:
             await self._restore()
+            self._good_until = good_until
             self.lease = lease
         return lease
+
+    def trouble(self) -> str | None:
+        """Say why this process can neither poll nor stand by, if it can't."""
+        is_late = self.lease is not None and asyncio.get_running_loop().time() > self._good_until
+        return "its lease has run out" if is_late or self._has_expired else None
 
     async def give_back(self, lease: Lease) -> None:
         """Let the next poller begin at once."""
@@ -155,6 +166,7 @@ class Poller:
                 renewing.cancel()
         except* LeaseExpired:
             lost = LeaseExpired()
+            self._has_expired = True
         except* LeaseLost:
             lost = LeaseLost()
         if lost is not None:
@@ -206,21 +218,29 @@ class Poller:
             await self._stopping.sleep(PAUSE_AFTER_ERROR_SECONDS)
 
     async def _keep_renewing(self, lease: Lease) -> None:
-        """Renew the lease three times before it ends. Raises LeaseExpired if it can't be."""
+        """Renew the lease three times before it ends. Raises LeaseExpired if it can't be.
+
+        A database that doesn't answer at all is not waited for any longer than the lease is good.
+        """
         seconds = self._settings.lease_seconds
-        loop = asyncio.get_running_loop()
-        good_until = loop.time() + seconds
-        while True:
-            await asyncio.sleep(seconds / 3)
-            began_at = loop.time()
-            try:
-                await self._database.write(leases.renew, lease, seconds)
-            except DatabaseUnavailable:
-                if loop.time() > good_until:
-                    raise LeaseExpired from None
-            else:
-                good_until = began_at + seconds
-                self._claim.acquire()
+        try:
+            async with asyncio.timeout_at(self._good_until) as end:
+                while True:
+                    await asyncio.sleep(seconds / 3)
+                    good_until = self._lease_end()
+                    try:
+                        await self._database.write(leases.renew, lease, seconds)
+                    except DatabaseUnavailable:
+                        continue
+                    self._good_until = good_until
+                    end.reschedule(good_until)
+                    self._claim.acquire()
+        except TimeoutError:
+            raise LeaseExpired from None
+
+    def _lease_end(self) -> float:
+        """Return when a lease runs out that is asked for now: by then another may be given it."""
+        return asyncio.get_running_loop().time() + self._settings.lease_seconds
 
     async def _restore(self) -> None:
         """Go on from what the process before has left behind."""

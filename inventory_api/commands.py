@@ -40,7 +40,7 @@ def verify(service: Service, options: argparse.Namespace) -> int:
     try:
         found, repair = asyncio.run(_verify(service, settings.database_url, repair=options.repair))
     except (DatabaseUnavailable, SchemaMismatch) as error:
-        return commands.refuse(service, f"the database can't be used: {error}")
+        return commands.refuse_database(service, error)
     if repair is not None:
         _print("repaired", repair.repaired)
     _print("differs", found.differences)

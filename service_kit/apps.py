@@ -35,6 +35,8 @@ from service_kit.straight import StraightWay
 logger = logging.getLogger(__name__)
 
 OPEN_SECONDS = 10.0
+# After the news of a stop; less than the server gives requests that are under way.
+GIVE_UP_SECONDS = 5.0
 
 # What a service does between the opening of its database and the closing.
 Running = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -54,7 +56,7 @@ def create_service(
 
     `prefix` names the start of its canonical paths, when they are to answer without it too.
     """
-    database = open_database(settings.database_url, pool_size=settings.database_pool_size)
+    database = open_database(settings.database_url, name, pool_size=settings.database_pool_size)
 
     app = FastAPI(
         title=name,
@@ -97,13 +99,22 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with _traces(name, settings.otel_exporter_otlp_endpoint):
             await _open(database)
+            impatience = asyncio.create_task(_give_up_in_time(app.state.stopping, database))
             try:
                 async with running(app) if running else nullcontext():
                     yield
             finally:
                 await database.close()
+                impatience.cancel()
 
     return lifespan
+
+
+async def _give_up_in_time(stopping: Stopping, database: Database) -> None:
+    """Let no database keep the process from its end."""
+    await stopping.wait()
+    await asyncio.sleep(GIVE_UP_SECONDS)
+    database.give_up()
 
 
 def _traces(name: str, endpoint: str | None) -> AbstractContextManager[None]:
@@ -135,6 +146,7 @@ def _fill_state(app: FastAPI, name: str, settings: ServiceSettings, database: Da
     app.state.database = database
     app.state.metrics = Metrics()
     app.state.stopping = Stopping()
+    database.on_failure = app.state.stopping.fail
     app.state.readiness_checks = readiness_checks
 
 

@@ -194,7 +194,7 @@ async def opened_database(service: Service, url: str) -> "AsyncIterator[Database
     migrate = f"'python -m {service.name} migrate'"
     if url.startswith("sqlite:") and not (path := file_of(url).absolute()).exists():
         raise SchemaMismatch(f"there is none at {path}. {migrate} makes one.")
-    database = open_database(url)
+    database = open_database(url, service.name)
     try:
         await database.open()
         if (found := await database.write(current_revision)) != service.migrations().head:
@@ -204,9 +204,16 @@ async def opened_database(service: Service, url: str) -> "AsyncIterator[Database
         await database.close()
 
 
+def refuse_database(service: Service, error: Exception) -> int:
+    """Say why the database can't be used: in the driver's own words, never a caller's."""
+    from service_kit.database.errors import reason
+
+    return refuse(service, f"the database can't be used: {reason(error)}")
+
+
 def _migrate(service: Service, settings: "ServiceSettings", patience: float = 0.0) -> bool:
     from service_kit.database import DatabaseUnavailable, DurabilityMissing
-    from service_kit.database.errors import is_passing, origin
+    from service_kit.database.errors import is_passing, reason
     from service_kit.migrations import SchemaMismatch
 
     migrations = service.migrations()
@@ -216,11 +223,10 @@ def _migrate(service: Service, settings: "ServiceSettings", patience: float = 0.
             before = migrations.upgrade(settings.database_url)
         except (SchemaMismatch, DurabilityMissing, DatabaseUnavailable, ValueError) as error:
             if is_passing(error) and time.monotonic() < give_up_at:
-                logger.warning("The database can't be used yet: %s", origin(error))
+                logger.warning("The database can't be used yet: %s", reason(error))
                 time.sleep(1)
                 continue
-            # An operator gets the driver's own words, which a caller over HTTP never does.
-            refuse(service, f"the database can't be used: {origin(error)}")
+            refuse_database(service, error)
             return False
         break
     if before != migrations.head:

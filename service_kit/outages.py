@@ -6,7 +6,7 @@ import time
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service_kit.database.errors import origin
+from service_kit.database.errors import origin, reason
 from service_kit.problem_responses import answer
 from service_kit.problems import ServiceUnavailable
 
@@ -31,5 +31,5 @@ def tell(problem: ServiceUnavailable) -> None:
     if now - _told_at.get(kind, -QUIET_SECONDS) < QUIET_SECONDS:
         return
     _told_at[kind] = now
-    words = "" if cause is problem else f" {kind}: {str(cause).partition(chr(10))[0]}"
+    words = "" if cause is problem else f" {kind}: {reason(problem)}"
     logger.warning("Requests are answered 503: %s%s", problem.detail, words)

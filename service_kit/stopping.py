@@ -44,9 +44,13 @@ class Stopping:
         """
         task.add_done_callback(self._on_done)
 
-    def _on_done(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or (error := task.exception()) is None:
-            return
+    def fail(self, task: asyncio.Task[None]) -> None:
+        """End the process because of a task that should not have ended."""
         self.failed = True
+        error = None if task.cancelled() else task.exception()
         logger.critical("%s has died; the process ends.", task.get_name(), exc_info=error)
         signal.raise_signal(signal.SIGTERM)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.fail(task)

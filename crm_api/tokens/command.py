@@ -30,6 +30,7 @@ def create_token(service: Service, options: argparse.Namespace) -> int:
     from pydantic import ValidationError
 
     from crm_api.tokens.schemas import TokenNew
+    from service_kit.database import DatabaseUnavailable
     from service_kit.problems import Problem
     from service_kit.settings import explain
 
@@ -45,6 +46,8 @@ def create_token(service: Service, options: argparse.Namespace) -> int:
         return code
     try:
         issued = asyncio.run(_issue(service.settings().database_url, new))
+    except DatabaseUnavailable as error:
+        return commands.refuse_database(service, error)
     except Problem as error:
         return commands.refuse(service, str(error))
     row = issued.row

@@ -130,7 +130,6 @@ class _Refused(Exception):
 def _explained(service: Service, run: Callable[[], int]) -> int:
     """Run a command; where it can't do its work, say why."""
     from service_kit.database import DatabaseUnavailable, DurabilityMissing
-    from service_kit.database.errors import origin
     from service_kit.migrations import SchemaMismatch
 
     try:
@@ -140,7 +139,7 @@ def _explained(service: Service, run: Callable[[], int]) -> int:
     except OSError as error:
         return commands.refuse(service, f"{error.filename or 'the file'}: {error.strerror}")
     except (DatabaseUnavailable, DurabilityMissing, SchemaMismatch) as error:
-        return commands.refuse(service, f"the database can't be used: {origin(error)}")
+        return commands.refuse_database(service, error)
     except KeyboardInterrupt:
         reason = "stopped; what was taken in stays, and taking the file in again goes on from there"
         return commands.refuse(service, reason, code=EXIT_INTERRUPTED)

@@ -46,6 +46,13 @@ class DurabilityMissing(RuntimeError):
     """The database may forget what it has acknowledged, so the service does not start on it."""
 
 
+class DatabaseDamaged(sqlite3.DatabaseError):
+    """The pages of a SQLite file contradict each other."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    sqlite_errorname = "SQLITE_CORRUPT"
+
+
 class RunAgain(Exception):
     """Raised by a work that has found out too late what it should have locked first."""
 
@@ -55,6 +62,16 @@ def origin(error: BaseException) -> BaseException:
     while (inner := getattr(error, "orig", None) or error.__cause__) is not None:
         error = inner
     return error
+
+
+def reason(error: BaseException) -> str:
+    """Say for an operator what it was, in the driver's own words; never for a caller.
+
+    SQLAlchemy's words would hold a statement's values.
+    """
+    cause = origin(error)
+    words = str(cause).partition("\n")[0] or "no answer in time"
+    return ": ".join([words, *getattr(cause, "__notes__", ())])
 
 
 def is_unavailable(error: BaseException) -> bool:
@@ -88,6 +105,14 @@ def is_conflict(error: BaseException) -> bool:
         isinstance(error, RunAgain)
         or getattr(origin(error), "sqlstate", None) in _CONFLICT_SQLSTATES
     )
+
+
+def is_outdated(error: BaseException) -> bool:
+    """Tell whether a prepared statement is of a table as it was before a change of its columns.
+
+    PostgreSQL says so before it does anything of the statement.
+    """
+    return type(origin(error)).__name__ == "InvalidCachedStatementError"
 
 
 def unavailable(error: BaseException) -> DatabaseUnavailable:

@@ -18,10 +18,15 @@ CHANNEL = "committed"
 # time, so it must not be part of each.
 QUIET_SECONDS = 0.01
 RECONNECT_SECONDS = 1.0
+# A server that is not heard for so long is asked, and has to answer.
+SILENT_SECONDS = 10.0
+ANSWER_SECONDS = 5.0
+# What the driver raises when a connection breaks; the last one for a moment only.
+BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class Herald:
-    """Beats a pulse when another process has committed.
+    """Beats a pulse when another process has committed. `run` goes on until it is cancelled.
 
     What it says is a hint to look again. While its connection is gone nothing is said, and whoever
     waits looks again by itself after a while.
@@ -31,23 +36,14 @@ class Herald:
         self._connect = connect
         self._pulse = pulse
         self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="postgres-herald")
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     def announce(self) -> None:
         """Have the others told, soon."""
         self._news.set()
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
         while True:
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(*BROKEN):
                 connection = await self._connect()
                 try:
                     await self._serve(connection)
@@ -64,9 +60,18 @@ class Herald:
             if pid != own_pid:
                 self._pulse.beat()
 
-        await connection.add_listener(CHANNEL, hear)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await connection.add_listener(CHANNEL, hear)
         while not connection.is_closed():
-            await self._news.wait()
-            self._news.clear()
-            await connection.execute(f"NOTIFY {CHANNEL}")
+            await connection.execute(await self._next_word(), timeout=ANSWER_SECONDS)
             await asyncio.sleep(QUIET_SECONDS)
+
+    async def _next_word(self) -> str:
+        """Wait for news to tell; where there is none, ask now and then whether anybody answers."""
+        try:
+            async with asyncio.timeout(SILENT_SECONDS):
+                await self._news.wait()
+        except TimeoutError:
+            return "SELECT 1"
+        self._news.clear()
+        return f"NOTIFY {CHANNEL}"

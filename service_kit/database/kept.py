@@ -4,6 +4,7 @@ To take one from SQLAlchemy's pool, set it to autocommit and put it back costs t
 as the driver's way to the server and back.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,10 @@ class KeptConnections:
         connection, driver = self._take()
         try:
             yield connection
+        except asyncio.CancelledError:
+            # What it was asked is still to be answered, and may never be.
+            driver.terminate()
+            raise
         finally:
             if driver.is_closed():
                 _give_back(connection, driver)

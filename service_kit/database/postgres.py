@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Concatenate, Literal
 
 import asyncpg
 from pydantic_core import from_json
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.util import greenlet_spawn
 
+from service_kit.database.connections import CONNECT_SECONDS, Connections, end_mute
 from service_kit.database.errors import (
     DatabaseBusy,
-    DatabaseUnavailable,
     DurabilityMissing,
     explain,
     is_conflict,
+    is_outdated,
     is_unavailable,
 )
 from service_kit.database.herald import Herald
@@ -30,48 +30,29 @@ from service_kit.database.stalled import end_stalled, keeps_others
 
 Opening = Callable[[], AbstractContextManager[Connection]]
 
-CONNECT_SECONDS = 5.0
 POOL_SECONDS = 5.0
 CONFLICT_TRIES = 8
-# No statement, lock or forgotten transaction may hold others for long (milliseconds).
-SESSION = {
-    "statement_timeout": "10000",
-    "lock_timeout": "5000",
-    # A work never waits for anything, so this is a process that was stopped; its locks are not to
-    # keep whoever takes over from it.
-    "idle_in_transaction_session_timeout": "10000",
-    "timezone": "UTC",
-}
+# How long a unit of work may take once it has a connection; longer than a statement may.
+WORK_SECONDS = 15.0
+# How long `close` waits for the server to say goodbye.
+CLOSE_SECONDS = 1.0
 _DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 
 
-def libpq_url(url: str) -> str:
-    """Drop SQLAlchemy's driver name: `postgresql+psycopg://` and the like mean the same here."""
-    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)
-
-
-async def connect(url: str, **session: str) -> asyncpg.Connection:
-    """Open one connection of its own; every libpq parameter of the URL (sslmode, …) counts."""
-    try:
-        return await asyncpg.connect(
-            libpq_url(url), timeout=CONNECT_SECONDS, server_settings={**SESSION, **session}
-        )
-    except ValueError:
-        # The driver's own words may hold a part of the password.
-        raise ValueError(
-            "DATABASE_URL is not a valid URL. Is a special character in it written as %XX?"
-        ) from None
-
-
-def postgres_engine(url: str, *, pool_size: int, **session: str) -> Engine:
+def postgres_engine(connections: Connections, *, pool_size: int) -> Engine:
     """Make an engine, to be used in greenlets of SQLAlchemy's (`greenlet_spawn`) alone.
 
     A caller waits at most five seconds for one of its connections. SQLAlchemy's AsyncEngine is the
     same with a cover that comes with the whole ORM: 7 MiB, and a tenth of a start.
     """
+    unasked: dict[asyncpg.Connection, asyncio.TimerHandle] = {}
 
     async def open_one(*_args: Any, **_kwargs: Any) -> asyncpg.Connection:
-        return await connect(url, **session)
+        connection = await connections.open()
+        unasked[connection] = asyncio.get_running_loop().call_later(
+            CONNECT_SECONDS, end_mute, connection, CONNECT_SECONDS
+        )
+        return connection
 
     engine: Engine = create_engine(
         "postgresql+asyncpg://",
@@ -83,7 +64,26 @@ def postgres_engine(url: str, *, pool_size: int, **session: str) -> Engine:
         json_deserializer=from_json,
         hide_parameters=True,
     )
+
+    @event.listens_for(engine, "connect")
+    def has_answered(connection: Any, _record: object) -> None:
+        # After what SQLAlchemy asks its first connection.
+        unasked.pop(connection.driver_connection).cancel()
+
     return engine
+
+
+async def dispose(engine: Engine, connections: Connections) -> None:
+    """Close all connections; a server that doesn't say goodbye is not waited for."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await greenlet_spawn(engine.dispose)
+    except TimeoutError:
+        connections.end_all()
+
+
+def driver_of(connection: Connection) -> asyncpg.Connection:
+    return connection.connection.driver_connection
 
 
 class _Turns(asyncio.Semaphore):
@@ -102,34 +102,38 @@ class _Turns(asyncio.Semaphore):
 class PostgresDatabase(Database):
     """A pool of connections; any number of processes may share the server."""
 
-    def __init__(self, url: str, *, pool_size: int) -> None:
+    def __init__(self, url: str, name: str, *, pool_size: int) -> None:
         super().__init__()
         self.url = url
-        self._engine = postgres_engine(url, pool_size=pool_size)
+        self._connections = Connections(url, name)
+        self._engine = postgres_engine(self._connections, pool_size=pool_size)
         self._turns = _Turns(pool_size)
         # Statement by statement, each its own transaction: one round trip, not three.
         self._alone = KeptConnections(self._engine)
-        self._herald = Herald(lambda: connect(url), self.committed)
+        self._herald = Herald(self._connections.open, self.committed)
         self._writes: set[asyncio.Task[Any]] = set()
-        self._closing = False
 
     async def open(self) -> None:
         if off := await self.read(_switched_off):
             raise DurabilityMissing(f"PostgreSQL runs with {off}=off.")
-        self._herald.start()
+        self.keep_running(self._herald.run(), "The listener for commits of other processes")
 
     async def close(self) -> None:
         self._closing = True
+        await self.end_tasks()
         if self._writes:
             await asyncio.wait(self._writes)
-        await self._herald.stop()
         await greenlet_spawn(self._alone.close)
-        await greenlet_spawn(self._engine.dispose)
+        await dispose(self._engine, self._connections)
+
+    def give_up(self) -> None:
+        super().give_up()
+        self._connections.end_all()
 
     async def read(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        self._refuse_if_closing()
+        self.refuse_if_closing()
         try:
             async with self._turns:
                 return await _run(self._alone.one, lambda db: work(db, *args, **kwargs))
@@ -150,7 +154,7 @@ class PostgresDatabase(Database):
         return await self._write(self._alone.one, lambda db: work(db, *args, **kwargs))
 
     async def _write(self, opening: Opening, work: Callable[[Connection], T]) -> T:
-        self._refuse_if_closing()
+        self.refuse_if_closing()
         # In a task of its own: a caller that goes away must not cut a commit in half.
         task = asyncio.create_task(self._transact(opening, work))
         self._writes.add(task)
@@ -166,10 +170,6 @@ class PostgresDatabase(Database):
     def _try_to_write(db: Connection) -> None:
         # Nothing smaller needs a block of its own, as what was refused did.
         db.exec_driver_sql("CREATE TEMPORARY TABLE trial ON COMMIT DROP AS SELECT 1 AS one")
-
-    def _refuse_if_closing(self) -> None:
-        if self._closing:
-            raise DatabaseUnavailable("The service is stopping.")
 
     async def _transact(self, opening: Opening, work: Callable[[Connection], T]) -> T:
         for attempt in range(1, CONFLICT_TRIES + 1):
@@ -195,13 +195,35 @@ class PostgresDatabase(Database):
 
 
 async def _run(opening: Opening, work: Callable[[Connection], T]) -> T:
-    """Open a connection, run a work on it and close it in one greenlet; each costs a switch."""
+    """Open a connection, run a work on it and close it in one greenlet; each costs a switch.
+
+    A connection that knows a table as it was before a change is dropped, and the work is run again
+    on another. Each may be as old, but a new one is not.
+    """
+    loop = asyncio.get_running_loop()
 
     def run() -> T:
-        with opening() as connection:
-            return work(connection)
+        deadline: asyncio.TimerHandle | None = None
+        try:
+            with opening() as connection:
+                driver = driver_of(connection)
+                deadline = loop.call_later(WORK_SECONDS, end_mute, driver, WORK_SECONDS)
+                try:
+                    return work(connection)
+                except Exception as error:
+                    if is_outdated(error):
+                        connection.invalidate()
+                    raise
+        finally:
+            if deadline is not None:
+                deadline.cancel()
 
-    return await greenlet_spawn(run)
+    while True:
+        try:
+            return await greenlet_spawn(run)
+        except Exception as error:
+            if not is_outdated(error):
+                raise
 
 
 def _switched_off(db: Connection) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import logging
 import sqlite3
 import time
 from collections import deque
@@ -16,9 +17,18 @@ from service_kit.database.errors import (
     DatabaseUnavailable,
     explain,
     is_unavailable,
+    meaning,
 )
 from service_kit.database.interface import Database, P, T
-from service_kit.database.sqlite_engine import BUSY_SECONDS, direct, driver, file_of, sqlite_engine
+from service_kit.database.sqlite_engine import (
+    BUSY_SECONDS,
+    direct,
+    driver,
+    file_of,
+    note_file,
+    sqlite_engine,
+)
+from service_kit.database.sqlite_files import DatabaseFiles, FilesChanged
 from service_kit.database.sqlite_group import Group, GroupLost, Waiting
 from service_kit.database.sqlite_journal import Journal
 
@@ -27,6 +37,12 @@ READ_BUSY_SECONDS = 1.0
 SCAN_SECONDS = 10.0
 SCAN_THREADS = 2
 QUEUED_WORKS = 4096
+# How often the files are looked at while nobody writes.
+LOOK_SECONDS = 1.0
+
+FAILED = DatabaseUnavailable("A part of the service has failed.")
+
+logger = logging.getLogger("service_kit")
 
 
 class SqliteDatabase(Database):
@@ -37,8 +53,10 @@ class SqliteDatabase(Database):
         self._path = file_of(url)
         self._queue: deque[Waiting] = deque()
         self._wake = asyncio.Event()
-        self._closing = False
-        self._writer: asyncio.Task[None] | None = None
+        # Why nothing can be written any more, once that is so.
+        self._lost: FilesChanged | None = None
+        self._is_saved = False
+        self._is_open = False
 
     async def open(self) -> None:
         try:
@@ -53,24 +71,28 @@ class SqliteDatabase(Database):
             for connection in (self._reading, self._writing):
                 _hand_over_transactions(connection)
             direct(self._reading)
+            self._files = DatabaseFiles(self._path)
         except Exception as error:
             explain(error)
             raise
         self._scans = sqlite_engine(self._path, query_only=True, busy_seconds=BUSY_SECONDS)
-        self._journal = Journal(self._path)
+        self._journal = Journal(self._path, self._files)
         self._commits = ThreadPoolExecutor(1, "sqlite-commit")
         self._scanners = ThreadPoolExecutor(SCAN_THREADS, "sqlite-scan")
-        self._writer = asyncio.create_task(self._write_groups(), name="sqlite-writer")
+        self._look()
+        self.keep_running(self._write_groups(), "The writer of the SQLite database")
+        self._is_open = True
         # A process that was killed may have erased something last.
         await self._journal.empty()
 
     async def close(self) -> None:
         self._closing = True
         self._wake.set()
-        if self._writer is None:
+        if not self._is_open:
             return
-        await self._writer
-        self._writer = None
+        self._is_open = False
+        self._looking.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._journal.close()
         self._commits.shutdown()
         self._scanners.shutdown()
@@ -80,7 +102,7 @@ class SqliteDatabase(Database):
     async def read(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        self._refuse_if_closing()
+        self.refuse_if_closing()
         # In the loop itself: a look-up by key takes microseconds, a thread's hand-over costs more.
         try:
             return work(self._reading, *args, **kwargs)
@@ -94,6 +116,8 @@ class SqliteDatabase(Database):
         def run() -> T:
             give_up_at = time.monotonic() + SCAN_SECONDS
             try:
+                # A new connection opens what is at the path, or makes it.
+                self._files.check()
                 with self._scans.connect() as connection:
                     scanner = driver(connection)
                     scanner.set_progress_handler(
@@ -101,10 +125,11 @@ class SqliteDatabase(Database):
                     )
                     return _in_snapshot(scanner, lambda: work(connection, *args, **kwargs))
             except Exception as error:
+                note_file(error, self._path)
                 explain(error)
                 raise
 
-        self._refuse_if_closing()
+        self.refuse_if_closing()
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._scanners, context.run, run)
@@ -112,7 +137,9 @@ class SqliteDatabase(Database):
     async def write(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        self._refuse_if_closing()
+        self.refuse_if_closing()
+        if self._lost is not None:
+            raise meaning(self._lost)
         if len(self._queue) >= QUEUED_WORKS:
             raise DatabaseBusy("Too many changes are waiting. Nothing was changed.")
         waiting = Waiting(lambda db: work(db, *args, **kwargs))
@@ -128,10 +155,6 @@ class SqliteDatabase(Database):
         await self._journal.empty()
         return result
 
-    def _refuse_if_closing(self) -> None:
-        if self._closing:
-            raise DatabaseUnavailable("The service is stopping.")
-
     @staticmethod
     def _try_to_write(db: Connection) -> None:
         # The same number again still writes a page.
@@ -139,13 +162,27 @@ class SqliteDatabase(Database):
         db.exec_driver_sql(f"PRAGMA user_version = {number}")
 
     async def _write_groups(self) -> None:
-        while not self._closing or self._queue:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._queue:
-                await self._write_group(Group(self._writing))
+        try:
+            while not self._closing or self._queue:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._queue and self._lost is None:
+                    await self._write_group(Group(self._writing))
+                if self._lost is not None and not self._is_saved:
+                    self._is_saved = True
+                    await self._save(self._lost)
+        finally:
+            self._has_failed = not self._closing
+            self._refuse_queue(FAILED)
 
     async def _write_group(self, group: Group) -> None:
+        try:
+            await self._write_together(group)
+        except BaseException:
+            group.fail(FAILED)  # of a fault of our own
+            raise
+
+    async def _write_together(self, group: Group) -> None:
         try:
             await self._begin()
             if not group.run(self._queue):
@@ -191,21 +228,62 @@ class SqliteDatabase(Database):
 
     def _tell(self, group: Group, done: asyncio.Future[None]) -> None:
         # From here, not from what waits for it: a turn of a busy loop takes tens of milliseconds.
-        self._refuses_writes = False
-        self.committed.beat()
-        group.tell()
-        done.set_result(None)
+        try:
+            self._files.check()
+            self._refuses_writes = False
+            self.committed.beat()
+            group.tell()
+        except Exception as error:  # noqa: BLE001 (the writer gets it)
+            done.set_exception(error)
+        else:
+            done.set_result(None)
 
     def _lose(self, group: Group, error: Exception) -> None:
         """Roll back, and tell everyone in the group."""
+        if isinstance(error, FilesChanged):
+            self._lost = error
         _hand_over_transactions(self._writing)
         cause = error.lost_by if isinstance(error, GroupLost) else error
+        note_file(cause, self._path)
         self._refuses_writes = is_unavailable(cause)
-        if not group:
-            # The lock was not to be had: whoever waited for it has waited long enough.
-            while self._queue:
-                group.take(self._queue.popleft())
         group.fail(cause)
+        if not len(group):
+            # The lock was not to be had: whoever waited for it has waited long enough.
+            self._refuse_queue(cause)
+
+    def _refuse_queue(self, cause: Exception) -> None:
+        while self._queue:
+            self._queue.popleft().fail(cause)
+
+    def _look(self) -> None:
+        """Look at the files every second, so that an operator hears of it before a caller does."""
+        try:
+            self._files.look()
+        except FilesChanged as error:
+            self._lost = error
+            self._refuses_writes = True
+            self._wake.set()
+        else:
+            self._looking = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
+    async def _save(self, lost: FilesChanged) -> None:
+        """Say what has happened, and put aside what only this process can still see."""
+        self._refuse_queue(lost)
+        logger.error("%s Changes are refused until the service is started again.", lost)
+        loop = asyncio.get_running_loop()
+        try:
+            copy = await loop.run_in_executor(
+                self._commits, self._files.rescue, driver(self._writing)
+            )
+        except (OSError, sqlite3.Error) as error:
+            logger.error("What was in the database could not be copied to a new file: %s", error)
+        else:
+            logger.error(
+                "All that was acknowledged before is in %s. To go on with it, stop the service and "
+                "move it to %s.",
+                copy,
+                self._path,
+            )
 
 
 def _in_snapshot(connection: sqlite3.Connection, work: Callable[[], T]) -> T:

@@ -1,5 +1,6 @@
 """Connections to a SQLite file, with the settings that the promises need."""
 
+import os
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.pool import NullPool
 
-from service_kit.database.errors import DurabilityMissing
+from service_kit.database.errors import DatabaseDamaged, DurabilityMissing, origin
 from service_kit.database.prepared import FETCH
 
 BUSY_SECONDS = 5.0
@@ -50,13 +51,36 @@ def sqlite_engine(path: Path, *, query_only: bool = False, busy_seconds: float =
             raise
         return connection
 
+    def connect_or_say_where() -> sqlite3.Connection:
+        try:
+            return connect()
+        except (OSError, sqlite3.Error) as error:
+            note_file(error, path)
+            raise
+
     return create_engine(
         "sqlite://",
-        creator=connect,
+        creator=connect_or_say_where,
         poolclass=NullPool,
         json_deserializer=from_json,
         hide_parameters=True,
     )
+
+
+def note_file(error: Exception, path: Path) -> None:
+    """Note on an error of SQLite's, which names no file, which one it is and what to look at."""
+    cause = origin(error)
+    if not isinstance(cause, sqlite3.Error) or hasattr(cause, "__notes__"):
+        return
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}:
+        cause.add_note(
+            f"{path} (user {os.getuid()}): the file and its folder must be this user's to write"
+        )
+    elif code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        cause.add_note(f"{path}: another process is writing to it")
+    else:
+        cause.add_note(str(path))
 
 
 def _keep_promises(connection: sqlite3.Connection) -> None:
@@ -86,6 +110,13 @@ def _switch_to_wal(connection: sqlite3.Connection) -> str:
             if time.monotonic() > give_up_at:
                 raise
         time.sleep(0.005)
+
+
+def refuse_damaged(connection: sqlite3.Connection) -> None:
+    """Raise DatabaseDamaged where a file is not what SQLite has made of it; reads all of it."""
+    faults = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
+    if faults != ["ok"]:
+        raise DatabaseDamaged(f"the file is damaged: {'; '.join(faults)}")
 
 
 def driver(connection: Connection) -> sqlite3.Connection:

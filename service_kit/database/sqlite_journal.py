@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from service_kit.database.sqlite_engine import driver, sqlite_engine
+from service_kit.database.sqlite_files import DatabaseFiles
 
 # Whoever writes waits as long while readers of older pages are waited for.
 BUSY_SECONDS = 0.1
@@ -16,7 +17,8 @@ PAUSE_SECONDS = 1.0
 class Journal:
     """Empties it when it holds what is to be forgotten; else SQLite does at the last clean stop."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, files: DatabaseFiles) -> None:
+        self._files = files
         self._engine = sqlite_engine(path, busy_seconds=BUSY_SECONDS)
         self._later: asyncio.Task[None] | None = None
 
@@ -43,6 +45,8 @@ class Journal:
 
     def _try_to_empty(self) -> bool:
         try:
+            # A new connection opens what is at the path, or makes it.
+            self._files.check()
             with self._engine.connect() as connection:
                 row = driver(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except (DBAPIError, sqlite3.Error, OSError):

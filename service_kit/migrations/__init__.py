@@ -6,6 +6,7 @@ file names, and a service that is up to date starts without loading Alembic.
 
 import asyncio
 import re
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import greenlet_spawn
 
 from service_kit.database.errors import explain
-from service_kit.database.sqlite_engine import driver, file_of, sqlite_engine
+from service_kit.database.sqlite_engine import (
+    driver,
+    file_of,
+    note_file,
+    refuse_damaged,
+    sqlite_engine,
+)
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -60,31 +67,46 @@ class Migrations:
             raise
 
     def _upgrade_sqlite(self, url: str) -> str | None:
-        engine = sqlite_engine(file_of(url), busy_seconds=_LOCK_SECONDS)
+        path = file_of(url)
+        engine = sqlite_engine(path, busy_seconds=_LOCK_SECONDS)
         try:
             with engine.connect() as connection:
+                refuse_damaged(driver(connection))
                 driver(connection).execute("BEGIN IMMEDIATE")
                 with connection.begin():
                     return self._upgrade(connection)
+        except Exception as error:
+            note_file(error, path)
+            raise
         finally:
             engine.dispose()
 
     async def _upgrade_postgres(self, url: str) -> str | None:
         # Loading it takes a tenth of a start, which a service on SQLite need not wait for.
-        from service_kit.database.postgres import postgres_engine
+        from service_kit.database.connections import Connections
+        from service_kit.database.postgres import dispose, driver_of, postgres_engine
 
         waiting = {"lock_timeout": f"{_LOCK_SECONDS * 1000:.0f}", "statement_timeout": "0"}
-        engine = postgres_engine(url, pool_size=1, **waiting)
+        name = f"{self.service} migration {uuid.uuid4().hex[:8]}"
+        connections = Connections(url, name, **waiting)
+        engine = postgres_engine(connections, pool_size=1)
 
         def upgrade() -> str | None:
+            # It may take hours, so it has no deadline.
+            watch: asyncio.Task[None] | None = None
             try:
                 with engine.begin() as connection:
+                    watch = asyncio.ensure_future(connections.watch(driver_of(connection)))
                     connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
                     return self._upgrade(connection)
             finally:
-                engine.dispose()
+                if watch is not None:
+                    watch.cancel()
 
-        return await greenlet_spawn(upgrade)
+        try:
+            return await greenlet_spawn(upgrade)
+        finally:
+            await dispose(engine, connections)
 
     def _upgrade(self, connection: Connection) -> str | None:
         revision = current_revision(connection)

@@ -17,6 +17,7 @@ from crm_api.customers.service import register_all
 from crm_api.settings import Settings
 from service_kit.auth import Principal
 from service_kit.body import MAX_VALUES
+from service_kit.database.connections import Connections
 from service_kit.database.postgres import postgres_engine
 from tests.crm_api.conftest import app_of, numbered, read_feed, register
 
@@ -239,7 +240,8 @@ async def test_a_batch_holds_no_address_while_it_waits_for_an_earlier_one(
     crm: httpx.AsyncClient, settings: Settings
 ) -> None:
     """Two that each hold what the other waits for are a deadlock: six batches once took 40 s."""
-    engine = AsyncEngine(postgres_engine(settings.database_url, pool_size=1, lock_timeout="500"))
+    connections = Connections(settings.database_url, "other", lock_timeout="500")
+    engine = AsyncEngine(postgres_engine(connections, pool_size=1))
     first, second = CustomerNew(**numbered(1)), CustomerNew(**numbered(2))
     async with engine.begin() as other:
         await other.run_sync(register_all, [first], OTHER)

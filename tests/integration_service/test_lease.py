@@ -434,3 +434,33 @@ async def test_a_database_that_is_away_at_the_start_is_waited_for(
     assert set(log.warnings) == {"The poller waits for its database: It is away."}
     integration.poller._stopping.begin()
     await task
+
+
+class SilentDatabase(FragileDatabase):
+    """Never answers a write while it is away, as over a link that is mute."""
+
+    async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self.is_away:
+            await asyncio.Event().wait()
+        return await super().write(work, *args, **kwargs)
+
+
+async def test_a_poller_whose_database_is_silent_stops_when_its_lease_runs_out(
+    start: Start, ledger_url: str, crm: CrmDouble, log: Log
+) -> None:
+    integration = await start(polling_interval_seconds=0.01, long_poll_seconds=0, lease_seconds=0.5)
+    await integration.poller.give_back(integration.lease)
+    silent = SilentDatabase(integration.database)
+    poller = integration.poller
+    poller._database = silent
+    task = asyncio.create_task(poller.run())
+    await changed(integration, lambda: poller.lease is not None)
+    assert poller.trouble() is None
+
+    silent.is_away = True
+    await changed(integration, lambda: poller.lease is None)
+
+    assert poller.trouble() == "its lease has run out"
+    assert any("gives up its lease" in line for line in log.warnings)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -8,21 +8,27 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service_kit.database import (
     DatabaseBusy,
     DatabaseUnavailable,
     DurabilityMissing,
+    connections,
     open_database,
     postgres,
     stalled,
 )
+from service_kit.database.connections import Connections
+from service_kit.database.herald import Herald
+from service_kit.database.interface import log_failure
 from service_kit.database.postgres import PostgresDatabase
+from service_kit.database.prepared import Prepared
 from tests.conftest import run_sql, with_database
-from tests.service_kit.conftest import TABLES, Work, add, labels
+from tests.service_kit.conftest import TABLES, Work, add, boxes, labels
 
+SHELVES = Prepared(select(boxes.c.shelf))
 GIVE_WAY = "DO $$ BEGIN RAISE EXCEPTION 'give way' USING ERRCODE = '{}'; END $$"
 END_OTHERS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -207,7 +213,7 @@ def dawdle(db: Connection) -> None:
 async def test_a_work_may_not_take_for_ever(
     database_url: str, limit: str, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(postgres.SESSION, limit, "50")
+    monkeypatch.setitem(connections.SESSION, limit, "50")
     database = open_database(database_url, pool_size=2)
     await database.open()
 
@@ -222,7 +228,7 @@ async def test_a_work_may_not_take_for_ever(
 async def test_a_work_does_not_wait_for_a_lock_for_ever(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(postgres.SESSION, "lock_timeout", "50")
+    monkeypatch.setitem(connections.SESSION, "lock_timeout", "50")
     database = open_database(database_url, pool_size=2)
     await database.open()
 
@@ -238,12 +244,12 @@ async def test_a_work_does_not_wait_for_a_lock_for_ever(
 async def test_a_process_that_stopped_within_a_statement_does_not_keep_its_locks(
     database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(postgres.SESSION, "lock_timeout", "50")
+    monkeypatch.setitem(connections.SESSION, "lock_timeout", "50")
     monkeypatch.setattr(stalled, "SECONDS", 0.05)
-    database = open_database(database_url, pool_size=2)
+    database = open_database(database_url, "boxes", pool_size=2)
     await database.open()
-    stopped, by_hand = [await postgres.connect(database_url) for _ in range(2)]
-    await by_hand.execute("SET application_name = 'by hand'")
+    stopped = await Connections(database_url, "boxes").open()
+    by_hand = await asyncpg.connect(database_url)  # as somebody's script does, without a name
     for connection, begun in ((stopped, "LOCK TABLE boxes"), (by_hand, "CREATE TEMP TABLE a ()")):
         await connection.execute("BEGIN")
         await connection.execute("CREATE TEMP TABLE b ()")
@@ -267,7 +273,7 @@ async def test_a_caller_waits_for_a_connection_but_not_for_ever(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres, "POOL_SECONDS", 0.05)
-    monkeypatch.setitem(postgres.SESSION, "statement_timeout", "500")
+    monkeypatch.setitem(connections.SESSION, "statement_timeout", "500")
     database = open_database(database_url, pool_size=2)
     await database.open()
     slow = [asyncio.create_task(database.read(wait_long)) for _ in range(2)]
@@ -408,3 +414,64 @@ async def test_a_reader_that_goes_away_leaves_its_connection_usable(
     assert await database.write(add, "box")
     assert await database.read(labels) == ["box"]
     assert checked_out(database) == 0
+
+
+def prepared_labels(db: Connection) -> list[int]:
+    return [row.shelf for row in SHELVES.all(db)]
+
+
+def core_labels(db: Connection) -> list[int]:
+    return list(db.execute(select(boxes.c.shelf)).scalars())
+
+
+@pytest.mark.parametrize("look", [prepared_labels, core_labels])
+@pytest.mark.parametrize("verb", ["read", "write", "write_at_once"])
+async def test_a_column_whose_type_is_changed_under_it_costs_nobody_an_error(
+    database: PostgresDatabase, database_url: str, verb: str, look: Work
+) -> None:
+    run = getattr(database, verb)
+    await database.write(add, "box", 7)
+    # Five connections, each of which has prepared the statement.
+    before = await asyncio.gather(*(run(look) for _ in range(20)))
+
+    run_sql(database_url, "ALTER TABLE boxes ALTER COLUMN shelf TYPE BIGINT")
+
+    after = [await run(look) for _ in range(10)]
+    assert before == [[7]] * 20
+    assert after == [[7]] * 10
+    assert checked_out(database) == 0
+
+
+async def test_connections_carry_the_name_of_their_service(database_url: str) -> None:
+    def name(db: Connection) -> str:
+        return str(db.execute(text("SHOW application_name")).scalar_one())
+
+    database = open_database(database_url, "boxes")
+    assert await database.read(name) == "boxes"
+    await database.close()
+
+    separator = "&" if "?" in database_url else "?"
+    database = open_database(f"{database_url}{separator}application_name=shelves", "boxes")
+    assert await database.read(name) == "shelves"
+    await database.close()
+
+
+async def test_a_listener_that_ends_by_itself_is_told(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Herald, "_next_word", fail)
+    database = open_database(database_url)
+    ended = asyncio.Event()
+    database.on_failure = lambda task: (log_failure(task), ended.set())[1]
+    await database.open()
+    async with asyncio.timeout(10):
+        await ended.wait()
+
+    for use in (database.ping(), database.write(labels)):
+        with pytest.raises(DatabaseUnavailable, match="has failed"):
+            await use
+    assert "The listener for commits of other processes has ended by itself." in caplog.text
+    await database.close()

@@ -23,6 +23,7 @@ from service_kit.database import (
     sqlite_group,
     sqlite_journal,
 )
+from service_kit.database.errors import reason
 from service_kit.database.sqlite import SqliteDatabase
 from service_kit.database.sqlite_engine import driver, sqlite_engine
 from tests.service_kit.conftest import LabelTaken, Work, add, labels
@@ -101,6 +102,14 @@ def files_end_at(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def is_there(path: Path) -> bool:
+    return path.exists()
 
 
 def replace(path: Path, what: str) -> None:
@@ -491,3 +500,92 @@ async def test_a_start_empties_the_journal_of_a_process_that_was_killed(
         assert await database.read(labels) == []
     finally:
         await database.close()
+
+
+async def test_a_writer_that_ends_by_itself_keeps_nobody_waiting(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    # What rolls back fails as well, once.
+    monkeypatch.setattr(sqlite_group.Group, "run", fail)
+    monkeypatch.setattr(sqlite, "_hand_over_transactions", fail)
+
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(*write_many(database, 3), return_exceptions=True)
+    monkeypatch.undo()
+
+    assert [type(answer) for answer in answers] == [DatabaseUnavailable] * 3
+    assert "The writer of the SQLite database has ended by itself." in caplog.text
+    async with asyncio.timeout(10):
+        for use in (database.ping(), database.write(add, "late"), database.read(labels)):
+            with pytest.raises(DatabaseUnavailable, match="has failed"):
+                await use
+
+
+async def test_news_that_can_not_be_told_do_not_stop_the_writer(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database.committed, "beat", fail)
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(database.write(add, "box"), 10)
+
+    assert await database.write(add, "another")
+
+
+@pytest.mark.parametrize("verb", ["scan", "write"])
+async def test_a_file_that_was_removed_is_not_made_anew(
+    database: SqliteDatabase, path: Path, verb: str
+) -> None:
+    await database.write(add, "box")
+    remove(path)
+
+    with pytest.raises(DatabaseUnavailable):
+        await getattr(database, verb)(labels)
+
+    assert not is_there(path)
+
+
+async def test_a_database_behind_a_link_is_watched_too(
+    database_url: str, path: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    database = open_database(f"sqlite:///{link}")
+    await database.open()
+    assert await database.write(add, "box")
+
+    remove(Path(f"{path}-wal"))
+
+    with pytest.raises(DatabaseUnavailable):
+        await database.write(add, "another")
+    await database.close()
+
+
+async def test_an_operator_is_told_which_file_it_is(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnavailable) as told:
+        await open_database(f"sqlite:///{tmp_path}").open()
+
+    assert reason(told.value) == (
+        f"unable to open database file: {tmp_path} (user {os.getuid()}): "
+        "the file and its folder must be this user's to write"
+    )
+    assert str(tmp_path) not in str(told.value)
+
+
+async def test_an_operator_is_told_which_file_is_locked(
+    database: SqliteDatabase, other: sqlite3.Connection, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(DatabaseUnavailable) as told:
+        await database.write(add, "box")
+
+    assert reason(told.value) == f"database is locked: {path}: another process is writing to it"

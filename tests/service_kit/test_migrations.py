@@ -19,6 +19,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect
 
 from service_kit.database import DatabaseUnavailable, open_database
+from service_kit.database.errors import reason
 from service_kit.migrations import Migrations, SchemaMismatch, current_revision
 from tests.conftest import ROOT, SERVICES, NewDatabase, run_sql, with_database
 
@@ -251,3 +252,18 @@ def test_a_database_or_a_user_that_is_not_there_is_told_from_a_bug(postgres_serv
     ):
         with pytest.raises(DatabaseUnavailable):
             SERVICES["crm_api"].migrations().upgrade(url)
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_a_damaged_file_is_refused(new_database: NewDatabase) -> None:
+    url = new_database("crm_api")
+    path = Path(url.removeprefix("sqlite:///"))
+    with path.open("r+b") as file:
+        file.seek(4096 * 3)
+        file.write(b"\xff" * 4096)
+
+    with pytest.raises(DatabaseUnavailable) as told:
+        SERVICES["crm_api"].migrations().upgrade(url)
+
+    assert re.match("the file is damaged|database disk image is malformed", reason(told.value))
+    assert reason(told.value).endswith(str(path))

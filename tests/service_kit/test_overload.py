@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from service_kit import overload
 from service_kit.auth import GuardedRoute, Public
 from service_kit.database import Database
-from service_kit.database.postgres import connect
+from service_kit.database.connections import Connections
 from service_kit.health import DatabaseDep
 from service_kit.overload import place_of
 from tests.conftest import running
@@ -175,7 +175,7 @@ async def test_a_commit_is_not_cut_by_the_deadline(
         await database.write(_add_when_it_may)
 
     async with running(create_app(database_url, router)) as client:
-        other = await connect(database_url)
+        other = await Connections(database_url, "other").open()
         await other.execute("SELECT pg_advisory_lock(1)")
         answer = await asyncio.wait_for(client.post("/slowly"), 5)
         await other.close()

@@ -1,4 +1,8 @@
-"""Stands between a service and PostgreSQL, and lets a test act before and after each commit."""
+"""Stands between a service and PostgreSQL.
+
+It lets a test act before and after each commit, and it can go mute: what comes is swallowed, and
+neither side hears anything any more, not even a reset.
+"""
 
 import select
 import socket
@@ -35,6 +39,25 @@ class DatabaseProxy(ThreadingTCPServer):
         self.watch: Callable[[When], Any] = lambda _: None
         # How many connections to come are told that the server is still starting.
         self.starting = 0
+        self.is_mute = False
+        # How many connections have fallen silent with something to say.
+        self.silenced = 0
+        self.clients: set[socket.socket] = set()
+
+    @contextmanager
+    def mute(self) -> Iterator[None]:
+        """Let nothing pass, in either direction. It must have kept something back by the end.
+
+        A connection that something was kept back on stays mute for ever, as where a firewall has
+        forgotten it; new ones pass when the time is over.
+        """
+        before = self.silenced
+        self.is_mute = True
+        try:
+            yield
+        finally:
+            self.is_mute = False
+        assert self.silenced > before, "nothing was said while the link was mute"
 
     def url(self, database_url: str) -> str:
         """Return the way to a database through this proxy."""
@@ -47,6 +70,12 @@ class _Connection(BaseRequestHandler):
     request: socket.socket
     has_begun = False
 
+    def setup(self) -> None:
+        self.server.clients.add(self.request)
+
+    def finish(self) -> None:
+        self.server.clients.discard(self.request)
+
     def handle(self) -> None:
         if self.server.starting > 0:
             self.server.starting -= 1
@@ -57,7 +86,9 @@ class _Connection(BaseRequestHandler):
             database.connect(str(self.server.path))
             while True:
                 readable, _, _ = select.select([self.request, database], [], [])
-                if database in readable:
+                if self.server.is_mute:
+                    self.swallow()
+                elif database in readable:
                     forward(database, self.request)
                 elif self.commits(self.request.recv(CHUNK, socket.MSG_PEEK)):
                     self.server.watch("before")
@@ -66,6 +97,13 @@ class _Connection(BaseRequestHandler):
                     self.server.watch("after")
                 else:
                     forward(self.request, database)
+
+    def swallow(self) -> None:
+        """Take what the client says to nobody, until it hangs up. The server waits on, or not."""
+        self.server.silenced += 1
+        while self.request.recv(CHUNK):
+            pass
+        raise Dropped
 
     def commits(self, sent: bytes) -> bool:
         if BEGIN in sent:
@@ -83,7 +121,7 @@ def forward(one: socket.socket, other: socket.socket) -> None:
 
 @contextmanager
 def proxied(server_url: str) -> Iterator[DatabaseProxy]:
-    """Run a proxy. Its end waits for that of its clients."""
+    """Run a proxy. At its end it hangs up."""
     with DatabaseProxy(server_url) as proxy:
         thread = Thread(target=proxy.serve_forever, args=(0.05,))
         thread.start()
@@ -92,3 +130,6 @@ def proxied(server_url: str) -> Iterator[DatabaseProxy]:
         finally:
             proxy.shutdown()
             thread.join()
+            for client in list(proxy.clients):
+                with suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
