@@ -15,6 +15,7 @@ from crm_api.access import (
 from crm_api.customers import service
 from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
 from crm_api.customers.store import CustomerRow, Filter
+from crm_api.feed import service as feed
 from crm_api.tables import idempotency_keys
 from service_kit.auth import GuardedRoute
 from service_kit.database.as_json import json_array
@@ -84,8 +85,16 @@ async def _filter(
     welcome: Annotated[
         bool | None, Query(description="Those who are to get a welcome package, or who are not.")
     ] = None,
+    since: Annotated[
+        str | None,
+        Query(
+            max_length=200,
+            description="A cursor of the change feed: only those whose registration stands behind "
+            "it, also where that event is deleted by now. No clock has a part in it.",
+        ),
+    ] = None,
 ) -> Filter:
-    return Filter(email, q, created_after, created_before, sort == "id", welcome)
+    return Filter(email, q, created_after, created_before, sort == "id", welcome, since)
 
 
 CustomerKey = Annotated[int | str, Depends(_key)]
@@ -118,7 +127,10 @@ async def register_customer(
     "",
     summary="List customers",
     response_model=list[CustomerOut],
-    responses=answering(200, FEED_CURSOR),
+    responses={
+        **documented(feed.CursorMalformed, feed.FeedDiverged, feed.CursorExpired),
+        **answering(200, FEED_CURSOR),
+    },
 )
 async def list_customers(
     request: Request,
@@ -131,15 +143,17 @@ async def list_customers(
     """List customers, newest last.
 
     The first page's `X-Feed-Cursor` is where the change feed stood before its first row was read:
-    all pages and then the feed from there show every customer.
+    all pages and then the feed from there show every customer. Whoever was committed before this
+    request stands before that cursor, and the feed behind it does not tell of them again.
     """
     order = "id" if wanted.ascending else "-id"
     after = number_after(cursor, order)
-    run = database.scan if wanted.q else database.read
     headers = {}
     if cursor is None:
-        headers["X-Feed-Cursor"], page = await run(service.first_page, wanted, limit)
+        feed_cursor, page = await service.read_first_page(database, wanted, limit)
+        headers["X-Feed-Cursor"] = feed_cursor
     else:
+        run = database.scan if wanted.is_long else database.read
         page = await run(service.page, wanted, after, limit)
     response = Response(json_array(page.rows), headers=headers, media_type="application/json")
     link_next(request, response, page, order)

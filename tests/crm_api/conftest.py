@@ -34,7 +34,7 @@ EMPTIED = (
         FROM pg_tables WHERE schemaname = 'public'
         AND tablename NOT IN ('alembic_version', 'feed_head')
     ); END $$""",
-    "UPDATE feed_head SET last_position = 0, pruned_position = 0",
+    "UPDATE feed_head SET last_position = 0, pruned_position = 0, traced_from = 0",
 )
 
 
