@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, tuple_
+from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, tuple_, update
 
 from integration_service.ledger.models import deliveries, poller, reconcile_keys
 from integration_service.ledger.reconciliations import alive
@@ -26,7 +26,7 @@ _JOINED = _KEYS.outerjoin(deliveries, deliveries.c.customer_uid == _KEYS.c.custo
 _CANDIDATES = (
     select(
         _KEYS.c.customer_uid,
-        _KEYS.c.created_at,
+        _KEYS.c.is_owed,
         deliveries.c.state,
         deliveries.c.delivered_at,
         deliveries.c.error_class,
@@ -38,20 +38,19 @@ _CANDIDATES = (
 )
 _IS_LATE = deliveries.c.state.in_(("pending", "retrying"))
 _SEEN_CUSTOMER = insert_or_update(
-    _KEYS,
-    "run_id, customer_uid",
-    f"customers = {_KEYS.name}.customers + 1, created_at = excluded.created_at",
+    _KEYS, "run_id, customer_uid", "customers = 1, is_owed = excluded.is_owed"
 )
 _SEEN_PACKAGE = insert_or_update(
     _KEYS, "run_id, customer_uid", f"packages = {_KEYS.name}.packages + 1"
 )
 
 
-def saw_customers(db: Connection, run: int, seen: Sequence[tuple[str, datetime]]) -> None:
+def saw_customers(db: Connection, run: int, seen: Mapping[str, bool]) -> None:
+    """Note customers by their uids, each with whether it is owed a package."""
     alive(db, run)
     rows = [
-        {"run_id": run, "customer_uid": uid, "customers": 1, "packages": 0, "created_at": created}
-        for uid, created in seen
+        {"run_id": run, "customer_uid": uid, "customers": 1, "packages": 0, "is_owed": is_owed}
+        for uid, is_owed in seen.items()
     ]
     if rows:
         db.execute(_SEEN_CUSTOMER, rows)
@@ -60,7 +59,8 @@ def saw_customers(db: Connection, run: int, seen: Sequence[tuple[str, datetime]]
 def saw_packages(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
     alive(db, run)
     rows = [
-        {"run_id": run, "customer_uid": uid, "customers": 0, "packages": 1} for uid in customer_uids
+        {"run_id": run, "customer_uid": uid, "customers": 0, "packages": 1, "is_owed": False}
+        for uid in customer_uids
     ]
     if rows:
         db.execute(_SEEN_PACKAGE, rows)
@@ -72,6 +72,21 @@ def candidates(db: Connection, run: int, kind: Kind, after: str, limit: int) -> 
     return db.execute(statement, {"run": run, "after": after, "limit": limit}).all()
 
 
+def are_absent(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
+    """Note for whom repair is to enqueue a package."""
+    alive(db, run)
+    chosen = and_(_KEYS.c.run_id == run, _KEYS.c.customer_uid.in_(customer_uids))
+    db.execute(update(_KEYS).where(chosen).values(is_absent=True))
+
+
+def absent(db: Connection, run: int, after: str, limit: int) -> Sequence[AnyRow]:
+    """List for whom repair is to enqueue a package, in the order of their keys."""
+    statement = _CANDIDATES.where(
+        _OF_RUN, _KEYS.c.is_absent, _KEYS.c.customer_uid > bindparam("after")
+    )
+    return db.execute(statement, {"run": run, "after": after, "limit": limit}).all()
+
+
 def is_quiet(db: Connection, run: int, since: datetime) -> bool:
     """Tell whether waiting would change nothing.
 
@@ -79,11 +94,8 @@ def is_quiet(db: Connection, run: int, since: datetime) -> bool:
     told, while the feed was not read to its end after `since`.
     """
     feed = db.execute(select(poller)).one()
-    owed = _LACKS
-    if feed.start_from == "now" and feed.started_at is not None:
-        owed = and_(_LACKS, _KEYS.c.created_at >= feed.started_at)
     is_read = feed.caught_up_at is not None and feed.caught_up_at > since
-    late = _IS_LATE if is_read else or_(_IS_LATE, and_(deliveries.c.id.is_(None), owed))
+    late = _IS_LATE if is_read else or_(_IS_LATE, and_(deliveries.c.id.is_(None), _KEYS.c.is_owed))
     found: bool = db.execute(
         select(exists().select_from(_JOINED).where(_LACKS, late)), {"run": run}
     ).scalar_one()

@@ -48,7 +48,8 @@ async def test_every_metric_and_label_they_name_is_there(
         await client.get("/health")
         told = await _metrics(client)
     # There after the first comparison.
-    told |= {f"integration_reconcile_{kind}" for kind in ("missing", "extra", "double")}
+    kinds = ("missing", "held_back", "extra", "double")
+    told |= {f"integration_reconcile_{kind}" for kind in kinds}
     used = {name for expression in expressions() for name in NAME.findall(expression)}
 
     assert used - {"integration_service"} <= told

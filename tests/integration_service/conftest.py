@@ -95,9 +95,10 @@ class Integration:
     async def delivery(self, uid: str) -> DeliveryDetail:
         return await self.database.read(views.delivery, uid)
 
-    async def reconcile(self, *, repair: bool = False) -> ReconcileRun:
+    async def reconcile(self, *, repair: bool = False, confirm: bool = False) -> ReconcileRun:
         """Compare both sides; what is on its way must be there already."""
-        comparison = await self.poller.reconciler.begin("cli", repair=repair)
+        reconciler = self.poller.reconciler
+        comparison = await reconciler.begin("cli", repair=repair, confirm=confirm)
         run = views.run_of(await comparison.carry_out())
         assert run is not None
         return run

@@ -11,6 +11,7 @@ import pytest
 from integration_service import ingest
 from integration_service.ledger import store
 from integration_service.links import link
+from integration_service.links.lists import Newest
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start
 from tests.integration_service.doubles import (
     CrmDouble,
@@ -227,6 +228,8 @@ async def test_an_event_of_another_type_makes_no_package_for_whom_it_names(
 ) -> None:
     crm.register("ada")
     crm.publish(created("no-customer", sequence=2) | {"type": kind})
+    # A CRM that answers more than it was asked for.
+    crm.faults.append(lambda *_: httpx.Response(200, json=crm.page(0, 2)))
 
     await integration.work()
 
@@ -443,7 +446,7 @@ async def test_of_two_who_decide_where_to_start_the_first_is_right(
     await integration.look()
 
     await integration.database.write(
-        store.begin, integration.lease, "now", "a-9", None, integration.clock()
+        store.begin, integration.lease, integration.clock(), Newest("a-9", None)
     )
 
     feed = (await integration.status()).feed
