@@ -54,17 +54,39 @@ def after_effect(fault: Fault) -> Fault:
 
 
 class _Double:
-    """Fails by `faults`, one a call, then by `fault` for as long as it is set."""
+    """Fails by `faults`, one a call, then by `fault` for as long as it is set.
+
+    `check` finds what has never happened, unless it is up to chance: `may_be_spared`.
+    """
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
         self.faults: deque[Fault] = deque()
-        self.fault: Fault | None = None
+        self.list_faults: deque[Fault] = deque()
+        self.may_be_spared = False
+        self._fault: Fault | None = None
+        self._idle: list[Fault] = []
+
+    @property
+    def fault(self) -> Fault | None:
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault: Fault | None) -> None:
+        self._fault = fault
+        if fault is not None:
+            self._idle.append(fault)
+
+    def check(self) -> None:
+        """Fail for a fault that nobody has met."""
+        left = len(self.faults) + len(self.list_faults) + len(self._idle)
+        assert self.may_be_spared or not left, f"nobody has met {left} of the faults"
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         fault = self.faults.popleft() if self.faults else self.fault
         if fault is not None:
+            self._idle = [one for one in self._idle if one is not fault]
             answer = fault(self, request)
             if inspect.isawaitable(answer):
                 answer = await answer
@@ -156,7 +178,6 @@ class CrmDouble(_Double):
         self.unwelcome: set[str] = set()
         self.changed: dict[str, dict[str, Any]] = {}
         self.lists: list[httpx.Request] = []
-        self.list_faults: deque[Fault] = deque()
         self._news = asyncio.Event()
 
     @property

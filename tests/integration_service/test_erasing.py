@@ -19,7 +19,8 @@ def erased(uid: str, sequence: int) -> dict[str, object]:
 class Forgetter:
     """Inventory's side: remembers whom it was asked to forget."""
 
-    def __init__(self) -> None:
+    def __init__(self, inventory: InventoryDouble) -> None:
+        self._inventory = inventory
         self.fault: httpx.Response | Exception | None = None
         self.asked: list[list[str]] = []
 
@@ -29,12 +30,12 @@ class Forgetter:
         if self.fault is not None:
             return self.fault
         self.asked.append(json.loads(request.content)["customer_ids"])
-        return httpx.Response(200, json={"erased": len(self.asked[-1])})
+        return self._inventory.erase(request)
 
 
 @pytest.fixture
 def forgetter(far_sides: respx.MockRouter, inventory: InventoryDouble) -> Forgetter:
-    forgetter = Forgetter()
+    forgetter = Forgetter(inventory)
     far_sides.post("http://inventory/package-requests/erasures").mock(side_effect=forgetter)
     return forgetter
 

@@ -512,8 +512,6 @@ async def test_reading_pauses_above_the_high_mark_and_goes_on_at_half_of_it(
     monkeypatch.setattr(ingest, "HIGH_MARK", 6)
     integration = await start(batch_size=2)
     crm.register(*(f"c{n}" for n in range(20)))
-    inventory.fault = answers(503, {"Retry-After": "1"})
-
     delivered: set[str] = set()
     inventory.fault = lambda double, request: httpx.Response(
         200,

@@ -365,7 +365,7 @@ async def test_a_poller_that_can_not_renew_stops_before_another_may_begin(
 ) -> None:
     await changed(lively, lambda: lively.poller.lease is not None)
 
-    fragile.is_away = True
+    fragile.go_away()
     await changed(lively, lambda: lively.poller.lease is None)
     given_up = "This poller gives up its lease, which has run out while the database was away."
     assert given_up in log.warnings
@@ -426,7 +426,7 @@ async def test_a_database_that_is_away_at_the_start_is_waited_for(
     integration = await start()
     await integration.poller.give_back(integration.lease)
     integration.poller._database = fragile
-    fragile.is_away = True
+    fragile.go_away()
 
     task = asyncio.create_task(integration.poller.run())
     await changed(integration, lambda: len(log.warnings) > 2)
