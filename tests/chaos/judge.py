@@ -9,6 +9,8 @@ from typing import Any
 import asyncpg
 
 from tests.chaos.callers import Book, Reader
+from tests.chaos.copies import Copies
+from tests.chaos.plan import Plan
 from tests.system.processes import until
 from tests.system.stack import Server, Stack
 
@@ -34,6 +36,8 @@ class Findings:
     feed: list[str] = field(default_factory=list)
     # Acknowledged changes that are gone, and erased people whom somebody remembers.
     reverted: list[str] = field(default_factory=list)
+    # Erased people with a package that is still to be shipped, or with goods kept for one.
+    live: list[str] = field(default_factory=list)
     remembered: list[str] = field(default_factory=list)
     # Answers that contradict what was asked or was told before; errors other than 503.
     answers: list[str] = field(default_factory=list)
@@ -98,25 +102,41 @@ def stuck_without_its_poller(stack: Stack, seconds: float) -> list[Any]:
     return wait_until_quiet(stack, seconds)
 
 
-def judge(stack: Stack, book: Book, readers: Sequence[Reader]) -> Findings:
-    """Compare what clients were told with what there is. `readers` ends with one who read anew."""
+def judge(
+    stack: Stack, book: Book, readers: Sequence[Reader], copies: Copies, plan: Plan
+) -> Findings:
+    """Compare what clients were told with what there is. `readers` ends with one who read anew.
+
+    What the CRM has acknowledged since a copy was taken that was put back is lost for good; its
+    packages are of nobody then.
+    """
+    book = book.without(copies.uncertain)
     rows = stack.crm.rows("SELECT uid, email, name, erased_at FROM customers")
     there = {uid: (email, name, erased_at) for uid, email, name, erased_at in rows}
     packages = packages_of(stack.inventory)
+    # Whether these have a package depends on when they were erased; what they may have, see `live`.
+    erased = {uid for uid, (_, _, erased_at) in there.items() if erased_at is not None}
     return Findings(
-        lost=sorted(set(book.customers) - set(there)),
+        lost=sorted(
+            uid for uid, known in book.customers.items() if known.since and uid not in there
+        ),
         unexpected=[
             f"{uid} {email}"
             for uid, (email, _, _) in there.items()
             if not _is_asked(book, uid, email)
         ],
-        missing=sorted(set(there) - set(packages)),
+        missing=sorted(set(there) - set(packages) - erased),
         double=sorted(uid for uid, number in packages.items() if number > 1),
-        phantom=sorted(set(packages) - set(there)),
-        dead=stack.integration.rows(
-            "SELECT customer_uid, error FROM deliveries WHERE state NOT IN"
-            " ('pending', 'retrying', 'delivered')"
-        ),
+        phantom=sorted(set(packages) - set(there) - copies.had),
+        dead=[
+            (uid, state, error)
+            for uid, state, error in stack.integration.rows(
+                "SELECT customer_uid, state, error FROM deliveries WHERE state NOT IN"
+                " ('pending', 'retrying', 'delivered')"
+            )
+            if uid not in erased or state == "dead"
+        ],
+        live=list(_live(stack, book)) if "pauses" in plan.kinds else [],
         feed=list(_faults_of_feed(readers, set(there))),
         reverted=[
             f"{uid} is named {there[uid][1]}, not one of {known.names}"
@@ -128,6 +148,22 @@ def judge(stack: Stack, book: Book, readers: Sequence[Reader]) -> Findings:
         damage=stack.damage(),
         bugs=stack.bugs(),
     )
+
+
+def _live(stack: Stack, book: Book) -> Iterator[str]:
+    """Nobody ships in a campaign, so all of them were erased before."""
+    erased = {uid for uid, known in book.customers.items() if known.erased == "ok"}
+    for uid, status in stack.inventory.rows(
+        "SELECT customer_id, status FROM package_requests WHERE status <> 'cancelled'"
+    ):
+        if uid in erased:
+            yield f"{uid} has a package that is {status}"
+    for (uid,) in stack.inventory.rows(
+        "SELECT DISTINCT customer_id FROM package_requests"
+        " JOIN reservations ON package_request_id = package_requests.id"
+    ):
+        if uid in erased:
+            yield f"{uid} has goods kept for it"
 
 
 def packages_of(inventory: Server) -> Counter[str]:
