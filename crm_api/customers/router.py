@@ -46,7 +46,8 @@ router = APIRouter(prefix="/api/customers", route_class=GuardedRoute, tags=["cus
 
 FEED_CURSOR = ResponseHeader(
     "X-Feed-Cursor",
-    "On the first page: where the change feed stood before its first row was read.",
+    "On the first page: where the change feed stood before its first row was read. It is left out "
+    "while the database can't be written to.",
     "MDE5YTVkM2M6NDE",
     is_optional=True,
 )
@@ -151,7 +152,8 @@ async def list_customers(
     headers = {}
     if cursor is None:
         feed_cursor, page = await service.read_first_page(database, wanted, limit)
-        headers["X-Feed-Cursor"] = feed_cursor
+        if feed_cursor is not None:
+            headers["X-Feed-Cursor"] = feed_cursor
     else:
         run = database.scan if wanted.is_long else database.read
         page = await run(service.page, wanted, after, limit)

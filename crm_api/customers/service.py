@@ -15,7 +15,7 @@ from crm_api.feed import service as feed
 from crm_api.feed.service import Change
 from service_kit import clock
 from service_kit.auth import Principal
-from service_kit.database import Database
+from service_kit.database import Database, DatabaseUnavailable
 from service_kit.etags import check_version
 from service_kit.paging import Page, page_of
 from service_kit.problems import Problem
@@ -67,15 +67,18 @@ def get(db: Connection, key: int | str) -> CustomerRow:
 
 async def read_first_page(
     database: Database, wanted: Filter, limit: int
-) -> tuple[str, Page[CustomerRow]]:
+) -> tuple[str | None, Page[CustomerRow]]:
     """Read where the feed stands behind all that is committed by now, then the first customers.
 
-    Raises what `page` does.
+    Where nothing can be written, nobody knows where that is: then None. Raises what `page` does.
     """
     run = database.scan if wanted.is_long else database.read
     cursor, found, is_behind = await run(first_page, wanted, limit)
     if is_behind:
-        await feed.number_all(database)
+        try:
+            await feed.number_all(database)
+        except DatabaseUnavailable:
+            return None, found
         cursor, found, _ = await run(first_page, wanted, limit)
     return cursor, found
 

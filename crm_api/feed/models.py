@@ -35,7 +35,7 @@ feed_head = Table(
     Column("epoch", String(16), nullable=False),
     Column("last_position", BigInt, nullable=False),
     Column("pruned_position", BigInt, nullable=False),
-    # Registrations that were pruned up to this position left no trace: before they did.
+    # What was pruned up to this position, by an older version, is not in pruned_registrations.
     Column("traced_from", BigInt, nullable=False, server_default=text("0")),
 )
 

@@ -90,11 +90,12 @@ def _path(server: Server) -> Path:
 
 
 async def _execute(database_url: str, statements: Sequence[str]) -> None:
-    """Run statements that nobody else may be connected for."""
+    """Run statements; of a database that is copied nobody else may be connected."""
     connection = await asyncpg.connect(with_database(database_url, "postgres"))
     try:
         for statement in statements:
-            await _alone(connection, urlsplit(database_url).path.removeprefix("/"))
+            if statement.startswith("CREATE"):
+                await _alone(connection, statement.split('"')[-2])
             await connection.execute(statement)
     finally:
         await connection.close()

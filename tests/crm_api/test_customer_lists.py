@@ -17,6 +17,7 @@ from crm_api.customers import service, store
 from crm_api.customers.store import Filter
 from crm_api.feed import service as feed
 from crm_api.feed import store as feed_store
+from service_kit.database import DatabaseUnavailable
 from tests.crm_api.conftest import (
     app_of,
     change_database,
@@ -182,6 +183,21 @@ async def test_the_first_page_waits_for_whoever_numbers_the_feed(crm: httpx.Asyn
 
     page = await read_feed(crm, after=snapshot.headers["x-feed-cursor"])
     assert (len(snapshot.json()), page["events"]) == (1, [])
+
+
+async def test_a_full_disk_keeps_nobody_from_reading_customers(
+    crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register(crm, 1)
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise DatabaseUnavailable("The disk is full.")
+
+    monkeypatch.setattr(app_of(crm).state.database, "write", refuse)
+    snapshot = await crm.get(LIST)
+
+    assert (snapshot.status_code, len(snapshot.json())) == (200, 1)
+    assert "x-feed-cursor" not in snapshot.headers
 
 
 async def names_since(crm: httpx.AsyncClient, cursor: str) -> list[str]:
