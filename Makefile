@@ -30,7 +30,8 @@ test: .venv/for-development ## all tests but those that need a Docker engine
 bench: .venv/for-development ## measure against what else one would use; PARTS="http pipeline", QUICK=1
 	$(BIN)/python -m bench $(if $(QUICK),--quick) --json bench.json $(PARTS)
 
-# Seconds of faults over both engines; the same seed has the same faults in store. A socket that is
+# Seconds of faults over both engines; the same seed has the same faults in store. CHAOS_FAULTS names
+# some kinds of them: links,kills,mute,clocks,restores,pauses. A socket that is
 # reset while the clients' HTTP library connects is not closed by it.
 chaos: export CHAOS_SECONDS = $(DURATION)
 chaos: export CHAOS_SEED = $(SEED)

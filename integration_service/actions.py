@@ -117,7 +117,9 @@ async def reconcile(
     """
     poller = Poller(settings, database, Stopping())
     try:
-        comparison = await poller.reconciler.begin("cli", repair=options.repair)
+        comparison = await poller.reconciler.begin(
+            "cli", repair=options.repair, confirm=options.confirm
+        )
         with (
             printing.progress() as comparison.progress,
             printing.listing(
@@ -135,5 +137,5 @@ async def reconcile(
         document = run.model_dump(mode="json", exclude={"findings"})
         sys.stdout.write(f', "run": {json.dumps(document)}}}\n')
     else:
-        printing.show(printing.run_rows(run))
+        printing.show(printing.run_rows(run) + printing.held_back_rows(run.held_back))
     return run

@@ -44,6 +44,11 @@ def _add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     about = "compare the CRM's customers with Inventory's requests; 0: everybody has exactly one"
     compare = found.add_parser("reconcile", help=about, description=about)
     compare.add_argument("--repair", action="store_true", help="enqueue what is missing")
+    compare.add_argument(
+        "--confirm",
+        action="store_true",
+        help="with --repair: also when very much is missing, which otherwise waits for this",
+    )
     compare.set_defaults(run=reconcile)
     for parser in (once, status, dead, retry, compare):
         parser.add_argument("--json", action="store_true", help="for machines")
@@ -101,6 +106,10 @@ def retry_some(service: Service, options: argparse.Namespace) -> int:
 def reconcile(service: Service, options: argparse.Namespace) -> int:
     """Compare both sides, beside the running service or without it."""
     from integration_service import actions
+
+    if options.confirm and not options.repair:
+        commands.refuse(service, "--confirm goes with --repair")
+        return commands.EXIT_REFUSED
 
     run = _run(service, lambda settings, db: actions.reconcile(settings, db, options))
     if run is None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,9 +16,11 @@ from integration_service.ledger.erasures import ids_of
 from integration_service.ledger.reconcile_keys import Kind, SeenCustomer
 from integration_service.ledger.reconciliations import Absent, RunLost
 from integration_service.ledger.records import ErasedCustomer
-from integration_service.links.crm import CrmClient
-from integration_service.links.failures import CallFailed
+from integration_service.links.crm import CrmClient, FeedBroken
+from integration_service.links.failures import CallFailed, Transient
 from integration_service.links.inventory import InventoryClient
+from integration_service.links.lists import Customer
+from integration_service.schemas import CONFIRM_COMMAND
 from service_kit.database import Database, DatabaseUnavailable
 from service_kit.database.types import AnyRow
 from service_kit.logs import new_request_id, use_request_id
@@ -26,6 +28,7 @@ from service_kit.logs import new_request_id, use_request_id
 logger = logging.getLogger("integration_service")
 
 KINDS: tuple[Kind, ...] = ("missing", "extra", "double", "erased")
+COUNTED = (*KINDS, "waiting", "skipped", "not_owed", "held_back")
 # What is on its way when both lists are read gets this long to arrive.
 PATIENCE_SECONDS = 15.0
 RECHECK_SECONDS = 0.25
@@ -33,6 +36,10 @@ JUDGED_AT_ONCE = 100
 ERASURES_PAGE = 500
 LOOKUPS_AT_ONCE = 8
 FINDINGS_KEPT = 100
+# More than this, and repair waits for a person: rather Inventory's database is gone, or another
+# one is asked, than that so many packages were lost one by one.
+MOST_BY_ITSELF = 20
+LARGEST_SHARE_BY_ITSELF = 0.05
 # How far the clocks of two processes may be apart.
 SKEW = timedelta(seconds=60)
 
@@ -55,14 +62,16 @@ class Sides:
 class Comparison:
     """One run. Memory for a page is all it needs: what it has seen is in the database."""
 
-    def __init__(self, sides: Sides, run: int, *, repair: bool) -> None:
+    def __init__(self, sides: Sides, run: int, *, repair: bool, confirm: bool) -> None:
+        """`repair` enqueues what is missing; only with `confirm` also very much of it."""
         self._database = sides.database
         self._crm = sides.crm
         self._inventory = sides.inventory
         self._clock = sides.clock
         self._repairs = repair
-        self._customers = self._packages = self._repaired = 0
-        self._counts: dict[str, int] = dict.fromkeys((*KINDS, "waiting", "skipped", "not_owed"), 0)
+        self._is_confirmed = confirm
+        self._customers = self._packages = self._absent = self._repaired = 0
+        self._counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._findings: dict[str, list[str]] = {kind: [] for kind in (*KINDS, "waiting")}
         self._walked_at = self._clock()
         self.run = run
@@ -97,17 +106,39 @@ class Comparison:
         await self._walk_erasures()
         for kind in KINDS:
             await self._judge(kind)
+        await self._repair_or_wait()
 
     async def _walk_customers(self) -> None:
-        cursor = None
-        while True:
-            _, page = await self._crm.customers(cursor)
+        """Read all customers, then once more those who are not from before START_FROM=now."""
+        feed = await self._database.read(store.feed)
+        async for page in self._pages_of_customers():
             seen = [
-                SeenCustomer(one.uid, one.created_at, one.is_erased, one.id) for one in page.items
+                _seen(
+                    one,
+                    is_owed=feed.start_cursor is None
+                    and not store.is_from_before(feed, one.created_at),
+                )
+                for one in page
             ]
             await self._database.write(keys.saw_customers, self.run, seen)
-            self._customers += len(seen)
+            self._customers += len(page)
             self.progress("customers", self._customers)
+        if feed.start_cursor is not None:
+            async for page in self._pages_of_customers(feed.start_cursor):
+                seen = [_seen(one, is_owed=True) for one in page]
+                await self._database.write(keys.saw_customers, self.run, seen)
+
+    async def _pages_of_customers(
+        self, since: str | None = None
+    ) -> AsyncIterator[Sequence[Customer]]:
+        cursor = None
+        while True:
+            try:
+                _, page = await self._crm.customers(cursor, since=since)
+            except FeedBroken as broken:
+                detail = broken.detail.rstrip(".")
+                raise Transient(f"{detail}; first the poller has to read all customers") from broken
+            yield page.items
             cursor = page.next_cursor
             if cursor is None:
                 return
@@ -154,23 +185,24 @@ class Comparison:
             if kind == "erased":
                 await self._judge_erased(rows)
             else:
-                judges = {
-                    "missing": self._lacks,
-                    "extra": self._is_extra,
-                    "double": self._is_double,
-                }
-                absent = await each_of(rows, judges[kind], LOOKUPS_AT_ONCE)
-                await self._repair([one for one in absent if one is not None])
+                await self._judge_packages(kind, rows)
             self.progress(f"{kind} ones", sum(self._counts.values()))
             after = rows[-1].customer_uid
 
-    async def _lacks(self, row: AnyRow) -> Absent | None:
-        """Judge a customer without a package. Returns it where one is to be enqueued."""
+    async def _judge_packages(self, kind: Kind, rows: Sequence[AnyRow]) -> None:
+        judges = {"missing": self._lacks, "extra": self._is_extra, "double": self._is_double}
+        found = await each_of(rows, judges[kind], LOOKUPS_AT_ONCE)
+        absent = [uid for uid in found if uid is not None]
+        await self._database.write(keys.are_absent, self.run, absent)
+        self._absent += len(absent)
+
+    async def _lacks(self, row: AnyRow) -> str | None:
+        """Judge a customer without a package. Returns its uid where one is to be enqueued."""
         uid: str = row.customer_uid
         feed = await self._database.read(store.feed)
         if row.is_noted or row.state in {"skipped", "undone"}:
             self._counts["skipped"] += 1
-        elif row.state is None and store.is_from_before(feed, row.created_at):
+        elif row.state is None and not row.is_owed:
             self._counts["not_owed"] += 1
         elif row.state == "delivered" and row.delivered_at < self._walked_at - SKEW:
             return self._lost(row)
@@ -186,12 +218,13 @@ class Comparison:
             self._found("waiting", uid, "the feed is not read that far")
         elif (customer := await self._crm.find(uid)) is not None and not customer.is_erased:
             self._found("missing", uid, "the integration does not know the customer")
-            return Absent(uid, customer.first_name_known)
+            return uid
         return None
 
-    def _lost(self, row: AnyRow) -> Absent:
-        self._found("missing", row.customer_uid, "Inventory no longer has it")
-        return Absent(row.customer_uid, row.customer_name)
+    def _lost(self, row: AnyRow) -> str:
+        uid: str = row.customer_uid
+        self._found("missing", uid, "Inventory no longer has it")
+        return uid
 
     async def _is_extra(self, row: AnyRow) -> None:
         uid: str = row.customer_uid
@@ -235,11 +268,29 @@ class Comparison:
         """Tell whether the feed was read to its end after all customers were seen."""
         return feed.caught_up_at is not None and feed.caught_up_at > self._walked_at
 
-    async def _repair(self, absent: Sequence[Absent]) -> None:
-        await self._database.write(ledger.alive, self.run)
-        if self._repairs and absent:
+    async def _repair_or_wait(self) -> None:
+        """Enqueue what is missing, unless it is so much that a person has to look first."""
+        by_itself = max(MOST_BY_ITSELF, int(LARGEST_SHARE_BY_ITSELF * self._customers))
+        if self._absent > by_itself and not self._is_confirmed:
+            self._counts["held_back"] = self._absent
+            return
+        after = ""
+        while self._repairs:
+            rows = await self._database.scan(keys.absent, self.run, after, JUDGED_AT_ONCE)
+            if not rows:
+                return
+            absent = await each_of(rows, self._named, LOOKUPS_AT_ONCE)
+            found = [one for one in absent if one is not None]
             now: datetime = self._clock()
-            self._repaired += await self._database.write(ledger.repair, self.run, absent, now)
+            self._repaired += await self._database.write(ledger.repair, self.run, found, now)
+            after = rows[-1].customer_uid
+
+    async def _named(self, row: AnyRow) -> Absent | None:
+        """Find the name to ask for a package with; None for who is gone by now."""
+        if row.state is not None:
+            return Absent(row.customer_uid, row.customer_name)
+        customer = await self._crm.find(row.customer_uid)
+        return None if customer is None else Absent(customer.uid, customer.first_name_known)
 
     def _found(self, kind: str, uid: str, why: str) -> None:
         self._counts[kind] += 1
@@ -277,3 +328,14 @@ class Comparison:
             *(self._counts[kind] for kind in KINDS),
             self._repaired,
         )
+        if held_back := self._counts["held_back"]:
+            logger.error(
+                "That is too many to enqueue %d packages by itself. Is it the right Inventory, and "
+                "has it all its data? If they are to be made: %s",
+                held_back,
+                CONFIRM_COMMAND,
+            )
+
+
+def _seen(customer: Customer, *, is_owed: bool) -> SeenCustomer:
+    return SeenCustomer(customer.uid, is_owed, customer.is_erased, customer.id)

@@ -99,9 +99,8 @@ class Ingest:
     async def _begin(self, lease: Lease) -> AnyRow:
         """Decide, at the very first start, whether customers that are there already are owed."""
         start_from = self._settings.start_from
-        cursor = await self._crm.newest_cursor() if start_from == "now" else None
-        position = None if cursor else 0
-        await self._database.write(store.begin, lease, start_from, cursor, position, self._clock())
+        at = await self._crm.newest() if start_from == "now" else None
+        await self._database.write(store.begin, lease, self._clock(), at)
         logger.info("Reading the CRM's feed from: %s", start_from)
         return await self._database.read(store.feed)
 

@@ -74,6 +74,8 @@ def _of_reconciliation(run: ReconcileRun | None) -> Iterator[Metric]:
     if run is None:
         return
     yield _gauge("reconcile_missing", "Customers without a package they are owed.", run.missing)
+    about = "Packages that are not enqueued before a person confirms it."
+    yield _gauge("reconcile_held_back", about, run.held_back)
     yield _gauge("reconcile_extra", "Packages of nobody the CRM has.", run.extra)
     yield _gauge("reconcile_double", "Customers with more than one.", run.double)
     yield _gauge("reconcile_erased", "Erasures that Inventory had not applied.", run.erased)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from integration_service.comparing import Progress
-from integration_service.schemas import ReconcileRun, Status
+from integration_service.schemas import CONFIRM_COMMAND, ReconcileRun, Status
 
 # Lines of progress where there is no terminal: one for so many.
 TOLD_EVERY = 10_000
@@ -95,6 +95,8 @@ def status_rows(status: Status) -> list[tuple[str, str]]:
         rows.append(("paused", f"since {status.paused_at:%Y-%m-%d %H:%M:%S} UTC"))
     if status.reconcile is not None:
         rows += run_rows(status.reconcile)
+    if status.repair_held_back is not None:
+        rows += held_back_rows(status.repair_held_back.customers)
     return rows
 
 
@@ -104,6 +106,11 @@ def run_rows(run: ReconcileRun) -> list[tuple[str, str]]:
     found = f"{run.missing} missing, {run.extra} extra, {run.double} double, {run.erased} erased"
     seen = f"{run.customers} customers, {run.packages} package requests"
     return [("reconcile", f"{seen}: {found}; {run.waiting} on their way, {run.repaired} enqueued")]
+
+
+def held_back_rows(number: int) -> list[tuple[str, str]]:
+    """Say how many packages a repair holds back, and what makes them."""
+    return [("held back", f"{number} packages, until you run: {CONFIRM_COMMAND}")] * bool(number)
 
 
 @contextmanager

@@ -41,12 +41,15 @@ async def reconcile(
 ) -> Reconciliation:
     """Compare the CRM's customers with Inventory's requests; with `repair` enqueue what is missing.
 
+    Where more than 20 and more than 5 % of the customers would get a package, Inventory has rather
+    lost its data: then nothing is enqueued without `confirm`, and `GET /status` says so.
+
     It begins here and goes on by itself; `GET /reconcile` has its result. One runs at a time,
     whichever replica is asked.
     """
     poller: Poller = request.app.state.poller
     try:
-        await poller.reconciler.start(repair=wanted.repair)
+        await poller.reconciler.start(repair=wanted.repair, confirm=wanted.confirm)
     except AlreadyRunning:
         raise ReconcileRunning("A comparison runs; GET /reconcile has its result.") from None
     return await database.read(views.reconciliation)

@@ -30,16 +30,16 @@ class Reconciler:
         self._interval = interval_seconds
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def begin(self, trigger: Trigger, *, repair: bool) -> Comparison:
-        """Raises AlreadyRunning."""
+    async def begin(self, trigger: Trigger, *, repair: bool, confirm: bool = False) -> Comparison:
+        """Begin one; `confirm` repairs however much is missing. Raises AlreadyRunning."""
         run = await self._sides.database.write(ledger.begin, trigger, repair=repair)
         if run is None:
             raise AlreadyRunning
-        return Comparison(self._sides, run, repair=repair)
+        return Comparison(self._sides, run, repair=repair, confirm=confirm)
 
-    async def start(self, *, repair: bool) -> int:
+    async def start(self, *, repair: bool, confirm: bool) -> int:
         """Begin one and let it run by itself. Returns its id. Raises AlreadyRunning."""
-        comparison = await self.begin("api", repair=repair)
+        comparison = await self.begin("api", repair=repair, confirm=confirm)
         task = asyncio.create_task(_to_its_end(comparison))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -22,6 +22,7 @@ logger = logging.getLogger("integration_service")
 
 # A CRM whose feed is broken for good is not to be read from end to end all the time.
 PAUSE = timedelta(seconds=60)
+NOTHING = Walked(read=0, arrivals=(), erased=(), feed_cursor="", next_page=None)
 
 
 class Recovery:
@@ -56,7 +57,12 @@ class Recovery:
         """
         now = self._clock()
         try:
-            feed_cursor, page = await self._crm.customers(feed.recovery_page)
+            feed_cursor, page = await self._crm.customers(
+                feed.recovery_page, since=feed.start_cursor
+            )
+        except FeedBroken as broken:
+            await self._go_by_dates(lease, feed, broken, now)
+            return NOTHING
         except Unfit as unfit:
             if feed.recovery_page is not None:  # another version of the CRM, with other cursors
                 error = unfit.error
@@ -80,6 +86,19 @@ class Recovery:
         if walked.next_page is None:
             self._log_end(feed, walked, len(new), now)
         return walked
+
+    async def _go_by_dates(
+        self, lease: Lease, feed: AnyRow, broken: FeedBroken, now: datetime
+    ) -> None:
+        """Begin anew: what this CRM has, nobody can tell from before or after the start by feed."""
+        logger.warning(
+            "The CRM does not know where its feed stood when START_FROM=now was applied. Customers "
+            "that were made later than %s are owed a package.",
+            feed.newest_at_start,
+        )
+        await self._database.write(
+            recovery.begin, lease, feed.recovery_reason, broken.detail, now, is_start_known=False
+        )
 
     def _log_end(self, feed: AnyRow, walked: Walked, new: int, now: datetime) -> None:
         logger.info(

@@ -1,14 +1,16 @@
 """What the integration answers about itself."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service_kit.fields import Line
 
 State = Literal["pending", "retrying", "delivered", "skipped", "dead", "undone"]
 STATES: tuple[State, ...] = get_args(State)
+
+CONFIRM_COMMAND = "python -m integration_service reconcile --repair --confirm"
 
 _UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
 
@@ -81,6 +83,10 @@ class ReconcileRun(BaseModel):
     skipped: int = Field(description="Customers without one who are to have none.")
     not_owed: int = Field(description="Customers without one from before START_FROM=now.")
     repaired: int = Field(description="How many were enqueued, packages and erasures.")
+    held_back: int = Field(
+        description="How many are not enqueued by itself, being more than 20 and more than 5 % of "
+        "the customers: somebody has to look whether it is the right Inventory, and to confirm."
+    )
     findings: dict[Literal["missing", "extra", "double", "erased", "waiting"], list[str]] = Field(
         description="The customers' uids, the first 100 of each; the command line has all."
     )
@@ -91,6 +97,17 @@ class ReconcileRun(BaseModel):
         """Whether every customer has exactly one, and nobody else has any, the erased least."""
         wrong = self.missing + self.extra + self.double + self.erased + self.waiting
         return self.state == "finished" and not wrong
+
+
+class RepairHeldBack(BaseModel):
+    """Packages that the last comparison would have enqueued, were they not so many."""
+
+    customers: int = Field(description="How many have no package.", examples=[300])
+    found_at: datetime
+    command: str = Field(
+        description="What enqueues them, once somebody has looked why they are missing.",
+        examples=[CONFIRM_COMMAND],
+    )
 
 
 class Reconciliation(BaseModel):
@@ -108,6 +125,18 @@ class ReconcileOrder(BaseModel):
     repair: bool = Field(
         False, strict=True, description="Enqueue what is missing. It does not retry what is dead."
     )
+    confirm: bool = Field(
+        False,
+        strict=True,
+        description="With `repair`: also when more than 20 and more than 5 % of the customers "
+        "would get a package, which otherwise waits for this.",
+    )
+
+    @model_validator(mode="after")
+    def _confirm_what_is_repaired(self) -> Self:
+        if self.confirm and not self.repair:
+            raise ValueError("confirm goes with repair")
+        return self
 
 
 class Status(BaseModel):
@@ -125,6 +154,9 @@ class Status(BaseModel):
     last_error_at: datetime | None
     poller: PollerStatus
     reconcile: ReconcileRun | None = Field(description="The last comparison that has ended.")
+    repair_held_back: RepairHeldBack | None = Field(
+        description="What waits for a person to confirm it, if anything does."
+    )
 
 
 class DeliveryOut(BaseModel):

@@ -16,6 +16,7 @@ from crm_api.customers import service
 from crm_api.customers.addresses import Address
 from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
 from crm_api.customers.store import CustomerRow, Filter
+from crm_api.feed import service as feed
 from crm_api.tables import stored_answers
 from service_kit.auth import GuardedRoute
 from service_kit.database.as_json import json_array
@@ -46,7 +47,8 @@ router = APIRouter(prefix="/api/customers", route_class=GuardedRoute, tags=["cus
 
 FEED_CURSOR = ResponseHeader(
     "X-Feed-Cursor",
-    "On the first page: where the change feed stood before its first row was read.",
+    "On the first page: where the change feed stood before its first row was read. It is left out "
+    "while the database can't be written to.",
     "MDE5YTVkM2M6NDE",
     is_optional=True,
 )
@@ -85,8 +87,16 @@ async def _filter(
     welcome: Annotated[
         bool | None, Query(description="Those who are to get a welcome package, or who are not.")
     ] = None,
+    since: Annotated[
+        str | None,
+        Query(
+            max_length=200,
+            description="A cursor of the change feed: only those whose registration stands behind "
+            "it, also where that event is deleted by now. No clock has a part in it.",
+        ),
+    ] = None,
 ) -> Filter:
-    return Filter(email, q, created_after, created_before, sort == "id", welcome)
+    return Filter(email, q, created_after, created_before, sort == "id", welcome, since)
 
 
 CustomerKey = Annotated[int | str, Depends(_key)]
@@ -123,7 +133,10 @@ async def register_customer(
     "",
     summary="List customers",
     response_model=list[CustomerOut],
-    responses=answering(200, FEED_CURSOR),
+    responses={
+        **documented(feed.CursorMalformed, feed.FeedDiverged, feed.CursorExpired),
+        **answering(200, FEED_CURSOR),
+    },
 )
 async def list_customers(
     request: Request,
@@ -136,15 +149,18 @@ async def list_customers(
     """List customers, newest last.
 
     The first page's `X-Feed-Cursor` is where the change feed stood before its first row was read:
-    all pages and then the feed from there show every customer.
+    all pages and then the feed from there show every customer. Whoever was committed before this
+    request stands before that cursor, and the feed behind it does not tell of them again.
     """
     order = "id" if wanted.ascending else "-id"
     after = number_after(cursor, order)
-    run = database.scan if wanted.q else database.read
     headers = {}
     if cursor is None:
-        headers["X-Feed-Cursor"], page = await run(service.first_page, wanted, limit)
+        feed_cursor, page = await service.read_first_page(database, wanted, limit)
+        if feed_cursor is not None:
+            headers["X-Feed-Cursor"] = feed_cursor
     else:
+        run = database.scan if wanted.is_long else database.read
         page = await run(service.page, wanted, after, limit)
     response = Response(json_array(page.rows), headers=headers, media_type="application/json")
     link_next(request, response, page, order)

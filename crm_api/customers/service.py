@@ -15,6 +15,7 @@ from crm_api.feed import service as feed
 from crm_api.feed.service import Change
 from service_kit import clock
 from service_kit.auth import Principal
+from service_kit.database import Database, DatabaseUnavailable
 from service_kit.etags import check_version
 from service_kit.paging import Page, page_of
 from service_kit.problems import Problem
@@ -64,17 +65,37 @@ def get(db: Connection, key: int | str) -> CustomerRow:
     return _found(store.find(db, key))
 
 
-def first_page(db: Connection, wanted: Filter, limit: int) -> tuple[str, Page[CustomerRow]]:
-    """Read where the feed stands, then the first customers.
+async def read_first_page(
+    database: Database, wanted: Filter, limit: int
+) -> tuple[str | None, Page[CustomerRow]]:
+    """Read where the feed stands behind all that is committed by now, then the first customers.
+
+    Where nothing can be written, nobody knows where that is: then None. Raises what `page` does.
+    """
+    run = database.scan if wanted.is_long else database.read
+    cursor, found, is_behind = await run(first_page, wanted, limit)
+    if is_behind:
+        try:
+            await feed.number_all(database)
+        except DatabaseUnavailable:
+            return None, found
+        cursor, found, _ = await run(first_page, wanted, limit)
+    return cursor, found
+
+
+def first_page(db: Connection, wanted: Filter, limit: int) -> tuple[str, Page[CustomerRow], bool]:
+    """Read where the feed stands, the first customers, and whether the feed has to be numbered.
 
     In this order a snapshot and the feed after it overlap, and no customer falls between them.
     """
-    cursor = feed.head_cursor(db)
-    return cursor, page(db, wanted, None, limit)
+    cursor, is_behind = feed.head_cursor(db)
+    return cursor, page(db, wanted, None, limit), is_behind
 
 
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[CustomerRow]:
-    return page_of(store.page(db, wanted, after, limit + 1), limit, key="id")
+    """Read a page. With `since` raises CursorMalformed, FeedDiverged or CursorExpired."""
+    since = None if wanted.since is None else feed.position_of(db, wanted.since)
+    return page_of(store.page(db, wanted, after, limit + 1, since), limit, key="id")
 
 
 def register(db: Connection, new: CustomerNew, who: Principal) -> CustomerRow:

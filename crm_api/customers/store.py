@@ -10,6 +10,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, or_, select, update
 
 from crm_api.customers.models import customers
+from crm_api.feed.store import registered_after
 from crm_api.search import SearchIndex, folded
 from crm_api.tables import stored_answers
 from service_kit.database.as_json import as_json
@@ -54,6 +55,13 @@ class Filter:
     created_before: datetime | None = None
     ascending: bool = True
     welcome: bool | None = None
+    # A cursor of the feed.
+    since: str | None = None
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the cost of a page grows with the table."""
+        return self.q is not None or self.since is not None
 
 
 # What callers are shown in a list.
@@ -155,8 +163,13 @@ def whole_page(db: Connection, after: int, limit: int) -> Sequence[CustomerRow]:
     return _WHOLE.page(db, after, limit)
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[CustomerRow]:
-    """List customers as JSON by id, from the one behind `after`."""
+def page(
+    db: Connection, wanted: Filter, after: int | None, limit: int, since: int | None = None
+) -> Sequence[CustomerRow]:
+    """List customers as JSON by id, from the one behind `after`.
+
+    `since` is the position of `wanted.since`.
+    """
     if wanted == Filter(ascending=wanted.ascending):
         return _ALL.page(db, after, limit, ascending=wanted.ascending)
     statement = _SHOWN
@@ -175,6 +188,8 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
         statement = statement.where(customers.c.created_at < wanted.created_before)
     if wanted.welcome is not None:
         statement = statement.where(customers.c.welcome.is_(wanted.welcome))
+    if since is not None:
+        statement = statement.where(registered_after(customers.c.uid, since))
     order = key.asc() if wanted.ascending else key.desc()
     return db.execute(statement.order_by(order).limit(limit)).all()
 

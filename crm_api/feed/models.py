@@ -1,6 +1,6 @@
 """The tables of the feed."""
 
-from sqlalchemy import Column, Index, Integer, String, Table, Text
+from sqlalchemy import Column, Index, Integer, String, Table, Text, text
 
 from crm_api.tables import metadata
 from service_kit.database.types import BigInt, UtcDateTime
@@ -35,4 +35,15 @@ feed_head = Table(
     Column("epoch", String(16), nullable=False),
     Column("last_position", BigInt, nullable=False),
     Column("pruned_position", BigInt, nullable=False),
+    # What was pruned up to this position, by an older version, is not in pruned_registrations.
+    Column("traced_from", BigInt, nullable=False, server_default=text("0")),
+)
+
+# Where each registration stood whose event is pruned: by it a reader who starts anew tells who
+# came before and who after a place in the feed.
+pruned_registrations = Table(
+    "pruned_registrations",
+    metadata,
+    Column("subject", String(36), primary_key=True),
+    Column("position", BigInt, nullable=False),
 )

@@ -110,15 +110,40 @@ def forget(db: Connection, subject: str, blank: Mapping[str, Any]) -> None:
     store.rewrite(db, subject, rewritten)
 
 
-def head_cursor(db: Connection) -> str:
-    """Return the cursor behind everything that is numbered by now."""
-    epoch, last, _, last_id = store.head(db)
-    return FeedCursor.at(epoch, last, last_id).encode()
+def head_cursor(db: Connection) -> tuple[str, bool]:
+    """Return the cursor behind all that is numbered, and whether there is more than that.
+
+    Then `number_all` helps: who goes on from a cursor is told what is behind it, however old.
+    """
+    head = store.head(db)
+    cursor = FeedCursor.at(head.epoch, head.last_position, head.last_id)
+    return cursor.encode(), head.unnumbered
+
+
+async def number_all(database: Database) -> None:
+    """Number all that is committed by now, also while another is at it."""
+    while await database.write(store.number, in_turn=True) == store.NUMBERED_AT_ONCE:
+        pass
+
+
+def position_of(db: Connection, cursor: str) -> int:
+    """Return the position of a place in the feed that tells who was registered before and after it.
+
+    Raises CursorMalformed, FeedDiverged, or CursorExpired where nobody knows any more.
+    """
+    head = store.head(db)
+    position = _position_of(db, cursor, head.epoch, head.last_position)
+    if position < (traced_from := store.traced_from(db)):
+        raise CursorExpired(
+            f"Events up to position {traced_from} were deleted by a version that did not keep who "
+            "was registered where."
+        )
+    return position
 
 
 def page(db: Connection, after: str | None, types: Collection[str], limit: int) -> Page:
     """Read what follows a cursor. Raises CursorMalformed, FeedDiverged or CursorExpired."""
-    epoch, last, pruned, _ = store.head(db)
+    epoch, last, pruned, *_ = store.head(db)
     position = _position_after(db, after, epoch, last, pruned)
     through = min(last, position + store.WINDOW)
     rows = store.between(db, position, through, types, limit)
@@ -165,8 +190,8 @@ async def next_page(
 
 async def prune(database: Database, before: datetime) -> int:
     """Delete all events older than an instant, a few at a time. Returns how many."""
-    while await database.write(store.number):
-        pass  # only what has a position is pruned, and it may be that nobody reads this feed
+    # Only what has a position is pruned, and it may be that nobody reads this feed.
+    await number_all(database)
     total = 0
     while pruned := await database.write(store.prune, before, PRUNED_AT_ONCE):
         total += pruned
@@ -182,16 +207,21 @@ def _position_after(db: Connection, after: str | None, epoch: str, last: int, pr
         if pruned:
             _refuse_expired(pruned)
         return 0
+    position = _position_of(db, after, epoch, last)
+    if position < pruned:
+        _refuse_expired(pruned)
+    return position
+
+
+def _position_of(db: Connection, text: str, epoch: str, last: int) -> int:
     try:
-        cursor = FeedCursor.decode(after)
+        cursor = FeedCursor.decode(text)
     except MalformedCursor:
         raise CursorMalformed("This is not a cursor of a feed.") from None
     if cursor.epoch != epoch:
         _refuse_diverged("it is of another database")
     if cursor.position > last:
         _refuse_diverged(f"it is at {cursor.position}, the feed ends at {last}")
-    if cursor.position < pruned:
-        _refuse_expired(pruned)
     event_id = store.find_event_id(db, cursor.position)
     if event_id is not None and not cursor.marks(event_id):
         _refuse_diverged(f"another event stands at position {cursor.position} now")

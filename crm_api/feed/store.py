@@ -4,9 +4,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
-from crm_api.feed.models import events, feed_head
+from crm_api.feed.models import events, feed_head, pruned_registrations
 from service_kit.database.as_json import rfc3339
 from service_kit.database.listed import is_listed
 from service_kit.database.prepared import Prepared, PreparedInsert
@@ -16,9 +27,11 @@ from service_kit.database.types import AnyRow
 NUMBERED_AT_ONCE = 1000
 # A page covers at most this many positions, so that rare types cost no long search.
 WINDOW = 10_000
+# The one type whose position outlives its event.
+REGISTRATION = "customer.created"
 
 # Any number; it is this database's own.
-_LOCK = 0x66656564
+LOCK = 0x66656564
 
 _ADD = PreparedInsert(events)
 _ID_AT_THE_END = (
@@ -26,21 +39,19 @@ _ID_AT_THE_END = (
     .where(events.c.position == feed_head.c.last_position)
     .scalar_subquery()
 )
+_UNNUMBERED = exists().where(events.c.position.is_(None)).label("unnumbered")
 _HEAD = Prepared(
     select(
         feed_head.c.epoch,
         feed_head.c.last_position,
         feed_head.c.pruned_position,
         _ID_AT_THE_END.label("last_id"),
+        _UNNUMBERED,
     )
 )
+_TRACED_FROM = select(feed_head.c.traced_from)
 _LOCK_HEAD = select(feed_head.c.id).with_for_update()
-_REST = Prepared(
-    select(
-        exists().where(events.c.position.is_(None)).label("unnumbered"),
-        feed_head.c.pruned_position,
-    )
-)
+_REST = Prepared(select(_UNNUMBERED, feed_head.c.pruned_position))
 _ID_AT = Prepared(select(events.c.event_id).where(events.c.position == bindparam("position")))
 # What callers are shown; `data` is JSON as it was written down.
 _SHOWN = select(
@@ -72,6 +83,12 @@ _NUMBER = text("""
 """)
 _ADVANCE = text("UPDATE feed_head SET last_position = last_position + :count")
 
+_TRACE = insert(pruned_registrations).from_select(
+    ["subject", "position"],
+    select(events.c.subject, events.c.position).where(
+        events.c.type == REGISTRATION, events.c.position <= bindparam("through")
+    ),
+)
 _FORGET = (
     update(feed_head)
     .where(feed_head.c.pruned_position < bindparam("through"))
@@ -84,7 +101,10 @@ def add(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def head(db: Connection) -> AnyRow:
-    """Read the epoch, the last position, the last that is deleted, and the id at the last."""
+    """Read the epoch, the last position, the last that is deleted, and the id at the last.
+
+    And whether events wait to be numbered, which then are not before that last position.
+    """
     return _HEAD.all(db)[0]
 
 
@@ -112,15 +132,36 @@ def between(
     return _BETWEEN_ANY.all(db, **values)
 
 
-def number(db: Connection) -> int:
+def traced_from(db: Connection) -> int:
+    """Return from which position on it is known where a registration stood."""
+    found: int = db.execute(_TRACED_FROM).scalar_one()
+    return found
+
+
+def registered_after(subject: ColumnElement[str], position: int) -> ColumnElement[bool]:
+    """Tell whose registration stands behind a position, or has none yet."""
+    event, pruned = events.c, pruned_registrations.c
+    return or_(
+        exists().where(
+            event.subject == subject,
+            event.type == REGISTRATION,
+            or_(event.position.is_(None), event.position > position),
+        ),
+        exists().where(pruned.subject == subject, pruned.position > position),
+    )
+
+
+def number(db: Connection, *, in_turn: bool = False) -> int:
     """Give the next positions to events that are committed and have none. Returns how many.
 
-    Only one transaction does so at a time; one that comes second leaves it to the first. The lock
-    is taken before anything is read: under READ COMMITTED each statement then sees all that was
-    committed before it, so no event can be passed over.
+    Only one transaction does so at a time; one that comes second leaves it to the first, or with
+    `in_turn` waits for it. The lock is taken before anything is read: under READ COMMITTED each
+    statement then sees all that was committed before it, so no event can be passed over.
     """
-    if db.dialect.name == "postgresql":
-        locked = db.execute(text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")).scalar_one()
+    if db.dialect.name == "postgresql" and in_turn:
+        db.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+    elif db.dialect.name == "postgresql":
+        locked = db.execute(text(f"SELECT pg_try_advisory_xact_lock({LOCK})")).scalar_one()
         if not locked:
             return 0
     count = db.execute(_NUMBER, {"limit": NUMBERED_AT_ONCE}).rowcount
@@ -151,6 +192,7 @@ def prune(db: Connection, before: datetime, limit: int) -> int:
     if not through:
         return 0
     lock_head(db)
+    db.execute(_TRACE, {"through": through})
     pruned = db.execute(delete(events).where(events.c.position <= through)).rowcount
     db.execute(_FORGET, {"through": through})
     return pruned

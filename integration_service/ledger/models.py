@@ -44,8 +44,13 @@ poller = Table(
     Column("caught_up_at", UtcDateTime),
     Column("last_error", Text),
     Column("last_error_at", UtcDateTime),
-    # The very first start. With start_from now, customers from before it are owed nothing.
+    # The very first start.
     Column("started_at", UtcDateTime),
+    # With start_from now: where the feed stood then. Customers from before it are owed nothing.
+    Column("start_cursor", String(200)),
+    # When the newest of these was made, by the CRM's own clock. It decides where the CRM no longer
+    # knows start_cursor, which is then empty until all customers were read.
+    Column("newest_at_start", UtcDateTime),
     # Since when nothing is sent, because an operator wants it so.
     Column("paused_at", UtcDateTime),
     # Grows when somebody, in whatever process, wants the feed and what is due to be looked at now.
@@ -198,8 +203,11 @@ reconcile_keys = Table(
     Column("customer_uid", String(64), primary_key=True),
     Column("customers", Integer, nullable=False),
     Column("packages", Integer, nullable=False),
-    Column("created_at", UtcDateTime),
     # Of customers who were erased, as the CRM or this ledger has it.
     Column("is_erased", Boolean, nullable=False, server_default=false()),
     Column("customer_number", BigInt),
+    # Whether the customer is not from before a start with start_from now.
+    Column("is_owed", Boolean, nullable=False),
+    # Whether repair is to enqueue a package.
+    Column("is_absent", Boolean, nullable=False, server_default=false()),
 )

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, tuple_
+from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, tuple_, update
 
 from integration_service.ledger.models import deliveries, erasures, poller, reconcile_keys
 from integration_service.ledger.reconciliations import alive
@@ -30,7 +30,7 @@ _JOINED = _KEYS.outerjoin(deliveries, deliveries.c.customer_uid == _KEYS.c.custo
 _CANDIDATES = (
     select(
         _KEYS.c.customer_uid,
-        _KEYS.c.created_at,
+        _KEYS.c.is_owed,
         deliveries.c.state,
         deliveries.c.delivered_at,
         deliveries.c.error_class,
@@ -49,7 +49,7 @@ _ERASURE_IS_LATE = exists().where(erasures.c.done_at.is_(None))
 _SEEN_CUSTOMER = insert_or_update(
     _KEYS,
     "run_id, customer_uid",
-    f"customers = {_KEYS.name}.customers + 1, created_at = excluded.created_at,"
+    "customers = 1, is_owed = excluded.is_owed,"
     " is_erased = excluded.is_erased, customer_number = excluded.customer_number",
 )
 _SEEN_ERASURE = insert_or_update(_KEYS, "run_id, customer_uid", "is_erased = excluded.is_erased")
@@ -66,10 +66,10 @@ _SEEN_PACKAGE = insert_or_update(
 
 @dataclass(frozen=True, slots=True)
 class SeenCustomer:
-    """A customer as the CRM lists it; its number only where it was erased."""
+    """A customer as the CRM lists it; the number only of one who was erased."""
 
     customer_uid: str
-    created_at: datetime
+    is_owed: bool
     is_erased: bool
     customer_number: int | None
 
@@ -87,7 +87,7 @@ def saw_erasures(db: Connection, run: int, after: int, limit: int) -> int | None
     found = db.execute(_ERASURES_PAGE, {"after": after, "limit": limit}).all()
     if not found:
         return None
-    same = {"run_id": run, "customers": 0, "packages": 0, "is_erased": True}
+    same = {"run_id": run, "customers": 0, "packages": 0, "is_owed": False, "is_erased": True}
     db.execute(_SEEN_ERASURE, [{**same, "customer_uid": row.customer_uid} for row in found])
     last: int = found[-1].id
     return last
@@ -96,7 +96,8 @@ def saw_erasures(db: Connection, run: int, after: int, limit: int) -> int | None
 def saw_packages(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
     alive(db, run)
     rows = [
-        {"run_id": run, "customer_uid": uid, "customers": 0, "packages": 1} for uid in customer_uids
+        {"run_id": run, "customer_uid": uid, "customers": 0, "packages": 1, "is_owed": False}
+        for uid in customer_uids
     ]
     if rows:
         db.execute(_SEEN_PACKAGE, rows)
@@ -108,6 +109,21 @@ def candidates(db: Connection, run: int, kind: Kind, after: str, limit: int) -> 
     return db.execute(statement, {"run": run, "after": after, "limit": limit}).all()
 
 
+def are_absent(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
+    """Note for whom repair is to enqueue a package."""
+    alive(db, run)
+    chosen = and_(_KEYS.c.run_id == run, _KEYS.c.customer_uid.in_(customer_uids))
+    db.execute(update(_KEYS).where(chosen).values(is_absent=True))
+
+
+def absent(db: Connection, run: int, after: str, limit: int) -> Sequence[AnyRow]:
+    """List for whom repair is to enqueue a package, in the order of their keys."""
+    statement = _CANDIDATES.where(
+        _OF_RUN, _KEYS.c.is_absent, _KEYS.c.customer_uid > bindparam("after")
+    )
+    return db.execute(statement, {"run": run, "after": after, "limit": limit}).all()
+
+
 def is_quiet(db: Connection, run: int, since: datetime) -> bool:
     """Tell whether waiting would change nothing.
 
@@ -115,11 +131,8 @@ def is_quiet(db: Connection, run: int, since: datetime) -> bool:
     told, while the feed was not read to its end after `since`; and while an erasure is not applied.
     """
     feed = db.execute(select(poller)).one()
-    owed = _LACKS
-    if feed.start_from == "now" and feed.started_at is not None:
-        owed = and_(_LACKS, _KEYS.c.created_at >= feed.started_at)
     is_read = feed.caught_up_at is not None and feed.caught_up_at > since
-    late = _IS_LATE if is_read else or_(_IS_LATE, and_(deliveries.c.id.is_(None), owed))
+    late = _IS_LATE if is_read else or_(_IS_LATE, and_(deliveries.c.id.is_(None), _KEYS.c.is_owed))
     found: bool = db.execute(
         select(or_(exists().select_from(_JOINED).where(_LACKS, late), _ERASURE_IS_LATE)),
         {"run": run},

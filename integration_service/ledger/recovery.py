@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, update
 
@@ -25,11 +26,21 @@ class Walked:
     next_page: str | None
 
 
-def begin(db: Connection, lease: Lease, reason: str, error: str, now: datetime) -> None:
+def begin(
+    db: Connection,
+    lease: Lease,
+    reason: str,
+    error: str,
+    now: datetime,
+    *,
+    is_start_known: bool = True,
+) -> None:
     """Begin the walk, or begin it anew."""
     fence(db, lease)
+    forgotten = {} if is_start_known else {"start_cursor": None}
     db.execute(
         update(poller).values(
+            **forgotten,
             feed_state="recovering",
             recovery_reason=reason,
             recovery_began_at=now,
@@ -63,14 +74,7 @@ def note(
         "last_poll_at": now,
     }
     if walked.next_page is None:
-        values |= {
-            "feed_state": "running",
-            "cursor": walked.feed_cursor,
-            "position": None,  # unknown until the next page of the feed tells
-            "head_position": None,
-            "recoveries": poller.c.recoveries + 1,
-            "recovered_at": now,
-        }
+        values |= _at_the_end(feed, walked, now)
     moved = db.execute(
         update(poller)
         .where(
@@ -84,3 +88,18 @@ def note(
     if moved != 1:
         raise LeaseLost
     return new
+
+
+def _at_the_end(feed: AnyRow, walked: Walked, now: datetime) -> dict[str, Any]:
+    end = {
+        "feed_state": "running",
+        "cursor": walked.feed_cursor,
+        "position": None,  # unknown until the next page of the feed tells
+        "head_position": None,
+        "recoveries": poller.c.recoveries + 1,
+        "recovered_at": now,
+    }
+    if feed.start_from == "now" and feed.start_cursor is None:
+        # Whoever stands before it is in the ledger by now, or is owed nothing.
+        end["start_cursor"] = walked.feed_cursor
+    return end

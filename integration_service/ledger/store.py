@@ -12,6 +12,7 @@ from integration_service.ledger import erasures
 from integration_service.ledger.lease import Lease, LeaseLost, fence
 from integration_service.ledger.models import deliveries, poller
 from integration_service.ledger.records import Arrival, ErasedCustomer
+from integration_service.links.lists import Newest
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.prepared import Prepared
@@ -59,6 +60,8 @@ _BEGIN = (
         started_at=bindparam("begun_at"),
         cursor=bindparam("begin_at"),
         position=bindparam("begin_position"),
+        start_cursor=bindparam("begin_at"),
+        newest_at_start=bindparam("newest_at"),
     )
 )
 _MOVE = (
@@ -87,31 +90,35 @@ def feed(db: Connection) -> AnyRow:
 def begin(
     db: Connection,
     lease: Lease,
-    start_from: str,
-    cursor: str | None,
-    position: int | None,
     now: datetime,
+    at: Newest | None,
 ) -> None:
-    """Write down when and where to start; only the very first time it has an effect."""
+    """Write down where to start: at a place in the feed, or at its beginning.
+
+    Only the very first time it has an effect.
+    """
     fence(db, lease)
     db.execute(
         _BEGIN,
         {
-            "begin_from": start_from,
-            "begin_at": cursor,
-            "begin_position": position,
+            "begin_from": "now" if at else "beginning",
+            "begin_at": at.feed_cursor if at else None,
+            "begin_position": None if at else 0,
+            "newest_at": at.created_at if at else None,
             "begun_at": now,
         },
     )
 
 
-def is_from_before(feed: AnyRow, created_at: datetime | None) -> bool:
-    """Tell a customer who is owed nothing, being older than a first start with `now`."""
+def is_from_before(feed: AnyRow, created_at: datetime) -> bool:
+    """Tell by its date a customer who is owed nothing, being older than a first start with `now`.
+
+    Only where there is no `start_cursor`, which tells it better.
+    """
     return (
-        feed.start_from == "now"
-        and feed.started_at is not None
-        and created_at is not None
-        and created_at < feed.started_at
+        feed.start_cursor is None
+        and feed.newest_at_start is not None
+        and created_at <= feed.newest_at_start
     )
 
 

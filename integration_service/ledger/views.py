@@ -12,6 +12,7 @@ from integration_service.ledger.lease import now_of
 from integration_service.ledger.models import attempt_counts, attempts, deliveries, erasures
 from integration_service.ledger.store import DeliveryRow
 from integration_service.schemas import (
+    CONFIRM_COMMAND,
     STATES,
     Attempt,
     CircuitStatus,
@@ -21,6 +22,7 @@ from integration_service.schemas import (
     ReconcileRun,
     Reconciliation,
     RecoveryStatus,
+    RepairHeldBack,
     State,
     Status,
 )
@@ -85,6 +87,7 @@ def status(db: Connection, now: datetime, own_holder: str | None) -> Status:
             lease_until=row.lease_until,
         ),
         reconcile=run_of(reconciliations.last(db)),
+        repair_held_back=_held_back(run_of(reconciliations.last_finished(db))),
     )
 
 
@@ -146,7 +149,7 @@ def state_of(db: Connection, uid: str) -> State | None:
     return None if row is None else row.state
 
 
-_COUNTED = ("missing", "extra", "double", "erased", "waiting", "skipped", "not_owed")
+_COUNTED = ("missing", "extra", "double", "erased", "waiting", "skipped", "not_owed", "held_back")
 _OF_RUN = set(ReconcileRun.model_fields)
 _SHOWN = set(DeliveryDetail.model_fields) - {"attempts"}
 
@@ -172,6 +175,14 @@ def _feed(row: AnyRow, now: datetime) -> FeedStatus:
         head_position=row.head_position,
         lag_events=lag,
         lag_seconds=0.0 if lag == 0 else _seconds(row.caught_up_at, now),
+    )
+
+
+def _held_back(run: ReconcileRun | None) -> RepairHeldBack | None:
+    if run is None or not run.held_back or run.finished_at is None:
+        return None
+    return RepairHeldBack(
+        customers=run.held_back, found_at=run.finished_at, command=CONFIRM_COMMAND
     )
 
 

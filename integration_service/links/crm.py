@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from integration_service.links.failures import CallFailed, TooLarge, Transient, slug_of
 from integration_service.links.link import Link
-from integration_service.links.lists import CURSOR, PAGE, Customer, ListPage, read_page
+from integration_service.links.lists import CURSOR, PAGE, Customer, ListPage, Newest, read_page
 
 ERASED = "customer.erased"
 CREATED = "customer.created"
@@ -88,21 +88,37 @@ class CrmClient:
         self._limit_divisor = max(1, self._limit_divisor // 2)
         return _checked(answer.body, after, position)
 
-    async def newest_cursor(self) -> str:
-        """Return the cursor behind everything that is in the feed by now."""
-        return (await self.customers(None, limit=1))[0]
+    async def newest(self) -> Newest:
+        """Return the feed's place behind all that is committed by now. Raises CallFailed."""
+        feed_cursor, page = await self.customers(None, limit=1, sort="-id")
+        return Newest(feed_cursor, page.items[0].created_at if page.items else None)
 
     async def customers(
-        self, cursor: str | None, *, limit: int = PAGE
+        self, cursor: str | None, since: str | None = None, *, limit: int = PAGE, **params: str
     ) -> tuple[str, ListPage[Customer]]:
         """Read a page of all customers who are to get a welcome package.
 
         On the first, which has no cursor, the feed's place before its first row comes along: all
         pages, and then the feed from there, tell of everybody. Later it is empty.
+
+        `since` leaves those who were registered behind that place in the feed. Raises CallFailed,
+        or FeedBroken when the CRM does not know that place.
         """
-        page = await read_page(
-            self._link, "/api/customers", _CUSTOMERS, cursor, limit=limit, welcome="true"
-        )
+        if since is not None:
+            params["since"] = since
+        try:
+            page = await read_page(
+                self._link,
+                "/api/customers",
+                _CUSTOMERS,
+                cursor,
+                limit=limit,
+                welcome="true",
+                **params,
+            )
+        except CallFailed as failure:
+            _raise_if_broken(failure)
+            raise
         if cursor is None and not page.feed_cursor:
             raise Transient("its list of customers names no feed cursor")
         return page.feed_cursor or "", page

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -50,6 +51,17 @@ class PackageRequest(BaseModel):
     request_id: str
     customer_id: Uid
     status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """How far the CRM is: its feed's place, and when its newest customer was made, if there is one.
+
+    Of those who are committed by then, all stand before that place.
+    """
+
+    feed_cursor: str
+    created_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,3 @@ def upgrade() -> None:
         " WHERE next_attempt_at IS NOT NULL"
         " AND customer_uid IN (SELECT customer_uid FROM erasures)"
     )
-    op.add_column(
-        "reconcile_keys",
-        sa.Column("is_erased", sa.Boolean, nullable=False, server_default=sa.false()),
-    )
-    op.add_column("reconcile_keys", sa.Column("customer_number", BigInt))

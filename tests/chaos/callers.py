@@ -2,7 +2,9 @@
 
 import asyncio
 import random
-from dataclasses import dataclass, field
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -13,6 +15,8 @@ from tests.system.stack import Outcome
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 LARGEST_BATCH = 20
 FEW_SECONDS = 0.3
+# So late an answer of a CRM that is gone may still arrive.
+UNDER_WAY_SECONDS = 5.0
 
 
 @dataclass
@@ -21,6 +25,11 @@ class Known:
 
     names: set[str]
     erased: Outcome | None = None
+    # When each was told, by the monotonic clock.
+    since: float = field(default_factory=time.monotonic)
+    renamed_at: float = 0.0
+    erased_at: float = 0.0
+    all_names: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -33,6 +42,26 @@ class Book:
     # Answers that no honest service gives.
     contradictions: list[str] = field(default_factory=list)
     answers: int = 0
+    # While nothing is sent: then they erase above all those who have just come.
+    is_paused: bool = False
+    # Whether the CRM is put back to older copies, after which it may not know whom it knew.
+    may_forget: bool = False
+
+    def without(self, uncertain: Sequence[tuple[float, float]]) -> "Book":
+        """Return what is left of it where the CRM may have lost what it told from then to then."""
+
+        def is_sure(at: float) -> bool:
+            return not any(start <= at <= end + UNDER_WAY_SECONDS for start, end in uncertain)
+
+        customers = {
+            uid: Known(
+                names=known.names if is_sure(known.renamed_at) else known.names | known.all_names,
+                erased=known.erased if is_sure(known.erased_at) else "unknown",
+                since=known.since if is_sure(known.since) else 0.0,
+            )
+            for uid, known in self.customers.items()
+        }
+        return replace(self, customers=customers)
 
     def acknowledge(self, email: str, customer: Any, name: str) -> None:
         self.outcomes[email] = "ok"
@@ -61,7 +90,8 @@ class Client:
         works = (self._add, self._add_batch, self._change, self._erase, self._add_wrong)
         async with httpx.AsyncClient(base_url=self._url, timeout=10, trust_env=False) as self._http:
             while not ended.is_set():
-                [work] = self._chance.choices(works, weights=(70, 8, 12, 4, 6))
+                weights = (45, 5, 5, 40, 5) if self._book.is_paused else (70, 8, 12, 4, 6)
+                [work] = self._chance.choices(works, weights)
                 await work(ended)
                 await asyncio.sleep(self._chance.uniform(0, FEW_SECONDS))
 
@@ -98,7 +128,9 @@ class Client:
             new["email"] = f"{new['email']} is no address"
             self._book.outcomes[new["email"]] = "refused"
         status, body = await self._ask_until_told(ended, "POST", "/api/customers", json=new)
-        if status not in {None, 409, 422}:
+        if status == 201 and self._book.may_forget:
+            self._book.customers[body["uid"]] = Known({new["name"]})  # it was taken before
+        elif status not in {None, 409, 422}:
             self._book.contradictions.append(f"{new['email']} was answered with {status}: {body}")
 
     async def _change(self, ended: asyncio.Event) -> None:
@@ -107,24 +139,26 @@ class Client:
         uid = self._chance.choice(self._known)
         known = self._book.customers[uid]
         name = f"Renamed {self._number}-{self._next()}"
+        known.all_names |= known.names | {name}
         known.names.add(name)
         path = f"/api/customers/{uid}"
         status, body = await self._ask_until_told(ended, "PATCH", path, json={"name": name})
         if status == 200 and body["name"] == name:
-            known.names = {name}
-        elif status is not None:
+            known.names, known.renamed_at = {name}, time.monotonic()
+        elif status is not None and not (status == 404 and self._book.may_forget):
             self._book.contradictions.append(f"a new name was answered with {status}: {body}")
 
     async def _erase(self, ended: asyncio.Event) -> None:
         if not self._known:
             return
-        uid = self._known.pop(self._chance.randrange(len(self._known)))
+        newest = len(self._known) - 1
+        uid = self._known.pop(newest if self._book.is_paused else self._chance.randint(0, newest))
         known = self._book.customers[uid]
         known.erased = "unknown"
         status, body = await self._ask_until_told(ended, "DELETE", f"/api/customers/{uid}")
         if status == 204:
-            known.erased = "ok"
-        elif status is not None:
+            known.erased, known.erased_at = "ok", time.monotonic()
+        elif status is not None and not (status == 404 and self._book.may_forget):
             self._book.contradictions.append(f"an erasure was answered with {status}: {body}")
 
     def _new(self) -> dict[str, str]:
@@ -182,11 +216,13 @@ class Reader:
     It asks the CRM itself: what it is to find is what the CRM does, not what a link does.
     """
 
-    def __init__(self, url: str, wait: float) -> None:
+    def __init__(self, url: str, wait: float, *, may_start_anew: bool = False) -> None:
+        """`may_start_anew`: the CRM may be put back, and then refuses a place of its future."""
         self.seen: list[tuple[int, str, str, str]] = []
         self.faults: list[str] = []
         self._url = url
         self._wait = wait
+        self._may_start_anew = may_start_anew
         self._cursor: str | None = None
         self._through = 0
 
@@ -209,6 +245,9 @@ class Reader:
         answer = await http.get("/api/events", params=asked, headers=bearer("integration123"))
         if answer.status_code == 503:
             await asyncio.sleep(0.1)
+            return True
+        if answer.status_code == 409 and self._may_start_anew:
+            self.seen, self._cursor, self._through = [], None, 0
             return True
         if answer.status_code != 200:
             self.faults.append(f"it answered {answer.status_code}: {answer.text[:500]}")

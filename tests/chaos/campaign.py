@@ -1,6 +1,7 @@
 """A campaign: a stack under load, links that misbehave, processes that die; and its score."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
@@ -9,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tests.chaos.callers import Book, Client, Reader
+from tests.chaos.database_link import DatabaseLink
 from tests.chaos.faulty_link import FaultyLink, Journal
 from tests.chaos.holdings import held_by_each, not_given_back
 from tests.chaos.judge import (
@@ -23,7 +26,8 @@ from tests.chaos.judge import (
     wait_until_quiet,
 )
 from tests.chaos.killer import Killer, Naive
-from tests.chaos.plan import QUIET_SECONDS, Plan
+from tests.chaos.plan import QUIET_SECONDS, RECOVERY_SECONDS, Plan
+from tests.chaos.trouble import Trouble
 from tests.conftest import ROOT, NewDatabase
 from tests.system.processes import Nursery, bare_environment, until
 from tests.system.stack import Server, Stack
@@ -45,11 +49,21 @@ class Score:
     erased: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     kills: Counter[str] = field(default_factory=Counter)
+    troubles: Counter[str] = field(default_factory=Counter)
     quiet_after: float = 0.0
     # Whether the integration's own comparison finds both sides alike, too.
     reconciles: bool = False
     # Of the naive poller, where there was one: customers it has missed, and served more than once.
     naive: tuple[int, int] | None = None
+
+    def kinds(self) -> set[str]:
+        """Say which kinds of trouble there was."""
+        seen = {fault.split()[0] for fault in self.faults}
+        seen |= {trouble.split(":")[0].split()[0] for trouble in self.troubles}
+        names = {"mute": "mute", "clock": "clocks", "restore": "restores", "pause": "pauses"}
+        found = {names[one] for one in seen if one in names}
+        found |= {"links"} if seen - set(names) - {"copy"} else set()
+        return found | ({"kills"} if self.kills else set())
 
 
 class Campaign:
@@ -62,13 +76,23 @@ class Campaign:
         new_database: NewDatabase,
         plan: Plan,
         unconstrained: Nursery | None = None,
+        postgres: str | None = None,
+        clocks: Path | None = None,
     ) -> None:
-        """`unconstrained` starts an Inventory for the naive poller, which then runs as well."""
+        """`unconstrained` starts an Inventory for the naive poller, which then runs as well.
+
+        `postgres` is the server's URL, where there is one; `clocks` the folder of the files by
+        which the clocks go.
+        """
         self.plan = plan
         self.book = Book()
         self._folder = folder
         self._stack = Stack(folder, nursery, new_database)
         self._journal = Journal(folder / "schedule.jsonl")
+        self._postgres = postgres
+        self._clocks = clocks or folder
+        self.trouble = Trouble(self._stack, plan, self.book, self._journal, self._clocks)
+        self.book.may_forget = "restores" in plan.kinds
         self._naive_inventory = (
             Server("inventory_api", unconstrained, folder, new_database("inventory_api"), replica=2)
             if unconstrained
@@ -79,7 +103,7 @@ class Campaign:
         if self._naive_inventory:
             links |= {"naive to CRM": crm, "naive to Inventory": self._naive_inventory}
         self._links = {
-            name: FaultyLink(name, server.port, plan.seed, self._journal)
+            name: FaultyLink(name, server.port, plan.seed, self._journal, plan.kinds)
             for name, server in links.items()
         }
 
@@ -88,11 +112,12 @@ class Campaign:
             exits.callback(self._journal.close)
             exits.enter_context(self._stack)
             portal = exits.enter_context(start_blocking_portal())
+            exits.callback(self.trouble.copies.drop)
             exits.enter_context(self._open_links(portal))
-            self._start()
+            self._start(portal)
             naive = self._start_naive(exits)
-            killer = Killer(self._stack, self.plan, self._journal, naive)
-            readers = [Reader(self._stack.crm.url, wait) for wait in READERS]
+            killer = Killer(self._stack, self.plan, self._journal, naive, self.trouble)
+            readers = [self._reader(wait) for wait in READERS]
             with self._callers(portal, readers):
                 killer.run(self.plan.seconds)
             return self._end(portal, killer, readers)
@@ -102,10 +127,13 @@ class Campaign:
         for link in self._links.values():
             portal.call(link.open)
         yield
-        for link in self._links.values():
-            portal.call(link.close)
+        for one in (*self._links.values(), *self.trouble.database_links.values()):
+            portal.call(one.close)
 
-    def _start(self) -> None:
+    def _reader(self, wait: float) -> Reader:
+        return Reader(self._stack.crm.url, wait, may_start_anew=self.book.may_forget)
+
+    def _start(self, portal: BlockingPortal) -> None:
         stack = self._stack
         stack.integration.environment.update(
             CRM_API_URL=self._links["poller to CRM"].url,
@@ -114,6 +142,14 @@ class Campaign:
         )
         for _ in range(self.plan.pollers - 1):
             stack.add_replica()
+        for server in stack.servers:
+            clock = self._clocks / f"{server.name}.clock"
+            clock.write_text("0")
+            server.environment["CLOCK_OFFSET_FILE"] = str(clock)
+            if self._postgres is not None and "mute" in self.plan.kinds:
+                link = self.trouble.database_links[server] = DatabaseLink(self._postgres)
+                portal.call(link.open)
+                server.environment["DATABASE_URL"] = link.url(server.database_url)
         stack.start()
 
     def _start_naive(self, exits: ExitStack) -> Naive | None:
@@ -137,7 +173,7 @@ class Campaign:
             yield
         finally:
             for link in self._links.values():
-                link.is_faulty = False
+                portal.call(link.end_faults)
             portal.call(ended.set)
             for one in running:
                 one.result(timeout=QUIET_SECONDS)
@@ -145,12 +181,19 @@ class Campaign:
     def _end(self, portal: BlockingPortal, killer: Killer, readers: list[Reader]) -> Score:
         began_at = time.monotonic()
         until(lambda: killer.tend(float("inf")) or self._is_ready(), "all are up again")
-        stuck = wait_until_quiet(self._stack, self.plan.quiet_seconds)
+        until(self.trouble.end, "they send again")
+        quiet_seconds = self.plan.quiet_seconds
+        if self.book.may_forget:
+            quiet_seconds += RECOVERY_SECONDS
+            wait_until_quiet(self._stack, quiet_seconds)
+            # An operator who has put Inventory back makes up for what it had lost.
+            self._reconcile("--repair", "--confirm")
+        stuck = wait_until_quiet(self._stack, quiet_seconds)
         quiet_after = time.monotonic() - began_at
-        readers.append(Reader(self._stack.crm.url, 0))
+        readers.append(self._reader(0))
         for reader in readers:
             portal.call(reader.read_to_the_end)
-        findings = judge(self._stack, self.book, readers)
+        findings = judge(self._stack, self.book, readers, self.trouble.copies, self.plan)
         findings.stuck = stuck
         findings.bugs += killer.deserters
         worked = held_by_each(self._stack)
@@ -168,27 +211,37 @@ class Campaign:
             erased=sum(known.erased == "ok" for known in self.book.customers.values()),
             faults=sum((link.faults for link in links), Counter[str]()),
             kills=killer.kills,
+            troubles=self.trouble.happened,
             quiet_after=quiet_after,
             reconciles=self._reconciles(),
             naive=self._score_of_naive(),
         )
 
     def _reconciles(self) -> bool:
+        """Ask the integration; what a CRM that was put back has lost is no fault of it."""
+        code, run = self._reconcile()
+        is_expected = self.book.may_forget and run["extra"] <= len(self.trouble.copies.had)
+        wrong = run["missing"] + run["double"] + run["waiting"]
+        return code == 0 or (is_expected and not wrong)
+
+    def _reconcile(self, *options: str) -> tuple[int, Any]:
         integration = self._stack.integration
-        command = [sys.executable, "-m", "integration_service", "reconcile"]
+        command = [sys.executable, "-m", "integration_service", "reconcile", "--json", *options]
         own = {"DATABASE_URL": integration.database_url, "PYTHONPATH": str(ROOT)}
         environment = bare_environment() | integration.environment | own
-        with (self._folder / "reconcile.log").open("wb") as log:
+        with (self._folder / "reconcile.log").open("ab") as log:
             done = subprocess.run(
                 command,
                 env=environment,
                 cwd=self._folder,
-                stdout=log,
+                stdout=subprocess.PIPE,
                 stderr=log,
                 timeout=QUIET_SECONDS,
                 check=False,
             )
-        return done.returncode == 0
+            log.write(done.stdout)
+        nothing = dict.fromkeys(("missing", "extra", "double", "waiting"), 1)
+        return done.returncode, json.loads(done.stdout)["run"] if done.stdout else nothing
 
     def _is_ready(self) -> bool:
         return all(server.is_ready() for server in self._stack.servers)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.campaign import Score
-from tests.chaos.plan import Plan
+from tests.chaos.plan import KINDS, Plan
 from tests.chaos.table import table
+from tests.chaos.trouble import CLOCK_OF_POSTGRESQL
 from tests.conftest import ROOT, NewDatabase, run_sql, with_database
-from tests.system.conftest import library, nursery
-
-__all__ = ["library", "nursery"]
+from tests.system.crash_points import NoCompiler, build
+from tests.system.processes import Nursery
 
 SCORES = pytest.StashKey[list[Score]]()
 KEPT = ROOT / ".chaos"
@@ -32,6 +32,55 @@ def seed() -> int:
 def seconds() -> float:
     """Return for how long there are faults, over all campaigns of a run."""
     return float(os.environ.get("CHAOS_SECONDS") or 120)
+
+
+@pytest.fixture(scope="session")
+def kinds(clock_library: Path | None) -> frozenset[str]:
+    """Return the kinds of trouble; CHAOS_FAULTS chooses some, as in CHAOS_FAULTS=links,kills."""
+    named = os.environ.get("CHAOS_FAULTS")
+    chosen = frozenset(named.split(",")) if named else KINDS
+    assert chosen <= KINDS, f"CHAOS_FAULTS knows {', '.join(sorted(KINDS))}"
+    if "clocks" in chosen and clock_library is None:
+        assert not os.environ.get("CI"), "clocks can't be set: there is no C compiler named cc"
+        return chosen - {"clocks"}
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def clocks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of the files by which the clocks of all processes go."""
+    folder = tmp_path_factory.mktemp("clocks")
+    (folder / CLOCK_OF_POSTGRESQL).write_text("0")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clock_library(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    try:
+        return build(tmp_path_factory.mktemp("clock"), Path(__file__).with_name("clock_offset.c"))
+    except NoCompiler:
+        return None
+
+
+@pytest.fixture(scope="session")
+def _clock_of_postgresql(clock_library: Path | None, clocks: Path) -> Iterator[None]:
+    """Have the server, which inherits it, go by a clock that can be set."""
+    with pytest.MonkeyPatch.context() as patch:
+        if clock_library is not None:
+            patch.setenv("LD_PRELOAD", str(clock_library))
+            patch.setenv("CLOCK_OFFSET_FILE", str(clocks / CLOCK_OF_POSTGRESQL))
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres_server(_clock_of_postgresql: None, postgres_server: str) -> str:
+    return postgres_server
+
+
+@pytest.fixture(scope="session")
+def nursery(clock_library: Path | None) -> Iterator[Nursery]:
+    with Nursery(ROOT, clock_library) as nursery:
+        yield nursery
 
 
 @pytest.fixture
@@ -80,3 +129,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if scores := terminalreporter.config.stash.get(SCORES, []):
         terminalreporter.section("campaigns")
         terminalreporter.write_line(table(scores))
+        for kind in sorted(KINDS - set().union(*(score.plan.kinds for score in scores))):
+            terminalreporter.write_line(f"{kind}: left out")

@@ -32,6 +32,9 @@ FAULTS = {
     "429": 2,
     "doubled": 3,
 }
+# And of a hundred more: the connection stays open, and nobody says anything any more.
+MUTE = {"mute before": 1.5, "mute after": 1.5}
+MUTE_SECONDS = 30.0
 ABORT = struct.pack("ii", 1, 0)  # SO_LINGER of nothing: a close becomes a reset
 
 
@@ -53,9 +56,16 @@ class Journal:
 class FaultyLink:
     """Listens on a port of its own and forwards to a server's, one request a connection."""
 
-    def __init__(self, name: str, port: int, seed: int, journal: Journal) -> None:
+    def __init__(
+        self, name: str, port: int, seed: int, journal: Journal, kinds: frozenset[str] = frozenset()
+    ) -> None:
+        """`kinds` are those of the plan: links, mute."""
+        self._shares = {
+            **{fault: (share, "links" in kinds) for fault, share in FAULTS.items()},
+            **{fault: (share, "mute" in kinds) for fault, share in MUTE.items()},
+        }
         self.name = name
-        self.is_faulty = True
+        self._over = asyncio.Event()
         self.faults: Counter[str] = Counter()
         # What the server itself answered that no input may bring about.
         self.server_errors: list[str] = []
@@ -73,6 +83,9 @@ class FaultyLink:
 
     async def open(self) -> None:
         self._listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+
+    async def end_faults(self) -> None:
+        self._over.set()
 
     async def close(self) -> None:
         if self._listening is not None:
@@ -101,12 +114,17 @@ class FaultyLink:
         if fault in BEFORE:
             await BEFORE[fault](writer)
             return
+        if fault == "mute before":
+            await self._be_mute(writer)
+            return
         if fault == "delayed":
             await asyncio.sleep(self._chance.uniform(0.05, 1.0))
         answer = await self._forward(head, body)
         if fault == "doubled":
             answer = await self._forward(head, body)
-        if fault in AFTER:
+        if fault == "mute after":
+            await self._be_mute(writer)
+        elif fault in AFTER:
             await AFTER[fault](writer, answer)
         elif answer:
             writer.write(answer)
@@ -117,16 +135,24 @@ class FaultyLink:
         self._requests += 1
         # Drawn for every request, so that the plan does not depend on when the faults end.
         drawn = self._chance.uniform(0, 100)
-        if not self.is_faulty:
+        if self._over.is_set():
             return None
-        for fault, share in FAULTS.items():
+        for fault, (share, is_planned) in self._shares.items():
             if (drawn := drawn - share) < 0:
+                if not is_planned:
+                    return None
                 self.faults[fault] += 1
                 request = head.split(b" HTTP/", 1)[0].decode()
                 details = {"link": self.name, "n": self._requests, "request": request}
                 self._journal.note(fault, **details)
                 return fault
         return None
+
+    async def _be_mute(self, writer: asyncio.StreamWriter) -> None:
+        """Say nothing for long, or until the faults end."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), MUTE_SECONDS)
+        await reset(writer)
 
     async def _forward(self, head: bytes, body: bytes) -> bytes:
         """Return the whole answer, or as much as came before the server died."""

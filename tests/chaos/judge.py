@@ -9,6 +9,8 @@ from typing import Any
 import asyncpg
 
 from tests.chaos.callers import Book, Reader
+from tests.chaos.copies import Copies
+from tests.chaos.plan import Plan
 from tests.system.processes import until
 from tests.system.stack import Server, Stack
 
@@ -100,13 +102,22 @@ def stuck_without_its_poller(stack: Stack, seconds: float) -> list[Any]:
     return wait_until_quiet(stack, seconds)
 
 
-def judge(stack: Stack, book: Book, readers: Sequence[Reader]) -> Findings:
-    """Compare what clients were told with what there is. `readers` ends with one who read anew."""
+def judge(
+    stack: Stack, book: Book, readers: Sequence[Reader], copies: Copies, plan: Plan
+) -> Findings:
+    """Compare what clients were told with what there is. `readers` ends with one who read anew.
+
+    What the CRM has acknowledged since a copy was taken that was put back is lost for good; its
+    packages are of nobody then.
+    """
+    book = book.without(copies.uncertain)
     rows = stack.crm.rows("SELECT uid, email, name, erased_at FROM customers")
     there = {uid: (email, name, erased_at) for uid, email, name, erased_at in rows}
     packages = packages_of(stack.inventory)
     return Findings(
-        lost=sorted(set(book.customers) - set(there)),
+        lost=sorted(
+            uid for uid, known in book.customers.items() if known.since and uid not in there
+        ),
         unexpected=[
             f"{uid} {email}"
             for uid, (email, _, _) in there.items()
@@ -115,7 +126,7 @@ def judge(stack: Stack, book: Book, readers: Sequence[Reader]) -> Findings:
         # Whoever was erased before anything was sent has none.
         missing=sorted(uid for uid in set(there) - set(packages) if there[uid][2] is None),
         double=sorted(uid for uid, number in packages.items() if number > 1),
-        phantom=sorted(set(packages) - set(there)),
+        phantom=sorted(set(packages) - set(there) - copies.had),
         dead=[
             (uid, state, error)
             for uid, state, error in stack.integration.rows(

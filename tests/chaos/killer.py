@@ -16,6 +16,7 @@ import asyncpg
 
 from tests.chaos.faulty_link import Journal
 from tests.chaos.plan import Plan
+from tests.chaos.trouble import Trouble
 from tests.system.processes import NAP, PATIENCE, bare_environment
 from tests.system.stack import Server, Stack
 
@@ -49,7 +50,9 @@ class Naive:
 class Killer:
     """Strikes every second or so; who was struck is up again within another."""
 
-    def __init__(self, stack: Stack, plan: Plan, journal: Journal, naive: Naive | None) -> None:
+    def __init__(
+        self, stack: Stack, plan: Plan, journal: Journal, naive: Naive | None, trouble: Trouble
+    ) -> None:
         self.kills: Counter[str] = Counter()
         # Who ended without having been killed: a bug.
         self.deserters: list[str] = []
@@ -58,6 +61,7 @@ class Killer:
         self._plan = plan
         self._journal = journal
         self._naive = naive
+        self._trouble = trouble
         self._due: dict[Server, float] = {}
 
     def run(self, seconds: float) -> None:
@@ -66,12 +70,15 @@ class Killer:
         while (now := time.monotonic()) < end_at:
             self.tend(now)
             if now >= next_at:
-                self._strike(now)
+                if "kills" in self._plan.kinds:
+                    self._strike(now)
+                self._trouble.strike()
                 next_at = now + self._chance.uniform(*self._plan.between_kills)
             time.sleep(NAP)
 
     def tend(self, now: float) -> None:
         """Start again whose time has come, and notice who ended by itself."""
+        self._trouble.tend(now)
         for server in self._stack.servers:
             assert server.process is not None
             code = server.process.poll()

@@ -17,6 +17,9 @@ def table(scores: Sequence[Score]) -> str:
     }
     for fault in sorted({fault for score in scores for fault in score.faults}):
         rows[f"  {fault}"] = [score.faults[fault] for score in scores]
+    rows["troubles"] = [score.troubles.total() for score in scores]
+    for trouble in sorted({trouble for score in scores for trouble in score.troubles}):
+        rows[f"  {trouble}"] = [score.troubles[trouble] for score in scores]
     rows["kills"] = [score.kills.total() for score in scores]
     for victim in sorted({victim for score in scores for victim in score.kills}):
         rows[f"  {victim}"] = [score.kills[victim] for score in scores]

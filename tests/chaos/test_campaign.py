@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,8 @@ from tests.system.processes import Nursery
 
 # Any number of replicas on PostgreSQL; on SQLite one process.
 POLLERS = {"postgresql": 2, "sqlite": 1}
+# For each kind of trouble to come about.
+LONG_ENOUGH = 30.0
 
 
 @pytest.fixture(scope="session")
@@ -34,18 +37,26 @@ def test_every_customer_has_one_package_whatever_breaks(
     empty_database: NewDatabase,
     nursery: Nursery,
     unconstrained: Nursery,
+    kinds: frozenset[str],
+    clocks: Path,
+    request: pytest.FixtureRequest,
     seed: int,
     seconds: float,
     tell: Callable[[Score], None],
 ) -> None:
-    plan = Plan(seed, seconds / len(POLLERS), pollers=POLLERS[engine])
+    plan = Plan(seed, seconds / len(POLLERS), pollers=POLLERS[engine], kinds=kinds)
+    postgres = request.getfixturevalue("postgres_server") if engine == "postgresql" else None
     with kept_on_failure(plan, engine) as folder:
-        score = Campaign(folder, nursery, empty_database, plan, unconstrained).run()
+        score = Campaign(
+            folder, nursery, empty_database, plan, unconstrained, postgres, clocks
+        ).run()
         tell(score)
 
         assert score.findings == Findings(), score.findings.summary()
         assert score.reconciles, (folder / "reconcile.log").read_text()
         # Of nothing would nothing come.
         assert score.customers > plan.seconds
-        assert score.kills.total() > plan.seconds / 4
-        assert score.faults.total() > plan.seconds
+        assert "kills" not in kinds or score.kills.total() > plan.seconds / 4
+        assert "links" not in kinds or score.faults.total() > plan.seconds
+        if plan.seconds >= LONG_ENOUGH:
+            assert score.kinds() == kinds

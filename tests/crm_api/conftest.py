@@ -5,14 +5,15 @@ import functools
 import shutil
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, event, inspect, text
 
 from crm_api.app import create_app
 from crm_api.commands import main
@@ -33,7 +34,7 @@ EMPTIED = (
         FROM pg_tables WHERE schemaname = 'public'
         AND tablename NOT IN ('alembic_version', 'feed_head')
     ); END $$""",
-    "UPDATE feed_head SET last_position = 0, pruned_position = 0",
+    "UPDATE feed_head SET last_position = 0, pruned_position = 0, traced_from = 0",
 )
 
 
@@ -186,31 +187,26 @@ def register_from_outside(url: str, number: int) -> None:
     thread.join()
 
 
-class Interrupted:
-    """A connection before whose n-th statement something happens elsewhere."""
+@contextmanager
+def interrupted(db: Connection, step: int, happen: Callable[[], None]) -> Iterator[None]:
+    """Let something happen elsewhere before the n-th statement of a connection; there must be one.
 
-    def __init__(self, db: Any, step: int, happen: Callable[[], None]) -> None:
-        self._db = db
-        self._left = step
-        self._happen = happen
+    On PostgreSQL each statement of a reader sees what is committed when it begins.
+    """
+    left = step
 
-    def execute(self, *args: Any) -> Any:
-        self._come_nearer()
-        return self._db.execute(*args)
+    def come_nearer(*_: Any) -> None:
+        nonlocal left
+        if left == 0:
+            happen()
+        left -= 1
 
-    @property
-    def connection(self) -> Any:
-        """What a prepared statement asks for, once each time it runs."""
-        self._come_nearer()
-        return self._db.connection
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._db, name)
-
-    def _come_nearer(self) -> None:
-        if self._left == 0:
-            self._happen()
-        self._left -= 1
+    event.listen(db, "before_cursor_execute", come_nearer)
+    try:
+        yield
+    finally:
+        event.remove(db, "before_cursor_execute", come_nearer)
+        assert left < 0, f"there are {step - left} statements, and the first is number 0"
 
 
 async def run(*arguments: str) -> int:

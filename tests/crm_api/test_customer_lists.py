@@ -1,21 +1,27 @@
 """Lists: filters, orders, pages; every customer once, whatever the size of a page."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
 from crm_api.customers import service, store
 from crm_api.customers.store import Filter
+from crm_api.feed import service as feed
+from crm_api.feed import store as feed_store
+from service_kit.database import DatabaseUnavailable
 from tests.crm_api.conftest import (
-    Interrupted,
     app_of,
     change_database,
+    interrupted,
     numbered,
     read_feed,
     register,
@@ -168,33 +174,122 @@ async def test_a_first_page_says_where_the_feed_stands_whatever_it_filters(
     assert answer.headers["x-feed-cursor"] == expected
 
 
-async def test_what_nobody_has_numbered_yet_comes_behind_the_snapshots_cursor(
-    crm: httpx.AsyncClient,
+@pytest.mark.parametrize("numbered_at_once", [2, 1000])
+async def test_whoever_was_committed_before_the_first_page_stands_before_its_cursor(
+    crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, numbered_at_once: int
 ) -> None:
-    """The list already shows it, and the feed shows it again: overlap, never a gap."""
-    await register(crm, 1, 2)
+    """Also while nobody has read the feed, and so nobody has numbered it."""
+    monkeypatch.setattr(feed_store, "NUMBERED_AT_ONCE", numbered_at_once)
+    await register(crm, 1, 2, 3, 4, 5)
 
     snapshot = await crm.get(LIST)
 
     page = await read_feed(crm, after=snapshot.headers["x-feed-cursor"])
-    assert len(snapshot.json()) == len(page["events"]) == 2
+    assert (len(snapshot.json()), page["events"]) == (5, [])
 
 
-@pytest.mark.parametrize("step", range(4))
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
+async def test_the_first_page_waits_for_whoever_numbers_the_feed(crm: httpx.AsyncClient) -> None:
+    """One that has begun to number does not see what is committed afterwards."""
+    await register(crm, 1)
+    other = await asyncpg.connect(app_of(crm).state.settings.database_url)
+    numbering = other.transaction()
+    await numbering.start()
+    await other.execute(f"SELECT pg_advisory_xact_lock({feed_store.LOCK})")
+
+    asking = asyncio.create_task(crm.get(LIST))
+    while not await other.fetchval("SELECT 1 FROM pg_locks WHERE NOT granted LIMIT 1"):
+        await asyncio.wait([asking], timeout=0.02)
+    await numbering.rollback()
+    await other.close()
+    snapshot = await asking
+
+    page = await read_feed(crm, after=snapshot.headers["x-feed-cursor"])
+    assert (len(snapshot.json()), page["events"]) == (1, [])
+
+
+async def test_a_full_disk_keeps_nobody_from_reading_customers(
+    crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register(crm, 1)
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise DatabaseUnavailable("The disk is full.")
+
+    monkeypatch.setattr(app_of(crm).state.database, "write", refuse)
+    snapshot = await crm.get(LIST)
+
+    assert (snapshot.status_code, len(snapshot.json())) == (200, 1)
+    assert "x-feed-cursor" not in snapshot.headers
+
+
+async def names_since(crm: httpx.AsyncClient, cursor: str) -> list[str]:
+    """List, in pages of two, who was registered behind a place in the feed."""
+    names: list[str] = []
+    query = {"since": cursor, "limit": "2"}
+    while True:
+        answer = await crm.get(LIST, params=query)
+        assert answer.status_code == 200, answer.text
+        names += [one["name"] for one in answer.json()]
+        if "x-next-cursor" not in answer.headers:
+            return names
+        query["cursor"] = answer.headers["x-next-cursor"]
+
+
+async def test_the_list_since_a_place_in_the_feed_goes_by_positions(
+    crm: httpx.AsyncClient,
+) -> None:
+    await register(crm, 1, 2)
+    cursor = (await crm.get(LIST)).headers["x-feed-cursor"]
+    await register(crm, 3, 4, 5)
+    # Neither clocks nor later changes have a part in it.
+    await change_database(crm, "UPDATE customers SET created_at = '2000-01-01 00:00:00'")
+    await crm.patch(f"{LIST}/1", json={"company": "Acme"})
+
+    expected = [numbered(n)["name"] for n in (3, 4, 5)]
+    assert await names_since(crm, cursor) == expected
+    await read_feed(crm)
+    assert await names_since(crm, cursor) == expected
+
+    await feed.prune(app_of(crm).state.database, datetime.now(UTC) + timedelta(days=1))
+    await register(crm, 6)
+    assert await names_since(crm, cursor) == [*expected, numbered(6)["name"]]
+    latest = (await crm.get(LIST)).headers["x-feed-cursor"]
+    assert await names_since(crm, latest) == []
+
+
+async def test_a_place_that_tells_nothing_is_refused(crm: httpx.AsyncClient) -> None:
+    start = (await crm.get(LIST)).headers["x-feed-cursor"]
+    await register(crm, 1)
+    cursor = (await crm.get(LIST)).headers["x-feed-cursor"]
+
+    async def refusal(since: str) -> tuple[int, str]:
+        answer = await crm.get(LIST, params={"since": since})
+        return answer.status_code, answer.json()["type"].removeprefix("urn:problem:")
+
+    assert await refusal("x") == (400, "cursor-malformed")
+    # A version before this one has pruned it.
+    await change_database(crm, "UPDATE feed_head SET traced_from = 1")
+    assert await refusal(start) == (410, "cursor-expired")
+    assert await names_since(crm, cursor) == []
+    await change_database(crm, "UPDATE feed_head SET epoch = '0123456789abcdef'")
+    assert await refusal(cursor) == (409, "feed-diverged")
+
+
+@pytest.mark.parametrize("step", range(2))
 @pytest.mark.parametrize("ascending", [True, False])
 async def test_whoever_comes_while_the_first_page_is_read_is_on_it_or_behind_its_cursor(
     crm: httpx.AsyncClient, step: int, ascending: bool
 ) -> None:
-    """On PostgreSQL each statement of a reader sees what is committed when it begins."""
     await register(crm, 1, 2)
     await read_feed(crm)
     url = app_of(crm).state.settings.database_url
 
-    def look(db: Any) -> Any:
-        between = Interrupted(db, step, lambda: register_from_outside(url, 3))
-        return service.first_page(between, Filter(ascending=ascending), 50)  # type: ignore[arg-type]
+    def look(db: Connection) -> Any:
+        with interrupted(db, step, lambda: register_from_outside(url, 3)):
+            return service.first_page(db, Filter(ascending=ascending), 50)
 
-    cursor, page = await app_of(crm).state.database.read(look)
+    cursor, page, _ = await app_of(crm).state.database.read(look)
 
     fed = await read_feed(crm, after=cursor)
     shown = [json.loads(row.json) for row in page.rows]

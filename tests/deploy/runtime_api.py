@@ -1,4 +1,9 @@
-"""AWS Lambda's Runtime API, as far as a function sees it: events go out, answers come in."""
+"""AWS Lambda's Runtime API, as far as a function sees it: events go out, answers come in.
+
+There is no service of AWS on a tests' machine to send the same cases to. What this double is held
+to is what AWS documents for the Runtime API (version 2018-06-01: the paths, the two headers of an
+invocation, the 202 to an answer) and for payload format 2.0. It does nothing else.
+"""
 
 import itertools
 import json

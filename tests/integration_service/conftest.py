@@ -110,9 +110,10 @@ class Integration:
     async def delivery(self, uid: str) -> DeliveryDetail:
         return await self.database.read(views.delivery, uid)
 
-    async def reconcile(self, *, repair: bool = False) -> ReconcileRun:
+    async def reconcile(self, *, repair: bool = False, confirm: bool = False) -> ReconcileRun:
         """Compare both sides; what is on its way must be there already."""
-        comparison = await self.poller.reconciler.begin("cli", repair=repair)
+        reconciler = self.poller.reconciler
+        comparison = await reconciler.begin("cli", repair=repair, confirm=confirm)
         run = views.run_of(await comparison.carry_out())
         assert run is not None
         return run
@@ -264,21 +265,23 @@ def far_sides() -> Iterator[respx.MockRouter]:
 
 
 @pytest.fixture
-def crm(far_sides: respx.MockRouter) -> CrmDouble:
+def crm(far_sides: respx.MockRouter) -> Iterator[CrmDouble]:
     crm = CrmDouble()
     far_sides.get("http://crm/api/events").mock(side_effect=crm)
     far_sides.get("http://crm/api/customers").mock(side_effect=crm.list)
     far_sides.get(path__startswith="/api/customers/", host="crm").mock(side_effect=crm.list)
-    return crm
+    yield crm
+    crm.check()
 
 
 @pytest.fixture
-def inventory(far_sides: respx.MockRouter) -> InventoryDouble:
+def inventory(far_sides: respx.MockRouter) -> Iterator[InventoryDouble]:
     inventory = InventoryDouble()
     far_sides.post("http://inventory/package-requests/batch").mock(side_effect=inventory)
     far_sides.get("http://inventory/package-requests").mock(side_effect=inventory.list)
     far_sides.post("http://inventory/package-requests/erasures").mock(side_effect=inventory.erase)
-    return inventory
+    yield inventory
+    inventory.check()
 
 
 @pytest.fixture
@@ -302,11 +305,13 @@ async def integration(start: Start) -> Integration:
 
 
 @pytest.fixture
-def fragile(database: Database, monkeypatch: pytest.MonkeyPatch) -> FragileDatabase:
+def fragile(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[FragileDatabase]:
     for module in (dispatch, poller):
         monkeypatch.setattr(module, "PAUSE_AFTER_ERROR_SECONDS", 0.01)
     monkeypatch.setattr(dispatch, "LONGEST_NAP_SECONDS", 0.05)
-    return FragileDatabase(database)
+    fragile = FragileDatabase(database)
+    yield fragile
+    fragile.check()
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""The two far sides, as the integration sees them: sound, and failing as a test tells them to."""
+"""The two far sides, as the integration sees them: sound, and failing as a test tells them to.
+
+tests/contracts sends both of them, and the services themselves, the same cases.
+"""
 
 import asyncio
 import contextlib
@@ -16,6 +19,12 @@ Answer = httpx.Response | None
 Fault = Callable[[Any, httpx.Request], Answer | Awaitable[Answer]]
 
 LIVE = {"pending", "backordered", "packed"}
+LONGEST_ID = 64
+TYPES = {
+    *("customer.created", "customer.updated", "customer.erased"),
+    *("ticket.created", "ticket.updated", "ticket.status_changed", "ticket.note_added"),
+    "ticket.deleted",
+}
 PROBLEM = {"content-type": "application/problem+json"}
 
 
@@ -63,17 +72,39 @@ def after_effect(fault: Fault) -> Fault:
 
 
 class _Double:
-    """Fails by `faults`, one a call, then by `fault` for as long as it is set."""
+    """Fails by `faults`, one a call, then by `fault` for as long as it is set.
+
+    `check` finds what has never happened, unless it is up to chance: `may_be_spared`.
+    """
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
         self.faults: deque[Fault] = deque()
-        self.fault: Fault | None = None
+        self.list_faults: deque[Fault] = deque()
+        self.may_be_spared = False
+        self._fault: Fault | None = None
+        self._idle: list[Fault] = []
+
+    @property
+    def fault(self) -> Fault | None:
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault: Fault | None) -> None:
+        self._fault = fault
+        if fault is not None:
+            self._idle.append(fault)
+
+    def check(self) -> None:
+        """Fail for a fault that nobody has met."""
+        left = len(self.faults) + len(self.list_faults) + len(self._idle)
+        assert self.may_be_spared or not left, f"nobody has met {left} of the faults"
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         fault = self.faults.popleft() if self.faults else self.fault
         if fault is not None:
+            self._idle = [one for one in self._idle if one is not fault]
             answer = fault(self, request)
             if inspect.isawaitable(answer):
                 answer = await answer
@@ -159,12 +190,20 @@ class InventoryDouble(_Double):
         )
 
     def make(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Make one package, once; what can't be one becomes a problem in its place."""
         if item["customer_id"] in self.erased:
             return refused(item["customer_id"], 410, "customer-erased")
+        if not 1 <= len(item["customer_id"]) <= LONGEST_ID:
+            return refused(item["customer_id"], 422, "invalid-request")
         identity = (item["customer_id"], item["package_type"], item["occurrence"])
-        status = 200 if identity in self.packages else 201
+        there = self.packages.get(identity)
+        if there is not None:
+            if there.get("customer_name") != item.get("customer_name"):
+                return refused(item["customer_id"], 409, "package-request-conflict")
+            return {"status": 200, "package_request": there}
         made = {**item, "request_id": str(uuid.uuid4()), "status": "pending"}
-        return {"status": status, "package_request": self.packages.setdefault(identity, made)}
+        self.packages[identity] = made
+        return {"status": 201, "package_request": made}
 
 
 def customers_in(request: httpx.Request) -> list[str]:
@@ -172,12 +211,16 @@ def customers_in(request: httpx.Request) -> list[str]:
 
 
 class CrmDouble(_Double):
-    """A feed of events, at positions that run from 1 without holes."""
+    """A feed of events, at positions that run from 1 without holes.
+
+    Like the CRM's, an event has a position only once somebody has read that far.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.epoch = "a"
         self.pruned = 0
+        self._numbered = 0
         self.is_patient = True
         self.events: list[Any] = []
         # What the list shows otherwise than the feed has told it.
@@ -185,7 +228,6 @@ class CrmDouble(_Double):
         self.unwelcome: set[str] = set()
         self.changed: dict[str, dict[str, Any]] = {}
         self.lists: list[httpx.Request] = []
-        self.list_faults: deque[Fault] = deque()
         self._news = asyncio.Event()
 
     @property
@@ -223,11 +265,26 @@ class CrmDouble(_Double):
         if uid:
             found = self.customers.get(uid)
             return httpx.Response(200, json=found) if found else NOT_FOUND
-        head = f"{self.epoch}-{len(self.events)}"
-        first = {} if "cursor" in request.url.params else {"X-Feed-Cursor": head}
-        assert request.url.params["welcome"] == "true"
-        wanted = [one for uid, one in self.customers.items() if uid not in self.unwelcome]
-        return a_page(request, wanted, first)
+        query = request.url.params
+        assert query["welcome"] == "true"
+        first = {}
+        if "cursor" not in query:
+            self.number()
+            first["X-Feed-Cursor"] = f"{self.epoch}-{self.head}"
+        since = self._place(query.get("since", f"{self.epoch}-0"))
+        if isinstance(since, httpx.Response):
+            return since
+        later = {
+            event["subject"]
+            for event in self.events[since:]
+            if isinstance(event, dict) and event.get("type") == "customer.created"
+        }
+        wanted = [
+            one
+            for uid, one in self.customers.items()
+            if uid not in self.unwelcome and (not since or uid in later)
+        ]
+        return a_page(request, wanted[:: -1 if query.get("sort") == "-id" else 1], first)
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         answer = await super().__call__(request)
@@ -240,17 +297,51 @@ class CrmDouble(_Double):
                 answer = self.carry_out(request)
         return answer
 
-    def carry_out(self, request: httpx.Request) -> httpx.Response:
-        epoch, _, position = request.url.params.get("after", f"{self.epoch}-0").partition("-")
-        after, head = int(position), len(self.events)
-        if epoch != self.epoch or after > head:
+    @property
+    def head(self) -> int:
+        """The last position that an event has."""
+        return min(len(self.events), max(self._numbered, self.pruned))
+
+    def number(self) -> None:
+        self._numbered = len(self.events)
+
+    def _place(self, cursor: str) -> int | httpx.Response:
+        """Read the position in a cursor, or refuse it."""
+        epoch, _, position = cursor.partition("-")
+        if not position.isdecimal():
+            return problem(400, "cursor-malformed")
+        if epoch != self.epoch or int(position) > self.head:
             return problem(409, "feed-diverged")
+        return int(position)
+
+    def carry_out(self, request: httpx.Request) -> httpx.Response:
+        query = request.url.params
+        after = self._place(query.get("after", f"{self.epoch}-0"))
+        if isinstance(after, httpx.Response):
+            return after
         if after < self.pruned:
             return problem(410, "cursor-expired")
-        through = min(head, after + int(request.url.params["limit"]))
-        return httpx.Response(200, json=self.page(after, through))
+        wanted, limit = set(query["types"].split(",")), int(query["limit"])
+        page = self._read(after, wanted, limit)
+        if not page["has_more"] and self.head < len(self.events):
+            self.number()
+            page = self._read(after, wanted, limit)
+        return httpx.Response(200, json=page)
+
+    def _read(self, after: int, wanted: set[str], limit: int) -> dict[str, Any]:
+        unwanted = TYPES - wanted
+        through, found = after, []
+        while through < self.head and len(found) < limit:
+            event = self.events[through]
+            through += 1
+            if not (isinstance(event, dict) and event.get("type") in unwanted):
+                found.append(event)
+        has_more = through < self.head
+        return self.page(after, through, events=found, head_position=self.head, has_more=has_more)
 
     def page(self, after: int, through: int, **changed: Any) -> dict[str, Any]:
+        """Make a page of these positions, which their events have from now on."""
+        self._numbered = max(self._numbered, through)
         return {
             "events": self.events[after:through],
             "from_position": after + 1,

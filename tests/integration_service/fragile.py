@@ -16,7 +16,7 @@ class Killed(BaseException):
 class FragileDatabase(Database):
     """Fails before or after its next writes as `before` and `after` say, one a write.
 
-    While `is_away` it can't be written to at all.
+    While `is_away` it can't be written to at all. `check` finds what has never happened.
     """
 
     def __init__(self, sound: Database) -> None:
@@ -26,6 +26,7 @@ class FragileDatabase(Database):
         self.before: deque[BaseException | None] = deque()
         self.after: deque[BaseException | None] = deque()
         self.is_away = False
+        self.has_refused = True
 
     async def open(self) -> None:
         await self._sound.open()
@@ -41,6 +42,7 @@ class FragileDatabase(Database):
 
     async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self.is_away:
+            self.has_refused = True
             raise away()
         _fail(self.before)
         result = await self._sound.write(work, *args, **kwargs)
@@ -50,9 +52,18 @@ class FragileDatabase(Database):
     def _try_to_write(self, db: Connection) -> None:
         self._sound._try_to_write(db)
 
+    def go_away(self) -> None:
+        self.is_away, self.has_refused = True, False
+
     def heal(self) -> None:
         self.before.clear()
         self.after.clear()
+
+    def check(self) -> None:
+        """Fail for a failure that nobody has met."""
+        assert not self.before, f"{len(self.before)} writes were not made, which were to fail"
+        assert not self.after, f"{len(self.after)} writes were not made, which were to fail"
+        assert self.has_refused, "nobody has written to it while it was away"
 
 
 def _fail(failures: deque[BaseException | None]) -> None:

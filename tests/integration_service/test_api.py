@@ -78,6 +78,7 @@ async def test_before_the_first_look_the_status_is_empty(
         "circuits": {"crm": CLOSED, "inventory": CLOSED},
         "paused_at": None,
         "reconcile": None,
+        "repair_held_back": None,
         "last_poll_at": None,
         "last_error": None,
         "last_error_at": None,

@@ -17,7 +17,7 @@ from integration_service import comparing
 from integration_service.commands import main
 from integration_service.ledger import lease as leases
 from integration_service.ledger import reconciliations, store
-from integration_service.schemas import Status
+from integration_service.schemas import CONFIRM_COMMAND, Status
 from service_kit.database import Database, open_database
 from tests.conftest import ROOT, NewDatabase
 from tests.integration_service.conftest import Ledger, Rows, change
@@ -312,6 +312,34 @@ def test_reconcile_prints_what_is_wrong_and_exits_with_1_until_it_is_right(
     assert "missing  bob  Inventory no longer has it" in capsys.readouterr().out
     main(["run-once"])
     assert inventory.owners == ["ada", "bob", "zoe"]
+
+
+def test_what_repair_holds_back_is_shown_with_the_command_that_makes_it(
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(comparing, "PATIENCE_SECONDS", 0.0)
+    crm.register(*(f"c{n:02}" for n in range(30)))
+    main(["run-once"])
+    inventory.packages.clear()
+
+    shown = f"held back   30 packages, until you run: {CONFIRM_COMMAND}"
+    assert main(["reconcile", "--repair"]) == 1
+    assert shown in capsys.readouterr().out.splitlines()
+    crm.list_faults.append(answers(401))
+    assert main(["reconcile"]) == 2
+    capsys.readouterr()
+    assert main(["status"]) == 0
+    assert shown in capsys.readouterr().out.splitlines()
+    main(["run-once"])
+    assert inventory.owners == []
+
+    assert main(["reconcile", "--confirm"]) == 2
+    main(CONFIRM_COMMAND.split()[3:])
+    main(["run-once"])
+    assert len(inventory.owners) == 30
 
 
 def test_reconcile_says_why_it_can_not(

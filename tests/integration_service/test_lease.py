@@ -19,6 +19,7 @@ from integration_service.ledger.lease import Lease, LeaseLost
 from integration_service.ledger.models import metadata
 from integration_service.ledger.records import Arrival, Settlement
 from integration_service.ledger.recovery import Walked
+from integration_service.links.lists import Newest
 from integration_service.poller import Poller
 from integration_service.settings import Settings
 from service_kit import clock as system_clock
@@ -164,13 +165,15 @@ MOVE = {"old": "a-2", "new": "a-9", "through": 9, "head": 9, "caught_up": None}
 SETTLED = Settlement(1, "delivered", NOW, None, 201, 1.0, made_id="r-1")
 COLUMNS = {"opened_at": NOW, "failures": 7}
 
-WALKING = SimpleNamespace(recovery_cursor=None, recovery_page=None)
+WALKING = SimpleNamespace(
+    recovery_cursor=None, recovery_page=None, start_from="now", start_cursor=None
+)
 WALKED = Walked(1, [Arrival("new", None, 0)], [], "a-9", None)
 
 Write = Callable[..., Any]
 # What each write needs besides the connection and the lease.
 WRITES: dict[Write, tuple[Any, ...]] = {
-    store.begin: ("now", "a-9", None, NOW),
+    store.begin: (NOW, Newest("a-9", None)),
     store.note_page: ([Arrival("new", None, 9)], MOVE, NOW),
     store.mark_feed: ("diverged", "It is another.", NOW),
     store.note_error: ("It is down.", NOW),
@@ -363,7 +366,7 @@ async def test_a_poller_that_can_not_renew_stops_before_another_may_begin(
 ) -> None:
     await changed(lively, lambda: lively.poller.lease is not None)
 
-    fragile.is_away = True
+    fragile.go_away()
     await changed(lively, lambda: lively.poller.lease is None)
     given_up = "This poller gives up its lease, which has run out while the database was away."
     assert given_up in log.warnings
@@ -424,7 +427,7 @@ async def test_a_database_that_is_away_at_the_start_is_waited_for(
     integration = await start()
     await integration.poller.give_back(integration.lease)
     integration.poller._database = fragile
-    fragile.is_away = True
+    fragile.go_away()
 
     task = asyncio.create_task(integration.poller.run())
     await changed(integration, lambda: len(log.warnings) > 2)

@@ -67,6 +67,7 @@ async def test_they_show_the_ledger(
         "lease_epoch": 1,
         "erasures_waiting": 0,
         "reconcile_missing": 1,
+        "reconcile_held_back": 0,
         "reconcile_extra": 0,
         "reconcile_double": 0,
         "reconcile_erased": 0,

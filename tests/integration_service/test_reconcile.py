@@ -13,6 +13,7 @@ from integration_service.ledger import reconcile_keys, reconciliations
 from integration_service.ledger.reconciliations import RunLost
 from integration_service.links import lists
 from integration_service.reconciling import AlreadyRunning
+from integration_service.schemas import CONFIRM_COMMAND
 from integration_service.settings import Settings
 from service_kit.stopping import Stopping
 from tests.conftest import running
@@ -368,6 +369,74 @@ async def test_the_timer_compares_and_repairs_when_it_is_time(
     assert inventory.owners == ["ada"]
 
 
+# Of so many customers so many have lost their packages; 20 and 5 % of them are made up for.
+@pytest.mark.parametrize(("customers", "lost"), [(25, 20), (25, 21), (500, 25), (500, 26)])
+async def test_repair_waits_for_a_person_when_too_many_are_missing_at_once(
+    integration: Integration,
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    clock: FakeClock,
+    log: Log,
+    customers: int,
+    lost: int,
+) -> None:
+    uids = [f"c{n:03}" for n in range(customers)]
+    crm.register(*uids)
+    await integration.work()
+    clock.advance(hours=1)
+    lose(inventory, *uids[:lost])
+    is_held_back = lost > max(20, customers // 20)
+
+    run = await integration.reconcile(repair=True)
+    await integration.send()
+
+    assert run.missing == lost
+    assert (run.repaired, run.held_back) == ((0, lost) if is_held_back else (lost, 0))
+    assert len(inventory.owners) == (customers - lost if is_held_back else customers)
+    held_back = (await integration.status()).repair_held_back
+    if not is_held_back:
+        assert held_back is None
+        return
+    assert held_back is not None
+    assert (held_back.customers, held_back.command) == (lost, CONFIRM_COMMAND)
+    assert CONFIRM_COMMAND in log.errors[-1]
+    # One who only looks, and a far side that fails, leave it as it is.
+    await integration.reconcile()
+    crm.list_faults.append(answers(401))
+    with pytest.raises(comparing.CallFailed):
+        await integration.reconcile(repair=True)
+    assert (await integration.status()).repair_held_back is not None
+
+    confirmed = await integration.reconcile(repair=True, confirm=True)
+    await integration.send()
+
+    assert (confirmed.repaired, confirmed.held_back) == (lost, 0)
+    assert inventory.owners == uids
+    assert (await integration.status()).repair_held_back is None
+
+
+async def test_the_timer_waits_for_a_person_as_well(
+    start: Start, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
+) -> None:
+    integration = await start(reconcile_interval_seconds=3600)
+    uids = [f"c{n:03}" for n in range(30)]
+    crm.register(*uids)
+    await integration.work()
+    lose(inventory, *uids)
+    clock.advance(hours=2)
+    stopping = Stopping()
+
+    keeping = asyncio.create_task(integration.poller.reconciler.keep_time(stopping))
+    async with asyncio.timeout(10):
+        while (await integration.status()).repair_held_back is None:
+            await asyncio.wait([integration.database.committed.next()], timeout=0.05)
+    stopping.begin()
+    await keeping
+    await integration.send()
+
+    assert inventory.owners == []
+
+
 @pytest.fixture
 async def api(settings: Settings, served: Integration) -> AsyncIterator[httpx.AsyncClient]:
     async with running(create_app(settings), token="admin123") as client:
@@ -390,6 +459,28 @@ async def test_the_api_compares_and_tells(
     assert answer["last"]["findings"]["missing"] == ["cid"]
     assert answer["last"]["repaired"] == 1
     assert (await api.get("/status")).json()["reconcile"] == answer["last"]
+
+
+async def test_the_api_takes_a_confirmation(
+    api: httpx.AsyncClient, inventory: InventoryDouble, served: Integration
+) -> None:
+    lose(inventory, "ada", "bob", "cid", "dan")
+
+    async def compare(**wanted: bool) -> Any:
+        assert (await api.post("/reconcile", json=wanted)).status_code == 202
+        async with asyncio.timeout(10):
+            while (answer := (await api.get("/reconcile")).json())["running"] is not None:
+                await asyncio.wait([served.database.committed.next()], timeout=0.05)
+        return answer["last"]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparing, "MOST_BY_ITSELF", 3)
+        assert (await compare(repair=True))["held_back"] == 4
+        status = (await api.get("/status")).json()
+        assert status["repair_held_back"]["command"] == CONFIRM_COMMAND
+        assert (await compare(repair=True, confirm=True))["repaired"] == 4
+    assert (await api.get("/status")).json()["repair_held_back"] is None
+    assert (await api.post("/reconcile", json={"confirm": True})).status_code == 422
 
 
 async def test_the_api_refuses_a_second_one(api: httpx.AsyncClient, served: Integration) -> None:

@@ -119,21 +119,46 @@ async def test_who_was_imported_without_a_welcome_gets_none(
     assert inventory.owners == ["ada"]
 
 
-async def test_a_start_with_now_holds_through_a_recovery(
-    start: Start, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
+@pytest.mark.parametrize("hours", [-1, 0, 1])
+async def test_a_start_with_now_holds_through_a_recovery_whatever_the_clocks_say(
+    start: Start, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock, hours: int
 ) -> None:
-    crm.register("old")
-    clock.advance(days=1)
+    """The CRM's clock says the same all the time; the integration's is an hour off."""
+    clock.advance(hours=hours)
+    crm.register("old", "older")
     integration = await start(start_from="now")
     await integration.work()
-    clock.advance(days=1)
-    crm.changed["new"] = listed("new", clock().isoformat())
+    crm.register(*(f"new-{n}" for n in range(5)))
+    crm.pruned = 7
+
+    await recover(integration)
+
+    assert inventory.owners == [f"new-{n}" for n in range(5)]
+    assert (await integration.reconcile()).not_owed == 2
+
+
+async def test_in_another_crm_its_own_dates_tell_who_is_from_before_a_start_with_now(
+    start: Start, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock, log: Log
+) -> None:
+    crm.register("old")
+    clock.advance(days=1)  # which no customer's date is to be compared with
+    integration = await start(start_from="now")
+    await integration.work()
+    crm.changed["new"] = listed("new", "2026-01-05T12:00:01Z")
     crm.register("new")
     crm.epoch = "b"
 
     await recover(integration)
 
     assert inventory.owners == ["new"]
+    assert any("START_FROM=now" in line for line in log.warnings)
+    # From here on positions tell again.
+    crm.register("newer")
+    crm.pruned = 3
+    clock.advance(minutes=2)
+    await recover(integration)
+    assert inventory.owners == ["new", "newer"]
+    assert (await integration.reconcile()).not_owed == 1
 
 
 async def _look_on(integration: Integration) -> None:

@@ -425,7 +425,7 @@ def test_a_database_in_memory_is_refused(url: str) -> None:
         open_database(url)
 
 
-def remove(db: Connection, label: str) -> None:
+def delete(db: Connection, label: str) -> None:
     db.execute(text("DELETE FROM boxes WHERE label = :label"), {"label": label})
 
 
@@ -440,7 +440,7 @@ async def test_what_is_forgotten_is_in_no_file_when_the_caller_is_answered(
     await database.write(add, "another")
     assert b"unforgettable" in files_of(path), "else it would prove nothing"
 
-    await database.forget(remove, "unforgettable")
+    await database.forget(delete, "unforgettable")
 
     assert b"unforgettable" not in files_of(path)
     assert await database.read(labels) == ["another"]
@@ -466,7 +466,7 @@ async def test_while_somebody_reads_what_is_older_nobody_waits_and_it_goes_after
     other.execute("BEGIN")
     assert other.execute("SELECT count(*) FROM boxes").fetchone() == (1,)
 
-    await database.forget(remove, "unforgettable")
+    await database.forget(delete, "unforgettable")
     await database.write(add, "another")
     assert b"unforgettable" in files_of(path), "it is what the other one reads"
     assert other.execute("SELECT label FROM boxes").fetchall() == [("unforgettable",)]
@@ -485,7 +485,7 @@ async def test_a_start_empties_the_journal_of_a_process_that_was_killed(
     killed = open_database(database_url)
     await killed.open()
     await killed.write(add, "unforgettable")
-    await killed.write(remove, "unforgettable")
+    await killed.write(delete, "unforgettable")
     copy = tmp_path / "copy"
     copy.mkdir()
     for file in path.parent.glob(f"{path.name}*"):

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -267,3 +268,42 @@ def test_a_damaged_file_is_refused(new_database: NewDatabase) -> None:
 
     assert re.match("the file is damaged|database disk image is malformed", reason(told.value))
     assert reason(told.value).endswith(str(path))
+
+
+def migrate_to(revision: str, service: str, url: str, folder: Path) -> None:
+    """Bring a database to where an older version had brought it."""
+    folder.mkdir()
+    for file in SERVICES[service].migrations().folder.glob("[0-9]*_*.py"):
+        if file.name[:4] <= revision:
+            shutil.copy(file, folder)
+    Migrations(service, folder).upgrade(url)
+
+
+def test_what_was_stored_of_a_start_with_now_becomes_a_place_in_the_feed(
+    empty_database: str, tmp_path: Path
+) -> None:
+    """All who came since that start, and are read, are in the ledger: so this place serves."""
+    migrate_to("0007", "integration_service", empty_database, tmp_path / "older")
+    change(
+        empty_database,
+        "UPDATE poller SET start_from = 'now', started_at = '2026-01-05 13:00:00',"
+        " cursor = 'a-7', position = 7",
+    )
+
+    SERVICES["integration_service"].migrations().upgrade(empty_database)
+
+    query = "SELECT start_cursor, newest_at_start FROM poller"
+    [(cursor, newest)] = look(empty_database, lambda db: db.exec_driver_sql(query).all())
+    assert (cursor, str(newest)[:19]) == ("a-7", "2026-01-05 13:00:00")
+
+
+def test_registrations_that_an_older_version_has_pruned_left_no_trace(
+    empty_database: str, tmp_path: Path
+) -> None:
+    migrate_to("0007", "crm_api", empty_database, tmp_path / "older")
+    change(empty_database, "UPDATE feed_head SET last_position = 9, pruned_position = 4")
+
+    SERVICES["crm_api"].migrations().upgrade(empty_database)
+
+    query = "SELECT traced_from FROM feed_head"
+    assert look(empty_database, lambda db: db.exec_driver_sql(query).scalar_one()) == 4

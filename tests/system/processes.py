@@ -62,7 +62,7 @@ class Nursery:
     """
 
     def __init__(self, code: Path, library: Path | None = None) -> None:
-        """Take the services' packages from a folder; the library is that of crash_points."""
+        """Take the services' packages from a folder; the library is preloaded into each."""
         self._asking = threading.Lock()
         preload = {"LD_PRELOAD": str(library)} if library else {}
         self._process = subprocess.Popen(

@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable, Collection
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -135,7 +135,8 @@ class Server:
         if self.process is not None:
             end(self.process)
         if self._connection is not None:
-            self._loop.run(self._connection.close())
+            with suppress(*GONE):  # the database server may have ended it
+                self._loop.run(self._connection.close())
             self._connection = None
         self._loop.close()
         self._port.close()
