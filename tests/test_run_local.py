@@ -67,7 +67,7 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(
         told = refusal(**dict(zip(variables, ports.values(), strict=True)))
 
     assert told.startswith(f"Port {ports[service]}, for {service}, can't be used: Address already")
-    assert told.endswith("make run CRM_PORT=… INVENTORY_PORT=… INTEGRATION_PORT=…\n")
+    assert told.endswith("make run CRM_PORT=... INVENTORY_PORT=... INTEGRATION_PORT=...\n")
 
 
 def test_one_port_for_two_services_is_refused(refusal: Refusal) -> None:

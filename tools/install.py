@@ -43,7 +43,8 @@ class Refused(Exception):
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Install locked packages into .venv.")
-    parser.add_argument("locks", nargs="+", metavar="LOCK", help="a file of requirements/")
+    known = sorted(file.stem for file in (ROOT / "requirements").glob("*.txt"))
+    parser.add_argument("locks", nargs="+", metavar="LOCK", choices=known, help=", ".join(known))
     parser.add_argument("--python", default="python3", help="the command that started Python")
     options = parser.parse_args(arguments)
     try:
@@ -93,9 +94,9 @@ def prepare(command: str, locks: list[str]) -> None:
     recorded = RECORD.read_text().splitlines() if RECORD.exists() and PYTHON.exists() else []
     installed = recorded[2:]
     names = sorted({*locks, *(line.split()[0] for line in installed)})
-    wanted = [line_of(name) for name in names if (ROOT / "requirements" / f"{name}.txt").exists()]
+    wanted = [line_of(name) for name in names if file_of(name).exists()]
     if is_outdated(recorded, interpreter, wanted):
-        print(f"Making .venv with Python {platform.python_version()} …", flush=True)
+        print(f"Making .venv with Python {platform.python_version()}...", flush=True)
         venv.EnvBuilder(clear=True, symlinks=True, with_pip=True).create(VENV)
         installed = []
     missing = [line for line in wanted if line not in installed]
@@ -113,15 +114,18 @@ def is_outdated(recorded: list[str], interpreter: str, wanted: list[str]) -> boo
     return recorded[1:2] != [interpreter] or not set(recorded[2:]) <= set(wanted)
 
 
+def file_of(lock: str) -> Path:
+    return ROOT / "requirements" / f"{lock}.txt"
+
+
 def line_of(lock: str) -> str:
-    content = (ROOT / "requirements" / f"{lock}.txt").read_bytes()
-    return f"{lock} {hashlib.sha256(content).hexdigest()}"
+    return f"{lock} {hashlib.sha256(file_of(lock).read_bytes()).hexdigest()}"
 
 
 def install(locks: list[str]) -> None:
     """Install locks and show the progress. Raises CalledProcessError, with pip's words printed."""
     began_at = time.monotonic()
-    files = [ROOT / "requirements" / f"{lock}.txt" for lock in locks]
+    files = [file_of(lock) for lock in locks]
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input"]
     # The locks are whole. Resolving would fail besides: where a requirement has extras, an old pip
     # looks at newer releases, which have no hash here.

@@ -187,7 +187,7 @@ def free_ports(environment: Mapping[str, str]) -> dict[str, int]:
                 raise Refused(
                     f"Port {text}, for {service}, can't be used: {error.strerror}. "
                     "Stop what uses it, perhaps another `make run`, or choose other ports: "
-                    f"make run {' '.join(f'{one}=…' for one in names_of('PORT'))}"
+                    f"make run {' '.join(f'{one}=...' for one in names_of('PORT'))}"
                 ) from None
     return ports
 
@@ -208,7 +208,7 @@ def main() -> int:
     except Refused as reason:
         print(reason, file=sys.stderr)
         return REFUSED
-    print("Starting the CRM, Inventory and the integration …", flush=True)
+    print("Starting the CRM, Inventory and the integration...", flush=True)
     return asyncio.run(Runner(ports, environment).run())
 
 
