@@ -187,7 +187,7 @@ BAD_QUERIES = {
     "customer_id=a%0d%0ab": 422,
     "customer_id=" + "x" * 65: 422,
     "customer_id=%ed%a0%80": 200,
-    "customer_id=1&customer_id=2": 200,
+    "customer_id=1&customer_id=2": 422,
     "status=lost": 422,
     "status=": 422,
     "status=%00": 422,

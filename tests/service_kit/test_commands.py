@@ -306,14 +306,14 @@ def test_workers_share_the_requests_and_one_that_dies_is_replaced(serve: Serve) 
 
 def test_a_worker_that_hangs_is_replaced(serve: Serve) -> None:
     server = serve(WORKERS="2")
-    ask(server, 1)
+    ask(server, 1, "/health")
     first, second = server.workers()
 
     first.suspend()
 
     until(lambda: first not in server.workers() and len(server.workers()) == 2, REPLACE_SECONDS)
     assert second in server.workers()
-    ask(server, 4)
+    ask(server, 4, "/health")
     assert server.stop() == 0
     assert server.log.count(f"Child process [{first.pid}] died") == 1
 
