@@ -89,7 +89,6 @@ PUBLIC = [
         "/health",
         "/health/ready",
         "/metrics",
-        "/openapi.json",
         *pages.PATHS,
     )
 ]
