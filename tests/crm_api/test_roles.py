@@ -116,7 +116,6 @@ PUBLIC = [
         "/health",
         "/health/ready",
         "/metrics",
-        "/openapi.json",
         *pages.PATHS,
     )
 ]

@@ -90,7 +90,6 @@ PUBLIC = [
         "/health",
         "/health/ready",
         "/metrics",
-        "/openapi.json",
         *pages.PATHS,
     )
 ]
