@@ -1,15 +1,23 @@
-"""The route for systems that know customers by a key of their own."""
+"""The routes for systems that know customers by a key of their own."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from crm_api.access import CanWriteCustomers
+from crm_api.access import CanReadCustomers, CanWriteCustomers
 from crm_api.customers import by_ref, service
 from crm_api.customers.router import registered
 from crm_api.customers.schemas import CustomerOut, CustomerPut, ExternalRef
+from crm_api.customers.store import CustomerRow
 from service_kit.auth import GuardedRoute
-from service_kit.etags import IfMatch, PreconditionFailed, set_etag
+from service_kit.etags import (
+    NOT_MODIFIED,
+    IfMatch,
+    IfNoneMatch,
+    PreconditionFailed,
+    set_etag,
+    unless_known,
+)
 from service_kit.health import DatabaseDep
 from service_kit.openapi import ETAG, LOCATION, answering, documented
 from service_kit.problems import InvalidRequest
@@ -21,9 +29,30 @@ RefInPath = Annotated[
 ]
 
 
+# A key may hold a slash.
+BY_REF = "/by-ref/{external_ref:path}"
+
+
+@router.get(
+    BY_REF,
+    summary="Look up a customer by its external_ref",
+    response_model=CustomerOut,
+    responses=documented(service.CustomerNotFound) | NOT_MODIFIED,
+)
+async def get_customer_by_ref(
+    external_ref: RefInPath,
+    database: DatabaseDep,
+    _: CanReadCustomers,
+    known: IfNoneMatch,
+    response: Response,
+) -> CustomerRow | Response:
+    """Look up one customer by the key that it has in the system it came from."""
+    found = await database.read(service.get_ref, external_ref)
+    return unless_known(known, response, found.version, found)
+
+
 @router.put(
-    # A key may hold a slash.
-    "/by-ref/{external_ref:path}",
+    BY_REF,
     summary="Create or update a customer by its external_ref",
     response_model=CustomerOut,
     responses={

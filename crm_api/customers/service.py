@@ -65,6 +65,11 @@ def get(db: Connection, key: int | str) -> CustomerRow:
     return _found(store.find(db, key))
 
 
+def get_ref(db: Connection, external_ref: str) -> CustomerRow:
+    """Look up one customer by its external_ref. Raises CustomerNotFound."""
+    return _found(store.find_ref(db, external_ref))
+
+
 async def read_first_page(
     database: Database, wanted: Filter, limit: int
 ) -> tuple[str | None, Page[CustomerRow]]:

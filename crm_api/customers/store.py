@@ -104,6 +104,10 @@ def find_for_change(db: Connection, key: int | str) -> CustomerRow | None:
     return db.execute(_BY_UID.with_for_update(), {"uid": key}).one_or_none()
 
 
+def find_ref(db: Connection, external_ref: str) -> CustomerRow | None:
+    return db.execute(_BY_REF, {"external_ref": external_ref}).one_or_none()
+
+
 def find_ref_for_change(db: Connection, external_ref: str) -> CustomerRow | None:
     found = db.execute(_BY_REF.with_for_update(), {"external_ref": external_ref})
     return found.one_or_none()

@@ -45,6 +45,19 @@ async def test_who_is_not_there_is_created_and_who_is_there_becomes_as_sent(
     assert await told(crm) == ["customer.created", "customer.updated"]
 
 
+async def test_a_customer_is_looked_up_by_its_ref(crm: httpx.AsyncClient) -> None:
+    path = "/api/customers/by-ref/shop/1"
+    missing = await crm.get(path)
+    new = await crm.put(path, json=JANE)
+    found = await crm.get(path)
+    known = await crm.get(path, headers={"If-None-Match": found.headers["ETag"]})
+
+    assert (missing.status_code, missing.json()["type"]) == (404, "urn:problem:customer-not-found")
+    assert (found.status_code, found.json()) == (200, new.json())
+    assert found.headers["ETag"] == new.headers["ETag"]
+    assert known.status_code == 304
+
+
 async def test_sending_the_same_again_leaves_no_event(crm: httpx.AsyncClient) -> None:
     answers = [await crm.put(PATH, json=JANE) for _ in range(3)]
 
