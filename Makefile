@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test bench test-postman test-docs chaos coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
+.PHONY: help run test bench test-postman test-docs chaos simulate coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
@@ -38,6 +38,13 @@ chaos: export CHAOS_SEED = $(SEED)
 chaos: .venv/installed ## kill and disturb a loaded stack for DURATION seconds; SELFTEST=1 plants bugs for it
 	$(BIN)/python -m pytest -W "ignore:unclosed <socket:ResourceWarning" \
 		tests/chaos/test_$(if $(SELFTEST),planted_bugs,campaign).py $(ARGS)
+
+# The same seed gives the same run to the letter. DURATION bounds the seconds it takes; LOG=1 tells all that
+# happened in a failure.
+simulate: .venv/installed ## simulate the platform and its faults, SEED= EXAMPLES=; SELFTEST=1 plants bugs for it
+	$(BIN)/python -m $(if $(SELFTEST),pytest tests/simulation/selftest.py $(ARGS),tests.simulation \
+		$(addprefix --seed=,$(SEED)) $(addprefix --examples=,$(EXAMPLES)) \
+		$(addprefix --seconds=,$(DURATION)) $(if $(LOG),--log))
 
 # newman and what steers a browser; the lock file has their hashes.
 tests/node/node_modules: tests/node/package-lock.json
