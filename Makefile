@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test bench test-postman test-docs chaos coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
+.PHONY: help run test bench test-postman test-docs chaos simulate coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
 # The command that .venv was made by, where it is there.
 PYTHON ?= $(shell made_by=$$(sed -n 1p .venv/made-by 2>/dev/null); \
 	command -v "$$made_by" >/dev/null && echo "$$made_by" || echo python3)
@@ -38,6 +38,13 @@ chaos: export CHAOS_SEED = $(SEED)
 chaos: .venv/for-development ## kill and disturb a loaded stack for DURATION seconds; SELFTEST=1 plants bugs for it
 	$(BIN)/python -m pytest -W "ignore:unclosed <socket:ResourceWarning" \
 		tests/chaos/test_$(if $(SELFTEST),planted_bugs,campaign).py $(ARGS)
+
+# The same seed gives the same run to the letter. DURATION bounds the seconds it takes; LOG=1 tells all that
+# happened in a failure.
+simulate: .venv/installed ## simulate the platform and its faults, SEED= EXAMPLES=; SELFTEST=1 plants bugs for it
+	$(BIN)/python -m $(if $(SELFTEST),pytest tests/simulation/selftest.py $(ARGS),tests.simulation \
+		$(addprefix --seed=,$(SEED)) $(addprefix --examples=,$(EXAMPLES)) \
+		$(addprefix --seconds=,$(DURATION)) $(if $(LOG),--log))
 
 # newman and what steers a browser; the lock file has their hashes.
 tests/node/node_modules: tests/node/package-lock.json

@@ -92,6 +92,7 @@ GUARDED = [
     Route("GET", CUSTOMER, "customers:read", 200),
     Route("PATCH", CUSTOMER, "customers:write", 200, a_customer),
     Route("DELETE", CUSTOMER, "customers:delete", 204),
+    Route("GET", BY_REF, "customers:read", 200),
     Route("PUT", BY_REF, "customers:write", 200, a_jane),
     Route("GET", f"{CUSTOMER}/tickets", "tickets:read", 200),
     Route("POST", TICKETS, "tickets:write", 201, a_ticket),

@@ -1,0 +1,194 @@
+"""What every run must end with, told by looking at the three disks and at nobody's word."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from json import loads
+
+from integration_service.ledger import control
+from tests.simulation.clocks import BEGINNING
+from tests.simulation.world import Person, World
+
+# How long after the last fault everything may take: the longest wait for another try, the longest
+# for a comparison after one that failed, and the comparison itself.
+QUIET_SECONDS = 1200.0
+LIVE = "('pending', 'backordered', 'packed', 'shipped', 'delivered')"
+# Of packages, and a share of all customers, that a repair may make again by itself.
+REPAIR_COUNT, REPAIR_SHARE = 20, 0.05
+
+Finding = tuple[str, str]
+
+
+async def wait_until_quiet(world: World) -> None:
+    """End all faults, and let time pass until nobody is owed anything."""
+    for link in world.links.values():
+        link.faults.clear()
+    give_up_at = world.loop.time() + QUIET_SECONDS
+    runs_before: int | None = None
+    while True:
+        left = list(unfinished(world))
+        if left:
+            runs_before = None
+        elif runs_before is None:
+            [(runs_before,)] = world.disks["integration"].rows(
+                "SELECT coalesce(max(id), 0) FROM reconciliations"
+            )
+        elif _is_compared(world, runs_before):
+            return
+        if world.loop.time() > give_up_at:
+            for one in left or ["no comparison that began since then has found all repaired"]:
+                world.found("stuck", one)
+            return
+        await _operate(world)
+        await asyncio.sleep(2)
+
+
+def _is_compared(world: World, runs_before: int) -> bool:
+    rows = world.disks["integration"].rows(
+        "SELECT id, counts FROM reconciliations WHERE state = 'finished' AND repaired = 0"
+    )
+    return any(run > runs_before and not loads(counts).get("held_back") for run, counts in rows)
+
+
+async def _operate(world: World) -> None:
+    """Do what a person has to, and cancel the deaths that are in store."""
+    for process in world.processes.values():
+        if process is not None:
+            process.dies_after = None
+    poller = next(filter(None, map(world.processes.get, world.pollers)), None)
+    if poller is None:
+        return
+    ledger = world.disks["integration"]
+    if ledger.rows("SELECT 1 FROM poller WHERE paused_at IS NOT NULL"):
+        await poller.carry_out(poller.database.write(control.resume))
+    last = ledger.rows("SELECT counts FROM reconciliations ORDER BY id DESC LIMIT 1")
+    if last and loads(last[0][0]).get("held_back"):
+        await poller.carry_out(world.compare(poller.name, "cli", confirm=True))
+
+
+def unfinished(world: World) -> Iterator[str]:
+    crm, ledger = world.disks["crm"], world.disks["integration"]
+    if down := [name for name in world.everybody if world.processes.get(name) is None]:
+        yield f"{down} are down"
+    if world.is_carrying:
+        yield "the network still carries a request"
+    [(head, unnumbered)] = crm.rows(
+        "SELECT last_position, (SELECT count(*) FROM events WHERE position IS NULL) FROM feed_head"
+    )
+    [(position, state)] = ledger.rows("SELECT position, feed_state FROM poller")
+    if unnumbered or position != head or state != "running":
+        yield f"the feed is {state}, read to {position} of {head}, {unnumbered} not numbered"
+    for uid, state in ledger.rows(
+        "SELECT customer_uid, state FROM deliveries WHERE state IN ('pending', 'retrying')"
+    ):
+        yield f"the delivery for {uid} is {state}"
+    for (uid,) in ledger.rows("SELECT customer_uid FROM erasures WHERE done_at IS NULL"):
+        yield f"{uid} is not forgotten"
+    for (target,) in ledger.rows("SELECT target FROM links WHERE opened_at IS NOT NULL"):
+        yield f"the circuit of {target} is open"
+
+
+def judge(world: World) -> None:
+    """Note every promise that was broken."""
+    for kind, what in _findings(world):
+        world.found(kind, what)
+
+
+def _findings(world: World) -> Iterator[Finding]:
+    yield from _packages(world)
+    yield from _memories(world)
+    yield from _feed(world)
+    yield from _books(world)
+    yield from _comparisons(world)
+
+
+def _packages(world: World) -> Iterator[Finding]:
+    packages = world.disks["inventory"].rows(
+        f"SELECT customer_id FROM package_requests WHERE status IN {LIVE}"  # noqa: S608
+    )
+    live = Counter(uid for (uid,) in packages)
+    unshipped = {
+        uid
+        for (uid,) in world.disks["inventory"].rows(
+            "SELECT customer_id FROM package_requests"
+            " WHERE status IN ('pending', 'backordered', 'packed') UNION "
+            "SELECT customer_id FROM reservations JOIN package_requests ON id = package_request_id"
+            " WHERE status NOT IN ('shipped', 'delivered')"
+        )
+    }
+    for person in everybody(world):
+        count, who = live[person.uid], f"{person.names[0]} ({person.uid})"
+        if count > 1:
+            yield "double", f"{who} has {count} packages"
+        if person.is_undone:
+            continue
+        if person.is_erased and person.uid in unshipped:
+            yield "unwanted", f"{who} was erased and has a package or a reservation"
+        if person.is_owed == "no" and count:
+            yield "unwanted", f"{who} is from before the start and has a package"
+        if person.is_owed == "yes" and not person.is_erased and not count:
+            yield "missing", f"{who} has no package"
+
+
+def everybody(world: World) -> Iterator[Person]:
+    """Go through all whom somebody knows, and those of whom only the CRM knows."""
+    known = {person.uid for person in world.people}
+    yield from world.people
+    is_owed = "either" if world.setup.start_from == "now" else "yes"
+    for uid, name in world.disks["crm"].rows("SELECT uid, name FROM customers"):
+        if uid not in known:
+            yield Person(-1, [name], BEGINNING, uid, is_owed, is_undone=not name)
+
+
+def _memories(world: World) -> Iterator[Finding]:
+    """Find a name of an erased person anywhere, be it in a page that is no longer used."""
+    images = {service: disk.image() for service, disk in world.disks.items()}
+    for person in world.people:
+        if not person.is_erased or person.is_undone:
+            continue
+        for service, image in images.items():
+            if person.names[0].encode() in image:
+                yield "remembered", f"{service} remembers {person.names[0]}, who was erased"
+
+
+def _feed(world: World) -> Iterator[Finding]:
+    crm = world.disks["crm"]
+    [(last, pruned)] = crm.rows("SELECT last_position, pruned_position FROM feed_head")
+    positions = [n for (n,) in crm.rows("SELECT position FROM events ORDER BY position")]
+    if positions != list(range(pruned + 1, last + 1)):
+        yield "feed", f"after {pruned} it has the positions {positions}, and ends at {last}"
+
+
+def _books(world: World) -> Iterator[Finding]:
+    from inventory_api.books import service
+
+    verified = world.disks["inventory"].read(service.verify)
+    for difference in verified.differences:
+        yield "books", str(difference)
+    for disk in world.disks.values():
+        if disk.rows("PRAGMA foreign_key_check"):
+            yield "books", "a row refers to one that is gone"
+
+
+def _comparisons(world: World) -> Iterator[Finding]:
+    rows = world.disks["integration"].rows(
+        "SELECT state, counts, findings, repaired, customers, trigger FROM reconciliations"
+        " ORDER BY id"
+    )
+    for _, _, _, repaired, customers, trigger in rows:
+        if trigger != "cli" and repaired > max(REPAIR_COUNT, customers * REPAIR_SHARE):
+            yield "flood", f"{repaired} of {customers} were made again without a word"
+    finished = [row for row in rows if row[0] == "finished"]
+    if not finished:
+        return
+    _, counts, findings, *_ = finished[-1]
+    there = {uid for (uid,) in world.disks["crm"].rows("SELECT uid FROM customers")}
+    packages = world.disks["inventory"].rows(
+        f"SELECT customer_id FROM package_requests WHERE status IN {LIVE}"  # noqa: S608
+    )
+    extra = sorted({uid for (uid,) in packages} - there)
+    if loads(findings).get("extra", []) != extra:
+        yield "reconcile", f"it calls extra {loads(findings)['extra']}, not {extra}"
+    for kind in ("missing", "double", "erased"):
+        if loads(counts).get(kind):
+            yield "reconcile", f"it calls {kind} {loads(findings)[kind]}"

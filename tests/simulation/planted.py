@@ -1,0 +1,118 @@
+"""The bugs that a simulation must be able to find, each with the promise that it breaks.
+
+Each takes back what keeps a promise. No step knows of any of them.
+"""
+
+from tests.chaos.planted import BUGS as CHAOS_BUGS
+from tests.chaos.planted import Bug, bug
+from tests.system.planting import Change
+
+# A process's memory outlives its death here, and nobody counts descriptors.
+BEYOND = {
+    "Inventory remembers in memory whom it has served",
+    "eight descriptors are kept for each answer",
+}
+
+FIRST_PAGE_BEFORE_NUMBERING = [
+    Change("crm_api/customers/service.py", "    if is_behind:\n", "    if is_behind and False:\n"),
+]
+NO_BRAKE = [
+    Change(
+        "integration_service/comparing.py",
+        "if self._absent > by_itself and not self._is_confirmed:",
+        "if self._absent > by_itself and not self._repairs:",
+    ),
+]
+ANY_REFUSAL_IS_BELIEVED = [
+    Change(
+        "integration_service/links/failures.py",
+        "    return Misconfigured(error, status=status, problem=problem)\n\n\ndef _own",
+        "    return Refused(error, status=status, problem=problem)\n\n\ndef _own",
+    ),
+]
+PROBE_WAITS_FOR_THE_CLOCK = [
+    Change(
+        "integration_service/links/circuit.py",
+        "return now >= self.next_probe_at or now < self.failed_at",
+        "return now >= self.next_probe_at",
+    ),
+]
+COMPARISON_WAITS_FOR_THE_CLOCK = [
+    Change(
+        "integration_service/ledger/reconciliations.py",
+        "return 0.0 if passed < 0 else seconds - passed",
+        "return seconds - passed",
+    ),
+]
+DELIVERY_WAITS_FOR_THE_CLOCK = [
+    Change(
+        "integration_service/dispatch.py",
+        "if not await self._database.read(claims.is_any_of_later, now):",
+        "if await self._database.read(claims.is_any_of_later, now) is not None:",
+    ),
+]
+OWN_DOWNTIME_COUNTS = [
+    Change(
+        "integration_service/retries.py",
+        """
+        tried - tried_before >= GIVE_UP_SECONDS and delivery.attempt_count + 1 >= LEAST_ATTEMPTS
+""",
+        """
+        (at - (delivery.first_failed_at or at)).total_seconds() >= GIVE_UP_SECONDS
+""",
+    ),
+]
+ERASED_ARE_SENT_ALL_THE_SAME = [
+    Change(
+        "integration_service/ledger/erasures.py",
+        """
+    db.execute(_SKIP, {"uids": uids, "at": now})
+    db.execute(_FORGET, {"uids": uids})
+""",
+        """
+    db.execute(_FORGET.values(next_attempt_at=deliveries.c.next_attempt_at), {"uids": uids})
+""",
+    ),
+]
+INVENTORY_FORGETS_WHOM_IT_ERASED = [
+    Change(
+        "inventory_api/package_requests/service.py",
+        "    erased = store.erased_among(db, {item.customer_id for item in new})\n",
+        "    erased: set[str] = set()\n",
+    ),
+]
+ERASURE_CANCELS_NOTHING = [
+    Change(
+        "inventory_api/package_requests/store.py",
+        'return db.execute(_LOCK_LIVE, {"ids": list(row_ids)}).all()',
+        'return db.execute(_LOCK_LIVE, {"ids": list(row_ids)}).all()[:0]',
+    ),
+]
+ERASURES_ARE_NOT_COMPARED = [
+    Change(
+        "integration_service/comparing.py",
+        'KINDS: tuple[Kind, ...] = ("missing", "extra", "double", "erased")',
+        'KINDS: tuple[Kind, ...] = ("missing", "extra", "double")',
+    ),
+]
+
+BUGS: list[Bug] = [
+    bug(
+        "a first page's cursor before what is not numbered", FIRST_PAGE_BEFORE_NUMBERING, "unwanted"
+    ),
+    bug("a repair without a brake", NO_BRAKE, "flood"),
+    bug("anybody's refusal is believed", ANY_REFUSAL_IS_BELIEVED, "dead"),
+    bug("a probe waits for a clock that was set back", PROBE_WAITS_FOR_THE_CLOCK, "stuck"),
+    bug("so does a comparison", COMPARISON_WAITS_FOR_THE_CLOCK, "stuck"),
+    bug("so does a delivery", DELIVERY_WAITS_FOR_THE_CLOCK, "stuck"),
+    bug("own downtime counts towards giving up", OWN_DOWNTIME_COUNTS, "dead"),
+    bug(
+        "an erased customer's package is sent, and Inventory has forgotten the erasure",
+        [*ERASED_ARE_SENT_ALL_THE_SAME, *INVENTORY_FORGETS_WHOM_IT_ERASED],
+        "unwanted",
+    ),
+    bug("Inventory forgets whom it erased", INVENTORY_FORGETS_WHOM_IT_ERASED, "unwanted"),
+    bug("an erasure cancels nothing", ERASURE_CANCELS_NOTHING, "unwanted"),
+    bug("erasures are not compared", ERASURES_ARE_NOT_COMPARED, "unwanted", "remembered"),
+    *(one for one in CHAOS_BUGS if one.engine == "sqlite" and one.name not in BEYOND),
+]
