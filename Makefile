@@ -41,7 +41,7 @@ chaos: .venv/for-development ## kill and disturb a loaded stack for DURATION sec
 
 # The same seed gives the same run to the letter. DURATION bounds the seconds it takes; LOG=1 tells all that
 # happened in a failure.
-simulate: .venv/installed ## simulate the platform and its faults, SEED= EXAMPLES=; SELFTEST=1 plants bugs for it
+simulate: .venv/for-development ## simulate the platform and its faults, SEED= EXAMPLES=; SELFTEST=1 plants bugs for it
 	$(BIN)/python -m $(if $(SELFTEST),pytest tests/simulation/selftest.py $(ARGS),tests.simulation \
 		$(addprefix --seed=,$(SEED)) $(addprefix --examples=,$(EXAMPLES)) \
 		$(addprefix --seconds=,$(DURATION)) $(if $(LOG),--log))
