@@ -79,12 +79,15 @@ def draw_setup(seed: int) -> Setup:
     )
 
 
-def draw_history(seed: int, longest: int = 40) -> list[Step]:
-    """Draw what happens. Each history knows only half of the steps, so that these meet often."""
+def draw_history(seed: int) -> list[Step]:
+    """Draw what happens. Each history knows only half of the steps, so that these meet often.
+
+    Most are short, since in the time of a long one there are many of them.
+    """
     chance = random.Random(f"history {seed}")
     names = [name for name in KINDS if name == "register" or chance.random() < 0.5]
     weights = [KINDS[name].weight for name in names]
-    drawn = chance.choices(names, weights, k=chance.randint(5, longest))
+    drawn = chance.choices(names, weights, k=chance.randint(5, chance.choice((10, 20, 40))))
     return [draw_step(name, chance) for name in drawn]
 
 
