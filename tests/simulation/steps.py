@@ -301,7 +301,7 @@ async def crash(world: World, name: str, statements: int, down_seconds: float) -
     process.dies_after, process.down_seconds = statements, down_seconds
 
 
-@step(2, lambda chance: (chance.choice((HOUR, DAY, 4 * DAY)),))
+@step(3, lambda chance: (chance.choice((HOUR, 4 * DAY)),))
 async def switch_off(world: World, seconds: float) -> None:
     """Every machine is off for a while."""
     for service in SERVICES:
