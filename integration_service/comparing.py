@@ -74,6 +74,7 @@ class Comparison:
         self._counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._findings: dict[str, list[str]] = {kind: [] for kind in (*KINDS, "waiting")}
         self._walked_at = self._clock()
+        self._is_start_known = False
         self.run = run
         self.tell: Tell = lambda *_: None
         self.progress: Progress = lambda *_: None
@@ -111,6 +112,7 @@ class Comparison:
     async def _walk_customers(self) -> None:
         """Read all customers, then once more those who are not from before START_FROM=now."""
         feed = await self._database.read(store.feed)
+        self._is_start_known = feed.start_from is not None
         async for page in self._pages_of_customers():
             seen = [
                 _seen(
@@ -265,8 +267,12 @@ class Comparison:
             await self._database.write(control.wake)
 
     def _is_read(self, feed: AnyRow) -> bool:
-        """Tell whether the feed was read to its end after all customers were seen."""
-        return feed.caught_up_at is not None and feed.caught_up_at > self._walked_at
+        """Tell whether the feed was read to its end after all customers were seen.
+
+        It counts as not read where it was undecided, as they were seen, who of them is owed.
+        """
+        is_read = feed.caught_up_at is not None and feed.caught_up_at > self._walked_at
+        return is_read and self._is_start_known
 
     async def _repair_or_wait(self) -> None:
         """Enqueue what is missing, unless it is so much that a person has to look first."""

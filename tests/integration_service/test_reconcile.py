@@ -292,6 +292,36 @@ async def test_customers_from_before_a_start_with_now_are_not_owed(
     assert (run.not_owed, run.repaired) == (1, 0)
 
 
+async def test_nobody_is_owed_while_it_is_undecided_where_to_start(
+    start: Start,
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A comparison that begins before the very first turn must not welcome all who are there."""
+    crm.register("old")
+    clock.advance(days=1)
+    integration = await start(start_from="now")
+    client = integration.poller.reconciler._sides.inventory
+    read = client.requests
+
+    async def meanwhile(cursor: str | None) -> Any:
+        clock.advance(seconds=1)
+        await integration.work()
+        return await read(cursor)
+
+    monkeypatch.setattr(client, "requests", meanwhile)
+
+    run = await integration.reconcile(repair=True)
+
+    assert (await integration.status()).feed.start_from == "now"
+    assert (run.missing, run.waiting, run.repaired) == (0, 1, 0)
+    assert (await integration.reconcile(repair=True)).not_owed == 1
+    await integration.send()
+    assert inventory.owners == []
+
+
 def _created_at(crm: CrmDouble, clock: FakeClock) -> dict[str, Any]:
     crm.register("template")
     event: dict[str, Any] = crm.events.pop()
