@@ -74,6 +74,8 @@ class Comparison:
         self._counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._findings: dict[str, list[str]] = {kind: [] for kind in (*KINDS, "waiting")}
         self._walked_at = self._clock()
+        # Whether it was decided, before the customers were read, which of them are owed a package.
+        self._has_started = False
         self.run = run
         self.tell: Tell = lambda *_: None
         self.progress: Progress = lambda *_: None
@@ -111,6 +113,7 @@ class Comparison:
     async def _walk_customers(self) -> None:
         """Read all customers, then once more those who are not from before START_FROM=now."""
         feed = await self._database.read(store.feed)
+        self._has_started = feed.start_from is not None
         async for page in self._pages_of_customers():
             seen = [
                 _seen(
@@ -202,6 +205,8 @@ class Comparison:
         feed = await self._database.read(store.feed)
         if row.is_noted or row.state in {"skipped", "undone"}:
             self._counts["skipped"] += 1
+        elif row.state is None and not self._has_started:
+            self._found("waiting", uid, "where the feed is to be read from is not decided yet")
         elif row.state is None and not row.is_owed:
             self._counts["not_owed"] += 1
         elif row.state == "delivered" and row.delivered_at < self._walked_at - SKEW:

@@ -213,16 +213,21 @@ async def test_it_waits_for_the_feed_and_for_what_is_under_way(
     crm.register("eve")
     comparison = await served.poller.reconciler.begin("cli", repair=False)
     comparing_ = asyncio.create_task(comparison.carry_out())
-    before = (await served.database.read(_wakes)) or 0
-    async with asyncio.timeout(10):
-        while await served.database.read(_wakes) == before:  # it has told the poller to look
-            await asyncio.wait([served.database.committed.next()], timeout=0.05)
+    await _until_it_waits(served)
     clock.advance(seconds=1)
 
     await served.work()
 
     run = await comparing_
     assert run.counts["missing"] == run.counts["waiting"] == 0
+
+
+async def _until_it_waits(integration: Integration) -> None:
+    """Wait until a comparison has told the poller to look, of which it hears nothing here."""
+    before = (await integration.database.read(_wakes)) or 0
+    async with asyncio.timeout(10):
+        while await integration.database.read(_wakes) == before:
+            await asyncio.wait([integration.database.committed.next()], timeout=0.05)
 
 
 def _wakes(db: Any) -> int:
@@ -290,6 +295,29 @@ async def test_customers_from_before_a_start_with_now_are_not_owed(
     assert inventory.owners == ["new"]
     assert run.is_exact
     assert (run.not_owed, run.repaired) == (1, 0)
+
+
+async def test_who_is_owed_a_package_is_not_guessed_before_the_first_look_decides_it(
+    start: Start,
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(comparing, "PATIENCE_SECONDS", 10.0)
+    crm.register("old")
+    integration = await start(start_from="now")
+    comparison = await integration.poller.reconciler.begin("cli", repair=True)
+    comparing_ = asyncio.create_task(comparison.carry_out())
+    await _until_it_waits(integration)
+    clock.advance(seconds=1)
+
+    await integration.work()  # which begins behind `old`
+
+    run = await comparing_
+    assert (run.counts["waiting"], run.counts["missing"], run.repaired) == (1, 0, 0)
+    await integration.work()
+    assert inventory.owners == []
 
 
 def _created_at(crm: CrmDouble, clock: FakeClock) -> dict[str, Any]:
