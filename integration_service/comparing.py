@@ -202,13 +202,10 @@ class Comparison:
     async def _lacks(self, row: AnyRow) -> str | None:
         """Judge a customer without a package. Returns its uid where one is to be enqueued."""
         uid: str = row.customer_uid
-        feed = await self._database.read(store.feed)
         if row.is_noted or row.state in {"skipped", "undone"}:
             self._counts["skipped"] += 1
-        elif row.state is None and not self._has_started:
-            self._found("waiting", uid, "where the feed is to be read from is not decided yet")
-        elif row.state is None and not row.is_owed:
-            self._counts["not_owed"] += 1
+        elif row.state is None:
+            return await self._is_unknown(row)
         elif row.state == "delivered" and row.delivered_at < self._walked_at - SKEW:
             return self._lost(row)
         elif await self._inventory.count(uid, cancelled=True):
@@ -217,8 +214,20 @@ class Comparison:
             return self._lost(row)
         elif row.state == "dead":
             self._found("missing", uid, f"its delivery is dead ({row.error_class})")
-        elif row.state is not None:
+        else:
             self._found("waiting", uid, f"its delivery is {row.state}")
+        return None
+
+    async def _is_unknown(self, row: AnyRow) -> str | None:
+        """Judge a customer without a package or a delivery. Returns what `_lacks` does."""
+        uid: str = row.customer_uid
+        feed = await self._database.read(store.feed)
+        if not self._has_started:
+            self._found("waiting", uid, "where the feed is to be read from is not decided yet")
+        elif not row.is_owed:
+            self._counts["not_owed"] += 1
+        elif await self._inventory.count(uid, cancelled=True):
+            pass  # it was made behind our back
         elif not self._is_read(feed):
             self._found("waiting", uid, "the feed is not read that far")
         elif (customer := await self._crm.find(uid)) is not None and not customer.is_erased:
