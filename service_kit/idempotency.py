@@ -133,13 +133,24 @@ class StoredAnswers:
             .order_by(self.keys.c.id)
             .with_for_update(of=self.keys)
         )
+        # Each is built once: all calls with a key run them.
+        keys = self.keys
+        self._of_call = select(keys).where(
+            *(keys.c[name] == bindparam(name) for name in ("caller", "route", "key"))
+        )
+        self._add = insert(keys).returning(keys.c.id)
+        limit = _PRUNED_AT_ONCE
+        old = select(keys.c.id).where(keys.c.created_at < bindparam("kept_since")).limit(limit)
+        self._delete_old = delete(keys).where(keys.c.id.in_(old))
+        early = select(keys.c.id).where(keys.c.created_at > bindparam("latest")).limit(limit)
+        self._make_early_of_now = (
+            update(keys).where(keys.c.id.in_(early)).values(created_at=bindparam("now"))
+        )
 
     def find(self, db: Connection, call: Mapping[str, str]) -> AnyRow | None:
         """Look up the answer to a call. One that is too old is deleted, so that the key is new."""
         keys = self.keys
-        row = db.execute(
-            select(keys).where(*(keys.c[name] == value for name, value in call.items()))
-        ).one_or_none()
+        row = db.execute(self._of_call, call).one_or_none()
         if row is not None and row.created_at < clock.now() - KEPT:
             db.execute(delete(keys).where(keys.c.id == row.id))
             return None
@@ -149,8 +160,8 @@ class StoredAnswers:
         """Store the answer to a call, and let go of a few old ones."""
         now = clock.now()
         row = {"fingerprint": fingerprint, "status": told.status, "headers": dict(told.headers)}
-        added = insert(self.keys).values({**call, **row, "body": told.body, "created_at": now})
-        key_id = db.execute(added.returning(self.keys.c.id)).scalar_one()
+        row |= {**call, "body": told.body, "created_at": now}
+        key_id = db.execute(self._add, row).scalar_one()
         about: list[tuple[str, int | None]] = [(subject, None) for subject in told.subjects]
         about += [(name, item) for item, name in enumerate(told.item_subjects) if name is not None]
         if about:
@@ -173,12 +184,9 @@ class StoredAnswers:
             db.execute(update(self.keys).where(self.keys.c.id == key_id).values(values))
 
     def _prune(self, db: Connection, now: datetime) -> None:
-        keys = self.keys
-        old = select(keys.c.id).where(keys.c.created_at < now - KEPT).limit(_PRUNED_AT_ONCE)
-        db.execute(delete(keys).where(keys.c.id.in_(old)))
+        db.execute(self._delete_old, {"kept_since": now - KEPT})
         # A clock that was ahead has made these; they would stay for as long as it was.
-        early = select(keys.c.id).where(keys.c.created_at > now + _SKEW).limit(_PRUNED_AT_ONCE)
-        db.execute(update(keys).where(keys.c.id.in_(early)).values(created_at=now))
+        db.execute(self._make_early_of_now, {"latest": now + _SKEW, "now": now})
 
 
 def _without(body: str, items: Collection[int]) -> str:

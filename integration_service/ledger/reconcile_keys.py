@@ -5,7 +5,19 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from integration_service.ledger.models import deliveries, erasures, poller, reconcile_keys
 from integration_service.ledger.reconciliations import alive
@@ -18,12 +30,6 @@ FORGOTTEN_AT_ONCE = 5000
 _KEYS = reconcile_keys
 _OF_RUN = _KEYS.c.run_id == bindparam("run")
 _LACKS = and_(_OF_RUN, _KEYS.c.customers > 0, _KEYS.c.packages == 0)
-_WRONG: Mapping[Kind, Any] = {
-    "missing": _LACKS,
-    "extra": and_(_OF_RUN, _KEYS.c.customers == 0, _KEYS.c.packages > 0),
-    "double": and_(_OF_RUN, _KEYS.c.packages > 1),
-    "erased": and_(_OF_RUN, _KEYS.c.is_erased),
-}
 _JOINED = _KEYS.outerjoin(deliveries, deliveries.c.customer_uid == _KEYS.c.customer_uid).outerjoin(
     erasures, erasures.c.customer_uid == _KEYS.c.customer_uid
 )
@@ -41,11 +47,28 @@ _CANDIDATES = (
         _KEYS.c.customer_number.label("seen_number"),
     )
     .select_from(_JOINED)
+    .where(_OF_RUN, _KEYS.c.customer_uid > bindparam("after"))
     .order_by(_KEYS.c.customer_uid)
     .limit(bindparam("limit"))
 )
+_WRONG: Mapping[Kind, Select[Any]] = {
+    "missing": _CANDIDATES.where(_LACKS),
+    "extra": _CANDIDATES.where(_KEYS.c.customers == 0, _KEYS.c.packages > 0),
+    "double": _CANDIDATES.where(_KEYS.c.packages > 1),
+    "erased": _CANDIDATES.where(_KEYS.c.is_erased),
+}
+_ABSENT = _CANDIDATES.where(_KEYS.c.is_absent)
 _IS_LATE = deliveries.c.next_attempt_at.is_not(None)
 _ERASURE_IS_LATE = exists().where(erasures.c.done_at.is_(None))
+_IS_UNKNOWN = and_(deliveries.c.id.is_(None), _KEYS.c.is_owed)
+
+
+def _is_any(late: ColumnElement[bool]) -> Select[Any]:
+    return select(or_(exists().select_from(_JOINED).where(_LACKS, late), _ERASURE_IS_LATE))
+
+
+_IS_ANY_LATE = _is_any(_IS_LATE)
+_IS_ANY_LATE_OR_UNKNOWN = _is_any(or_(_IS_LATE, _IS_UNKNOWN))
 _SEEN_CUSTOMER = insert_or_update(
     _KEYS,
     "run_id, customer_uid",
@@ -105,8 +128,7 @@ def saw_packages(db: Connection, run: int, customer_uids: Sequence[str]) -> None
 
 def candidates(db: Connection, run: int, kind: Kind, after: str, limit: int) -> Sequence[AnyRow]:
     """List whose counts are not one and one, in the order of their keys, with their deliveries."""
-    statement = _CANDIDATES.where(_WRONG[kind], _KEYS.c.customer_uid > bindparam("after"))
-    return db.execute(statement, {"run": run, "after": after, "limit": limit}).all()
+    return db.execute(_WRONG[kind], {"run": run, "after": after, "limit": limit}).all()
 
 
 def are_absent(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
@@ -118,10 +140,7 @@ def are_absent(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
 
 def absent(db: Connection, run: int, after: str, limit: int) -> Sequence[AnyRow]:
     """List for whom repair is to enqueue a package, in the order of their keys."""
-    statement = _CANDIDATES.where(
-        _OF_RUN, _KEYS.c.is_absent, _KEYS.c.customer_uid > bindparam("after")
-    )
-    return db.execute(statement, {"run": run, "after": after, "limit": limit}).all()
+    return db.execute(_ABSENT, {"run": run, "after": after, "limit": limit}).all()
 
 
 def is_quiet(db: Connection, run: int, since: datetime) -> bool:
@@ -132,11 +151,8 @@ def is_quiet(db: Connection, run: int, since: datetime) -> bool:
     """
     feed = db.execute(select(poller)).one()
     is_read = feed.caught_up_at is not None and feed.caught_up_at > since
-    late = _IS_LATE if is_read else or_(_IS_LATE, and_(deliveries.c.id.is_(None), _KEYS.c.is_owed))
-    found: bool = db.execute(
-        select(or_(exists().select_from(_JOINED).where(_LACKS, late), _ERASURE_IS_LATE)),
-        {"run": run},
-    ).scalar_one()
+    statement = _IS_ANY_LATE if is_read else _IS_ANY_LATE_OR_UNKNOWN
+    found: bool = db.execute(statement, {"run": run}).scalar_one()
     return not found
 
 

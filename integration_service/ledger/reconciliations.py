@@ -33,6 +33,14 @@ _ALIVE = (
     .where(reconciliations.c.id == bindparam("run"), _IS_RUNNING)
     .values(alive_until=bindparam("until"))
 )
+_NEWEST_ENDED = (
+    select(func.max(reconciliations.c.id))
+    .where(reconciliations.c.state != "running")
+    .scalar_subquery()
+)
+_RUNNING_OR_NEWEST_ENDED = select(reconciliations).where(
+    or_(_IS_RUNNING, reconciliations.c.id == _NEWEST_ENDED)
+)
 
 
 class RunLost(Exception):
@@ -136,15 +144,7 @@ def finish(db: Connection, run: int, columns: Mapping[str, Any]) -> None:
 
 def newest(db: Connection) -> tuple[AnyRow | None, AnyRow | None]:
     """Return what runs, and the newest that has ended; seen at one moment."""
-    ended = select(func.max(reconciliations.c.id)).where(reconciliations.c.state != "running")
-    rows = db.execute(
-        select(reconciliations).where(
-            or_(
-                reconciliations.c.state == "running",
-                reconciliations.c.id == ended.scalar_subquery(),
-            )
-        )
-    ).all()
+    rows = db.execute(_RUNNING_OR_NEWEST_ENDED).all()
     now = now_of(db)
     # What has died is not running, though nobody has written it down yet.
     running = (row for row in rows if row.state == "running" and row.alive_until > now)

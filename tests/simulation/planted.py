@@ -3,6 +3,8 @@
 Each takes back what keeps a promise. No step knows of any of them.
 """
 
+from dataclasses import replace
+
 from tests.chaos.planted import BUGS as CHAOS_BUGS
 from tests.chaos.planted import Bug, bug
 from tests.system.planting import Change
@@ -81,13 +83,6 @@ INVENTORY_FORGETS_WHOM_IT_ERASED = [
         "    erased: set[str] = set()\n",
     ),
 ]
-ERASURE_CANCELS_NOTHING = [
-    Change(
-        "inventory_api/package_requests/store.py",
-        'return db.execute(_LOCK_LIVE, {"ids": list(row_ids)}).all()',
-        'return db.execute(_LOCK_LIVE, {"ids": list(row_ids)}).all()[:0]',
-    ),
-]
 ERASURES_ARE_NOT_COMPARED = [
     Change(
         "integration_service/comparing.py",
@@ -95,6 +90,13 @@ ERASURES_ARE_NOT_COMPARED = [
         'KINDS: tuple[Kind, ...] = ("missing", "extra", "double")',
     ),
 ]
+
+
+def as_here(bug: Bug) -> Bug:
+    """Call what it breaks by this judge's names; whom the campaign serves, it sends a package."""
+    kinds = {"unwanted" if kind == "served" else kind for kind in bug.breaks}
+    return replace(bug, breaks=frozenset(kinds))
+
 
 BUGS: list[Bug] = [
     bug(
@@ -112,7 +114,6 @@ BUGS: list[Bug] = [
         "unwanted",
     ),
     bug("Inventory forgets whom it erased", INVENTORY_FORGETS_WHOM_IT_ERASED, "unwanted"),
-    bug("an erasure cancels nothing", ERASURE_CANCELS_NOTHING, "unwanted"),
     bug("erasures are not compared", ERASURES_ARE_NOT_COMPARED, "unwanted", "remembered"),
-    *(one for one in CHAOS_BUGS if one.engine == "sqlite" and one.name not in BEYOND),
+    *(as_here(one) for one in CHAOS_BUGS if one.engine == "sqlite" and one.name not in BEYOND),
 ]

@@ -79,12 +79,15 @@ def draw_setup(seed: int) -> Setup:
     )
 
 
-def draw_history(seed: int, longest: int = 40) -> list[Step]:
-    """Draw what happens. Each history knows only half of the steps, so that these meet often."""
+def draw_history(seed: int) -> list[Step]:
+    """Draw what happens. Each history knows only half of the steps, so that these meet often.
+
+    Most are short, since in the time of a long one there are many of them.
+    """
     chance = random.Random(f"history {seed}")
     names = [name for name in KINDS if name == "register" or chance.random() < 0.5]
     weights = [KINDS[name].weight for name in names]
-    drawn = chance.choices(names, weights, k=chance.randint(5, longest))
+    drawn = chance.choices(names, weights, k=chance.randint(5, chance.choice((10, 20, 40))))
     return [draw_step(name, chance) for name in drawn]
 
 
@@ -118,7 +121,21 @@ async def register(world: World, count: int) -> None:
 @step(1)
 async def register_many(world: World) -> None:
     """More at once than a repair may make again without a word."""
-    await register(world, 25)
+    first, at = len(world.people), world.clocks["crm"].now()
+    names = [f"Member-{first:04}-{place:02}" for place in range(25)]
+    is_owed = world.owes_newcomers()
+    answer = await world.ask(
+        "crm",
+        "POST",
+        "/api/customers/batch",
+        json=[{"name": name, "email": f"{name}@example.com"} for name in names],
+        headers={"Idempotency-Key": f"batch-{first}"},
+    )
+    if answer.status_code != httpx.codes.OK:
+        return
+    for number, (name, result) in enumerate(zip(names, answer.json(), strict=True), first):
+        uid = result["customer"]["uid"]
+        world.people.append(Person(number, [name], at, uid, is_owed, is_of_batch=True))
 
 
 async def _register(world: World) -> None:
@@ -147,8 +164,8 @@ async def register_again(world: World, number: int) -> None:
     """A client repeats a request with the same Idempotency-Key, however late."""
     person = _person(world, number)
     age = abs(world.clocks["crm"].now() - person.registered_at)
-    if person.is_undone or age > timedelta(days=6):
-        raise NothingToDo  # the CRM knows nothing of it, or no longer has to
+    if person.is_of_batch or person.is_undone or age > timedelta(days=6):
+        raise NothingToDo  # it had no key of its own, or the CRM no longer has to know it
     answer = await _send_registration(world, person)
     is_created = answer.status_code == httpx.codes.CREATED
     if is_created and answer.json()["uid"] != person.uid:
@@ -284,7 +301,7 @@ async def crash(world: World, name: str, statements: int, down_seconds: float) -
     process.dies_after, process.down_seconds = statements, down_seconds
 
 
-@step(2, lambda chance: (chance.choice((HOUR, DAY, 4 * DAY)),))
+@step(3, lambda chance: (chance.choice((HOUR, 4 * DAY)),))
 async def switch_off(world: World, seconds: float) -> None:
     """Every machine is off for a while."""
     for service in SERVICES:

@@ -61,6 +61,7 @@ class Person:
     uid: str = ""
     # yes; no; or either, where it was added while the integration decided where to start
     is_owed: str = "yes"
+    is_of_batch: bool = False
     is_erased: bool = False
     # Its erasure, or all of it, was undone by a restored CRM.
     is_undone: bool = False
