@@ -138,7 +138,7 @@ def judge(
                 "SELECT customer_uid, state, error FROM deliveries WHERE state NOT IN"
                 " ('pending', 'retrying', 'delivered')"
             )
-            if state == "dead" or uid not in there or uid not in unserved
+            if state == "dead" or uid not in unserved
         ],
         feed=list(_faults_of_feed(readers, set(there))),
         reverted=[
