@@ -74,7 +74,8 @@ class Comparison:
         self._counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._findings: dict[str, list[str]] = {kind: [] for kind in (*KINDS, "waiting")}
         self._walked_at = self._clock()
-        self._is_start_known = False
+        # Whether it was decided, before the customers were read, which of them are owed a package.
+        self._has_started = False
         self.run = run
         self.tell: Tell = lambda *_: None
         self.progress: Progress = lambda *_: None
@@ -112,7 +113,7 @@ class Comparison:
     async def _walk_customers(self) -> None:
         """Read all customers, then once more those who are not from before START_FROM=now."""
         feed = await self._database.read(store.feed)
-        self._is_start_known = feed.start_from is not None
+        self._has_started = feed.start_from is not None
         async for page in self._pages_of_customers():
             seen = [
                 _seen(
@@ -201,11 +202,10 @@ class Comparison:
     async def _lacks(self, row: AnyRow) -> str | None:
         """Judge a customer without a package. Returns its uid where one is to be enqueued."""
         uid: str = row.customer_uid
-        feed = await self._database.read(store.feed)
         if row.is_noted or row.state in {"skipped", "undone"}:
             self._counts["skipped"] += 1
-        elif row.state is None and not row.is_owed:
-            self._counts["not_owed"] += 1
+        elif row.state is None:
+            return await self._is_unknown(row)
         elif row.state == "delivered" and row.delivered_at < self._walked_at - SKEW:
             return self._lost(row)
         elif await self._inventory.count(uid, cancelled=True):
@@ -214,8 +214,20 @@ class Comparison:
             return self._lost(row)
         elif row.state == "dead":
             self._found("missing", uid, f"its delivery is dead ({row.error_class})")
-        elif row.state is not None:
+        else:
             self._found("waiting", uid, f"its delivery is {row.state}")
+        return None
+
+    async def _is_unknown(self, row: AnyRow) -> str | None:
+        """Judge a customer without a package or a delivery. Returns what `_lacks` does."""
+        uid: str = row.customer_uid
+        feed = await self._database.read(store.feed)
+        if not self._has_started:
+            self._found("waiting", uid, "where the feed is to be read from is not decided yet")
+        elif not row.is_owed:
+            self._counts["not_owed"] += 1
+        elif await self._inventory.count(uid, cancelled=True):
+            pass  # it was made behind our back
         elif not self._is_read(feed):
             self._found("waiting", uid, "the feed is not read that far")
         elif (customer := await self._crm.find(uid)) is not None and not customer.is_erased:
@@ -267,12 +279,8 @@ class Comparison:
             await self._database.write(control.wake)
 
     def _is_read(self, feed: AnyRow) -> bool:
-        """Tell whether the feed was read to its end after all customers were seen.
-
-        It counts as not read where it was undecided, as they were seen, who of them is owed.
-        """
-        is_read = feed.caught_up_at is not None and feed.caught_up_at > self._walked_at
-        return is_read and self._is_start_known
+        """Tell whether the feed was read to its end after all customers were seen."""
+        return feed.caught_up_at is not None and feed.caught_up_at > self._walked_at
 
     async def _repair_or_wait(self) -> None:
         """Enqueue what is missing, unless it is so much that a person has to look first."""

@@ -69,6 +69,7 @@ def _import(service: Service, options: argparse.Namespace) -> int:
     if options.report is not None and _is_same(options.file, options.report):
         raise _Refused("--report would overwrite the file that is imported: name another")
     use_request_id(run_id := new_request_id())
+    _with_database(service, _is_there)  # before a long file is gone through
     with _regular_file(options.file) as path, _named(options.file):
         header, rows = table.check(path)
         order = importing.Order(
@@ -143,6 +144,10 @@ def _explained(service: Service, run: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         reason = "stopped; what was taken in stays, and taking the file in again goes on from there"
         return commands.refuse(service, reason, code=EXIT_INTERRUPTED)
+
+
+async def _is_there(database: "Database") -> None:
+    """Ask nothing: opening it has told whether it can be used."""
 
 
 def _with_database(service: Service, work: "Callable[[Database], Awaitable[T]]") -> T:

@@ -88,15 +88,15 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Tell a server that says it is starting or stopping, or hangs up, from one that isn't there.
+    """Tell a server that starts or stops, hangs up or is silent from one that isn't there.
 
-    The former is over in a moment; nobody at an address is more likely a wrong address.
+    The former may be over in a moment; nobody at an address is more likely a wrong address.
     """
     cause = origin(error)
     if (state := getattr(cause, "sqlstate", None)) is not None:
         return str(state).startswith(_PASSING_SQLSTATES)
-    hung_up = (ConnectionResetError, BrokenPipeError)
-    return isinstance(cause, hung_up) or type(cause).__name__ in _GONE
+    away = (ConnectionResetError, BrokenPipeError, TimeoutError)
+    return isinstance(cause, away) or type(cause).__name__ in _GONE
 
 
 def is_conflict(error: BaseException) -> bool:

@@ -114,6 +114,11 @@ def judge(
     rows = stack.crm.rows("SELECT uid, email, name, erased_at FROM customers")
     there = {uid: (email, name, erased_at) for uid, email, name, erased_at in rows}
     packages = packages_of(stack.inventory)
+    # An older copy of the CRM has people again who were erased meanwhile. What they had is undone.
+    back = {uid for uid, known in book.customers.items() if known.erased == "unknown"}
+    unserved = (back if copies.uncertain else set()) | {
+        uid for uid, (_, _, erased_at) in there.items() if erased_at is not None
+    }
     return Findings(
         lost=sorted(
             uid for uid, known in book.customers.items() if known.since and uid not in there
@@ -124,7 +129,7 @@ def judge(
             if not _is_asked(book, uid, email)
         ],
         # Whoever was erased before anything was sent has none.
-        missing=sorted(uid for uid in set(there) - set(packages) if there[uid][2] is None),
+        missing=sorted(set(there) - set(packages) - unserved),
         double=sorted(uid for uid, number in packages.items() if number > 1),
         phantom=sorted(set(packages) - set(there) - copies.had),
         dead=[
@@ -133,7 +138,7 @@ def judge(
                 "SELECT customer_uid, state, error FROM deliveries WHERE state NOT IN"
                 " ('pending', 'retrying', 'delivered')"
             )
-            if state == "dead" or uid not in there or there[uid][2] is None
+            if state == "dead" or uid not in unserved
         ],
         feed=list(_faults_of_feed(readers, set(there))),
         reverted=[

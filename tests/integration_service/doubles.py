@@ -171,7 +171,8 @@ class InventoryDouble(_Double):
                 return answer
         body = json.loads(request.content)
         news = [one for one in body["customer_ids"] if self.has_to_erase(one)]
-        if not body["dry_run"]:
+        number = len([one for uid in news for one in self._to_erase(uid)])
+        if not body.get("dry_run"):
             self.erasures.append(body["customer_ids"])
             self.erased |= set(body["customer_ids"])
             for made in self.packages.values():
@@ -179,15 +180,19 @@ class InventoryDouble(_Double):
                     made.pop("customer_name", None)
                     if made["status"] in LIVE:
                         made["status"] = "cancelled"
-        told = {"dry_run": body["dry_run"], "erased": len(news), "customer_ids": news}
+        told = {"dry_run": body.get("dry_run", False), "erased": number, "customer_ids": news}
         return httpx.Response(200, json=told)
 
     def has_to_erase(self, customer: str) -> bool:
-        return customer not in self.erased or any(
-            made["status"] in LIVE or "customer_name" in made
+        return customer not in self.erased or bool(self._to_erase(customer))
+
+    def _to_erase(self, customer: str) -> "list[dict[str, Any]]":
+        return [
+            made
             for made in self.packages.values()
             if made["customer_id"] == customer
-        )
+            and (made["status"] in LIVE or "customer_name" in made)
+        ]
 
     def make(self, item: dict[str, Any]) -> dict[str, Any]:
         """Make one package, once; what can't be one becomes a problem in its place."""

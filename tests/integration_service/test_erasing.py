@@ -507,6 +507,7 @@ async def test_an_erasure_that_waits_is_no_finding(
 async def test_not_a_byte_of_the_name_is_left_in_the_ledgers_files(
     integration: Integration,
     crm: CrmDouble,
+    inventory: InventoryDouble,
     ledger_url: str,
 ) -> None:
     def content() -> bytes:

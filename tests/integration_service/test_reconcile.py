@@ -213,16 +213,21 @@ async def test_it_waits_for_the_feed_and_for_what_is_under_way(
     crm.register("eve")
     comparison = await served.poller.reconciler.begin("cli", repair=False)
     comparing_ = asyncio.create_task(comparison.carry_out())
-    before = (await served.database.read(_wakes)) or 0
-    async with asyncio.timeout(10):
-        while await served.database.read(_wakes) == before:  # it has told the poller to look
-            await asyncio.wait([served.database.committed.next()], timeout=0.05)
+    await _until_it_waits(served)
     clock.advance(seconds=1)
 
     await served.work()
 
     run = await comparing_
     assert run.counts["missing"] == run.counts["waiting"] == 0
+
+
+async def _until_it_waits(integration: Integration) -> None:
+    """Wait until a comparison has told the poller to look, of which it hears nothing here."""
+    before = (await integration.database.read(_wakes)) or 0
+    async with asyncio.timeout(10):
+        while await integration.database.read(_wakes) == before:
+            await asyncio.wait([integration.database.committed.next()], timeout=0.05)
 
 
 def _wakes(db: Any) -> int:
@@ -292,33 +297,26 @@ async def test_customers_from_before_a_start_with_now_are_not_owed(
     assert (run.not_owed, run.repaired) == (1, 0)
 
 
-async def test_nobody_is_owed_while_it_is_undecided_where_to_start(
+async def test_who_is_owed_a_package_is_not_guessed_before_the_first_look_decides_it(
     start: Start,
     crm: CrmDouble,
     inventory: InventoryDouble,
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A comparison that begins before the very first turn must not welcome all who are there."""
+    monkeypatch.setattr(comparing, "PATIENCE_SECONDS", 10.0)
     crm.register("old")
-    clock.advance(days=1)
     integration = await start(start_from="now")
-    client = integration.poller.reconciler._sides.inventory
-    read = client.requests
+    comparison = await integration.poller.reconciler.begin("cli", repair=True)
+    comparing_ = asyncio.create_task(comparison.carry_out())
+    await _until_it_waits(integration)
+    clock.advance(seconds=1)
 
-    async def meanwhile(cursor: str | None) -> Any:
-        clock.advance(seconds=1)
-        await integration.work()
-        return await read(cursor)
+    await integration.work()  # which begins behind `old`
 
-    monkeypatch.setattr(client, "requests", meanwhile)
-
-    run = await integration.reconcile(repair=True)
-
-    assert (await integration.status()).feed.start_from == "now"
-    assert (run.missing, run.waiting, run.repaired) == (0, 1, 0)
-    assert (await integration.reconcile(repair=True)).not_owed == 1
-    await integration.send()
+    run = await comparing_
+    assert (run.counts["waiting"], run.counts["missing"], run.repaired) == (1, 0, 0)
+    await integration.work()
     assert inventory.owners == []
 
 

@@ -19,7 +19,7 @@ OPERATIONS = {one.name: one for one in operations(DOCUMENT)}
 # What a caller of each can be refused for, beside what its token, its body or our database can do.
 CREATES = {"still-running", "idempotency-key-reused"}
 REFUSALS: dict[str, set[str]] = {
-    f"POST {LIST}": {"package-request-conflict", "customer-erased", *CREATES},
+    f"POST {LIST}": {"package-request-conflict", "customer-erased", "erased", *CREATES},
     f"POST {LIST}/batch": CREATES,
     f"GET {LIST}/{{request_id}}": {"package-request-not-found"},
     f"POST {LIST}/{{request_id}}/{{move}}": {

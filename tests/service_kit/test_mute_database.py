@@ -16,6 +16,7 @@ from service_kit.database import (
     postgres,
 )
 from service_kit.database.connections import Connections
+from service_kit.database.errors import is_passing
 from tests.conftest import SERVICES, NewDatabase
 from tests.service_kit.conftest import add, labels
 from tests.system.database_proxy import DatabaseProxy, proxied
@@ -220,6 +221,16 @@ def test_a_migration_is_ended(
         proxy.watch = fall_silent
         with pytest.raises(DatabaseUnavailable):
             SERVICES["crm_api"].migrations().upgrade(proxy.url(url))
+
+
+def test_a_start_waits_for_a_silent_server_as_for_one_that_starts(
+    new_database: NewDatabase, proxy: DatabaseProxy
+) -> None:
+    url = new_database("crm_api")
+    with falls_mute(proxy), pytest.raises(DatabaseUnavailable) as told:
+        SERVICES["crm_api"].migrations().upgrade(proxy.url(url))
+
+    assert is_passing(told.value)
 
 
 async def test_a_migration_may_take_its_time(

@@ -309,7 +309,8 @@ async def test_a_locked_database_is_a_503_until_the_lock_is_gone(
     [told] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert told == (
         "Requests are answered 503: The database can't be used at the moment. "
-        "OperationalError: database is locked"
+        f"OperationalError: database is locked: {tmp_path / 'boxes.db'}: "
+        "another process is writing to it"
     )
     assert refused.status_code == 503
     assert refused.headers["retry-after"] == "1"

@@ -88,7 +88,7 @@ MAKE = ("inventory_api", "POST /package-requests/batch")
 
 def add(stack: Stack, number: int, **headers: str) -> None:
     answer = stack.client.post(
-        f"{stack.crm.url}/customers?utm=s3cret",
+        f"{stack.crm.url}/customers",
         json={"name": "Jane Doe", "email": f"jane{number}@example.com"},
         headers=bearer("agent123") | headers,
     )
@@ -110,6 +110,8 @@ def test_one_trace_leads_from_the_customer_to_its_package(stack: Stack, receiver
         server.start()
     stack.wait_until_ready()
     stack.wait_until_quiet()
+    searched = stack.client.get(f"{stack.crm.url}/customers?q=s3cret", headers=bearer("agent123"))
+    assert searched.status_code == 200
     add(stack, 3, traceparent=f"00-{TRACE}-{CALLER}-01")
     until(lambda: {POST, FIND, SEND, CALL, make} <= set(receiver.spans(TRACE)), "all is received")
 

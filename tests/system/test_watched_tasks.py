@@ -83,7 +83,7 @@ def test_a_worker_is_replaced(code: Path, new_database: NewDatabase, tmp_path: P
         )
     try:
         until(
-            lambda: "ended with 1; starting another" in log.read_text(),
+            lambda: "] died" in log.read_text(),
             "it is replaced",
             seconds=50,
             meanwhile=lambda: write(port.number, "crm_api"),
