@@ -94,47 +94,15 @@ class StoredAnswers:
     """What a service has answered to Idempotency-Keys, in two tables of its database."""
 
     def __init__(self, metadata: MetaData) -> None:
-        self.keys = Table(
-            "idempotency_keys",
-            metadata,
-            Column("id", BigInt, primary_key=True),
-            Column("caller", String(200), nullable=False),
-            Column("route", String(200), nullable=False),
-            Column("key", String(200), nullable=False),
-            # Empty where someone was erased: of a body that named a person not even a print stays.
-            Column("fingerprint", String(64), nullable=False),
-            Column("status", Integer, nullable=False),
-            Column("headers", JSON, nullable=False),
-            Column("body", Text, nullable=False),
-            Column("created_at", UtcDateTime, nullable=False),
-            UniqueConstraint("caller", "route", "key", name="uq_idempotency_keys"),
-            Index("ix_idempotency_keys_created_at", "created_at"),
-            sqlite_autoincrement=True,
-        )
-        self.subjects = Table(
-            "idempotency_subjects",
-            metadata,
-            Column(
-                "key_id",
-                BigInt,
-                ForeignKey("idempotency_keys.id", ondelete="CASCADE"),
-                nullable=False,
-            ),
-            Column("subject", String(64), nullable=False),
-            # Its place in a batch; none where the whole answer is about it.
-            Column("item", Integer),
-            Index("ix_idempotency_subjects_key_id", "key_id"),
-            Index("ix_idempotency_subjects_subject", "subject"),
-        )
+        self.keys, self.subjects = keys, subjects = _tables(metadata)
         self._about = (
-            select(self.keys.c.id, self.keys.c.body, self.subjects.c.item)
-            .join(self.subjects, self.subjects.c.key_id == self.keys.c.id)
-            .where(self.subjects.c.subject.in_(bindparam("subjects", expanding=True)))
-            .order_by(self.keys.c.id)
-            .with_for_update(of=self.keys)
+            select(keys.c.id, keys.c.body, subjects.c.item)
+            .join(subjects, subjects.c.key_id == keys.c.id)
+            .where(subjects.c.subject.in_(bindparam("subjects", expanding=True)))
+            .order_by(keys.c.id)
+            .with_for_update(of=keys)
         )
         # Each is built once: all calls with a key run them.
-        keys = self.keys
         self._of_call = select(keys).where(
             *(keys.c[name] == bindparam(name) for name in ("caller", "route", "key"))
         )
@@ -187,6 +155,43 @@ class StoredAnswers:
         db.execute(self._delete_old, {"kept_since": now - KEPT})
         # A clock that was ahead has made these; they would stay for as long as it was.
         db.execute(self._make_early_of_now, {"latest": now + _SKEW, "now": now})
+
+
+def _tables(metadata: MetaData) -> tuple[Table, Table]:
+    """Say how the answers are stored, and whom each is about."""
+    keys = Table(
+        "idempotency_keys",
+        metadata,
+        Column("id", BigInt, primary_key=True),
+        Column("caller", String(200), nullable=False),
+        Column("route", String(200), nullable=False),
+        Column("key", String(200), nullable=False),
+        # Empty where someone was erased: of a body that named a person not even a print stays.
+        Column("fingerprint", String(64), nullable=False),
+        Column("status", Integer, nullable=False),
+        Column("headers", JSON, nullable=False),
+        Column("body", Text, nullable=False),
+        Column("created_at", UtcDateTime, nullable=False),
+        UniqueConstraint("caller", "route", "key", name="uq_idempotency_keys"),
+        Index("ix_idempotency_keys_created_at", "created_at"),
+        sqlite_autoincrement=True,
+    )
+    subjects = Table(
+        "idempotency_subjects",
+        metadata,
+        Column(
+            "key_id",
+            BigInt,
+            ForeignKey("idempotency_keys.id", ondelete="CASCADE"),
+            nullable=False,
+        ),
+        Column("subject", String(64), nullable=False),
+        # Its place in a batch; none where the whole answer is about it.
+        Column("item", Integer),
+        Index("ix_idempotency_subjects_key_id", "key_id"),
+        Index("ix_idempotency_subjects_subject", "subject"),
+    )
+    return keys, subjects
 
 
 def _without(body: str, items: Collection[int]) -> str:
