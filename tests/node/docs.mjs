@@ -46,7 +46,7 @@ await operation.screenshot({ path: `${folder}/operation.png` });
 await docs.screenshot({ path: `${folder}/docs.png` });
 
 const redoc = await open("/redoc");
-await redoc.getByRole("heading", { name: "Look up a customer" }).waitFor();
+await redoc.getByRole("heading", { name: "Look up a customer" }).first().waitFor();
 seen.redoc = await redoc.locator("h1").first().innerText();
 await redoc.screenshot({ path: `${folder}/redoc.png` });
 
