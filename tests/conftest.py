@@ -139,10 +139,7 @@ def new_database(
 
     yield new
     for name in made:
-        run_sql(
-            request.getfixturevalue("postgres_server"),
-            f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)',
-        )
+        drop_database(request.getfixturevalue("postgres_server"), name)
 
 
 @pytest.fixture
@@ -161,15 +158,29 @@ def with_database(url: str, name: str) -> str:
     return re.sub(r"(postgresql://[^/]*)/[^?]*", rf"\1/{name}", url)
 
 
-def run_sql(url: str, statement: str) -> None:
-    """Run one statement outside any transaction, from a test that is not async."""
+def drop_database(server: str, name: str) -> None:
+    """Drop a test's database, or leave it to the end of its server.
+
+    The server waits until all of its processes have heard of it, and one of another test may be
+    stopped, or cut off in the middle of a message.
+    """
+    run_sql(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', seconds=5)
+
+
+def run_sql(url: str, statement: str, seconds: float | None = None) -> None:
+    """Run one statement outside any transaction, from a test that is not async.
+
+    With `seconds` it is given up after so many.
+    """
     import asyncio
     import threading
 
     async def run() -> None:
         connection = await asyncpg.connect(url)
         try:
-            await connection.execute(statement)
+            await connection.execute(statement, timeout=seconds)
+        except TimeoutError:
+            assert seconds is not None
         finally:
             await connection.close()
 
