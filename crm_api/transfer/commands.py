@@ -69,7 +69,8 @@ def _import(service: Service, options: argparse.Namespace) -> int:
     if options.report is not None and _is_same(options.file, options.report):
         raise _Refused("--report would overwrite the file that is imported: name another")
     use_request_id(run_id := new_request_id())
-    _with_database(service, _is_there)  # before a long file is gone through
+    url = _database_url(service)
+    _with_database(service, url, _is_there)  # before a long file is gone through
     with _regular_file(options.file) as path, _named(options.file):
         header, rows = table.check(path)
         order = importing.Order(
@@ -82,6 +83,7 @@ def _import(service: Service, options: argparse.Namespace) -> int:
                 report = Report(file, header)
                 tally = _with_database(
                     service,
+                    url,
                     lambda database: importing.run(database, order, repeats, report, advance),
                 )
     return _tell(tally, order, run_id, has_report=options.report is not None)
@@ -97,7 +99,7 @@ def _export(service: Service, path: Path | None) -> int:
             return await exporting.write(database, columns, last, file, advance)
 
     with _destination(path) as file:
-        if late := _with_database(service, run):
+        if late := _with_database(service, _database_url(service), run):
             raise _Refused(
                 f"{late} customers were given new metadata meanwhile, which has no column: "
                 "export again"
@@ -150,16 +152,19 @@ async def _is_there(database: "Database") -> None:
     """Ask nothing: opening it has told whether it can be used."""
 
 
-def _with_database(service: Service, work: "Callable[[Database], Awaitable[T]]") -> T:
-    """Run a work on the database of the environment."""
-    import asyncio
-
+def _database_url(service: Service) -> str:
+    """Read the environment, once a command: it warns of what it finds there."""
     settings = commands.prepare(service)
     if settings is None:
         raise _Refused
+    return settings.database_url
+
+
+def _with_database(service: Service, url: str, work: "Callable[[Database], Awaitable[T]]") -> T:
+    import asyncio
 
     async def run() -> T:
-        async with commands.opened_database(service, settings.database_url) as database:
+        async with commands.opened_database(service, url) as database:
             return await work(database)
 
     return asyncio.run(run())

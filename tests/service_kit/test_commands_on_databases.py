@@ -98,3 +98,15 @@ def test_a_variable_that_is_nearly_a_setting_is_warned_about(
     err = capsys.readouterr().err
     assert f"WARNING: {variable} has no effect. Did you mean {MISSPELT[variable]}? [" in err
     assert "s3cret-value" not in err
+
+
+def test_an_import_warns_of_it_once(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("crm_api", "migrate") == 0
+    monkeypatch.setenv("DATABSE_URL", "s3cret-value")
+    capsys.readouterr()
+
+    assert run("crm_api", "import-customers new.csv") == 0
+
+    assert capsys.readouterr().err.count("DATABSE_URL has no effect") == 1
