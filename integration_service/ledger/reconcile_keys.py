@@ -134,8 +134,9 @@ def candidates(db: Connection, run: int, kind: Kind, after: str, limit: int) -> 
 def are_absent(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
     """Note for whom repair is to enqueue a package."""
     alive(db, run)
-    chosen = and_(_KEYS.c.run_id == run, _KEYS.c.customer_uid.in_(customer_uids))
-    db.execute(update(_KEYS).where(chosen).values(is_absent=True))
+    if customer_uids:
+        chosen = and_(_KEYS.c.run_id == run, _KEYS.c.customer_uid.in_(customer_uids))
+        db.execute(update(_KEYS).where(chosen).values(is_absent=True))
 
 
 def absent(db: Connection, run: int, after: str, limit: int) -> Sequence[AnyRow]:

@@ -14,7 +14,7 @@ from tests.chaos.campaign import Score
 from tests.chaos.plan import KINDS, Plan
 from tests.chaos.table import table
 from tests.chaos.trouble import CLOCK_OF_POSTGRESQL
-from tests.conftest import ROOT, NewDatabase, run_sql, with_database
+from tests.conftest import ROOT, NewDatabase, drop_database, run_sql, with_database
 from tests.system.crash_points import NoCompiler, build
 from tests.system.processes import Nursery
 
@@ -101,8 +101,7 @@ def empty_database(
 
     yield new
     for name in made:
-        server = request.getfixturevalue("postgres_server")
-        run_sql(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        drop_database(request.getfixturevalue("postgres_server"), name)
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """The books: each kind of damage is named, repaired with a row for it, and by whom who may."""
 
 import asyncio
-import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -359,18 +357,6 @@ async def test_stats_count_packages_by_status_and_name_what_runs_low(
 # ---- The same on the command line ----
 
 
-@pytest.fixture
-def _log_as_before() -> Iterator[None]:
-    """Undo what a command does to the log of its process."""
-    loggers = [logging.getLogger(name) for name in (None, *logging.root.manager.loggerDict)]
-    before = [(logger, logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
-    yield
-    for logger, level, handlers, propagate in before:
-        logger.setLevel(level)
-        logger.handlers[:] = handlers
-        logger.propagate = propagate
-
-
 async def run(*arguments: str) -> int:
     """Run a command in a thread, since it brings an event loop of its own."""
     return await asyncio.to_thread(main, arguments)
@@ -383,7 +369,7 @@ async def books(inventory: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -
     return await keep_books(inventory)
 
 
-@pytest.mark.usefixtures("_log_as_before")
+@pytest.mark.usefixtures("log_as_before")
 async def test_verify_exits_with_1_until_a_repair_has_put_the_books_right(
     books: Books, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -407,7 +393,7 @@ async def test_verify_exits_with_1_until_a_repair_has_put_the_books_right(
     assert await find_faults(books.inventory) == []
 
 
-@pytest.mark.usefixtures("_log_as_before")
+@pytest.mark.usefixtures("log_as_before")
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
