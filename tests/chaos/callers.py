@@ -124,6 +124,8 @@ class Client:
         new = self._new()
         if self._own and self._chance.random() < 0.5:
             new["email"] = self._chance.choice(self._own).upper()
+            if self._book.may_forget:  # it may be free again, and whoever gives up never hears it
+                self._book.outcomes[new["email"]] = "unknown"
         else:
             new["email"] = f"{new['email']} is no address"
             self._book.outcomes[new["email"]] = "refused"
