@@ -17,7 +17,7 @@ from crm_api.tickets.notes_router import router as notes
 from crm_api.tickets.router import router as tickets
 from crm_api.tokens.known import IssuedTokens
 from crm_api.tokens.router import router as tokens
-from service_kit.apps import create_service
+from service_kit.apps import create_service, patiently
 
 DESCRIPTION = """Customers and support tickets, and a feed of everything that happens to them.
 
@@ -31,7 +31,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         if settings.wants_demo_data:
-            await app.state.database.write(demo.seed, settings.sla_targets)
+            await patiently(app.state.database.write, demo.seed, settings.sla_targets)
         async with issued_tokens.on(app.state.database):
             yield
 

@@ -9,6 +9,7 @@ from crm_api.tickets import service as tickets
 from crm_api.tickets.schemas import TicketNew
 from crm_api.tickets.sla import Policy
 from service_kit.auth import Principal
+from service_kit.problems import Problem
 
 SEEDER = Principal("demo-data", "admin", frozenset())
 
@@ -21,8 +22,10 @@ def seed(db: Connection, policy: Policy) -> None:
     """
     feed.lock_head(db)
     if store.is_empty(db):
-        service.register_all(db, _customers(), SEEDER, welcome=False)
-        for ticket in _tickets():
+        added = service.register_all(db, _customers(), SEEDER, welcome=False)
+        # A first try that was undone may have used up the ids 1 and 2.
+        jane, john = (customer.id for customer in added if not isinstance(customer, Problem))
+        for ticket in _tickets(jane, john):
             tickets.open_ticket(db, ticket, policy, SEEDER)
 
 
@@ -33,23 +36,23 @@ def _customers() -> list[CustomerNew]:
     ]
 
 
-def _tickets() -> list[TicketNew]:
+def _tickets(jane: int, john: int) -> list[TicketNew]:
     return [
         TicketNew(
-            customer_id=1,
+            customer_id=jane,
             subject="Where is my parcel?",
             description="It was to come on Monday.",
             priority="high",
             tags=["delivery"],
         ),
         TicketNew(
-            customer_id=1,
+            customer_id=jane,
             subject="Change of address",
             description="I have moved.",
             priority="low",
             assignee="maria",
         ),
         TicketNew(
-            customer_id=2, subject="An invoice is missing", description="The one of last month."
+            customer_id=john, subject="An invoice is missing", description="The one of last month."
         ),
     ]

@@ -13,7 +13,7 @@ from inventory_api.movements.router import router as movements
 from inventory_api.package_requests.router import router as package_requests
 from inventory_api.pick_list.router import router as pick_list
 from inventory_api.settings import Settings
-from service_kit.apps import create_service
+from service_kit.apps import create_service, patiently
 
 DESCRIPTION = """Package requests: one for ever for each customer, type of package and occurrence;
 and the stock that goes into them.
@@ -26,7 +26,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         if settings.wants_demo_data:
-            await app.state.database.write(demo.seed)
+            await patiently(app.state.database.write, demo.seed)
         yield
 
     return create_service(

@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
     nullcontext,
 )
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
@@ -33,6 +33,9 @@ from service_kit.stopping import Stopping
 from service_kit.straight import StraightWay
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 OPEN_SECONDS = 10.0
 # After the news of a stop; less than the server gives requests that are under way.
@@ -98,7 +101,7 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with _traces(name, settings.otel_exporter_otlp_endpoint):
-            await _open(database)
+            await patiently(database.open)
             impatience = asyncio.create_task(_give_up_in_time(app.state.stopping, database))
             try:
                 async with running(app) if running else nullcontext():
@@ -125,17 +128,18 @@ def _traces(name: str, endpoint: str | None) -> AbstractContextManager[None]:
     return sending(name, endpoint)
 
 
-async def _open(database: Database) -> None:
-    """Open it, though its server may have gone away for a moment since the schema was checked."""
+async def patiently(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do what a start needs of its database, again where the server has just gone away.
+
+    Raises DatabaseUnavailable after ten seconds, and at once where waiting is no use.
+    """
     give_up_at = time.monotonic() + OPEN_SECONDS
     while True:
         try:
-            await database.open()
+            return await work(*args, **kwargs)
         except DatabaseUnavailable as error:
             if not is_passing(error) or time.monotonic() > give_up_at:
                 raise
-        else:
-            return
         await asyncio.sleep(0.5)
 
 

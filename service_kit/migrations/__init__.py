@@ -14,7 +14,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, insert, sele
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import greenlet_spawn
 
-from service_kit.database.errors import explain
+from service_kit.database.errors import explain, is_unavailable
 from service_kit.database.sqlite_engine import (
     driver,
     file_of,
@@ -163,6 +163,8 @@ def current_revision(connection: Connection) -> str | None:
             revision: str | None = connection.execute(
                 text("SELECT version_num FROM alembic_version")
             ).scalar_one_or_none()
-    except DBAPIError:
+    except DBAPIError as error:
+        if is_unavailable(error):
+            raise
         return None
     return revision
