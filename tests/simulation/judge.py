@@ -41,6 +41,7 @@ async def wait_until_quiet(world: World) -> None:
             return
         await _operate(world)
         await asyncio.sleep(2)
+        look(world)
 
 
 def _is_compared(world: World, runs_before: int) -> bool:
@@ -88,6 +89,24 @@ def unfinished(world: World) -> Iterator[str]:
         yield f"the circuit of {target} is open"
 
 
+def look(world: World) -> None:
+    """Note what may be at no moment, since a comparison would mend it before the end."""
+    inventory = world.disks["inventory"]
+    for (uid,) in inventory.rows(
+        "SELECT customer_id FROM package_requests JOIN erased_customers USING (customer_id)"
+        " WHERE status IN ('pending', 'backordered', 'packed')"
+    ):
+        world.found("unwanted", f"Inventory knows that {uid} was erased and has a package to send")
+    if world.has_lost_packages:
+        return
+    made = {uid for (uid,) in inventory.rows("SELECT customer_id FROM package_requests")}
+    for (uid,) in world.disks["integration"].rows(
+        "SELECT customer_uid FROM deliveries WHERE state = 'delivered'"
+    ):
+        if uid not in made:
+            world.found("missing", f"the delivery for {uid} counts as done and has no package")
+
+
 def judge(world: World) -> None:
     """Note every promise that was broken."""
     for kind, what in _findings(world):
@@ -116,6 +135,7 @@ def _packages(world: World) -> Iterator[Finding]:
             " WHERE status NOT IN ('shipped', 'delivered')"
         )
     }
+    told = world.disks["inventory"].rows("SELECT customer_id FROM erased_customers")
     for person in everybody(world):
         count, who = live[person.uid], f"{person.names[0]} ({person.uid})"
         if count > 1:
@@ -124,6 +144,8 @@ def _packages(world: World) -> Iterator[Finding]:
             continue
         if person.is_erased and person.uid in unshipped:
             yield "unwanted", f"{who} was erased and has a package or a reservation"
+        if person.is_erased and person.is_owed == "yes" and (person.uid,) not in told:
+            yield "unwanted", f"{who} was erased, and Inventory does not know it"
         if person.is_owed == "no" and count:
             yield "unwanted", f"{who} is from before the start and has a package"
         if person.is_owed == "yes" and not person.is_erased and not count:

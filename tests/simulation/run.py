@@ -110,6 +110,7 @@ async def _take(world: World, step: Step) -> None:
     except httpx.TransportError:
         world.note("nobody answered")
     await asyncio.sleep(step.pause)
+    judge.look(world)
 
 
 def shrink(failed: Outcome, images: Images) -> Outcome:

@@ -23,6 +23,10 @@ from tests.simulation.world import SERVERS, SERVICES, Person, Setup, World
 
 HOUR, DAY = 3600.0, 86400.0
 POLLERS = ("poller 1", "poller 2")
+# The person who came last, for whom something may be on its way.
+NEWEST = -1
+FOREIGN = sorted(name for name in FAULTS if name.startswith("foreign"))
+OWN = sorted(FAULTS.keys() - FOREIGN)
 Details = tuple[Any, ...]
 Draw = Callable[[random.Random], Details]
 
@@ -184,7 +188,7 @@ async def rename(world: World, number: int) -> None:
     await world.ask("crm", "PATCH", f"/api/customers/{person.uid}", json={"name": name})
 
 
-@step(6, _number)
+@step(6, lambda chance: (chance.choice((chance.randrange(1000), NEWEST)),))
 async def erase(world: World, number: int) -> None:
     person = _person(world, number)
     try:
@@ -209,6 +213,16 @@ async def ship(world: World, number: int) -> None:
     [request_id] = rows[number % len(rows)]
     for move in ("pack", "ship"):
         await world.ask("inventory", "POST", f"/package-requests/{request_id}/{move}")
+
+
+@step(2, lambda chance: (chance.choice((chance.randrange(1000), NEWEST)),))
+async def request_by_hand(world: World, number: int) -> None:
+    """A clerk who has not heard of an erasure asks for the package."""
+    person = _person(world, number)
+    if not person.is_erased or person.is_undone:
+        raise NothingToDo
+    new = {"customer_id": person.uid, "package_type": "welcome_package"}
+    await world.ask("inventory", "POST", "/package-requests", json=new)
 
 
 @step(1, lambda chance: (chance.randint(1, 5),))
@@ -284,7 +298,7 @@ async def wait(world: World, seconds: float) -> None:
     12,
     lambda chance: (
         chance.choice(SERVERS),
-        chance.choice(sorted(FAULTS)),
+        chance.choice((chance.choice(FOREIGN), chance.choice(OWN))),
         chance.choice((1, 1, 2, 5, 12)),
     ),
 )

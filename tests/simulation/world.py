@@ -91,6 +91,8 @@ class World:
         self.processes: dict[str, Process | None] = {}
         self.reconcilers: dict[str, Reconciler] = {}
         self.has_started = False
+        # Whether Inventory was put back, after which only a comparison finds what it no longer has.
+        self.has_lost_packages = False
         self._background: set[asyncio.Task[Any]] = set()
         self._backed_up = dict.fromkeys(SERVICES, -1)
 
@@ -210,6 +212,7 @@ class World:
         self.disks[service].put_back(backups[-min(backups_ago, len(backups))])
         self._backed_up[service] = -1
         self.note(f"{service} is restored")
+        self.has_lost_packages |= service == "inventory"
         if service == "crm":
             there = dict(self.disks["crm"].rows("SELECT uid, erased_at FROM customers"))
             for person in self.people:
