@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -225,6 +225,17 @@ class Campaign:
         return code == 0 or (is_expected and not wrong)
 
     def _reconcile(self, *options: str) -> tuple[int, Any]:
+        """Run the command, again while another comparison is in its way, as an operator would.
+
+        Returns its exit code and what it found.
+        """
+        return until(
+            lambda: self._try_to_reconcile(options),
+            "the command reconcile compares both sides",
+            seconds=QUIET_SECONDS,
+        )
+
+    def _try_to_reconcile(self, options: Sequence[str]) -> tuple[int, Any] | None:
         integration = self._stack.integration
         command = [sys.executable, "-m", "integration_service", "reconcile", "--json", *options]
         own = {"DATABASE_URL": integration.database_url, "PYTHONPATH": str(ROOT)}
@@ -240,8 +251,7 @@ class Campaign:
                 check=False,
             )
             log.write(done.stdout)
-        nothing = dict.fromkeys(("missing", "extra", "double", "waiting"), 1)
-        return done.returncode, json.loads(done.stdout)["run"] if done.stdout else nothing
+        return (done.returncode, json.loads(done.stdout)["run"]) if done.stdout else None
 
     def _is_ready(self) -> bool:
         return all(server.is_ready() for server in self._stack.servers)
