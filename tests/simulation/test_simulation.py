@@ -12,12 +12,12 @@ import pytest
 from tests.conftest import ROOT
 from tests.simulation.network import FAULTS
 from tests.simulation.run import play, run, shrink
-from tests.simulation.steps import KINDS, Step, draw_history, draw_step
+from tests.simulation.steps import KINDS, NEWEST, Step, draw_history, draw_step
 from tests.simulation.world import SERVERS, Setup
 
 SEED = 1
 # So many runs here, many more in CI: `make simulate`. In parts, for several processes to share.
-EXAMPLES, PARTS = 100, 4
+EXAMPLES, PARTS = 80, 4
 
 Images = dict[str, bytes]
 SOON = {
@@ -87,7 +87,7 @@ def test_each_fault_happens_on_both_links(fault: str, images: Images) -> None:
 def test_each_step_has_something_to_do(name: str, images: Images) -> None:
     chance = random.Random(name)
     taken = [draw_step(name, chance) for _ in range(3)]
-    history = [Step("register", (2,), 20), *taken]
+    history = [Step("register", (3,), 20), Step("erase", (NEWEST,), 3), *taken]
 
     outcome = play(Setup(1, pollers=2, settings=SOON), history, images)
 
