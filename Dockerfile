@@ -144,7 +144,7 @@ CMD ["python", "-m", "integration_service", "serve"]
 FROM runtime AS lambda
 ARG SERVICE=crm_api
 ENV SERVICE=${SERVICE}
-CMD ["python", "-m", "service_kit.aws_lambda"]
+CMD ["python", "-m", "service_kit.process.aws_lambda"]
 
 FROM runtime AS crm_api
 EXPOSE 8000

@@ -30,8 +30,8 @@ from crm_api.customers import service
 from crm_api.customers.schemas import CustomerNew
 from crm_api.search import SearchIndex
 from crm_api.settings import Settings
-from service_kit.auth import Principal
 from service_kit.database import Database
+from service_kit.web.auth import Principal
 
 BATCH = 500
 WHO = Principal("benchmark", "admin", frozenset())

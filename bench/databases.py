@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 
 from crm_api.search import folded, trigram_numbers
-from service_kit.commands import Service
+from service_kit.process.cli import Service
 
 ENGINES = ("sqlite", "postgresql")
 SERVICES = {name: Service(name, 0) for name in ("crm_api", "inventory_api", "integration_service")}

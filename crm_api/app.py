@@ -17,7 +17,7 @@ from crm_api.tickets.notes_router import router as notes
 from crm_api.tickets.router import router as tickets
 from crm_api.tokens.known import IssuedTokens
 from crm_api.tokens.router import router as tokens
-from service_kit.apps import create_service, patiently
+from service_kit.web.app import create_service, patiently
 
 DESCRIPTION = """Customers and support tickets, and a feed of everything that happens to them.
 

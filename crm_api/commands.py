@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from crm_api.tokens.command import add_create_token
 from crm_api.transfer import commands as transfer
-from service_kit import commands
-from service_kit.commands import Service
+from service_kit.process import cli as commands
+from service_kit.process.cli import Service
 
 SERVICE = Service(name="crm_api", port=8000)
 OLDEST_DAYS = 36_500
@@ -30,7 +30,7 @@ def prune_feed(service: Service, options: argparse.Namespace) -> int:
     import asyncio
 
     from service_kit.database import DatabaseUnavailable, DurabilityMissing
-    from service_kit.migrations import SchemaMismatch
+    from service_kit.database.migrations import SchemaMismatch
 
     settings = commands.prepare(service)
     if settings is None:
@@ -49,7 +49,7 @@ async def _prune(service: Service, url: str, days: int) -> int:
     from datetime import timedelta
 
     from crm_api.feed import service as feed
-    from service_kit import clock
+    from service_kit.process import clock
 
     async with commands.opened_database(service, url) as database:
         return await feed.prune(database, clock.now() - timedelta(days=days))

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from crm_api.roles import ROLES
 from crm_api.tickets.sla import Policy, parse_targets
-from service_kit.settings import DemoDataSettings, Roles
+from service_kit.process.settings import DemoDataSettings, Roles
 
 
 class Settings(DemoDataSettings):

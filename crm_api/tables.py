@@ -2,7 +2,7 @@
 
 from sqlalchemy import MetaData
 
-from service_kit.idempotency import StoredAnswers
+from service_kit.web.idempotency import StoredAnswers
 
 # What an index of some rows is of stands in its info: as the option of an engine it would load all
 # that SQLAlchemy has for that engine. The migrations make the indexes.

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from service_kit.auth import Principal, needs
+from service_kit.web.auth import Principal, needs
 
 CanRead = Annotated[Principal, needs("sync:read")]
 CanOperate = Annotated[Principal, needs("sync:operate")]

@@ -13,9 +13,9 @@ from integration_service.poller import Poller
 from integration_service.retrying import retry_many
 from integration_service.schemas import DeliveryOut, ReconcileRun, RetryResult, Status
 from integration_service.settings import Settings
-from service_kit import clock
 from service_kit.database import Database
-from service_kit.stopping import Stopping
+from service_kit.process import clock
+from service_kit.process.stopping import Stopping
 
 PAGE = 500
 

@@ -12,9 +12,9 @@ from integration_service.poller import Poller
 from integration_service.reconcile_router import router as reconcile_router
 from integration_service.router import router
 from integration_service.settings import Settings
-from service_kit import clock
-from service_kit.apps import create_service
 from service_kit.database import Database
+from service_kit.process import clock
+from service_kit.web.app import create_service
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

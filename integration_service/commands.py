@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from service_kit import commands
-from service_kit.commands import Service
+from service_kit.process import cli as commands
+from service_kit.process.cli import Service
 
 if TYPE_CHECKING:
     from integration_service.settings import Settings
@@ -126,7 +126,7 @@ def _run(service: Service, work: Work[T]) -> T | None:
     from integration_service.links.failures import CallFailed
     from integration_service.reconciling import AlreadyRunning
     from service_kit.database import DatabaseUnavailable, DurabilityMissing
-    from service_kit.migrations import SchemaMismatch
+    from service_kit.database.migrations import SchemaMismatch
 
     settings = commands.prepare(service)
     if settings is None:

@@ -23,7 +23,7 @@ from integration_service.links.lists import Customer
 from integration_service.schemas import CONFIRM_COMMAND
 from service_kit.database import Database, DatabaseUnavailable
 from service_kit.database.types import AnyRow
-from service_kit.logs import new_request_id, use_request_id
+from service_kit.process.logs import new_request_id, use_request_id
 
 logger = logging.getLogger("integration_service")
 

@@ -21,12 +21,12 @@ from integration_service.schemas import (
     RetryOrder,
     RetryResult,
 )
-from service_kit import clock
-from service_kit.auth import GuardedRoute
 from service_kit.database import Database
-from service_kit.health import DatabaseDep
-from service_kit.openapi import documented
-from service_kit.problems import Problem
+from service_kit.process import clock
+from service_kit.process.health import DatabaseDep
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.openapi import documented
+from service_kit.web.problems import Problem
 
 logger = logging.getLogger("integration_service")
 router = APIRouter(route_class=GuardedRoute, tags=["control"])

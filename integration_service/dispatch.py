@@ -19,8 +19,8 @@ from integration_service.links.failures import CallFailed, Misconfigured, Unfit
 from integration_service.links.inventory import InventoryClient, Made, Wanted
 from integration_service.settings import Settings
 from service_kit.database import Database, DatabaseUnavailable
-from service_kit.logs import new_request_id, use_request_id
-from service_kit.stopping import Stopping
+from service_kit.process.logs import new_request_id, use_request_id
+from service_kit.process.stopping import Stopping
 
 logger = logging.getLogger("integration_service")
 

@@ -12,8 +12,8 @@ from integration_service.links.circuit import Circuit
 from integration_service.links.failures import CallFailed
 from integration_service.links.inventory import InventoryClient
 from service_kit.database import Database
-from service_kit.logs import new_request_id, use_request_id
-from service_kit.stopping import Stopping
+from service_kit.process.logs import new_request_id, use_request_id
+from service_kit.process.stopping import Stopping
 
 logger = logging.getLogger("integration_service")
 

@@ -10,7 +10,7 @@ from integration_service.ledger.lease import Lease
 from integration_service.links.circuit import Circuit
 from service_kit.database import Database
 from service_kit.database.types import AnyRow
-from service_kit.stopping import Stopping
+from service_kit.process.stopping import Stopping
 
 # How soon it is looked again where no news came, and how often at most.
 HEED_SECONDS = 1.0

@@ -19,11 +19,11 @@ from integration_service.links.crm import CREATED, ERASED, CrmClient, FeedBroken
 from integration_service.links.failures import CallFailed
 from integration_service.recovering import Recovery
 from integration_service.settings import Settings
-from service_kit import tracing
 from service_kit.database import Database
 from service_kit.database.types import AnyRow
-from service_kit.fields import Line
-from service_kit.logs import new_request_id, use_request_id
+from service_kit.process import tracing
+from service_kit.process.logs import new_request_id, use_request_id
+from service_kit.web.fields import Line
 
 logger = logging.getLogger("integration_service")
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from integration_service.ledger.records import Arrival, Settlement
 from integration_service.links.failures import CallFailed
-from service_kit import clock
+from service_kit.process import clock
 
 logger = logging.getLogger("integration_service")
 

@@ -20,9 +20,9 @@ from integration_service.links.inventory import InventoryClient
 from integration_service.links.link import Link
 from integration_service.reconciling import Reconciler
 from integration_service.settings import Settings
-from service_kit import clock as system_clock
 from service_kit.database import Database, DatabaseUnavailable
-from service_kit.stopping import Stopping
+from service_kit.process import clock as system_clock
+from service_kit.process.stopping import Stopping
 
 logger = logging.getLogger("integration_service")
 

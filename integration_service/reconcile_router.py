@@ -9,10 +9,10 @@ from integration_service.ledger import views
 from integration_service.poller import Poller
 from integration_service.reconciling import AlreadyRunning
 from integration_service.schemas import ReconcileOrder, Reconciliation
-from service_kit.auth import GuardedRoute
-from service_kit.health import DatabaseDep
-from service_kit.openapi import documented
-from service_kit.problems import Problem
+from service_kit.process.health import DatabaseDep
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.openapi import documented
+from service_kit.web.problems import Problem
 
 router = APIRouter(prefix="/reconcile", route_class=GuardedRoute, tags=["reconciliation"])
 

@@ -9,7 +9,7 @@ from integration_service.ledger import reconciliations as ledger
 from integration_service.ledger.reconciliations import RunLost, Trigger
 from integration_service.links.failures import CallFailed
 from service_kit.database import DatabaseUnavailable
-from service_kit.stopping import Stopping
+from service_kit.process.stopping import Stopping
 
 logger = logging.getLogger("integration_service")
 

@@ -12,15 +12,15 @@ from integration_service.ledger import views
 from integration_service.ledger.store import DeliveryRow
 from integration_service.poller import Poller
 from integration_service.schemas import DeliveryDetail, DeliveryOut, State, Status
-from service_kit import clock
-from service_kit.auth import GuardedRoute
-from service_kit.fields import Line
-from service_kit.health import DatabaseDep
-from service_kit.openapi import documented
-from service_kit.overload import place_of
-from service_kit.paging import Cursor, Limit, link_next, number_after
-from service_kit.problems import Problem, ServiceUnavailable
-from service_kit.stopping import Stopping
+from service_kit.process import clock
+from service_kit.process.health import DatabaseDep
+from service_kit.process.stopping import Stopping
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.fields import Line
+from service_kit.web.openapi import documented
+from service_kit.web.overload import place_of
+from service_kit.web.paging import Cursor, Limit, link_next, number_after
+from service_kit.web.problems import Problem, ServiceUnavailable
 
 router = APIRouter(route_class=GuardedRoute, tags=["synchronisation"])
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service_kit.fields import Line
+from service_kit.web.fields import Line
 
 State = Literal["pending", "retrying", "delivered", "skipped", "dead", "undone"]
 STATES: tuple[State, ...] = get_args(State)

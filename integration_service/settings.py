@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from integration_service.roles import ROLES
-from service_kit.settings import TOKEN, Roles, ServiceSettings, demo_token, is_demo
+from service_kit.process.settings import TOKEN, Roles, ServiceSettings, demo_token, is_demo
 
 _ADDRESS = re.compile(
     r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9._~%/-]*)?"

@@ -13,7 +13,7 @@ from inventory_api.movements.router import router as movements
 from inventory_api.package_requests.router import router as package_requests
 from inventory_api.pick_list.router import router as pick_list
 from inventory_api.settings import Settings
-from service_kit.apps import create_service, patiently
+from service_kit.web.app import create_service, patiently
 
 DESCRIPTION = """Package requests: one for ever for each customer, type of package and occurrence;
 and the stock that goes into them.

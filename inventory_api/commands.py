@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from service_kit import commands
-from service_kit.commands import Service
+from service_kit.process import cli as commands
+from service_kit.process.cli import Service
 
 if TYPE_CHECKING:
     from inventory_api.books.schemas import Difference, Repair, Verification
@@ -32,7 +32,7 @@ def verify(service: Service, options: argparse.Namespace) -> int:
     import asyncio
 
     from service_kit.database import DatabaseUnavailable
-    from service_kit.migrations import SchemaMismatch
+    from service_kit.database.migrations import SchemaMismatch
 
     settings = commands.prepare(service)
     if settings is None:

@@ -7,7 +7,7 @@ from inventory_api.items import store as item_store
 from inventory_api.items.schemas import ItemNew
 from inventory_api.kits import service as kits
 from inventory_api.kits.schemas import KitLine, KitNew
-from service_kit.auth import Principal
+from service_kit.web.auth import Principal
 
 SEEDER = Principal("demo-data", "admin", frozenset())
 

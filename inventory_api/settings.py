@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from inventory_api.roles import ROLES
-from service_kit.settings import DemoDataSettings, Roles
+from service_kit.process.settings import DemoDataSettings, Roles
 
 
 class Settings(DemoDataSettings):

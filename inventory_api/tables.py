@@ -2,7 +2,7 @@
 
 from sqlalchemy import MetaData
 
-from service_kit.idempotency import StoredAnswers
+from service_kit.web.idempotency import StoredAnswers
 
 metadata = MetaData()
 stored_answers = StoredAnswers(metadata)

@@ -20,8 +20,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service_kit import metrics
-from service_kit.commands import Service
+from service_kit.process import metrics
+from service_kit.process.cli import Service
 
 ROOT = Path(__file__).parents[1]
 SERVICES = {

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from service_kit.environment import near_misses
+from service_kit.process.environment import near_misses
 from tools import env_file
 
 # Each service's usual port, and what a caller without a token may do here, so that the README's

@@ -8,11 +8,11 @@ from crm_api.access import CanReadAudit
 from crm_api.audit import service
 from crm_api.audit.schemas import Action, AuditEntry
 from crm_api.audit.store import Filter
-from service_kit.auth import GuardedRoute
 from service_kit.database.types import AnyRow
-from service_kit.fields import Line
-from service_kit.health import DatabaseDep
-from service_kit.paging import (
+from service_kit.process.health import DatabaseDep
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.fields import Line
+from service_kit.web.paging import (
     CreatedAfter,
     CreatedBefore,
     Cursor,

@@ -8,11 +8,11 @@ from sqlalchemy import Connection
 from crm_api.audit import store
 from crm_api.audit.schemas import Action
 from crm_api.audit.store import Filter
-from service_kit import clock
-from service_kit.auth import Principal
 from service_kit.database.types import AnyRow
-from service_kit.logs import current_request_id
-from service_kit.paging import Page, page_of
+from service_kit.process import clock
+from service_kit.process.logs import current_request_id
+from service_kit.web.auth import Principal
+from service_kit.web.paging import Page, page_of
 
 
 def record(db: Connection, action: Action, subjects: Sequence[str], who: Principal) -> None:

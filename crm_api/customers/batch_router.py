@@ -11,12 +11,12 @@ from crm_api.customers import service
 from crm_api.customers.schemas import BatchResult, CustomerNew, as_shown
 from crm_api.customers.store import CustomerRow
 from crm_api.tables import stored_answers
-from service_kit.auth import GuardedRoute
-from service_kit.batch import LARGEST_BATCH, merge, read_items
-from service_kit.health import DatabaseDep
-from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
-from service_kit.openapi import documented
-from service_kit.problems import Problem
+from service_kit.process.health import DatabaseDep
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.batch import LARGEST_BATCH, merge, read_items
+from service_kit.web.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.openapi import documented
+from service_kit.web.problems import Problem
 
 router = APIRouter(prefix="/api/customers", route_class=GuardedRoute, tags=["customers"])
 

@@ -7,10 +7,10 @@ from sqlalchemy import Connection
 from crm_api.customers import service, store
 from crm_api.customers.schemas import CustomerPut
 from crm_api.customers.store import CustomerRow
-from service_kit.auth import Principal
 from service_kit.database import RunAgain
-from service_kit.etags import PreconditionFailed, check_version
-from service_kit.problems import Problem
+from service_kit.web.auth import Principal
+from service_kit.web.etags import PreconditionFailed, check_version
+from service_kit.web.problems import Problem
 
 
 def put(

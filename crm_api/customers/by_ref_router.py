@@ -9,8 +9,9 @@ from crm_api.customers import by_ref, service
 from crm_api.customers.router import registered
 from crm_api.customers.schemas import CustomerOut, CustomerPut, ExternalRef
 from crm_api.customers.store import CustomerRow
-from service_kit.auth import GuardedRoute
-from service_kit.etags import (
+from service_kit.process.health import DatabaseDep
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
     IfNoneMatch,
@@ -18,9 +19,8 @@ from service_kit.etags import (
     set_etag,
     unless_known,
 )
-from service_kit.health import DatabaseDep
-from service_kit.openapi import ETAG, LOCATION, answering, documented
-from service_kit.problems import InvalidRequest
+from service_kit.web.openapi import ETAG, LOCATION, answering, documented
+from service_kit.web.problems import InvalidRequest
 
 router = APIRouter(prefix="/api/customers", route_class=GuardedRoute, tags=["customers"])
 

@@ -18,9 +18,10 @@ from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, 
 from crm_api.customers.store import CustomerRow, Filter
 from crm_api.feed import service as feed
 from crm_api.tables import stored_answers
-from service_kit.auth import GuardedRoute
 from service_kit.database.as_json import json_array
-from service_kit.etags import (
+from service_kit.process.health import DatabaseDep
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
     IfNoneMatch,
@@ -29,11 +30,10 @@ from service_kit.etags import (
     set_etag,
     unless_known,
 )
-from service_kit.fields import Line
-from service_kit.health import DatabaseDep
-from service_kit.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
-from service_kit.openapi import ETAG, LOCATION, ResponseHeader, answering, documented
-from service_kit.paging import (
+from service_kit.web.fields import Line
+from service_kit.web.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.openapi import ETAG, LOCATION, ResponseHeader, answering, documented
+from service_kit.web.paging import (
     CreatedAfter,
     CreatedBefore,
     Cursor,

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from pydantic.config import JsonDict
 
 from crm_api.customers.addresses import Address
-from service_kit.batch import ItemProblem
 from service_kit.database.types import AnyRow
-from service_kit.fields import Line
+from service_kit.web.batch import ItemProblem
+from service_kit.web.fields import Line
 
 Name = Annotated[Line, Field(min_length=1, max_length=200, examples=["Jane Doe"])]
 Email = Annotated[Address, Field(max_length=320, examples=["jane.doe@example.com"])]

@@ -13,12 +13,12 @@ from crm_api.customers.schemas import CustomerChange, CustomerNew
 from crm_api.customers.store import CustomerRow, Filter
 from crm_api.feed import service as feed
 from crm_api.feed.service import Change
-from service_kit import clock
-from service_kit.auth import Principal
 from service_kit.database import Database, DatabaseUnavailable
-from service_kit.etags import check_version
-from service_kit.paging import Page, page_of
-from service_kit.problems import Problem
+from service_kit.process import clock
+from service_kit.web.auth import Principal
+from service_kit.web.etags import check_version
+from service_kit.web.paging import Page, page_of
+from service_kit.web.problems import Problem
 
 # What is left of a person that was erased.
 _BLANK: Mapping[str, Any] = {

@@ -10,13 +10,13 @@ from pydantic_core import to_json
 from crm_api.access import CanReadEvents
 from crm_api.feed import service
 from crm_api.feed.schemas import EVENT_TYPES, FeedPage
-from service_kit.auth import GuardedRoute
 from service_kit.database.types import AnyRow
-from service_kit.health import DatabaseDep
-from service_kit.openapi import documented
-from service_kit.overload import place_of
-from service_kit.paging import Limit
-from service_kit.problems import InvalidRequest
+from service_kit.process.health import DatabaseDep
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.openapi import documented
+from service_kit.web.overload import place_of
+from service_kit.web.paging import Limit
+from service_kit.web.problems import InvalidRequest
 
 router = APIRouter(prefix="/api/events", route_class=GuardedRoute, tags=["events"])
 

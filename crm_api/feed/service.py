@@ -14,13 +14,13 @@ from sqlalchemy import Connection
 
 from crm_api.feed import store
 from crm_api.feed.cursor import FeedCursor, MalformedCursor
-from service_kit import clock, tracing
-from service_kit.auth import Principal
 from service_kit.database import Database
 from service_kit.database.types import AnyRow
-from service_kit.logs import current_request_id
-from service_kit.problems import Problem
-from service_kit.stopping import Stopping
+from service_kit.process import clock, tracing
+from service_kit.process.logs import current_request_id
+from service_kit.process.stopping import Stopping
+from service_kit.web.auth import Principal
+from service_kit.web.problems import Problem
 
 # How soon a waiting reader sees what another process has written when no notification came.
 RECHECK_SECONDS = 0.5

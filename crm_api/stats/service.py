@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from crm_api.stats import store
 from crm_api.stats.schemas import Stats, TicketStats
 from crm_api.tickets.lifecycle import PRIORITIES, STATUSES
-from service_kit import clock
+from service_kit.process import clock
 
 
 def count(db: Connection) -> Stats:

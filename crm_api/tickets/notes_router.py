@@ -9,12 +9,12 @@ from crm_api.tickets.examples import Note
 from crm_api.tickets.router import PolicyDep, TicketId
 from crm_api.tickets.schemas import HistoryEntry, NoteOut
 from crm_api.tickets.service import Noted
-from service_kit.auth import GuardedRoute
 from service_kit.database.types import AnyRow
-from service_kit.health import DatabaseDep
-from service_kit.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
-from service_kit.openapi import DEPRECATION, ResponseHeader, answering, documented
-from service_kit.paging import Cursor, Limit, link_next, number_after
+from service_kit.process.health import DatabaseDep
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.openapi import DEPRECATION, ResponseHeader, answering, documented
+from service_kit.web.paging import Cursor, Limit, link_next, number_after
 
 router = APIRouter(prefix="/api", route_class=GuardedRoute, tags=["tickets"])
 

@@ -9,8 +9,8 @@ from crm_api.feed import service as feed
 from crm_api.feed.service import Change
 from crm_api.tickets import store
 from crm_api.tickets.store import TicketRow
-from service_kit.auth import Principal
-from service_kit.logs import current_request_id
+from service_kit.process.logs import current_request_id
+from service_kit.web.auth import Principal
 
 
 def changes_of(

@@ -20,9 +20,10 @@ from crm_api.tickets.schemas import (
 from crm_api.tickets.service import Opened
 from crm_api.tickets.sla import Policy
 from crm_api.tickets.store import Filter, TicketRow
-from service_kit import clock
-from service_kit.auth import GuardedRoute
-from service_kit.etags import (
+from service_kit.process import clock
+from service_kit.process.health import DatabaseDep
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
     IfNoneMatch,
@@ -31,11 +32,10 @@ from service_kit.etags import (
     set_etag,
     unless_known,
 )
-from service_kit.fields import Line
-from service_kit.health import DatabaseDep
-from service_kit.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
-from service_kit.openapi import ETAG, LOCATION, answering, documented
-from service_kit.paging import Cursor, Limit, Sort, link_next, number_after
+from service_kit.web.fields import Line
+from service_kit.web.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.openapi import ETAG, LOCATION, answering, documented
+from service_kit.web.paging import Cursor, Limit, Sort, link_next, number_after
 
 router = APIRouter(prefix="/api", route_class=GuardedRoute, tags=["tickets"])
 

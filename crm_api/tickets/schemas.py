@@ -8,7 +8,7 @@ from pydantic.config import JsonDict
 
 from crm_api.tickets.lifecycle import Priority, Status
 from crm_api.tickets.sla import ClockState
-from service_kit.fields import Line, Text
+from service_kit.web.fields import Line, Text
 
 Subject = Annotated[Line, Field(min_length=1, max_length=200, examples=["The parcel is damaged"])]
 Description = Annotated[Text, Field(max_length=20_000, examples=["The box came open."])]

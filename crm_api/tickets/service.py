@@ -13,12 +13,12 @@ from crm_api.tickets.schemas import NoteNew, TicketChange, TicketNew
 from crm_api.tickets.sla import Policy
 from crm_api.tickets.store import Filter, TicketRow
 from crm_api.tickets.view import Shown, next_due, present
-from service_kit import clock
-from service_kit.auth import Principal
 from service_kit.database.types import AnyRow
-from service_kit.etags import check_version
-from service_kit.paging import Page, page_of
-from service_kit.problems import Problem
+from service_kit.process import clock
+from service_kit.web.auth import Principal
+from service_kit.web.etags import check_version
+from service_kit.web.paging import Page, page_of
+from service_kit.web.problems import Problem
 
 
 class TicketNotFound(Problem):

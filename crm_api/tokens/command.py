@@ -4,8 +4,8 @@ import argparse
 import logging
 from typing import Any
 
-from service_kit import commands
-from service_kit.commands import Service
+from service_kit.process import cli as commands
+from service_kit.process.cli import Service
 
 LONGEST_DAYS = 36_500
 
@@ -31,8 +31,8 @@ def create_token(service: Service, options: argparse.Namespace) -> int:
 
     from crm_api.tokens.schemas import TokenNew
     from service_kit.database import DatabaseUnavailable
-    from service_kit.problems import Problem
-    from service_kit.settings import explain
+    from service_kit.process.settings import explain
+    from service_kit.web.problems import Problem
 
     try:
         new = TokenNew.model_validate(
@@ -60,7 +60,7 @@ def create_token(service: Service, options: argparse.Namespace) -> int:
 def _end(options: argparse.Namespace) -> Any:
     from datetime import timedelta
 
-    from service_kit import clock
+    from service_kit.process import clock
 
     if options.expires_in is None:
         return options.expires_at
@@ -71,9 +71,9 @@ def _end(options: argparse.Namespace) -> Any:
 
 async def _issue(url: str, new: Any) -> Any:
     from crm_api.tokens import service
-    from service_kit.auth import Principal
     from service_kit.database import open_database
-    from service_kit.logs import new_request_id, use_request_id
+    from service_kit.process.logs import new_request_id, use_request_id
+    from service_kit.web.auth import Principal
 
     use_request_id(new_request_id())
     database = open_database(url)

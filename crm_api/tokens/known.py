@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from crm_api.roles import ROLES
 from crm_api.tokens import minting, service, store
 from crm_api.tokens.store import TokenRow
-from service_kit import clock
-from service_kit.auth import Principal
 from service_kit.database import Database
-from service_kit.problems import ServiceUnavailable
+from service_kit.process import clock
+from service_kit.web.auth import Principal
+from service_kit.web.problems import ServiceUnavailable
 
 # A token that another process revokes is refused by this one at most so much later.
 MAX_AGE_SECONDS = 3.0

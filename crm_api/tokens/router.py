@@ -10,11 +10,11 @@ from crm_api.tokens import service
 from crm_api.tokens.known import IssuedTokens
 from crm_api.tokens.schemas import TokenIssued, TokenNew, TokenOut
 from crm_api.tokens.store import TokenRow
-from service_kit.auth import GuardedRoute
-from service_kit.health import DatabaseDep
-from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
-from service_kit.openapi import ResponseHeader, answering, documented
-from service_kit.paging import Cursor, Limit, Sort, link_next, number_after
+from service_kit.process.health import DatabaseDep
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.openapi import ResponseHeader, answering, documented
+from service_kit.web.paging import Cursor, Limit, Sort, link_next, number_after
 
 router = APIRouter(prefix="/api/tokens", route_class=GuardedRoute, tags=["tokens"])
 

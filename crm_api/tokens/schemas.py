@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 
 from crm_api.roles import ROLES, Role
-from service_kit.fields import Instant, Line
+from service_kit.web.fields import Instant, Line
 
 # As whom others appear in the audit, who were never issued a token here.
 RESERVED = frozenset(ROLES) | {"anonymous", "command-line", "demo-data", "import-customers"}

@@ -10,8 +10,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from service_kit import commands
-from service_kit.commands import Service
+from service_kit.process import cli as commands
+from service_kit.process.cli import Service
 
 if TYPE_CHECKING:
     from crm_api.transfer.importing import Order, Tally
@@ -62,7 +62,7 @@ def _import(service: Service, options: argparse.Namespace) -> int:
     from crm_api.transfer.progress import shown
     from crm_api.transfer.repeats import Repeats
     from crm_api.transfer.report import Report
-    from service_kit.logs import new_request_id, use_request_id
+    from service_kit.process.logs import new_request_id, use_request_id
 
     if not 1 <= options.chunk_size <= LARGEST_CHUNK:
         raise _Refused(f"--chunk-size takes 1 to {LARGEST_CHUNK}")
@@ -133,7 +133,7 @@ class _Refused(Exception):
 def _explained(service: Service, run: Callable[[], int]) -> int:
     """Run a command; where it can't do its work, say why."""
     from service_kit.database import DatabaseUnavailable, DurabilityMissing
-    from service_kit.migrations import SchemaMismatch
+    from service_kit.database.migrations import SchemaMismatch
 
     try:
         return run()

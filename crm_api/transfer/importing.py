@@ -12,8 +12,8 @@ from crm_api.transfer.intake import Fate, Outcome
 from crm_api.transfer.repeats import Repeats
 from crm_api.transfer.report import Report
 from crm_api.transfer.table import Fault, Line
-from service_kit.auth import Principal
 from service_kit.database import Database
+from service_kit.web.auth import Principal
 
 IMPORTER = Principal("import-customers", "admin", frozenset())
 SHOWN_FAULTS = 20

@@ -16,9 +16,9 @@ from crm_api.customers import service, store
 from crm_api.customers.schemas import CustomerNew
 from crm_api.customers.store import CustomerRow
 from crm_api.transfer.table import METADATA, PLAIN, Fault
-from service_kit.auth import Principal
 from service_kit.database import RunAgain
-from service_kit.problems import Problem
+from service_kit.web.auth import Principal
+from service_kit.web.problems import Problem
 
 
 class Fate(StrEnum):

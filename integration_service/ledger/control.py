@@ -15,7 +15,7 @@ from integration_service.ledger.records import enqueued
 from integration_service.ledger.store import DeliveryRow
 from integration_service.ledger.views import DeliveryNotFound
 from service_kit.database.types import AnyRow
-from service_kit.problems import Problem
+from service_kit.web.problems import Problem
 
 PAGE = 500
 

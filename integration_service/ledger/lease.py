@@ -12,9 +12,9 @@ from typing import IO
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from integration_service.ledger.models import poller
-from service_kit import clock
 from service_kit.database import DatabaseUnavailable
 from service_kit.database.prepared import Prepared
+from service_kit.process import clock
 
 _ROW = select(poller.c.lease_epoch, poller.c.lease_until, poller.c.lease_seconds).with_for_update()
 _EPOCH = Prepared(select(poller.c.lease_epoch).with_for_update())

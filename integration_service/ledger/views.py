@@ -27,8 +27,8 @@ from integration_service.schemas import (
     Status,
 )
 from service_kit.database.types import AnyRow
-from service_kit.paging import Page, page_of
-from service_kit.problems import Problem
+from service_kit.web.paging import Page, page_of
+from service_kit.web.problems import Problem
 
 _COUNTS = select(deliveries.c.state, func.count().label("number")).group_by(deliveries.c.state)
 _OLDEST = select(func.min(func.coalesce(deliveries.c.enqueued_at, deliveries.c.created_at))).where(

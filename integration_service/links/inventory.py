@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from integration_service.links.failures import CallFailed, Misconfigured, Transient, of_item
 from integration_service.links.link import Link
 from integration_service.links.lists import ListPage, PackageRequest, read_page
-from service_kit import tracing
+from service_kit.process import tracing
 
 PACKAGE_TYPE = "welcome_package"
 _CREATED_OR_THERE = frozenset({200, 201})

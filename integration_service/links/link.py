@@ -26,8 +26,8 @@ from integration_service.links.failures import (
     of_unreadable,
 )
 from integration_service.links.pace import Pace
-from service_kit import tracing
-from service_kit.logs import current_request_id, new_request_id
+from service_kit.process import tracing
+from service_kit.process.logs import current_request_id, new_request_id
 
 CALL_SECONDS = 10.0
 CONNECT_SECONDS = 3.0

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from integration_service.links.failures import TooLarge, Transient
 from integration_service.links.link import Answer, Link
-from service_kit.fields import Instant, Line
+from service_kit.web.fields import Instant, Line
 
 PAGE = 500
 # Whatever it means to its service, it can be kept and be sent back.

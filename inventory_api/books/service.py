@@ -9,8 +9,8 @@ from inventory_api.books.schemas import Difference, Repair, Stats, Verification
 from inventory_api.items import store as items
 from inventory_api.package_requests import allocation
 from inventory_api.package_requests import store as package_requests
-from service_kit import clock
 from service_kit.database.types import AnyRow
+from service_kit.process import clock
 
 
 def verify(db: Connection) -> Verification:

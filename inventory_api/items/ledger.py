@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from inventory_api.items import store
-from service_kit import clock
+from service_kit.process import clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from inventory_api.items import service
 from inventory_api.items.schemas import ItemChange, ItemNew, ItemOut
 from inventory_api.items.store import ItemRow
 from inventory_api.tables import stored_answers
-from service_kit.auth import GuardedRoute
-from service_kit.etags import (
+from service_kit.process.health import DatabaseDep
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
     IfNoneMatch,
@@ -19,11 +20,10 @@ from service_kit.etags import (
     set_etag,
     unless_known,
 )
-from service_kit.fields import Line
-from service_kit.health import DatabaseDep
-from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
-from service_kit.openapi import ETAG, LOCATION, answering, documented
-from service_kit.paging import Cursor, Limit, link_next, number_after
+from service_kit.web.fields import Line
+from service_kit.web.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.openapi import ETAG, LOCATION, answering, documented
+from service_kit.web.paging import Cursor, Limit, link_next, number_after
 
 router = APIRouter(prefix="/items", route_class=GuardedRoute, tags=["stock"])
 

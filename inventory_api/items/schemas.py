@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from service_kit.fields import Line
+from service_kit.web.fields import Line
 
 MOST = 1_000_000_000
 

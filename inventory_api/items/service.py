@@ -8,12 +8,12 @@ from inventory_api.items import ledger, store
 from inventory_api.items.ledger import Movement
 from inventory_api.items.schemas import ItemChange, ItemNew
 from inventory_api.items.store import ItemRow
-from service_kit import clock
-from service_kit.auth import Principal
 from service_kit.database.types import AnyRow
-from service_kit.etags import check_version
-from service_kit.paging import Page, page_of
-from service_kit.problems import Problem
+from service_kit.process import clock
+from service_kit.web.auth import Principal
+from service_kit.web.etags import check_version
+from service_kit.web.paging import Page, page_of
+from service_kit.web.problems import Problem
 
 
 class ItemNotFound(Problem):

@@ -8,10 +8,10 @@ from inventory_api.access import CanReadStock, CanWriteStock
 from inventory_api.kits import service
 from inventory_api.kits.schemas import KitNew, KitOut
 from inventory_api.kits.store import Kit
-from service_kit.auth import GuardedRoute
-from service_kit.health import DatabaseDep
-from service_kit.openapi import documented
-from service_kit.paging import Cursor, Limit, link_next, number_after
+from service_kit.process.health import DatabaseDep
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.openapi import documented
+from service_kit.web.paging import Cursor, Limit, link_next, number_after
 
 router = APIRouter(prefix="/kits", route_class=GuardedRoute, tags=["stock"])
 

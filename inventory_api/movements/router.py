@@ -8,12 +8,12 @@ from inventory_api.items.router import SkuInPath
 from inventory_api.items.schemas import MovementNew, MovementOut
 from inventory_api.movements import service
 from inventory_api.tables import stored_answers
-from service_kit.auth import GuardedRoute
 from service_kit.database.types import AnyRow
-from service_kit.health import DatabaseDep
-from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
-from service_kit.openapi import documented
-from service_kit.paging import Cursor, Limit, link_next, number_after
+from service_kit.process.health import DatabaseDep
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.openapi import documented
+from service_kit.web.paging import Cursor, Limit, link_next, number_after
 
 router = APIRouter(prefix="/items/{sku}/movements", route_class=GuardedRoute, tags=["stock"])
 

@@ -8,8 +8,8 @@ from inventory_api.items import store as item_store
 from inventory_api.items.ledger import Movement
 from inventory_api.items.schemas import MovementNew
 from inventory_api.package_requests import allocation
-from service_kit.auth import Principal
 from service_kit.database.types import AnyRow
+from service_kit.web.auth import Principal
 
 
 def move_stock(db: Connection, sku: str, new: MovementNew, who: Principal) -> AnyRow:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from inventory_api.kits import store as kits
 from inventory_api.package_requests import allocation, store
 from inventory_api.package_requests.schemas import Erased
-from service_kit.auth import Principal
+from service_kit.web.auth import Principal
 
 
 def preview(db: Connection, customer_ids: Collection[str]) -> Erased:

@@ -10,9 +10,9 @@ from inventory_api.kits.store import Kit
 from inventory_api.package_requests import allocation, service, store
 from inventory_api.package_requests.schemas import Move, Status
 from inventory_api.package_requests.service import Shown
-from service_kit.auth import Principal
-from service_kit.etags import check_version
-from service_kit.problems import Problem
+from service_kit.web.auth import Principal
+from service_kit.web.etags import check_version
+from service_kit.web.problems import Problem
 
 TARGETS: dict[Move, Status] = {
     "pack": "packed",

@@ -24,11 +24,12 @@ from inventory_api.package_requests.schemas import (
 from inventory_api.package_requests.service import Requested
 from inventory_api.package_requests.store import Filter
 from inventory_api.tables import stored_answers
-from service_kit.answers import as_dict
-from service_kit.auth import GuardedRoute
-from service_kit.batch import LARGEST_BATCH, merge, read_items
 from service_kit.database.types import AnyRow
-from service_kit.etags import (
+from service_kit.process.health import DatabaseDep
+from service_kit.web.answers import as_dict
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.batch import LARGEST_BATCH, merge, read_items
+from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
     IfNoneMatch,
@@ -37,13 +38,12 @@ from service_kit.etags import (
     set_etag,
     unless_known,
 )
-from service_kit.fields import Line
-from service_kit.health import DatabaseDep
-from service_kit.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
-from service_kit.idempotency import Erased as AnswerErased
-from service_kit.openapi import ETAG, LOCATION, answering, documented
-from service_kit.paging import CreatedAfter, Cursor, Limit, link_next, number_after
-from service_kit.problems import Problem
+from service_kit.web.fields import Line
+from service_kit.web.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.idempotency import Erased as AnswerErased
+from service_kit.web.openapi import ETAG, LOCATION, answering, documented
+from service_kit.web.paging import CreatedAfter, Cursor, Limit, link_next, number_after
+from service_kit.web.problems import Problem
 
 router = APIRouter(prefix="/package-requests", route_class=GuardedRoute, tags=["package requests"])
 

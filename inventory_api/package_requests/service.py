@@ -16,11 +16,11 @@ from inventory_api.kits.store import Kit
 from inventory_api.package_requests import allocation, store
 from inventory_api.package_requests.schemas import PackageRequestNew, PackageRequestOut
 from inventory_api.package_requests.store import Filter, PackageRequestRow
-from service_kit import clock
-from service_kit.auth import Principal
 from service_kit.database.types import AnyRow
-from service_kit.paging import Page, page_of
-from service_kit.problems import Problem
+from service_kit.process import clock
+from service_kit.web.auth import Principal
+from service_kit.web.paging import Page, page_of
+from service_kit.web.problems import Problem
 
 logger = logging.getLogger("inventory_api")
 

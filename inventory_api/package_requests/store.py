@@ -27,11 +27,11 @@ from inventory_api.package_requests.models import (
     reservations,
 )
 from inventory_api.tables import stored_answers
-from service_kit import clock
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.prepared import Prepared
 from service_kit.database.types import AnyRow
+from service_kit.process import clock
 
 PackageRequestRow = AnyRow
 

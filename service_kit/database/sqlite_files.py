@@ -10,7 +10,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from service_kit import clock
+from service_kit.process import clock
 
 PAGES_AT_ONCE = 1000
 # File systems keep instants less exactly than they write them.

@@ -125,7 +125,7 @@ NEVER_AN_HEIR = [
 ]
 ANSWER_NOT_STORED = [
     Change(
-        "service_kit/idempotency.py",
+        "service_kit/web/idempotency.py",
         "            answers.keep(db, call, self.fingerprint, told)\n",
         "",
     ),

@@ -76,7 +76,7 @@ class CrmItself(Crm):
 def _register_all(db: Any, customers: list[dict[str, str]]) -> Any:
     from crm_api.customers import service
     from crm_api.customers.schemas import CustomerNew
-    from service_kit.auth import Principal
+    from service_kit.web.auth import Principal
 
     new = [CustomerNew(**one) for one in customers]
     return service.register_all(db, new, Principal("import", "admin", frozenset()), welcome=False)

@@ -21,8 +21,8 @@ from crm_api.customers import service
 from crm_api.customers.schemas import CustomerNew
 from crm_api.feed import store
 from crm_api.settings import Settings
-from service_kit.auth import Principal
 from service_kit.database import open_database
+from service_kit.web.auth import Principal
 from tests.conftest import NewDatabase, run_sql, running, with_database
 from tests.described import keeps_its_word
 

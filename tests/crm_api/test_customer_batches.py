@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from crm_api.customers.schemas import CustomerNew
 from crm_api.customers.service import register_all
 from crm_api.settings import Settings
-from service_kit.auth import Principal
-from service_kit.body import MAX_VALUES
 from service_kit.database.connections import Connections
 from service_kit.database.postgres import postgres_engine
+from service_kit.web.auth import Principal
+from service_kit.web.body import MAX_VALUES
 from tests.crm_api.conftest import app_of, numbered, read_feed, register
 
 BATCH = "/api/customers/batch"

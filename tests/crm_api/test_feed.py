@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanKind
 
 from crm_api.feed import store
 from crm_api.feed.schemas import FeedPage
-from service_kit import tracing
+from service_kit.process import tracing
 from tests.crm_api.conftest import covered, numbered, read_feed, register, sequences
 
 FEED = "/api/events"

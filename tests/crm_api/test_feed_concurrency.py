@@ -23,10 +23,10 @@ from crm_api.app import create_app
 from crm_api.customers import service
 from crm_api.customers.schemas import CustomerNew
 from crm_api.settings import Settings
-from service_kit.auth import Principal
 from service_kit.database import open_database
 from service_kit.database.connections import Connections
 from service_kit.database.postgres import postgres_engine
+from service_kit.web.auth import Principal
 from tests.conftest import running
 from tests.crm_api.conftest import keeps_its_word, read_feed
 

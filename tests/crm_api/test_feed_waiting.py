@@ -12,9 +12,9 @@ import pytest
 from crm_api.customers import service as customers
 from crm_api.customers.schemas import CustomerNew
 from crm_api.feed import service
-from service_kit import overload
-from service_kit.auth import Principal
 from service_kit.database import Database, open_database
+from service_kit.web import overload
+from service_kit.web.auth import Principal
 from tests.crm_api.conftest import app_of, covered, numbered, read_feed, register, sequences
 
 ELSEWHERE = Principal("elsewhere", "admin", frozenset())

@@ -14,8 +14,8 @@ from crm_api.app import create_app
 from crm_api.roles import Role
 from crm_api.settings import Settings
 from crm_api.tokens import minting
-from service_kit import pages
-from service_kit.auth import required_scopes
+from service_kit.web import docs as pages
+from service_kit.web.auth import required_scopes
 from tests.conftest import bearer, running
 from tests.crm_api.conftest import app_of, change_database, keeps_its_word, numbered
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from crm_api.app import create_app
 from crm_api.search import folded, rarest, trigram_numbers
 from crm_api.settings import Settings
-from service_kit.migrations import Migrations
+from service_kit.database.migrations import Migrations
 from tests.conftest import SERVICES, NewDatabase, running
 from tests.crm_api.conftest import change_from_outside
 

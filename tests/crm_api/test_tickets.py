@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from crm_api.tickets import lifecycle
 from crm_api.tickets.models import tickets
-from service_kit import clock
+from service_kit.process import clock
 
 TICKET = {"customer_id": 1, "subject": "The parcel is damaged", "description": "It came open."}
 JANE = {"name": "Jane Doe", "email": "jane@example.com"}

@@ -17,8 +17,8 @@ from crm_api.demo import SEEDER
 from crm_api.settings import Settings
 from crm_api.tokens import known, minting, store
 from crm_api.transfer.importing import IMPORTER
-from service_kit import clock
 from service_kit.database import DatabaseUnavailable
+from service_kit.process import clock
 from tests.conftest import bearer, running
 from tests.crm_api.conftest import all_there_is, change_database, keeps_its_word, numbered
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service_kit import aws_lambda
+from service_kit.process import aws_lambda
 from tests.deploy.runtime_api import FakeRuntimeApi, http_event, serving
 
 AGENT = {"authorization": "Bearer agent123"}

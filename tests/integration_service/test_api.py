@@ -9,7 +9,7 @@ import pytest
 
 from integration_service.app import create_app
 from integration_service.settings import Settings
-from service_kit.clock import rfc3339
+from service_kit.process.clock import rfc3339
 from tests.conftest import bearer, running
 from tests.described import keeps_its_word
 from tests.integration_service.conftest import FakeClock, Integration, Start, change

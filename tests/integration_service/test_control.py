@@ -14,9 +14,9 @@ from integration_service.ledger import control, erasures
 from integration_service.ledger import lease as leases
 from integration_service.ledger.records import ErasedCustomer
 from integration_service.settings import Settings
-from service_kit import clock as system_clock
-from service_kit import overload
-from service_kit.clock import rfc3339
+from service_kit.process import clock as system_clock
+from service_kit.process.clock import rfc3339
+from service_kit.web import overload
 from tests.conftest import running
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
 from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers, refuses_each

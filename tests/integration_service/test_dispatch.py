@@ -9,7 +9,7 @@ import pytest
 
 from integration_service import dispatch, ingest, retries
 from integration_service.ledger import claims
-from service_kit.stopping import Stopping
+from service_kit.process.stopping import Stopping
 from tests.integration_service.conftest import Integration, Log, Start, change
 from tests.integration_service.doubles import (
     CrmDouble,

@@ -22,8 +22,8 @@ from integration_service.ledger.recovery import Walked
 from integration_service.links.lists import Newest
 from integration_service.poller import Poller
 from integration_service.settings import Settings
-from service_kit import clock as system_clock
 from service_kit.database import Database, open_database
+from service_kit.process import clock as system_clock
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
 from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers
 from tests.integration_service.fragile import FragileDatabase, away

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service_kit.logs import JsonFormatter, TextFormatter
+from service_kit.process.logs import JsonFormatter, TextFormatter
 from tests.integration_service.conftest import Integration
 from tests.integration_service.doubles import (
     CrmDouble,

@@ -12,8 +12,8 @@ from integration_service.links import link as links
 from integration_service.links import pace
 from integration_service.links.link import Link
 from integration_service.links.pace import Pace
-from service_kit import rates
-from service_kit.rates import Rate
+from service_kit.web import rates
+from service_kit.web.rates import Rate
 from tests.conftest import running
 from tests.service_kit.conftest import create_app, new_sqlite
 

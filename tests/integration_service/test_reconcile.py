@@ -15,7 +15,7 @@ from integration_service.links import lists
 from integration_service.reconciling import AlreadyRunning
 from integration_service.schemas import CONFIRM_COMMAND
 from integration_service.settings import Settings
-from service_kit.stopping import Stopping
+from service_kit.process.stopping import Stopping
 from tests.conftest import running
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
 from tests.integration_service.doubles import (

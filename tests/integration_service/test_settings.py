@@ -3,8 +3,8 @@
 import pytest
 
 from integration_service.settings import Settings
-from service_kit.commands import Service
-from service_kit.environment import Refused
+from service_kit.process.cli import Service
+from service_kit.process.environment import Refused
 
 SERVICE = Service("integration_service", 8002)
 PRODUCTION = {

@@ -7,7 +7,7 @@ import pytest
 
 from integration_service.settings import Settings
 from service_kit.database import open_database
-from service_kit.migrations import Migrations
+from service_kit.database.migrations import Migrations
 from tests.conftest import SERVICES, NewDatabase
 from tests.crm_api.conftest import change_from_outside
 from tests.integration_service.conftest import FakeClock, Integration

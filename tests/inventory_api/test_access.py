@@ -8,7 +8,7 @@ import pytest
 
 from inventory_api.app import create_app
 from inventory_api.settings import Settings
-from service_kit.logs import TextFormatter
+from service_kit.process.logs import TextFormatter
 from tests.conftest import bearer, running
 from tests.inventory_api.conftest import (
     BATCH,

@@ -10,7 +10,7 @@ from fastapi.routing import iter_route_contexts
 
 from inventory_api.app import create_app
 from inventory_api.settings import Settings
-from service_kit import pages
+from service_kit.web import docs as pages
 from tests.conftest import bearer, running
 from tests.inventory_api.conftest import (
     BATCH,

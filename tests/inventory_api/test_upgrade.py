@@ -7,7 +7,7 @@ import pytest
 
 from inventory_api.app import create_app
 from inventory_api.settings import Settings
-from service_kit.migrations import Migrations
+from service_kit.database.migrations import Migrations
 from tests.conftest import SERVICES, NewDatabase, running
 from tests.crm_api.conftest import change_from_outside
 from tests.inventory_api.conftest import LIST

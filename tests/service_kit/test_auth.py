@@ -6,8 +6,8 @@ import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 
-from service_kit.apps import create_service
-from service_kit.auth import GuardedRoute, Principal, Public, needs
+from service_kit.web.app import create_service
+from service_kit.web.auth import GuardedRoute, Principal, Public, needs
 from tests.conftest import bearer, running
 from tests.service_kit.conftest import CanRead, Settings, create_app, new_sqlite
 

@@ -6,8 +6,8 @@ import httpx
 import pydantic_core
 import pytest
 
-from service_kit import body
-from service_kit.body import MAX_BODY_BYTES, MAX_ENTRIES, MAX_VALUES
+from service_kit.web import body
+from service_kit.web.body import MAX_BODY_BYTES, MAX_ENTRIES, MAX_VALUES
 
 JSON = {"content-type": "application/json"}
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from service_kit.database import Database, DatabaseUnavailable, open_database
 from service_kit.database.types import UtcDateTime
-from service_kit.logs import current_request_id, use_request_id
+from service_kit.process.logs import current_request_id, use_request_id
 from tests.service_kit.conftest import LabelTaken, add, labels
 
 

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Response
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service_kit.auth import GuardedRoute, Public
-from service_kit.etags import (
+from service_kit.web.auth import GuardedRoute, Public
+from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
     IfNoneMatch,
@@ -19,7 +19,7 @@ from service_kit.etags import (
     set_etag,
     unless_known,
 )
-from service_kit.openapi import documented
+from service_kit.web.openapi import documented
 from tests.conftest import running
 from tests.service_kit.conftest import create_app
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from service_kit.fields import Instant, Line, Text
+from service_kit.web.fields import Instant, Line, Text
 
 INSTANT = TypeAdapter(Instant)
 

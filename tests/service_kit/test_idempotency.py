@@ -13,17 +13,17 @@ import pytest
 from fastapi import APIRouter, Response
 from sqlalchemy import Connection, MetaData, delete, select
 
-from service_kit.auth import GuardedRoute, Principal, needs
 from service_kit.database import open_database
-from service_kit.health import DatabaseDep
-from service_kit.idempotency import (
+from service_kit.process.health import DatabaseDep
+from service_kit.web.auth import GuardedRoute, Principal, needs
+from service_kit.web.idempotency import (
     Answer,
     IdempotencyKeyReused,
     OnceDep,
     StillRunning,
     StoredAnswers,
 )
-from service_kit.openapi import documented
+from service_kit.web.openapi import documented
 from tests.conftest import bearer, running
 from tests.service_kit.conftest import BoxNew, LabelTaken, add, boxes, create_app, labels
 

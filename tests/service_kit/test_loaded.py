@@ -27,7 +27,7 @@ UNUSED = (
 SERVE = """
 import asyncio, sys
 import httpx
-from service_kit.commands import Service
+from service_kit.process.cli import Service
 
 name, *paths = sys.argv[1:]
 service = Service(name, 0)
@@ -53,7 +53,7 @@ import sys
 from importlib import import_module
 
 import_module(sys.argv[1] + ".commands").SERVICE.settings()
-import service_kit.server
+import service_kit.process.server
 print(*sys.modules)
 """
 

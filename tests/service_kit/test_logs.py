@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service_kit import logs
+from service_kit.process import logs
 
 INSTANT = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 TOUCHED = ("root", "uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "httpcore", "alembic")

@@ -7,8 +7,8 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, Metric, generate_latest
 
-from service_kit import metrics
-from service_kit.metrics import BUCKETS, Metrics
+from service_kit.process import metrics
+from service_kit.process.metrics import BUCKETS, Metrics
 
 SERIES = [("GET", "/boxes", 200), ("GET", "/boxes", 404), ("other", 'un"matched\\\n', 0)]
 TIMES = [0.0, *BUCKETS, *(bound * 1.01 for bound in BUCKETS), 3600.0]

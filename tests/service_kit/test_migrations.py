@@ -21,7 +21,7 @@ from sqlalchemy import Connection, inspect
 
 from service_kit.database import DatabaseUnavailable, open_database
 from service_kit.database.errors import reason
-from service_kit.migrations import Migrations, SchemaMismatch, current_revision
+from service_kit.database.migrations import Migrations, SchemaMismatch, current_revision
 from tests.conftest import ROOT, SERVICES, NewDatabase, run_sql, with_database
 
 T = TypeVar("T")

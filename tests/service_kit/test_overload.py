@@ -10,12 +10,12 @@ import pytest
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import Connection, text
 
-from service_kit import overload
-from service_kit.auth import GuardedRoute, Public
 from service_kit.database import Database
 from service_kit.database.connections import Connections
-from service_kit.health import DatabaseDep
-from service_kit.overload import place_of
+from service_kit.process.health import DatabaseDep
+from service_kit.web import overload
+from service_kit.web.auth import GuardedRoute, Public
+from service_kit.web.overload import place_of
 from tests.conftest import running
 from tests.service_kit.conftest import add, create_app, labels
 

@@ -7,8 +7,8 @@ import pytest
 
 from crm_api.app import create_app
 from crm_api.settings import Settings
-from service_kit import pages
-from service_kit.openapi import document
+from service_kit.web import docs as pages
+from service_kit.web.openapi import document
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from service_kit import outages
-from service_kit.body import MAX_BODY_BYTES
 from service_kit.database import sqlite
+from service_kit.web import outages
+from service_kit.web.body import MAX_BODY_BYTES
 from tests.conftest import bearer, running
 from tests.service_kit.conftest import create_app, new_sqlite
 

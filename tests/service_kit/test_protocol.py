@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 import uvicorn
 
-from service_kit.protocol import DeadlineProtocol
+from service_kit.web.protocol import DeadlineProtocol
 
 HEAD_DEADLINE = 0.3
 BODY_DEADLINE = 0.4
@@ -342,7 +342,7 @@ async def test_a_body_that_goes_on_after_the_answer_is_cut(wire):
 
 @pytest.mark.parametrize("connection", [b"close", b"keep-alive"])
 async def test_a_client_that_takes_nothing_of_its_answer_is_cut(connect, connection, caplog):
-    caplog.set_level(logging.INFO, "service_kit.protocol")
+    caplog.set_level(logging.INFO, "service_kit.web.protocol")
     wire = await connect(receive_buffer=4096)
     wire.writer.transport.pause_reading()
     large = b"GET /large HTTP/1.1\r\nHost: crm\r\nConnection: %b\r\n\r\n" % connection
@@ -470,10 +470,10 @@ async def test_a_problem_names_the_path_without_its_query(wire):
 
 
 async def test_a_cut_is_logged_with_its_reason_and_no_header(wire, caplog):
-    caplog.set_level(logging.INFO, "service_kit.protocol")
+    caplog.set_level(logging.INFO, "service_kit.web.protocol")
     await wire.send(POST[:-2] + b"\r\nAuthorization: Bearer secret\r\nContent-Length: x\r\n\r\n")
     document = await wire.refusal()
-    (record,) = [record for record in caplog.records if record.name == "service_kit.protocol"]
+    (record,) = [record for record in caplog.records if record.name == "service_kit.web.protocol"]
     assert record.levelno == logging.INFO
     assert record.getMessage() == f"Connection cut: {document['detail']}"
     assert record.request_id == document["request_id"]

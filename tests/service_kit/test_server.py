@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 import uvloop
 
-from service_kit.server import ACCEPTED_AT_ONCE, CannotListen, listen, often
+from service_kit.process.server import ACCEPTED_AT_ONCE, CannotListen, listen, often
 
 CALLERS = 3 * ACCEPTED_AT_ONCE
 

@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from crm_api.settings import Settings as CrmSettings
-from service_kit.environment import SECRETS_DIR, Refused, one_slip_apart
-from service_kit.rates import Rate
-from service_kit.settings import ServiceSettings
+from service_kit.process.environment import SECRETS_DIR, Refused, one_slip_apart
+from service_kit.process.settings import ServiceSettings
+from service_kit.web.rates import Rate
 from tests.conftest import SERVICES
 from tests.service_kit.conftest import Settings
 

@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_, greenlet_spawn
 
 from service_kit.database.connections import Connections
+from service_kit.database.migrations import current_revision
 from service_kit.database.postgres import dispose, postgres_engine
-from service_kit.migrations import current_revision
 from tests.conftest import SERVICES, NewDatabase, running
 
 pytestmark = pytest.mark.parametrize("engine", ["postgresql"])

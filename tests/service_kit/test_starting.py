@@ -11,8 +11,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service_kit import starting
-from service_kit.starting import Starting
+from service_kit.process import starting
+from service_kit.process.starting import Starting
 from tests.conftest import bearer
 from tests.service_kit.conftest import Settings, create_app, new_sqlite
 

@@ -10,11 +10,11 @@ from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field
 
-from service_kit.apps import create_service
-from service_kit.auth import GuardedRoute, Public
-from service_kit.body import MAX_BODY_BYTES
-from service_kit.problems import NotFound
-from service_kit.straight import StraightWay
+from service_kit.web.app import create_service
+from service_kit.web.auth import GuardedRoute, Public
+from service_kit.web.body import MAX_BODY_BYTES
+from service_kit.web.problems import NotFound
+from service_kit.web.straight import StraightWay
 from tests.conftest import ROOT, SERVICES, running
 from tests.service_kit.conftest import CanRead, CanWrite, Settings
 

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from service_kit import tracing
-from service_kit.span_export import Exporter
+from service_kit.process import tracing
+from service_kit.process.span_export import Exporter
 
 
 @pytest.mark.parametrize(

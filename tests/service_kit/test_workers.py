@@ -17,7 +17,9 @@ SUPERVISE = """
 import sys
 
 import created
-from service_kit import logs, server, workers
+from service_kit.process import logs
+from service_kit.process import server
+from service_kit.process import workers
 
 if __name__ == "__main__":
     logs.configure("INFO", "text")
@@ -27,8 +29,8 @@ if __name__ == "__main__":
 CREATED = """
 import sys
 
-from service_kit import workers
-from service_kit.settings import ServiceSettings
+from service_kit.process import workers
+from service_kit.process.settings import ServiceSettings
 
 settings = ServiceSettings(database_url="sqlite:///{folder}/boxes.db", port=8009, workers=2)
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
 
-from service_kit import clock
+from service_kit.process import clock
 
 BEGINNING = datetime(2026, 1, 5, 12, tzinfo=UTC)
 

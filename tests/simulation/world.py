@@ -25,8 +25,8 @@ from integration_service.reconciling import Reconciler
 from integration_service.settings import Settings
 from inventory_api import app as inventory
 from inventory_api.settings import Settings as InventorySettings
-from service_kit.commands import Service
-from service_kit.stopping import Stopping
+from service_kit.process.cli import Service
+from service_kit.process.stopping import Stopping
 from tests.simulation.clocks import SimulatedLoop, WallClock
 from tests.simulation.machines import PROCESS, Disk, Process
 from tests.simulation.network import Link

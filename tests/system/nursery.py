@@ -25,8 +25,8 @@ from crash_points import begin_anew
 
 SERVICES = ("crm_api", "inventory_api", "integration_service")
 ALSO = (
-    "service_kit.server",
-    "service_kit.migrations",
+    "service_kit.process.server",
+    "service_kit.database.migrations",
     "service_kit.database.sqlite",
     "service_kit.database.postgres",
     "sqlalchemy.dialects.postgresql.asyncpg",

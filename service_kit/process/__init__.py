@@ -1,0 +1,1 @@
+"""What runs a service: its command line, settings, logs, figures, health and its end."""

@@ -1,0 +1,122 @@
+"""Traces by OpenTelemetry; span_export.py sends them, where OTEL_EXPORTER_OTLP_ENDPOINT is set.
+
+This speaks to OpenTelemetry's interface, which does nothing until an SDK is behind it. No span
+holds more than names, counts and statuses: no path with its ids, no query, no header, no words of
+an error.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service_kit import VERSION
+from service_kit.web.overload import UNLIMITED
+
+_SERVER_ERRORS = 500
+
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_propagator = TraceContextTextMapPropagator()
+_tracer = trace.get_tracer("crmsys", VERSION)
+
+
+def traceparent() -> str | None:
+    """Name the current span as W3C Trace Context does; None where nothing is traced."""
+    if not trace.get_current_span().get_span_context().is_valid:
+        return None
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    return carrier["traceparent"]
+
+
+def valid_traceparent(value: object) -> str | None:
+    """Read what may name a span; None where it does not."""
+    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
+
+
+@contextmanager
+def span(
+    name: str, kind: SpanKind, parents: Iterable[str | None] = (), **attributes: Any
+) -> Iterator[Span]:
+    """Trace what is done inside: in the trace of the only parent, or else with a link to each.
+
+    Without parents it is part of what is being traced already.
+    """
+    known = list(dict.fromkeys(filter(None, parents)))
+    around = _context_of(known[0]) if len(known) == 1 else Context() if known else None
+    links = [Link(_span_context_of(parent)) for parent in known] if len(known) > 1 else []
+    with _tracer.start_as_current_span(
+        name,
+        context=around,
+        kind=kind,
+        links=links,
+        attributes=attributes,
+        record_exception=False,  # its words may be about a person
+        set_status_on_exception=False,
+    ) as current:
+        try:
+            yield current
+        except Exception as error:
+            current.set_status(StatusCode.ERROR)
+            current.set_attribute("error.type", type(error).__qualname__)
+            raise
+
+
+@contextmanager
+def spans(name: str, kind: SpanKind, parents: Iterable[str | None]) -> Iterator[None]:
+    """Trace what is done inside once in the trace of each parent."""
+    known = dict.fromkeys(filter(None, parents))
+    begun = [_tracer.start_span(name, context=_context_of(one), kind=kind) for one in known]
+    try:
+        yield
+    finally:
+        for one in begun:
+            one.end()
+
+
+class Traced:
+    """Traces each request, in its caller's trace where it names one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in UNLIMITED:
+            await self.app(scope, receive, send)
+            return
+        given = [
+            value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"
+        ]
+        parent = valid_traceparent(given[0]) if len(given) == 1 else None
+        method = scope["method"]
+        with span(method, SpanKind.SERVER, [parent], **{"http.request.method": method}) as current:
+
+            async def send_noted(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    _note_answer(current, scope, message["status"])
+                await send(message)
+
+            await self.app(scope, receive, send_noted)
+
+
+def _note_answer(current: Span, scope: Scope, status: int) -> None:
+    current.set_attribute("http.response.status_code", status)
+    if status >= _SERVER_ERRORS:
+        current.set_status(StatusCode.ERROR)
+    if route := getattr(scope.get("route"), "path", None):
+        current.set_attribute("http.route", route)
+        current.update_name(f"{scope['method']} {route}")
+
+
+def _context_of(parent: str) -> Context:
+    return _propagator.extract({"traceparent": parent}, Context())
+
+
+def _span_context_of(parent: str) -> trace.SpanContext:
+    return trace.get_current_span(_context_of(parent)).get_span_context()

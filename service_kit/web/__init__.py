@@ -1,0 +1,1 @@
+"""What answers requests: the application, who may ask, problems, pages, documentation."""

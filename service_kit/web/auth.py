@@ -1,0 +1,205 @@
+"""Bearer tokens, roles and scopes, decided before a byte of a request's body is read."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from functools import cached_property
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request, Response, Security
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.models import HTTPBearer as BearerModel
+from fastapi.routing import APIRoute
+from fastapi.security.base import SecurityBase
+from starlette.types import Scope
+
+from service_kit.process.settings import TOKEN, ServiceSettings
+from service_kit.web.body import StrictRequest, check_body_headers
+from service_kit.web.problems import Problem
+from service_kit.web.query import parameters_of, read_query
+from service_kit.web.rate_limits import RateLimits
+
+
+class NotAuthenticated(Problem):
+    """The token is missing, unknown, expired or revoked."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    slug = "not-authenticated"
+    headers = {"WWW-Authenticate": "Bearer"}
+
+    def __init__(self) -> None:
+        # One text for all reasons: which it was is nobody's business but the log's.
+        super().__init__("Send a valid token as 'Authorization: Bearer <token>'.")
+
+
+class ScopeMissing(Problem):
+    """The token's role lacks the scope that this takes."""
+
+    status = HTTPStatus.FORBIDDEN
+    slug = "scope-missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling, what they may do, and which token they came with.
+
+    `credential` names that token and doesn't give it away: an issued one by its id, one of the
+    settings by its SHA-256.
+    """
+
+    name: str
+    role: str
+    scopes: frozenset[str]
+    credential: str = "anonymous"
+
+    def may(self, scope: str) -> bool:
+        return scope in self.scopes
+
+
+# Given a token that no setting names, finds whose it is; for tokens that live in a database.
+FindToken = Callable[[str], Awaitable[Principal | None]]
+
+
+class Tokens:
+    """Everyone this service knows by a token."""
+
+    def __init__(
+        self, settings: ServiceSettings, limits: RateLimits, find: FindToken | None = None
+    ) -> None:
+        self._known = {
+            (digest := _digest(token)): Principal(
+                role, role, settings.roles[role], f"sha256:{digest.hex()}"
+            )
+            for role, token in settings.tokens()
+        }
+        self._limits = limits
+        self._find = find
+        scopes = settings.anonymous_scopes
+        self._anonymous = Principal("anonymous", "anonymous", scopes) if scopes else None
+
+    async def principal(self, scope: Scope) -> Principal:
+        """Find out who sent this request. Raises NotAuthenticated or TooManyRequests."""
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        if not given:
+            if self._anonymous is None:
+                raise NotAuthenticated
+            return self._anonymous
+        scheme, _, token = given[0].decode("latin-1").partition(" ")
+        if len(given) != 1 or scheme.lower() != "bearer" or not TOKEN.fullmatch(token):
+            self._limits.count_failure(scope, "", "malformed")
+            raise NotAuthenticated
+        # Looked up by digest: how long that takes says nothing about the token.
+        digest = _digest(token)
+        known = self._known.get(digest)
+        if known is None and self._find is not None:
+            known = await self._find(token)
+        if known is None:
+            self._limits.count_failure(scope, token, "unknown, expired or revoked")
+            raise NotAuthenticated
+        self._limits.count(scope, digest)
+        return known
+
+
+class _Bearer(SecurityBase):
+    """Puts the Authorize button into /docs, and hands a handler the principal it asks for."""
+
+    model = BearerModel()
+    scheme_name = "bearer"
+
+    async def __call__(self, request: Request) -> Principal:
+        principal: Principal = request.scope["principal"]
+        return principal
+
+
+async def _public() -> None:
+    """Mark a route that answers anybody."""
+
+
+_bearer = _Bearer()
+Public = Depends(_public)
+
+
+def needs(*scopes: str) -> Any:
+    """Build the dependency by which a handler says, in its signature, what its caller must have."""
+    return Security(_bearer, scopes=list(scopes))
+
+
+class GuardedRoute(APIRoute):
+    """A route that looks at the token, then at the query and a body's headers, then at the body."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        # The operation's name stays when its path changes.
+        options["generate_unique_id_function"] = _name_of_handler
+        super().__init__(path, endpoint, **options)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            await admit(request, self)
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return guarded
+
+    @cached_property
+    def required(self) -> frozenset[str] | None:
+        return required_scopes(self)
+
+    @cached_property
+    def query_parameters(self) -> dict[str, bool]:
+        return parameters_of(self.dependant)
+
+
+async def admit(request: Request, route: GuardedRoute) -> None:
+    """Decide whether a request gets to a route's handler; once, whichever way it takes there."""
+    scope = request.scope
+    if scope.get("admitted") is route:
+        return
+    if route.required is not None:
+        await _authorize(scope, route.required)
+    scope["query"] = read_query(scope, route.query_parameters)
+    if route.body_field is not None:
+        check_body_headers(request)
+    scope["admitted"] = route
+
+
+async def _authorize(scope: Scope, required: frozenset[str]) -> None:
+    principal = await scope["app"].state.tokens.principal(scope)
+    if missing := required - principal.scopes:
+        if principal.role == "anonymous":
+            raise NotAuthenticated
+        scopes = ", ".join(sorted(missing))
+        raise ScopeMissing(f"The role {principal.role} does not have the scope {scopes}.")
+    scope["principal"] = principal
+
+
+def required_scopes(route: APIRoute) -> frozenset[str] | None:
+    """Return what a caller needs, or None where the route is public or says nothing."""
+    asked = [part for part in route.dependant.dependencies if part.call is _bearer]
+    scopes = frozenset(scope for part in asked for scope in part.own_oauth_scopes or ())
+    return scopes if asked and scopes else None
+
+
+def is_public(dependant: Dependant) -> bool:
+    return any(part.call is _public for part in dependant.dependencies)
+
+
+def refuse_unguarded(app: FastAPI) -> None:
+    """Refuse to start with a route of which nobody has said who may call it."""
+    for route in app.routes:
+        says_who = isinstance(route, GuardedRoute) and (
+            (route.required is not None) != is_public(route.dependant)
+        )
+        if says_who:
+            continue
+        path = getattr(route, "path", route)
+        raise RuntimeError(f"{path} declares neither a scope nor that it is public.")
+
+
+def _name_of_handler(route: APIRoute) -> str:
+    return route.name
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,85 @@
+"""The outermost layers of every service: what happens to each request, whatever it asks for."""
+
+import logging
+import re
+import time
+from collections.abc import Collection
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service_kit.process.logs import new_request_id, use_request_id
+from service_kit.process.metrics import Metrics
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+logger = logging.getLogger(__name__)
+
+
+class Edge:
+    """Names each request, makes both slash forms one, counts it, and answers HEAD as GET.
+
+    What layers further in append to the scope's `answer_headers` goes out with any answer.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started_at = time.perf_counter()
+        request_id = request_id_of(scope)
+        use_request_id(request_id)
+        if (path := scope["path"])[-1:] == "/" and path != "/":
+            scope["path"] = path.rstrip("/") or "/"
+        headers = scope["answer_headers"] = [(b"x-request-id", request_id.encode())]
+        is_head = scope["method"] == "HEAD"
+        inner = {**scope, "method": "GET"} if is_head else scope
+        status = 0
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *headers]
+            elif is_head:
+                message = {**message, "body": b""}
+            await send(message)
+
+        try:
+            await self.app(inner, receive, send_named)
+        finally:
+            seconds = time.perf_counter() - started_at
+            self._note(scope["method"], inner, status, seconds)
+
+    def _note(self, asked: str, scope: Scope, status: int, seconds: float) -> None:
+        method = asked if asked in _METHODS else "other"
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self.metrics.observe(method, route, status, seconds)
+        logger.debug("%s %s %d %.1f ms", method, route, status, seconds * 1000)
+
+
+class Prefixed:
+    """Lets `/customers` mean `/api/customers`, for each segment that stands under the prefix."""
+
+    def __init__(self, app: ASGIApp, prefix: str, segments: Collection[str]) -> None:
+        self.app = app
+        self.prefix = prefix
+        self.segments = frozenset(segments)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            first = scope["path"].split("/", 2)[1:2]
+            if first and first[0] in self.segments:
+                scope["path"] = self.prefix + scope["path"]
+        await self.app(scope, receive, send)
+
+
+def request_id_of(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return bytes(value).decode()
+    return new_request_id()

@@ -1,0 +1,109 @@
+"""Entity tags: a caller changes what it has seen, or learns that it has changed since."""
+
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Header, Response
+
+from service_kit.web.openapi import ETAG, answering
+from service_kit.web.problems import Problem
+
+# Elements of a list; a weak one (W/"1", as a proxy makes that compresses) never matches: RFC 9110,
+# section 13.1.1.
+_TAG = re.compile(r'(?:^|,)\s*"([1-9][0-9]{0,17})"\s*(?=,|$)')
+# To a reader a weak one is as good: section 13.1.2.
+_ANY_TAG = re.compile(r'(?:^|,)\s*(?:W/)?"([1-9][0-9]{0,17})"\s*(?=,|$)')
+
+T = TypeVar("T")
+
+
+class PreconditionFailed(Problem):
+    """It was changed since you read it: no If-Match names its present ETag."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+    slug = "precondition-failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Versions that a caller has; None for whichever there is."""
+
+    versions: frozenset[int] | None
+
+    def covers(self, version: int) -> bool:
+        return self.versions is None or version in self.versions
+
+
+def etag(version: int) -> str:
+    """Write a version as an entity tag of RFC 9110, section 8.8.3."""
+    return f'"{version}"'
+
+
+def set_etag(response: Response, version: int) -> None:
+    response.headers["ETag"] = etag(version)
+
+
+async def _versions(
+    if_match: Annotated[
+        str | None,
+        Header(
+            alias="If-Match",
+            max_length=500,
+            description="Change it only if it still has this ETag; else 412.",
+        ),
+    ] = None,
+) -> frozenset[int] | None:
+    if if_match is None or if_match.strip() == "*":
+        return None
+    # A tag that is not one of ours matches nothing, which is what the standard asks for.
+    return frozenset(int(tag) for tag in _TAG.findall(if_match))
+
+
+# The versions a caller will change, or None for any.
+IfMatch = Annotated[frozenset[int] | None, Depends(_versions)]
+
+
+def check_version(wanted: frozenset[int] | None, version: int) -> None:
+    """Raise PreconditionFailed unless this version is one that the caller has named."""
+    if wanted is not None and version not in wanted:
+        raise PreconditionFailed("It was changed since you read it. Read it again, then decide.")
+
+
+async def _known(
+    if_none_match: Annotated[
+        str | None,
+        Header(
+            alias="If-None-Match",
+            max_length=500,
+            description="The ETag of what you have; 304 and no body where that is still it.",
+        ),
+    ] = None,
+) -> Known:
+    if if_none_match is None:
+        return Known(frozenset())
+    if if_none_match.strip() == "*":
+        return Known(None)
+    return Known(frozenset(int(tag) for tag in _ANY_TAG.findall(if_none_match)))
+
+
+# What the caller of a GET has already.
+IfNoneMatch = Annotated[Known, Depends(_known)]
+
+# For the description of such a GET.
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    **answering(200, ETAG),
+    304: {
+        "description": "It is as the caller has it: If-None-Match names its ETag. No body.",
+        **answering(304, ETAG)[304],
+    },
+}
+
+
+def unless_known(known: Known, response: Response, version: int, found: T) -> T | Response:
+    """Answer what was found with its ETag, or with 304 where the caller has this version."""
+    if known.covers(version):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag(version)})
+    set_etag(response, version)
+    return found

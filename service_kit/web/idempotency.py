@@ -1,0 +1,296 @@
+"""Idempotency-Key: a caller that got no answer sends the same again, and it happens once.
+
+The first answer is stored in the transaction of its effect: there is never one without the other.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from itertools import groupby
+from operator import attrgetter
+from typing import Annotated, Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from fastapi import Depends, Header, Request, Response
+from pydantic_core import from_json, to_json
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from service_kit.database.types import AnyRow, BigInt, UtcDateTime
+from service_kit.process import clock
+from service_kit.web.auth import Principal
+from service_kit.web.problems import Problem
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+KEPT = timedelta(days=7)
+# Old answers go a few at a time, with the new ones that come: one of a batch has many rows.
+_PRUNED_AT_ONCE = 5
+# Processes' clocks may differ by so much without being wrong.
+_SKEW = timedelta(minutes=1)
+_JSON = "application/json"
+
+
+class IdempotencyKeyReused(Problem):
+    """The Idempotency-Key was used with another body."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    slug = "idempotency-key-reused"
+
+
+class StillRunning(Problem):
+    """The first request with this Idempotency-Key is still running."""
+
+    status = HTTPStatus.CONFLICT
+    slug = "still-running"
+    headers = {"Retry-After": "1"}
+
+
+class Erased(Problem):
+    """What this Idempotency-Key made was erased since, and is not made again."""
+
+    status = HTTPStatus.GONE
+    slug = "erased"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a caller is told: a status, JSON, and headers besides.
+
+    `subjects` are the uids of whom and what it shows; `item_subjects` are those of a batch, one for
+    each of its items, or None for an item that shows nobody. `StoredAnswers.forget` goes by them.
+    """
+
+    status: int
+    body: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    subjects: Sequence[str] = ()
+    item_subjects: Sequence[str | None] = ()
+
+    def response(self) -> Response:
+        return Response(self.body, self.status, dict(self.headers), media_type=_JSON)
+
+
+class StoredAnswers:
+    """What a service has answered to Idempotency-Keys, in two tables of its database."""
+
+    def __init__(self, metadata: MetaData) -> None:
+        self.keys, self.subjects = keys, subjects = _tables(metadata)
+        self._about = (
+            select(keys.c.id, keys.c.body, subjects.c.item)
+            .join(subjects, subjects.c.key_id == keys.c.id)
+            .where(subjects.c.subject.in_(bindparam("subjects", expanding=True)))
+            .order_by(keys.c.id)
+            .with_for_update(of=keys)
+        )
+        # Each is built once: all calls with a key run them.
+        self._of_call = select(keys).where(
+            *(keys.c[name] == bindparam(name) for name in ("caller", "route", "key"))
+        )
+        self._add = insert(keys).returning(keys.c.id)
+        limit = _PRUNED_AT_ONCE
+        old = select(keys.c.id).where(keys.c.created_at < bindparam("kept_since")).limit(limit)
+        self._delete_old = delete(keys).where(keys.c.id.in_(old))
+        early = select(keys.c.id).where(keys.c.created_at > bindparam("latest")).limit(limit)
+        self._make_early_of_now = (
+            update(keys).where(keys.c.id.in_(early)).values(created_at=bindparam("now"))
+        )
+
+    def find(self, db: Connection, call: Mapping[str, str]) -> AnyRow | None:
+        """Look up the answer to a call. One that is too old is deleted, so that the key is new."""
+        keys = self.keys
+        row = db.execute(self._of_call, call).one_or_none()
+        if row is not None and row.created_at < clock.now() - KEPT:
+            db.execute(delete(keys).where(keys.c.id == row.id))
+            return None
+        return row
+
+    def keep(self, db: Connection, call: Mapping[str, str], fingerprint: str, told: Answer) -> None:
+        """Store the answer to a call, and let go of a few old ones."""
+        now = clock.now()
+        row = {"fingerprint": fingerprint, "status": told.status, "headers": dict(told.headers)}
+        row |= {**call, "body": told.body, "created_at": now}
+        key_id = db.execute(self._add, row).scalar_one()
+        about: list[tuple[str, int | None]] = [(subject, None) for subject in told.subjects]
+        about += [(name, item) for item, name in enumerate(told.item_subjects) if name is not None]
+        if about:
+            db.execute(
+                insert(self.subjects),
+                [{"key_id": key_id, "subject": name, "item": item} for name, item in about],
+            )
+        self._prune(db, now)
+
+    def forget(self, db: Connection, subjects: Collection[str]) -> None:
+        """Empty all answers about these; from then on their keys are answered with `Erased`."""
+        found = db.execute(self._about, {"subjects": list(subjects)}).all()
+        for key_id, rows in groupby(found, key=attrgetter("id")):
+            bodies, items = zip(*((row.body, row.item) for row in rows), strict=True)
+            values: dict[str, Any] = {"fingerprint": ""}
+            if None in items:
+                values |= {"status": HTTPStatus.GONE, "headers": {}, "body": ""}
+            else:
+                values["body"] = _without(bodies[0], set(items))
+            db.execute(update(self.keys).where(self.keys.c.id == key_id).values(values))
+
+    def _prune(self, db: Connection, now: datetime) -> None:
+        db.execute(self._delete_old, {"kept_since": now - KEPT})
+        # A clock that was ahead has made these; they would stay for as long as it was.
+        db.execute(self._make_early_of_now, {"latest": now + _SKEW, "now": now})
+
+
+def _tables(metadata: MetaData) -> tuple[Table, Table]:
+    """Say how the answers are stored, and whom each is about."""
+    keys = Table(
+        "idempotency_keys",
+        metadata,
+        Column("id", BigInt, primary_key=True),
+        Column("caller", String(200), nullable=False),
+        Column("route", String(200), nullable=False),
+        Column("key", String(200), nullable=False),
+        # Empty where someone was erased: of a body that named a person not even a print stays.
+        Column("fingerprint", String(64), nullable=False),
+        Column("status", Integer, nullable=False),
+        Column("headers", JSON, nullable=False),
+        Column("body", Text, nullable=False),
+        Column("created_at", UtcDateTime, nullable=False),
+        UniqueConstraint("caller", "route", "key", name="uq_idempotency_keys"),
+        Index("ix_idempotency_keys_created_at", "created_at"),
+        sqlite_autoincrement=True,
+    )
+    subjects = Table(
+        "idempotency_subjects",
+        metadata,
+        Column(
+            "key_id",
+            BigInt,
+            ForeignKey("idempotency_keys.id", ondelete="CASCADE"),
+            nullable=False,
+        ),
+        Column("subject", String(64), nullable=False),
+        # Its place in a batch; none where the whole answer is about it.
+        Column("item", Integer),
+        Index("ix_idempotency_subjects_key_id", "key_id"),
+        Index("ix_idempotency_subjects_subject", "subject"),
+    )
+    return keys, subjects
+
+
+def _without(body: str, items: Collection[int]) -> str:
+    """Put what a batch answered in the place of items that were erased since."""
+    gone = _erased()
+    results = [
+        {"status": gone.status.value, "problem": gone.document()} if item in items else result
+        for item, result in enumerate(from_json(body))
+    ]
+    return to_json(results).decode()
+
+
+def _erased() -> Erased:
+    return Erased("What was made with this Idempotency-Key was erased; it is not made again.")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T]):
+    """An answer, and what the work returned; None where the answer is an old one."""
+
+    answer: Answer
+    result: T | None
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """What identifies a call: the route, the key that the caller chose, and a print of the rest."""
+
+    route: str
+    key: str | None
+    fingerprint: str
+
+    def around(
+        self,
+        answers: StoredAnswers,
+        who: Principal,
+        work: Callable[Concatenate[Connection, P], T],
+        answer: Callable[[T], Answer],
+    ) -> Callable[Concatenate[Connection, P], Outcome[T]]:
+        """Make the work that does this one once for its key, or as often as it runs without one."""
+
+        def run(db: Connection, /, *args: P.args, **kwargs: P.kwargs) -> Outcome[T]:
+            if self.key is None:
+                result = work(db, *args, **kwargs)
+                return Outcome(answer(result), result)
+            call = {"caller": who.credential, "route": self.route, "key": self.key}
+            _enter(db, call)
+            if (stored := answers.find(db, call)) is not None:
+                return Outcome(self._again(stored), None)
+            result = work(db, *args, **kwargs)
+            told = answer(result)
+            answers.keep(db, call, self.fingerprint, told)
+            return Outcome(told, result)
+
+        return run
+
+    def _again(self, stored: AnyRow) -> Answer:
+        """Tell what was answered. Raises Erased or IdempotencyKeyReused."""
+        if stored.status == HTTPStatus.GONE:
+            raise _erased()
+        if stored.fingerprint not in {"", self.fingerprint}:
+            raise IdempotencyKeyReused("This Idempotency-Key was used with another body or path.")
+        headers = {**stored.headers, "Idempotent-Replayed": "true"}
+        return Answer(stored.status, stored.body, headers)
+
+
+async def _once(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=200,
+            pattern=r"^[\x21-\x7e]+$",
+            description=(
+                "Any text of your choice; the same again answers as the first time did, for seven "
+                "days. It counts for your token and this route alone."
+            ),
+        ),
+    ] = None,
+) -> Once:
+    if idempotency_key is None:
+        return Once("", None, "")
+    # The key is the route's, so what stands in the path tells two calls apart as the body does.
+    path = ascii(sorted(request.scope["path_params"].items()))
+    fingerprint = hashlib.sha256(path.encode() + await request.body()).hexdigest()
+    return Once(request.scope["route"].path, idempotency_key, fingerprint)
+
+
+OnceDep = Annotated[Once, Depends(_once)]
+
+
+def _enter(db: Connection, call: Mapping[str, str]) -> None:
+    """Let one transaction at a time use this key; on SQLite there is one at a time anyway."""
+    if db.dialect.name != "postgresql":
+        return
+    digest = hashlib.sha256(repr(sorted(call.items())).encode()).digest()
+    number = int.from_bytes(digest[:8], signed=True)
+    lock = select(func.pg_try_advisory_xact_lock(bindparam("number", type_=BigInt)))
+    if not db.execute(lock, {"number": number}).scalar_one():
+        raise StillRunning("The first request with this Idempotency-Key is still running.")

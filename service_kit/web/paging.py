@@ -1,0 +1,97 @@
+"""Keyset paging: an opaque cursor, a Link header, no OFFSET, whose cost grows with the depth."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode
+
+from fastapi import Query, Request, Response
+
+from service_kit.web.fields import Instant
+from service_kit.web.problems import InvalidRequest
+
+T = TypeVar("T")
+
+LARGEST_PAGE = 500
+
+Limit = Annotated[
+    int, Query(ge=1, le=LARGEST_PAGE, description="How many to answer at most.", examples=[50])
+]
+Sort = Annotated[Literal["id", "-id"], Query(description="-id is newest first.")]
+Cursor = Annotated[
+    str | None,
+    Query(max_length=200, description="Where to go on: the X-Next-Cursor of the page before."),
+]
+CreatedAfter = Annotated[
+    Instant | None,
+    Query(description="Only those made later.", examples=["2026-01-05T12:00:00Z"]),
+]
+CreatedBefore = Annotated[
+    Instant | None,
+    Query(description="Only those made earlier.", examples=["2036-01-05T12:00:00Z"]),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Rows, and the key after which the next page starts, if there is more."""
+
+    rows: list[T]
+    next_key: str | None
+
+
+def page_of(rows: Sequence[T], limit: int, key: str) -> Page[T]:
+    """Cut what a query for limit + 1 rows found down to a page. `key` names the sorting column."""
+    more = len(rows) > limit
+    shown = list(rows[:limit])
+    return Page(rows=shown, next_key=str(getattr(shown[-1], key)) if more else None)
+
+
+def encode_cursor(key: str, order: str) -> str:
+    return base64.urlsafe_b64encode(f"{order}:{key}".encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None, order: str) -> str | None:
+    """Read a cursor back. Raises InvalidRequest for one that no page of this order gave out."""
+    if cursor is None:
+        return None
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except (binascii.Error, ValueError):
+        raise _not_ours() from None
+    found, colon, key = text.partition(":")
+    if not colon or found != order:
+        raise _not_ours()
+    return key
+
+
+def number_after(cursor: str | None, order: str) -> int | None:
+    """Read the cursor of a list that is sorted by an integer."""
+    key = decode_cursor(cursor, order)
+    if key is None:
+        return None
+    if not (key.isascii() and key.isdecimal() and len(key) < 19):  # noqa: PLR2004 (63 bits)
+        raise _not_ours()
+    return int(key)
+
+
+def link_next(request: Request, response: Response, page: Page[Any], order: str) -> None:
+    """Tell the caller where the next page is, if there is one."""
+    if page.next_key is None:
+        return
+    cursor = encode_cursor(page.next_key, order)
+    given = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    query = [pair for pair in given if pair[0] != "cursor"]
+    # The path is decoded, and its caller's: a line break in it would forge a header.
+    address = f"{quote(request.scope['path'])}?{urlencode([*query, ('cursor', cursor)])}"
+    response.headers["Link"] = f'<{address}>; rel="next"'
+    response.headers["X-Next-Cursor"] = cursor
+
+
+def _not_ours() -> InvalidRequest:
+    return InvalidRequest(
+        "This cursor is not from this list and order.",
+        errors=[{"loc": ["query", "cursor"], "msg": "Not a cursor of this list"}],
+    )

@@ -1,0 +1,248 @@
+"""uvicorn's HTTP/1.1 protocol with bounds on how much a client may send, and in what time."""
+
+import asyncio
+import logging
+import uuid
+from http import HTTPStatus
+from math import inf
+from typing import cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from service_kit.web.problems import MEDIA_TYPE, BadRequest, Problem, write
+
+logger = logging.getLogger(__name__)
+
+# What the client still has to send: nothing, the rest of a head, or the rest of a body.
+_NOTHING, _HEAD, _BODY = range(3)
+
+
+class RequestTimeout(Problem):
+    status = HTTPStatus.REQUEST_TIMEOUT
+    slug = "request-timeout"
+
+
+class RequestHeadTooLarge(Problem):
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    slug = "request-head-too-large"
+
+
+class _OneWrite:
+    """Sends an answer's head together with its body: a write is a system call and a packet.
+
+    What ASGI asks for anyway: a head may wait for the first part of its body. Two writes took an
+    eighth of all that a look-up by id costs.
+    """
+
+    __slots__ = ("_head", "_head_is_out", "_transport", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport, has_body: bool) -> None:
+        self._transport = transport
+        self._head = b""
+        self._head_is_out = not has_body
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        if self.is_closing():
+            return  # the client has gone: uvloop would raise until it has told the protocol so
+        if self._head:
+            self._transport.writelines((self._head, data))
+            self._head, self._head_is_out = b"", True
+        elif self._head_is_out or data.startswith(b"HTTP/1.1 100"):
+            self._transport.write(data)
+        else:
+            self._head = data
+
+    def close(self) -> None:
+        if self._head:
+            self.write(b"")
+        self._transport.close()
+
+
+class DeadlineProtocol(HttpToolsProtocol):
+    """Cuts off clients that are too slow or send too much, and never a slow handler.
+
+    A connection has one timer, which looks at `_due` when it fires; a request only moves `_due`.
+    Offers to upgrade are ignored, so uvicorn's `ws` has no effect.
+    """
+
+    head_deadline = 10.0
+    body_deadline = 20.0
+    linger = 1.0
+    max_head_bytes = 16 * 1024
+    max_header_count = 100
+    max_pipelined = 32
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.url = b""
+        self._refused = False
+        self._held = 0  # bytes the parser may hold: those since it last handed over what it had
+        self._unsent: float = inf
+        self._tick = min(self.head_deadline, self.body_deadline)
+        self._expect(_HEAD, self.head_deadline)
+        self._timer = self.loop.call_later(self._tick, self._check)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def resume_writing(self) -> None:
+        self._unsent = inf
+        super().resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        if self._awaited == _NOTHING:
+            self._expect(_HEAD, self.head_deadline)
+        while data and not self._refused:
+            room = self.max_head_bytes - self._held
+            data = self._feed(data[:room]) + data[room:]
+
+    def _feed(self, piece: bytes) -> bytes:
+        """Give the parser no more than it has room for. Returns what it has to read once more."""
+        self._held += len(piece)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            head = self._head_without_upgrade()
+            # Where this was to be the last request, the parser that saw the offer reads no more.
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            return head + piece[upgrade.args[0] :]
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            invalid = BadRequest(f"This is not a valid HTTP/1.1 request: {error}.")
+            self._refuse(cause if isinstance(cause, Problem) else invalid)
+        else:
+            if self._held >= self.max_head_bytes:
+                most = f"Request line and headers may have at most {self.max_head_bytes} bytes."
+                self._refuse(RequestHeadTooLarge(most))
+        return b""
+
+    def _head_without_upgrade(self) -> bytes:
+        # The parser takes the body of an upgrade for another protocol's: uvicorn would lose it or,
+        # worse, read it as the next request. Java's client asks for h2c in every request.
+        self._held = 0
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def on_headers_complete(self) -> None:
+        self._check_head()
+        if self.parser.should_upgrade():
+            return
+        super().on_headers_complete()
+        one_write = _OneWrite(self.transport, has_body=self.parser.get_method() != b"HEAD")
+        self.cycle.transport = cast("asyncio.Transport", one_write)
+        self.headers = []  # the parser adds the trailers, which must not reach the app as headers
+        self._held = 0
+        self._expect(_BODY, self.body_deadline)
+
+    def on_body(self, body: bytes) -> None:
+        self._held = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # to be read once more
+        super().on_message_complete()
+        self.url = b""
+        self._held = 0
+        self._expect(_NOTHING, inf)
+
+    def _expect(self, part: int, seconds: float) -> None:
+        self._awaited = part
+        self._due = self.loop.time() + seconds
+
+    def _check_head(self) -> None:
+        if len(self.headers) > self.max_header_count:
+            most = f"A request may have at most {self.max_header_count} headers."
+            raise RequestHeadTooLarge(most)
+        version = self.parser.get_http_version()
+        if version not in {"1.1", "1.0"} or self.parser.get_method() == b"CONNECT":
+            raise BadRequest("This server speaks HTTP/1.1 and is not a proxy.")
+        hosts = [name for name, _ in self.headers].count(b"host")
+        if hosts != 1 and (hosts or version == "1.1"):
+            raise BadRequest("A request must have exactly one Host header.")
+        if len(self.pipeline) >= self.max_pipelined:
+            raise BadRequest(f"At most {self.max_pipelined} requests may wait for their turn.")
+
+    def _check(self) -> None:
+        if self._takes_nothing():
+            logger.info("Connection cut: the client takes nothing of its answer.")
+            self.transport.abort()
+        elif self._due <= self.loop.time() and not self.transport.is_closing():
+            self._on_overdue()
+        self._arm()
+
+    def _arm(self) -> None:
+        self._timer.cancel()
+        now = self.loop.time()
+        at = self._due if now < self._due < now + self._tick else now + self._tick
+        self._timer = self.loop.call_at(at, self._check)
+
+    def _takes_nothing(self) -> bool:
+        """Tell whether the rest of an answer has become no shorter since the last look."""
+        if not (self.flow.write_paused or self.transport.is_closing()):
+            return False  # only in these two states nobody adds to it
+        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        return self._unsent >= before
+
+    def _on_overdue(self) -> None:
+        if self._refused:
+            self.transport.abort()
+        elif self._awaited == _HEAD and not self._held:
+            logger.info("Connection cut: nothing came.")
+            self.transport.close()
+        elif not (self.flow.read_paused or self._earlier_is_unanswered()):
+            part = "head" if self._awaited == _HEAD else "body"
+            self._refuse(RequestTimeout(f"The {part} of the request took too long to come."))
+
+    def _earlier_is_unanswered(self) -> bool:
+        if self._awaited == _BODY:
+            return bool(self.pipeline)
+        return not getattr(self.cycle, "response_complete", True)
+
+    def _refuse(self, problem: Problem) -> None:
+        """Listen no more, and say why unless it would be taken for the answer to something else."""
+        request_id = uuid.uuid4().hex
+        logger.info("Connection cut: %s", problem.detail, extra={"request_id": request_id})
+        self._refused = True
+        self._due = inf
+        if self._awaited == _BODY:
+            self.cycle.disconnected = True
+            if self.pipeline or self.cycle.response_started:
+                self.transport.close()
+                return
+        elif self._earlier_is_unanswered():
+            self.cycle.keep_alive = False  # what was understood is answered, and then we close
+            return
+        self._answer(problem, request_id)
+
+    def _answer(self, problem: Problem, request_id: str) -> None:
+        body = write(problem.document(), self._path(), request_id)
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            (b"x-request-id", request_id.encode()),
+        ]
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(STATUS_LINE[problem.status] + lines + b"\r\n" + body)
+        # To close with bytes unread is to reset, which can destroy the answer (RFC 9112, 9.6).
+        self.flow.pause_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._due = self.loop.time() + self.linger
+        self._arm()
+
+    def _path(self) -> str:
+        try:
+            path = httptools.parse_url(self.url).path
+        except httptools.HttpParserInvalidURLError:
+            return ""
+        return (path or b"").decode("ascii", "replace")

@@ -1,0 +1,62 @@
+"""What stands in a query must be known: a mistyped filter would answer everybody."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fastapi.dependencies.models import Dependant
+from starlette.types import Scope
+
+from service_kit.web.problems import MAX_ERRORS, invalid
+from service_kit.web.signatures import kinds
+
+# Of names up to this length, which all of ours have, one that was meant is looked for.
+_LONGEST_NAME = 40
+
+
+def parameters_of(wants: Dependant) -> dict[str, bool]:
+    """Name the query parameters of a handler and its dependencies; true for one that may repeat."""
+    found = {
+        field.alias: bool(kinds(field.field_info.annotation) & {list, set, frozenset, tuple})
+        for field in wants.query_params
+    }
+    for part in wants.dependencies:
+        found |= parameters_of(part)
+    return found
+
+
+def read_query(scope: Scope, known: Mapping[str, bool]) -> dict[str, str]:
+    """Return the parameters that were sent.
+
+    Raises InvalidRequest for those that are not known, and those that are there twice but may not
+    repeat.
+    """
+    if not scope["query_string"]:
+        return {}
+    pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    found = dict(pairs)
+    if len(found) < len(pairs) or not found.keys() <= known.keys():
+        errors = list(_errors(Counter(name for name, _ in pairs), known))
+        if errors:
+            raise invalid(errors)
+    return found
+
+
+def _errors(sent: Mapping[str, int], known: Mapping[str, bool]) -> Iterator[dict[str, Any]]:
+    told = 0
+    for name, times in sent.items():
+        if name in known and (times == 1 or known[name]):
+            continue
+        reason = "Must be given once"
+        if name not in known:
+            # Of those that are not told, none is looked for.
+            reason = "Unknown parameter" + (_meant(name, known) if told < MAX_ERRORS else "")
+        told += 1
+        yield {"type": "query", "loc": ["query", name], "msg": reason}
+
+
+def _meant(name: str, known: Mapping[str, bool]) -> str:
+    near = get_close_matches(name, known, n=1) if len(name) <= _LONGEST_NAME else []
+    return f"; did you mean {near[0]}?" if near else ""
