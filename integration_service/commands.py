@@ -63,7 +63,7 @@ def _positive(text: str) -> int:
 
 def run_once(service: Service, options: argparse.Namespace) -> int:
     """Do what the running service does, once. Refuses while it runs."""
-    from integration_service import actions
+    from integration_service.operations import actions
 
     status = _run(service, actions.run_once)
     if status is None:
@@ -74,7 +74,7 @@ def run_once(service: Service, options: argparse.Namespace) -> int:
 
 
 def show_status(service: Service, options: argparse.Namespace) -> int:
-    from integration_service import actions
+    from integration_service.operations import actions
 
     status = _run(service, actions.status)
     if status is None:
@@ -84,7 +84,7 @@ def show_status(service: Service, options: argparse.Namespace) -> int:
 
 
 def list_dead(service: Service, options: argparse.Namespace) -> int:
-    from integration_service import actions
+    from integration_service.operations import actions
 
     count = _run(service, lambda _, database: actions.list_dead(database, as_json=options.json))
     if count is None:
@@ -94,7 +94,7 @@ def list_dead(service: Service, options: argparse.Namespace) -> int:
 
 def retry_some(service: Service, options: argparse.Namespace) -> int:
     """Retry one or many. 1 where one of those that were named can't be."""
-    from integration_service import actions
+    from integration_service.operations import actions
 
     retry = actions.retry_named if options.customer_uid else actions.retry_matching
     is_done = _run(service, lambda _, database: retry(database, options))
@@ -105,7 +105,7 @@ def retry_some(service: Service, options: argparse.Namespace) -> int:
 
 def reconcile(service: Service, options: argparse.Namespace) -> int:
     """Compare both sides, beside the running service or without it."""
-    from integration_service import actions
+    from integration_service.operations import actions
 
     if options.confirm and not options.repair:
         commands.refuse(service, "--confirm goes with --repair")
@@ -122,9 +122,9 @@ def _run(service: Service, work: Work[T]) -> T | None:
     import asyncio
 
     from integration_service.ledger.lease import LeaseLost
-    from integration_service.ledger.reconciliations import RunLost
-    from integration_service.links.failures import CallFailed
-    from integration_service.reconciling import AlreadyRunning
+    from integration_service.reconcile.service import AlreadyRunning
+    from integration_service.reconcile.store import RunLost
+    from integration_service.targets.failures import CallFailed
     from service_kit.database import DatabaseUnavailable, DurabilityMissing
     from service_kit.database.migrations import SchemaMismatch
 
