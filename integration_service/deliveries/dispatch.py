@@ -12,7 +12,7 @@ from integration_service.deliveries import claims, journal, retry_policy
 from integration_service.deliveries.models import Claimed, Settlement
 from integration_service.deliveries.retry_policy import AfterCall, of_call
 from integration_service.ledger.lease import Clock, Lease, LeaseLost
-from integration_service.routes.definitions import WELCOME
+from integration_service.routes.definitions import ROUTES
 from integration_service.settings import Settings
 from integration_service.targets import store as targets
 from integration_service.targets.circuit import Circuit
@@ -174,7 +174,7 @@ class Dispatch:
 
     async def _send(self, batch: Sequence[Claimed], lease: Lease) -> None:
         for one in batch:
-            logger.info("Creating package request for customer ID: %s", one.customer_uid)
+            logger.info("Creating package request for customer ID: %s", one.subject)
         wanted = [_wanted(one) for one in batch]
         is_probe = self._circuit.is_open
         started_at = time.monotonic()
@@ -230,9 +230,7 @@ class Dispatch:
         self, batch: Sequence[Claimed], lease: Lease, settlements: Sequence[Settlement]
     ) -> None:
         await self._database.write(claims.settle, lease, settlements)
-        journal.settled(
-            [(one.customer_uid, its) for one, its in zip(batch, settlements, strict=True)]
-        )
+        journal.settled([(one.subject, its) for one, its in zip(batch, settlements, strict=True)])
         if any(one.class_of_error for one in settlements):
             await self._save_circuit(lease)  # by its seconds the age of these is told
 
@@ -253,7 +251,11 @@ async def note_success(database: Database, lease: Lease, circuit: Circuit, now: 
 
 def _wanted(delivery: Claimed) -> Wanted:
     return Wanted(
-        delivery.customer_uid, 1, delivery.customer_name, WELCOME.send, delivery.traceparent
+        delivery.subject,
+        delivery.occurrence,
+        delivery.customer_name,
+        ROUTES[delivery.route].send,
+        delivery.traceparent,
     )
 
 

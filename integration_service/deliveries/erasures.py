@@ -12,14 +12,14 @@ from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_or_update
 from service_kit.database.prepared import Prepared
 
-IS_ERASED = exists().where(erasures.c.customer_uid == deliveries.c.customer_uid)
+IS_ERASED = exists().where(erasures.c.customer_uid == deliveries.c.subject)
 
 _NOTE = insert_or_update(
     erasures,
     "customer_uid",
     "customer_number = COALESCE(erasures.customer_number, excluded.customer_number)",
 )
-_OF_THESE = deliveries.c.customer_uid.in_(bindparam("uids", expanding=True))
+_OF_THESE = deliveries.c.subject.in_(bindparam("uids", expanding=True))
 _SKIP = (
     update(deliveries)
     .where(_OF_THESE, deliveries.c.next_attempt_at.is_not(None), deliveries.c.never_claimed)
@@ -35,7 +35,7 @@ _DUE = (
         erasures.c.done_at.is_(None),
         exists().where(poller.c.paused_at.is_(None)),
         ~exists().where(
-            deliveries.c.customer_uid == erasures.c.customer_uid,
+            deliveries.c.subject == erasures.c.customer_uid,
             deliveries.c.claimed_epoch == bindparam("epoch"),
         ),
     )

@@ -11,13 +11,13 @@ logger = logging.getLogger("integration_service")
 
 def found(arrival: Arrival) -> None:
     if arrival.error:
-        logger.error("%s It is kept as dead: %s", arrival.error, arrival.customer_uid)
+        logger.error("%s It is kept as dead: %s", arrival.error, arrival.subject)
     elif arrival.skip_reason == "erased":
-        logger.info("No package for the erased customer with ID: %s", arrival.customer_uid)
+        logger.info("No package for the erased customer with ID: %s", arrival.subject)
     else:
-        logger.info("Found new customer: %s (ID: %s)", arrival.customer_name, arrival.customer_uid)
+        logger.info("Found new customer: %s (ID: %s)", arrival.customer_name, arrival.subject)
     if arrival.skip_reason == "unwanted":
-        logger.info("No package is wanted for customer ID: %s", arrival.customer_uid)
+        logger.info("No package is wanted for customer ID: %s", arrival.subject)
 
 
 def erasure_failed(count: int, failure: CallFailed) -> None:

@@ -15,21 +15,28 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
+    and_,
     false,
+    text,
 )
 
 from integration_service.ledger.models import metadata
+from integration_service.routes.definitions import WELCOME
 from service_kit.database.types import BigInt, UtcDateTime
 
 _UNFINISHED = "next_attempt_at IS NOT NULL"
 _RETRYING = "next_attempt_at IS NOT NULL AND attempt_count > 0"
 
-# One row a customer: the inbox.
+# One row for each effect that is owed: the inbox. Identified by route, subject and occurrence.
 deliveries = Table(
     "deliveries",
     metadata,
     Column("id", BigInt, primary_key=True),
-    Column("customer_uid", String(64), nullable=False, unique=True),
+    Column("route", String(40), nullable=False, server_default=WELCOME.name),
+    # Of the welcome route: the customer's uid.
+    Column("subject", String(64), nullable=False),
+    Column("occurrence", Integer, nullable=False, server_default=text("1")),
     Column("customer_name", String(200)),
     Column("sequence", BigInt, nullable=False),
     Column("state", String(10), nullable=False),
@@ -62,6 +69,8 @@ deliveries = Table(
     Column("dismissed_at", UtcDateTime),
     Column("dismissed_by", String(200)),
     Column("dismissed_reason", String(500)),
+    # The subject first, since it is what is looked up.
+    UniqueConstraint("subject", "route", "occurrence", name="uq_deliveries_identity"),
     Index("ix_deliveries_due", "next_attempt_at", "id", info={"where": _UNFINISHED}),
     # Those that failed before, for whoever looks for them among thousands that are new.
     Index("ix_deliveries_retrying", "next_attempt_at", "id", info={"where": _RETRYING}),
@@ -106,6 +115,8 @@ erasures = Table(
     Index("ix_erasures_due", "id", info={"where": "done_at IS NULL"}),
     sqlite_autoincrement=True,
 )
+# The one delivery that a customer's welcome package is.
+IS_WELCOME = and_(deliveries.c.route == WELCOME.name, deliveries.c.occurrence == 1)
 # And not by their states: then SQLite would take the index of these, and sort all that it finds.
 UNFINISHED = deliveries.c.next_attempt_at.is_not(None)
 
@@ -114,7 +125,9 @@ class Delivery(NamedTuple):
     """A row of `deliveries`."""
 
     id: int
-    customer_uid: str
+    route: str
+    subject: str
+    occurrence: int
     customer_name: str | None
     sequence: int
     state: str
@@ -139,6 +152,10 @@ class Delivery(NamedTuple):
     dismissed_by: str | None
     dismissed_reason: str | None
 
+    @property
+    def customer_uid(self) -> str:
+        return self.subject
+
 
 class AttemptRow(NamedTuple):
     """A row of `attempts`."""
@@ -156,7 +173,9 @@ class Claimed(NamedTuple):
     """What sending a delivery needs to know of it."""
 
     id: int
-    customer_uid: str
+    route: str
+    subject: str
+    occurrence: int
     customer_name: str | None
     traceparent: str | None
     attempt_count: int
@@ -183,7 +202,7 @@ class ErasedCustomer(NamedTuple):
 class Arrival:
     """A customer as the feed told of it; or, with `error`, an event that nobody can understand."""
 
-    customer_uid: str
+    subject: str
     customer_name: str | None
     sequence: int
     raw: str | None = None

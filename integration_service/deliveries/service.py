@@ -42,7 +42,7 @@ class Listed(NamedTuple):
     """A delivery in a list of those to be retried."""
 
     id: int
-    customer_uid: str
+    subject: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,9 @@ def show(db: Connection, uid: str) -> DeliveryDetail:
     """Show one delivery and each attempt at it. Raises DeliveryNotFound."""
     found = _known(store.find(db, uid))
     attempts = [Attempt.model_validate(one) for one in store.attempts_at(db, found)]
-    return DeliveryDetail.model_construct(**found._asdict(), attempts=attempts)
+    return DeliveryDetail.model_construct(
+        **found._asdict(), customer_uid=found.customer_uid, attempts=attempts
+    )
 
 
 def retryable(db: Connection, uid: str) -> Delivery:
@@ -125,7 +127,7 @@ def matching(db: Connection, which: Which) -> int:
 def some_of(db: Connection, which: Which, after: int, limit: int) -> list[Listed]:
     """List some by their ids, from the one behind `after`."""
     rows = db.execute(
-        select(deliveries.c.id, deliveries.c.customer_uid)
+        select(deliveries.c.id, deliveries.c.subject)
         .where(which.condition(), deliveries.c.id > after)
         .order_by(deliveries.c.id)
         .limit(limit)
@@ -185,5 +187,5 @@ async def retry_many(
             break
         after = rows[-1].id
         done.retried += len(rows)
-        done.customer_uids += [row.customer_uid for row in rows][: SHOWN - len(done.customer_uids)]
+        done.customer_uids += [row.subject for row in rows][: SHOWN - len(done.customer_uids)]
     return done

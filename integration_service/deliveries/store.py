@@ -9,6 +9,7 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from integration_service.deliveries import erasures
 from integration_service.deliveries.models import (
+    IS_WELCOME,
     UNFINISHED,
     Arrival,
     AttemptRow,
@@ -17,6 +18,7 @@ from integration_service.deliveries.models import (
     attempts,
     deliveries,
 )
+from integration_service.routes.definitions import WELCOME
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.prepared import Prepared
@@ -26,17 +28,17 @@ _COUNTS = select(deliveries.c.state, func.count().label("number")).group_by(deli
 _OLDEST = select(func.min(func.coalesce(deliveries.c.enqueued_at, deliveries.c.created_at))).where(
     deliveries.c.state.in_(("pending", "retrying"))
 )
-_ONE = select(deliveries).where(deliveries.c.customer_uid == bindparam("uid"))
+_ONE = select(deliveries).where(deliveries.c.subject == bindparam("uid"), IS_WELCOME)
 _LOCKED = _ONE.with_for_update()
 _ATTEMPTS = (
     select(attempts).where(attempts.c.delivery_id == bindparam("id")).order_by(attempts.c.id)
 )
 _BEYOND = Prepared(select(deliveries.c.id).where(UNFINISHED).limit(1).offset(bindparam("mark")))
 _OWED = Prepared(
-    select(deliveries.c.customer_uid).where(is_listed(deliveries.c.customer_uid, "uids"))
+    select(deliveries.c.subject).where(is_listed(deliveries.c.subject, "uids"), IS_WELCOME)
 )
 _ARRIVAL = (
-    "customer_uid",
+    "subject",
     "customer_name",
     "sequence",
     "raw",
@@ -45,6 +47,8 @@ _ARRIVAL = (
     "skip_reason",
 )
 _OWED_ALIKE = (
+    "route",
+    "occurrence",
     "state",
     "error_class",
     "attempt_count",
@@ -105,17 +109,19 @@ def owe(db: Connection, arrivals: Sequence[Arrival], now: datetime) -> list[Arri
 
     None to one who was erased, however much earlier that was told.
     """
-    uids = [a.customer_uid for a in arrivals]
-    known = {row.customer_uid for row in _OWED.all(db, uids=uids)}
-    new = list({a.customer_uid: a for a in arrivals if a.customer_uid not in known}.values())
+    uids = [a.subject for a in arrivals]
+    known = {row.subject for row in _OWED.all(db, uids=uids)}
+    new = list({a.subject: a for a in arrivals if a.subject not in known}.values())
     erased = erasures.among(db, uids) if new else set()
     for arrival in new:
-        if arrival.customer_uid in erased:
+        if arrival.subject in erased:
             arrival.customer_name, arrival.skip_reason = None, "erased"
     for state, alike in groupby(new, key=attrgetter("state")):
         _OWE.each(
             db,
             [vars(arrival) for arrival in alike],
+            route=WELCOME.name,
+            occurrence=1,
             state=state,
             error_class="unreadable" if state == "dead" else None,
             attempt_count=0,

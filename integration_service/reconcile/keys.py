@@ -19,7 +19,7 @@ from sqlalchemy import (
     update,
 )
 
-from integration_service.deliveries.models import deliveries, erasures
+from integration_service.deliveries.models import IS_WELCOME, deliveries, erasures
 from integration_service.ledger.models import poller
 from integration_service.reconcile.models import Candidate, reconcile_keys
 from integration_service.reconcile.store import Kind, alive
@@ -30,9 +30,9 @@ FORGOTTEN_AT_ONCE = 5000
 _KEYS = reconcile_keys
 _OF_RUN = _KEYS.c.run_id == bindparam("run")
 _LACKS = and_(_OF_RUN, _KEYS.c.customers > 0, _KEYS.c.packages == 0)
-_JOINED = _KEYS.outerjoin(deliveries, deliveries.c.customer_uid == _KEYS.c.customer_uid).outerjoin(
-    erasures, erasures.c.customer_uid == _KEYS.c.customer_uid
-)
+_JOINED = _KEYS.outerjoin(
+    deliveries, and_(deliveries.c.subject == _KEYS.c.customer_uid, IS_WELCOME)
+).outerjoin(erasures, erasures.c.customer_uid == _KEYS.c.customer_uid)
 _CANDIDATES = (
     select(
         _KEYS.c.customer_uid,

@@ -16,12 +16,13 @@ from sqlalchemy import (
 )
 
 from integration_service.deliveries import erasures
-from integration_service.deliveries.models import deliveries, enqueued
+from integration_service.deliveries.models import IS_WELCOME, deliveries, enqueued
 from integration_service.ledger.control import wake
 from integration_service.ledger.lease import hold, now_of
 from integration_service.ledger.models import poller
 from integration_service.reconcile.models import Run, reconciliations
 from integration_service.reconcile.schemas import ReconcileRun, Reconciliation
+from integration_service.routes.definitions import WELCOME
 from service_kit.database.on_conflict import insert_missing
 
 Kind = Literal["missing", "extra", "double", "erased"]
@@ -141,7 +142,8 @@ def repair(db: Connection, run: int, absent: Sequence[Absent], now: datetime) ->
     again = db.execute(
         update(deliveries)
         .where(
-            deliveries.c.customer_uid.in_([one.customer_uid for one in absent]),
+            deliveries.c.subject.in_([one.customer_uid for one in absent]),
+            IS_WELCOME,
             deliveries.c.state == "delivered",
         )
         .values(**enqueued(now))
@@ -150,7 +152,9 @@ def repair(db: Connection, run: int, absent: Sequence[Absent], now: datetime) ->
         return 0
     rows = [
         {
-            "customer_uid": one.customer_uid,
+            "route": WELCOME.name,
+            "subject": one.customer_uid,
+            "occurrence": 1,
             "customer_name": one.customer_name,
             "sequence": 0,
             "created_at": now,

@@ -45,3 +45,4 @@ WELCOME = Route(
     send={"package_type": "welcome_package"},
     undo_on=("customer.erased",),
 )
+ROUTES = {route.name: route for route in (WELCOME,)}

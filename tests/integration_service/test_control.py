@@ -130,8 +130,8 @@ async def test_many_are_retried_by_state_and_class_page_by_page(
     await integration.database.write(
         change,
         "UPDATE deliveries SET state = 'dead', next_attempt_at = NULL, error_class = 'refused'",
-        "UPDATE deliveries SET error_class = 'transient' WHERE customer_uid IN ('c1', 'c3')",
-        "UPDATE deliveries SET error_class = 'unreadable' WHERE customer_uid = 'c6'",
+        "UPDATE deliveries SET error_class = 'transient' WHERE subject IN ('c1', 'c3')",
+        "UPDATE deliveries SET error_class = 'unreadable' WHERE subject = 'c6'",
     )
 
     dry = await told(api, "/deliveries/retry", error_class="refused", dry_run=True)

@@ -323,7 +323,12 @@ async def test_what_the_dead_had_claimed_is_sent_by_the_heir(
 @pytest.fixture
 async def lively(start: Start, fragile: FragileDatabase) -> AsyncIterator[Integration]:
     """One that runs by itself, and looks all the time."""
-    integration = await start(polling_interval_seconds=0.01, long_poll_seconds=0, lease_seconds=1.5)
+    integration = await start(
+        polling_interval_seconds=0.01,
+        long_poll_seconds=0,
+        lease_seconds=1.5,
+        reconcile_interval_seconds=0,
+    )
     await integration.poller.give_back(integration.lease)
     integration.poller._database = fragile
     task = asyncio.create_task(integration.poller.run())

@@ -144,7 +144,7 @@ async def test_repair_finds_customers_whom_the_ledger_does_not_know(
     await served.database.write(
         change,
         "DELETE FROM attempts",
-        "DELETE FROM deliveries WHERE customer_uid IN ('ada', 'bob')",
+        "DELETE FROM deliveries WHERE subject IN ('ada', 'bob')",
     )
     then, now = "2026-01-05T12:00:00Z", "2026-01-05T12:30:00Z"
     crm.changed["bob"] = listed("bob", then, name="Robert", updated_at=now)
@@ -253,7 +253,7 @@ async def test_who_was_skipped_or_erased_is_no_alarm(
 ) -> None:
     lose(inventory, "ada")
     await served.database.write(
-        change, "UPDATE deliveries SET state = 'skipped' WHERE customer_uid = 'ada'"
+        change, "UPDATE deliveries SET state = 'skipped' WHERE subject = 'ada'"
     )
     then = "2026-01-05T12:00:00Z"
     crm.changed["bob"] = listed("bob", then, name="", email="", updated_at="2026-01-05T12:59:00Z")
