@@ -11,9 +11,9 @@ from integration_service import journal, retries
 from integration_service.answering import note_success
 from integration_service.clocks import Clock
 from integration_service.ledger import circuits, claims
+from integration_service.ledger.claims import Claimed
 from integration_service.ledger.lease import Lease, LeaseLost
 from integration_service.ledger.records import Settlement
-from integration_service.ledger.store import DeliveryRow
 from integration_service.links.circuit import Circuit
 from integration_service.links.failures import CallFailed, Misconfigured, Unfit
 from integration_service.links.inventory import InventoryClient, Made, Wanted
@@ -138,9 +138,7 @@ class Dispatch:
             batch = await self._database.write(claims.claim_probe, lease, self._probed)
             self._start(batch, lease, self._retrying)
 
-    def _start(
-        self, batch: list[DeliveryRow], lease: Lease, places: set[asyncio.Task[None]]
-    ) -> int:
+    def _start(self, batch: list[Claimed], lease: Lease, places: set[asyncio.Task[None]]) -> int:
         if not batch:
             return 0
         task = asyncio.create_task(self._carry_out(batch, lease))
@@ -149,7 +147,7 @@ class Dispatch:
         task.add_done_callback(lambda _: self._changed.set())
         return 1
 
-    async def _carry_out(self, batch: list[DeliveryRow], lease: Lease) -> None:
+    async def _carry_out(self, batch: list[Claimed], lease: Lease) -> None:
         """Send one batch; whatever happens to it, the others go on."""
         use_request_id(new_request_id())
         try:
@@ -163,7 +161,7 @@ class Dispatch:
                 logger.exception("A batch failed because of a bug; it is sent again.")
             await self._give_back(batch, lease)
 
-    async def _give_back(self, batch: Sequence[DeliveryRow], lease: Lease) -> None:
+    async def _give_back(self, batch: Sequence[Claimed], lease: Lease) -> None:
         """Have deliveries sent again whose fate could not be written down; until it can, wait."""
         with contextlib.suppress(LeaseLost):
             while True:
@@ -175,7 +173,7 @@ class Dispatch:
                 else:
                     return
 
-    async def _send(self, batch: Sequence[DeliveryRow], lease: Lease) -> None:
+    async def _send(self, batch: Sequence[Claimed], lease: Lease) -> None:
         for row in batch:
             logger.info("Creating package request for customer ID: %s", row.customer_uid)
         wanted = [Wanted(row.customer_uid, row.customer_name, row.traceparent) for row in batch]
@@ -199,7 +197,7 @@ class Dispatch:
         await self._note_success(lease)
 
     async def _after_failure(
-        self, batch: Sequence[DeliveryRow], lease: Lease, failure: CallFailed, duration: float
+        self, batch: Sequence[Claimed], lease: Lease, failure: CallFailed, duration: float
     ) -> None:
         if isinstance(failure, Unfit) and len(batch) > 1:
             await self._halve(batch, lease)
@@ -225,7 +223,7 @@ class Dispatch:
             ]
             await self._settle(batch, lease, settlements)
 
-    async def _halve(self, batch: Sequence[DeliveryRow], lease: Lease) -> None:
+    async def _halve(self, batch: Sequence[Claimed], lease: Lease) -> None:
         """Find the one that spoils a batch; where each does, the circuit opens and ends it."""
         middle = len(batch) // 2
         await self._send(batch[:middle], lease)
@@ -234,11 +232,11 @@ class Dispatch:
         else:
             await self._send(batch[middle:], lease)
 
-    async def _unclaim(self, batch: Sequence[DeliveryRow], lease: Lease) -> None:
+    async def _unclaim(self, batch: Sequence[Claimed], lease: Lease) -> None:
         await self._database.write(claims.unclaim, lease, [row.id for row in batch])
 
     async def _settle(
-        self, batch: Sequence[DeliveryRow], lease: Lease, settlements: Sequence[Settlement]
+        self, batch: Sequence[Claimed], lease: Lease, settlements: Sequence[Settlement]
     ) -> None:
         await self._database.write(claims.settle, lease, settlements)
         journal.settled(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from integration_service.ledger.claims import Claimed
 from integration_service.ledger.records import Settlement
-from integration_service.ledger.store import DeliveryRow
 from integration_service.links.circuit import Circuit
 from integration_service.links.failures import CallFailed, CustomerErased, Refused, Transient, Unfit
 from integration_service.links.inventory import Made, Result
@@ -34,7 +34,7 @@ def wait_seconds(failed_before: int, retry_after: float = 0.0) -> float:
 
 
 def after_result(
-    delivery: DeliveryRow, result: Result, circuit: Circuit, at: datetime, duration_ms: float
+    delivery: Claimed, result: Result, circuit: Circuit, at: datetime, duration_ms: float
 ) -> Settlement:
     """Say what Inventory's word on one delivery means for it."""
     if isinstance(result, Made):
@@ -52,7 +52,7 @@ def after_result(
     return after_failure(delivery, result, circuit, at, duration_ms)
 
 
-def is_of_one_delivery(batch: Sequence[DeliveryRow], failure: CallFailed, circuit: Circuit) -> bool:
+def is_of_one_delivery(batch: Sequence[Claimed], failure: CallFailed, circuit: Circuit) -> bool:
     """Tell a delivery that Inventory fails over from an Inventory that fails.
 
     Others have succeeded since this one failed first; so its failures say nothing of the link.
@@ -69,7 +69,7 @@ def is_of_one_delivery(batch: Sequence[DeliveryRow], failure: CallFailed, circui
 
 
 def after_failure(
-    delivery: DeliveryRow, failure: CallFailed, circuit: Circuit, at: datetime, duration_ms: float
+    delivery: Claimed, failure: CallFailed, circuit: Circuit, at: datetime, duration_ms: float
 ) -> Settlement:
     """Say what a failure means for one delivery: another try at a later time, or the end."""
     tried = circuit.tried()

@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from crm_api.audit import store
+from crm_api.audit.models import AuditEntry
 from crm_api.audit.schemas import Action
 from crm_api.audit.store import Filter
-from service_kit.database.types import AnyRow
 from service_kit.process import clock
 from service_kit.process.logs import current_request_id
 from service_kit.web.auth import Principal
@@ -39,5 +39,5 @@ def rows_of(action: Action, subjects: Sequence[str], who: Principal) -> list[dic
     ]
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[AnyRow]:
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[AuditEntry]:
     return page_of(store.page(db, wanted, after, limit + 1), limit, key="id")

@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from crm_api.customers import service, store
+from crm_api.customers.models import Customer
 from crm_api.customers.schemas import CustomerPut
-from crm_api.customers.store import CustomerRow
 from service_kit.database import RunAgain
 from service_kit.web.auth import Principal
 from service_kit.web.etags import PreconditionFailed, check_version
@@ -20,7 +20,7 @@ def put(
     who: Principal,
     *,
     must_exist: bool = False,
-) -> tuple[CustomerRow, bool]:
+) -> tuple[Customer, bool]:
     """Make the customer with this external_ref be as wanted. Returns it, and whether it is new.
 
     What is not sent is emptied; what is as wanted already is not touched and leaves no event. An
@@ -42,7 +42,7 @@ def put(
     return service.change_row(db, before, values, who), False
 
 
-def _added_meanwhile(db: Connection, external_ref: str, refusal: Problem) -> CustomerRow:
+def _added_meanwhile(db: Connection, external_ref: str, refusal: Problem) -> Customer:
     """Find the customer that was not there a moment ago; without one the refusal stands."""
     if (found := store.find_ref_for_change(db, external_ref)) is not None:
         return found

@@ -1,4 +1,7 @@
-"""The table of customers."""
+"""The table of customers, and its rows."""
+
+from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import JSON, Boolean, Column, Index, Integer, String, Table, true
 
@@ -30,3 +33,20 @@ customers = Table(
     # Never hand out a deleted row's id again.
     sqlite_autoincrement=True,
 )
+
+
+class Customer(NamedTuple):
+    id: int
+    uid: str
+    name: str
+    email: str
+    email_key: str
+    company: str | None
+    phone: str | None
+    external_ref: str | None
+    metadata: dict[str, str]
+    created_at: datetime
+    updated_at: datetime
+    version: int
+    welcome: bool
+    erased_at: datetime | None

@@ -26,7 +26,7 @@ from crm_api.feed import store as feed
 from crm_api.feed.models import events
 from crm_api.search import trigram_numbers
 from service_kit.database.on_conflict import insert_missing
-from service_kit.database.prepared import Prepared, PreparedInsert
+from service_kit.database.prepared import PreparedInsert, PreparedValues
 
 _ADD = PreparedInsert(customers)
 # What an event tells begins with the id, which is not known before.
@@ -43,14 +43,13 @@ def add(
     told = "," + event["data"].removeprefix("{")
     text = searched(customer)
     if db.dialect.name == "postgresql":
-        found = _ADD_ALL.first(
+        return _ADD_ALL.first(
             db,
             **_named("customer", customer),
             **_named("event", {**event, "data": told}),
             **_named("entry", entry),
             **_named("search", {"text": text, "trigrams": trigram_numbers(text)}),
         )
-        return found.id if found else None
     added = _ADD.one(db, **customer)
     if added is not None:
         feed.add(db, [{**event, "data": f"{_ID}{added}{told}"}])
@@ -71,7 +70,7 @@ def _given(part: str, table: Table, *left_out: str) -> dict[str, BindParameter[A
     }
 
 
-def _add_all() -> Prepared:
+def _add_all() -> PreparedValues[int]:
     added = (
         insert_missing(customers)
         .values(_given("customer", customers, "erased_at"))
@@ -86,7 +85,7 @@ def _add_all() -> Prepared:
     told = literal(_ID) + cast(added.c.id, Text) + bindparam("event_data", type_=Text)
     event = {**_given("event", events, "position"), "data": told}
     found_by = {**_given("search", SEARCH.table), "rowid": added.c.id}
-    return Prepared(
+    return PreparedValues(
         select(added.c.id).add_cte(
             beside("event", events, event),
             beside("entry", audit_entries, _given("entry", audit_entries)),

@@ -14,8 +14,9 @@ from crm_api.access import (
 )
 from crm_api.customers import service
 from crm_api.customers.addresses import Address
+from crm_api.customers.models import Customer
 from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
-from crm_api.customers.store import CustomerRow, Filter
+from crm_api.customers.store import Filter
 from crm_api.feed import service as feed
 from crm_api.tables import stored_answers
 from service_kit.database.as_json import json_array
@@ -179,7 +180,7 @@ async def get_customer(
     _: CanReadCustomers,
     known: IfNoneMatch,
     response: Response,
-) -> CustomerRow | Response:
+) -> Customer | Response:
     """Look up one customer by its id or its uid."""
     found = await database.read(service.get, customer)
     return unless_known(known, response, found.version, found)
@@ -207,7 +208,7 @@ async def change_customer(
     who: CanWriteCustomers,
     versions: IfMatch,
     response: Response,
-) -> CustomerRow:
+) -> Customer:
     """Change the fields that are sent and leave the others as they are."""
     changed = await database.write(service.change, customer, wanted, versions, who)
     set_etag(response, changed.version)
@@ -232,7 +233,7 @@ async def erase_customer(
     await database.forget(service.erase, customer, versions, who)
 
 
-def registered(customer: CustomerRow) -> Answer:
+def registered(customer: Customer) -> Answer:
     body = to_json(as_shown(customer)).decode()
     headers = {
         "Location": f"/api/customers/{customer.id}",

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from pydantic.config import JsonDict
 
 from crm_api.customers.addresses import Address
-from service_kit.database.types import AnyRow
+from crm_api.customers.models import Customer
 from service_kit.web.batch import ItemProblem
 from service_kit.web.fields import Line
 
@@ -108,7 +108,7 @@ class CustomerOut(BaseModel):
 _SHOWN = attrgetter(*CustomerOut.model_fields)
 
 
-def as_shown(customer: AnyRow) -> dict[str, Any]:
+def as_shown(customer: Customer) -> dict[str, Any]:
     """Return what `CustomerOut` shows of a row, unchecked: the table's columns promise as much."""
     return dict(zip(CustomerOut.model_fields, _SHOWN(customer), strict=True))
 

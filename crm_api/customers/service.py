@@ -9,11 +9,13 @@ from sqlalchemy.exc import IntegrityError
 
 from crm_api.audit import service as audit
 from crm_api.customers import registration, store
+from crm_api.customers.models import Customer
 from crm_api.customers.schemas import CustomerChange, CustomerNew
-from crm_api.customers.store import CustomerRow, Filter
+from crm_api.customers.store import Filter
 from crm_api.feed import service as feed
 from crm_api.feed.service import Change
 from service_kit.database import Database, DatabaseUnavailable
+from service_kit.database.as_json import JsonRow
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.etags import check_version
@@ -60,19 +62,19 @@ class ExternalRefTaken(Problem):
     slug = "external-ref-taken"
 
 
-def get(db: Connection, key: int | str) -> CustomerRow:
+def get(db: Connection, key: int | str) -> Customer:
     """Look up one customer by id or uid. Raises CustomerNotFound."""
     return _found(store.find(db, key))
 
 
-def get_ref(db: Connection, external_ref: str) -> CustomerRow:
+def get_ref(db: Connection, external_ref: str) -> Customer:
     """Look up one customer by its external_ref. Raises CustomerNotFound."""
     return _found(store.find_ref(db, external_ref))
 
 
 async def read_first_page(
     database: Database, wanted: Filter, limit: int
-) -> tuple[str | None, Page[CustomerRow]]:
+) -> tuple[str | None, Page[JsonRow]]:
     """Read where the feed stands behind all that is committed by now, then the first customers.
 
     Where nothing can be written, nobody knows where that is: then None. Raises what `page` does.
@@ -88,7 +90,7 @@ async def read_first_page(
     return cursor, found
 
 
-def first_page(db: Connection, wanted: Filter, limit: int) -> tuple[str, Page[CustomerRow], bool]:
+def first_page(db: Connection, wanted: Filter, limit: int) -> tuple[str, Page[JsonRow], bool]:
     """Read where the feed stands, the first customers, and whether the feed has to be numbered.
 
     In this order a snapshot and the feed after it overlap, and no customer falls between them.
@@ -97,13 +99,13 @@ def first_page(db: Connection, wanted: Filter, limit: int) -> tuple[str, Page[Cu
     return cursor, page(db, wanted, None, limit), is_behind
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[CustomerRow]:
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[JsonRow]:
     """Read a page. With `since` raises CursorMalformed, FeedDiverged or CursorExpired."""
     since = None if wanted.since is None else feed.position_of(db, wanted.since)
     return page_of(store.page(db, wanted, after, limit + 1, since), limit, key="id")
 
 
-def register(db: Connection, new: CustomerNew, who: Principal) -> CustomerRow:
+def register(db: Connection, new: CustomerNew, who: Principal) -> Customer:
     """Add a customer. Raises EmailTaken or ExternalRefTaken."""
     row = {**_row(new), "welcome": True}
     [event] = feed.rows_of([Change("customer.created", row["uid"], _told(row))], who)
@@ -116,7 +118,7 @@ def register(db: Connection, new: CustomerNew, who: Principal) -> CustomerRow:
 
 def register_all(
     db: Connection, new: Sequence[CustomerNew], who: Principal, *, welcome: bool = True
-) -> list[CustomerRow | Problem]:
+) -> list[Customer | Problem]:
     """Add customers, each for itself: one that can't be added becomes a problem in its place.
 
     Without `welcome` the feed says of each that no welcome package is wanted.
@@ -143,7 +145,7 @@ def change(
     wanted: CustomerChange,
     versions: frozenset[int] | None,
     who: Principal,
-) -> CustomerRow:
+) -> Customer:
     """Change the fields that were sent. Changing nothing is no change and leaves no event.
 
     Raises CustomerNotFound, CustomerErased, PreconditionFailed, EmailTaken or ExternalRefTaken.
@@ -156,8 +158,8 @@ def change(
 
 
 def change_row(
-    db: Connection, before: CustomerRow, wanted: Mapping[str, Any], who: Principal
-) -> CustomerRow:
+    db: Connection, before: Customer, wanted: Mapping[str, Any], who: Principal
+) -> Customer:
     """Change those of these fields that differ. Raises EmailTaken or ExternalRefTaken."""
     values = {name: value for name, value in wanted.items() if getattr(before, name) != value}
     if not values:
@@ -195,7 +197,7 @@ def erase(db: Connection, key: int | str, versions: frozenset[int] | None, who: 
     audit.record(db, "customer.erased", [before.uid], who)
 
 
-def _found(customer: CustomerRow | None) -> CustomerRow:
+def _found(customer: Customer | None) -> Customer:
     if customer is None:
         raise CustomerNotFound("There is no customer with this id.")
     return customer
@@ -213,7 +215,7 @@ def _row(new: CustomerNew) -> dict[str, Any]:
     }
 
 
-def _change(kind: str, customer: CustomerRow, **more: Any) -> Change:
+def _change(kind: str, customer: Customer, **more: Any) -> Change:
     told = _told(customer._asdict())
     return Change(kind, customer.uid, {"id": customer.id, **told, **more})
 
@@ -236,7 +238,7 @@ def _reasons(db: Connection, refused: Sequence[dict[str, Any]], who: Principal) 
 
 
 def _reason(
-    row: dict[str, Any], by_email: dict[str, int], by_ref: dict[str, int], who: Principal
+    row: dict[str, Any], by_email: dict[str, int], by_ref: dict[str | None, int], who: Principal
 ) -> Problem:
     known: dict[str, Any] = {}
     if (owner := by_email.get(row.get("email_key", ""))) is not None:

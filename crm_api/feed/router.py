@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from crm_api.access import CanReadEvents
 from crm_api.feed import service
 from crm_api.feed.schemas import EVENT_TYPES, FeedPage
-from service_kit.database.types import AnyRow
+from crm_api.feed.store import ShownEvent
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.openapi import documented
@@ -80,7 +80,7 @@ def _written(page: service.Page) -> bytes:
     return b'{"events":[' + events.encode() + b"]," + rest[1:]
 
 
-def _event(row: AnyRow) -> str:
+def _event(row: ShownEvent) -> str:
     # Ids, types and instants hold nothing that JSON writes in another way.
     traceparent = f'"traceparent":"{row.traceparent}",' if row.traceparent else ""
     return (

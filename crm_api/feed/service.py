@@ -15,7 +15,6 @@ from sqlalchemy import Connection
 from crm_api.feed import store
 from crm_api.feed.cursor import FeedCursor, MalformedCursor
 from service_kit.database import Database
-from service_kit.database.types import AnyRow
 from service_kit.process import clock, tracing
 from service_kit.process.logs import current_request_id
 from service_kit.process.stopping import Stopping
@@ -61,7 +60,7 @@ class Change:
 class Page:
     """Rows of the feed, and the positions they cover."""
 
-    rows: Sequence[AnyRow]
+    rows: Sequence[store.ShownEvent]
     from_position: int
     through_position: int
     head_position: int

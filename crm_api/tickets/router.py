@@ -19,7 +19,8 @@ from crm_api.tickets.schemas import (
 )
 from crm_api.tickets.service import Opened
 from crm_api.tickets.sla import Policy
-from crm_api.tickets.store import Filter, TicketRow
+from crm_api.tickets.store import Filter
+from crm_api.tickets.view import TicketView
 from service_kit.process import clock
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
@@ -127,7 +128,7 @@ async def list_tickets(
     policy: PolicyDep,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Sequence[TicketRow]:
+) -> Sequence[TicketView]:
     """List tickets, newest last."""
     order = "id" if wanted.ascending else "-id"
     run = database.scan if wanted.q else database.read
@@ -151,7 +152,7 @@ async def list_customer_tickets(
     policy: PolicyDep,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Sequence[TicketRow]:
+) -> Sequence[TicketView]:
     """List a customer's tickets, newest last."""
     after = number_after(cursor, "id")
     page = await database.read(service.of_customer, customer, after, limit, policy)
@@ -172,13 +173,13 @@ async def get_ticket(
     policy: PolicyDep,
     known: IfNoneMatch,
     response: Response,
-) -> TicketRow | Response:
+) -> TicketView | Response:
     """Look up one ticket with its deadlines and the statuses it may be given.
 
     304 says that nobody has changed it: that its clocks have gone on is no change.
     """
     found = await database.read(service.show, ticket_id, policy)
-    return unless_known(known, response, found.version, found.out)
+    return unless_known(known, response, found.version, found)
 
 
 @router.patch(
@@ -203,11 +204,11 @@ async def change_ticket(
     versions: IfMatch,
     policy: PolicyDep,
     response: Response,
-) -> TicketRow:
+) -> TicketView:
     """Change the fields that are sent. The status moves as `allowed_statuses` says."""
     changed = await database.write(service.change, ticket_id, wanted, versions, policy, who)
     set_etag(response, changed.version)
-    return changed.out
+    return changed
 
 
 @router.delete(
@@ -224,7 +225,7 @@ async def delete_ticket(
 
 
 def _opened(opened: Opened) -> Answer:
-    out, version = opened.ticket.out, opened.ticket.version
-    headers = {"Location": f"/api/tickets/{out.id}", "ETag": etag(version)}
-    body = TicketOut.model_validate(out).model_dump_json()
-    return Answer(201, body, headers, subjects=[out.uid, opened.customer_uid])
+    ticket = opened.ticket
+    headers = {"Location": f"/api/tickets/{ticket.id}", "ETag": etag(ticket.version)}
+    body = TicketOut.model_validate(ticket).model_dump_json()
+    return Answer(201, body, headers, subjects=[ticket.uid, opened.customer_uid])

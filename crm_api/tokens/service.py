@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 
 from crm_api.audit import service as audit
 from crm_api.tokens import minting, store
+from crm_api.tokens.models import Token
 from crm_api.tokens.schemas import TokenNew
-from crm_api.tokens.store import TokenRow
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.paging import Page, page_of
@@ -27,7 +27,7 @@ class TokenNotFound(Problem):
 class Issued:
     """A new token: its row, and the text, which exists here and with its owner alone."""
 
-    row: TokenRow
+    row: Token
     token: str
 
 
@@ -61,11 +61,11 @@ def revoke(db: Connection, token_id: int, who: Principal) -> None:
         raise TokenNotFound("There is no token with this id.")
 
 
-def find(db: Connection, digest: bytes) -> TokenRow | None:
+def find(db: Connection, digest: bytes) -> Token | None:
     """Look up a token by the hash of its text, whether or not it is still good."""
     row = store.find(db, digest)
     return row if row is not None and compare_digest(row.digest, digest) else None
 
 
-def page(db: Connection, after: int | None, limit: int, *, ascending: bool) -> Page[TokenRow]:
+def page(db: Connection, after: int | None, limit: int, *, ascending: bool) -> Page[Token]:
     return page_of(store.page(db, after, limit + 1, ascending=ascending), limit, key="id")

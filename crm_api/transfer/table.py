@@ -10,8 +10,8 @@ from typing import Any, TextIO
 
 from pydantic import ValidationError
 
+from crm_api.customers.models import Customer
 from crm_api.customers.schemas import CustomerNew
-from crm_api.customers.store import CustomerRow
 
 PLAIN = ("name", "email", "company", "phone", "external_ref")
 METADATA = "metadata."
@@ -89,7 +89,7 @@ def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     yield from records
 
 
-def cells_of(customer: CustomerRow, header: Sequence[str]) -> list[str]:
+def cells_of(customer: Customer, header: Sequence[str]) -> list[str]:
     """Write a customer as a row."""
     return [
         _as_text(

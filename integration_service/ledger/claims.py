@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -25,10 +25,10 @@ from sqlalchemy import (
 from integration_service.ledger.lease import Lease, fence
 from integration_service.ledger.models import attempt_counts, attempts, deliveries, poller
 from integration_service.ledger.records import Settlement
-from integration_service.ledger.store import UNFINISHED, DeliveryRow
+from integration_service.ledger.store import UNFINISHED
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_or_update
-from service_kit.database.prepared import Prepared
+from service_kit.database.prepared import Prepared, PreparedChange, PreparedValues
 from service_kit.database.types import UtcDateTime
 
 # An hour of Retry-After and its jitter; nothing is put off for longer.
@@ -41,17 +41,22 @@ _FRESH = and_(_DUE, deliveries.c.attempt_count == 0)
 # Written out, for the engines to see that the index of what failed before answers it.
 _RETRY = and_(_DUE, deliveries.c.attempt_count > literal_column("0"))
 _IS_SENDING = exists().where(poller.c.paused_at.is_(None))
-_PAUSED_AT = Prepared(select(poller.c.paused_at))
-# What a batch needs to know of its deliveries.
-_TAKEN = (
-    deliveries.c.id,
-    deliveries.c.customer_uid,
-    deliveries.c.customer_name,
-    deliveries.c.traceparent,
-    deliveries.c.attempt_count,
-    deliveries.c.first_failed_at,
-    deliveries.c.tried_seconds_before,
-)
+_PAUSED_AT = PreparedValues[datetime | None](select(poller.c.paused_at))
+
+
+class Claimed(NamedTuple):
+    """What a batch needs to know of a delivery."""
+
+    id: int
+    customer_uid: str
+    customer_name: str | None
+    traceparent: str | None
+    attempt_count: int
+    first_failed_at: datetime | None
+    tried_seconds_before: float
+
+
+_CLAIMED = tuple(deliveries.c[name] for name in Claimed._fields)
 
 
 def _in_order(what: ColumnElement[Any], *which: ColumnElement[bool]) -> Select[Any]:
@@ -63,17 +68,20 @@ def _in_order(what: ColumnElement[Any], *which: ColumnElement[bool]) -> Select[A
     )
 
 
-def _taking(chosen: Select[Any]) -> Prepared:
+def _taking(chosen: Select[Any]) -> Prepared[Claimed]:
     return Prepared(
+        Claimed,
         update(deliveries)
         .where(deliveries.c.id.in_(chosen.limit(bindparam("limit"))))
         .values(claimed_epoch=bindparam("epoch"), never_claimed=False)
-        .returning(*_TAKEN)
+        .returning(*_CLAIMED),
     )
 
 
-_NEXT_DUE = Prepared(_in_order(deliveries.c.next_attempt_at, _UNCLAIMED, _IS_SENDING).limit(1))
-_FIRST_DUE = Prepared(_in_order(deliveries.c.attempt_count, _RETRY).limit(1))
+_NEXT_DUE = PreparedValues[datetime](
+    _in_order(deliveries.c.next_attempt_at, _UNCLAIMED, _IS_SENDING).limit(1)
+)
+_FIRST_DUE = PreparedValues[int](_in_order(deliveries.c.attempt_count, _RETRY).limit(1))
 _TAKE_FRESH = _taking(_in_order(deliveries.c.id, _FRESH))
 _TAKE_RETRIES = _taking(
     _in_order(deliveries.c.id, _RETRY, deliveries.c.attempt_count == bindparam("level"))
@@ -98,7 +106,7 @@ _SETTLE = (
         updated_at=bindparam("at"),
     )
 )
-_DELIVERED = Prepared(
+_DELIVERED = PreparedChange(
     _SETTLE.values(
         next_attempt_at=null(),
         first_failed_at=null(),
@@ -110,7 +118,7 @@ _DELIVERED = Prepared(
         delivered_at=bindparam("at"),
     )
 )
-_FAILED = Prepared(
+_FAILED = PreparedChange(
     _SETTLE.values(
         # One whose customer was erased meanwhile has none, and gets none.
         next_attempt_at=case(
@@ -125,7 +133,7 @@ _FAILED = Prepared(
         delivered_at=null(),
     )
 )
-_ATTEMPT = Prepared(
+_ATTEMPT = PreparedChange(
     insert(attempts)
     .values(
         delivery_id=bindparam("delivery_id"),
@@ -157,7 +165,7 @@ _OF_LATER = and_(
         deliveries.c.next_attempt_at > bindparam("longest"),
     ),
 )
-_ANY_OF_LATER = Prepared(select(deliveries.c.id).where(_OF_LATER).limit(1))
+_ANY_OF_LATER = PreparedValues[int](select(deliveries.c.id).where(_OF_LATER).limit(1))
 _BRING_FORWARD = _DUE_NOW.where(_OF_LATER)
 
 
@@ -166,8 +174,7 @@ def next_due(db: Connection, lease: Lease) -> datetime | None:
 
     None while it is paused.
     """
-    found = _NEXT_DUE.first(db, epoch=lease.epoch)
-    return found.next_attempt_at if found else None
+    return _NEXT_DUE.first(db, epoch=lease.epoch)
 
 
 def is_any_of_later(db: Connection, now: datetime) -> bool:
@@ -185,29 +192,28 @@ def bring_forward(db: Connection, lease: Lease, now: datetime) -> None:
     db.execute(_BRING_FORWARD, {"now": now, "longest": now + LONGEST_WAIT})
 
 
-def claim_fresh(db: Connection, lease: Lease, now: datetime, limit: int) -> list[DeliveryRow]:
+def claim_fresh(db: Connection, lease: Lease, now: datetime, limit: int) -> list[Claimed]:
     """Take up to `limit` deliveries that were never tried."""
     if not _may_send(db, lease):
         return []
     return _take(db, _TAKE_FRESH, epoch=lease.epoch, now=now, limit=limit)
 
 
-def claim_retries(db: Connection, lease: Lease, now: datetime, limit: int) -> list[DeliveryRow]:
+def claim_retries(db: Connection, lease: Lease, now: datetime, limit: int) -> list[Claimed]:
     """Take some that failed before: fewer the more often they did.
 
     So whatever spoils a whole batch is soon alone in its own, and no longer holds up the others.
     """
     if not _may_send(db, lease):
         return []
-    first = _FIRST_DUE.first(db, epoch=lease.epoch, now=now)
-    if first is None:
+    level = _FIRST_DUE.first(db, epoch=lease.epoch, now=now)
+    if level is None:
         return []
-    level = first.attempt_count
     limit = max(1, limit >> (2 * level))
     return _take(db, _TAKE_RETRIES, epoch=lease.epoch, now=now, level=level, limit=limit)
 
 
-def claim_probe(db: Connection, lease: Lease, but_last: Sequence[int]) -> list[DeliveryRow]:
+def claim_probe(db: Connection, lease: Lease, but_last: Sequence[int]) -> list[Claimed]:
     """Claim one delivery as a probe: the least tried one, whenever it is due.
 
     Those whose ids are in `but_last` only where there is no other. A delivery that always fails
@@ -253,9 +259,9 @@ def release_held(db: Connection, lease: Lease, now: datetime) -> int:
 def _may_send(db: Connection, lease: Lease) -> bool:
     """Tell whether it is paused, after the row is locked that says so. Raises LeaseLost."""
     fence(db, lease)
-    [row] = _PAUSED_AT.all(db)
-    return row.paused_at is None
+    [paused_at] = _PAUSED_AT.all(db)
+    return paused_at is None
 
 
-def _take(db: Connection, taking: Prepared, **values: Any) -> list[DeliveryRow]:
+def _take(db: Connection, taking: Prepared[Claimed], **values: Any) -> list[Claimed]:
     return sorted(taking.all(db, **values), key=attrgetter("id"))

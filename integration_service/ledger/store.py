@@ -15,7 +15,7 @@ from integration_service.ledger.records import Arrival, ErasedCustomer
 from integration_service.links.lists import Newest
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
-from service_kit.database.prepared import Prepared
+from service_kit.database.prepared import PreparedChange, PreparedValues
 from service_kit.database.types import AnyRow, UtcDateTime
 
 DeliveryRow = AnyRow
@@ -25,8 +25,10 @@ DeliveryRow = AnyRow
 UNFINISHED = deliveries.c.next_attempt_at.is_not(None)
 
 _FEED = select(poller)
-_BEYOND = Prepared(select(deliveries.c.id).where(UNFINISHED).limit(1).offset(bindparam("mark")))
-_OWED = Prepared(
+_BEYOND = PreparedValues[int](
+    select(deliveries.c.id).where(UNFINISHED).limit(1).offset(bindparam("mark"))
+)
+_OWED = PreparedValues[str](
     select(deliveries.c.customer_uid).where(is_listed(deliveries.c.customer_uid, "uids"))
 )
 _ARRIVAL = (
@@ -48,7 +50,7 @@ _OWED_ALIKE = (
     "created_at",
     "updated_at",
 )
-_OWE = Prepared(
+_OWE = PreparedChange(
     insert_missing(deliveries).inline(),
     columns=(*_ARRIVAL, *_OWED_ALIKE),
 )
@@ -150,7 +152,7 @@ def owe(db: Connection, arrivals: Sequence[Arrival], now: datetime) -> list[Arri
     None to one who was erased, however much earlier that was told.
     """
     uids = [a.customer_uid for a in arrivals]
-    known = {row.customer_uid for row in _OWED.all(db, uids=uids)}
+    known = set(_OWED.all(db, uids=uids))
     new = list({a.customer_uid: a for a in arrivals if a.customer_uid not in known}.values())
     erased = erasures.among(db, uids) if new else set()
     for arrival in new:

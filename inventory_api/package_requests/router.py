@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from inventory_api.access import CanErasePackages, CanReadPackages, CanWritePackages
 from inventory_api.package_requests import erasing, moves, service
+from inventory_api.package_requests.models import Status
 from inventory_api.package_requests.schemas import (
     BatchResult,
     CustomerId,
@@ -19,12 +20,10 @@ from inventory_api.package_requests.schemas import (
     PackageRequestNew,
     PackageRequestOut,
     PackageType,
-    Status,
 )
-from inventory_api.package_requests.service import Requested
+from inventory_api.package_requests.service import PackageView, Requested
 from inventory_api.package_requests.store import Filter
 from inventory_api.tables import stored_answers
-from service_kit.database.types import AnyRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.answers import as_dict
 from service_kit.web.auth import GuardedRoute
@@ -154,7 +153,7 @@ async def list_package_requests(
     wanted: Wanted,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Sequence[AnyRow]:
+) -> Sequence[PackageView]:
     """List package requests, newest last."""
     page = await database.read(service.page, wanted, number_after(cursor, "id"), limit)
     link_next(request, response, page, "id")
@@ -173,10 +172,10 @@ async def get_package_request(
     _: CanReadPackages,
     known: IfNoneMatch,
     response: Response,
-) -> AnyRow | Response:
+) -> PackageView | Response:
     """Look up one package request by its id."""
     shown = await database.read(service.show, request_id)
-    return unless_known(known, response, shown.version, shown.out)
+    return unless_known(known, response, shown.version, shown)
 
 
 @router.post("/erasures", summary="Erase customers")
@@ -215,7 +214,7 @@ async def move_package_request(
     who: CanWritePackages,
     versions: IfMatch,
     response: Response,
-) -> AnyRow:
+) -> PackageView:
     """Pack, ship, deliver, cancel, unpack or return it. What was done already is not done again.
 
     Shipping alone takes goods out of stock; cancelling frees what was promised, and returning puts
@@ -225,11 +224,11 @@ async def move_package_request(
     """
     shown = await database.write(moves.move, request_id, move, versions, who)
     set_etag(response, shown.version)
-    return shown.out
+    return shown
 
 
 def _answer(requested: Requested) -> Answer:
-    out = requested.shown.out
+    out = requested.shown
     headers = {
         "Location": f"/package-requests/{out.request_id}",
         "ETag": etag(requested.shown.version),
@@ -241,14 +240,14 @@ def _answer(requested: Requested) -> Answer:
 
 def _answer_all(items: Sequence[Any], done: Sequence[Requested | Problem]) -> Answer:
     results = [_result(item, one) for item, one in zip(items, done, strict=True)]
-    whose = [None if isinstance(one, Problem) else one.shown.out.customer_id for one in done]
+    whose = [None if isinstance(one, Problem) else one.shown.customer_id for one in done]
     return Answer(200, _RESULTS.dump_json(results).decode(), item_subjects=whose)
 
 
 def _result(item: Any, done: Requested | Problem) -> dict[str, Any]:
     if isinstance(done, Problem):
         return {"status": done.status.value, "problem": {**done.document(), **_whose(item)}}
-    shown = dict(zip(PackageRequestOut.model_fields, _values_of(done.shown.out), strict=True))
+    shown = dict(zip(PackageRequestOut.model_fields, _values_of(done.shown), strict=True))
     return {"status": 201 if done.is_new else 200, "package_request": shown}
 
 

@@ -24,11 +24,11 @@ from service_kit.database.connections import Connections
 from service_kit.database.herald import Herald
 from service_kit.database.interface import log_failure
 from service_kit.database.postgres import PostgresDatabase
-from service_kit.database.prepared import Prepared
+from service_kit.database.prepared import PreparedValues
 from tests.conftest import run_sql, with_database
 from tests.service_kit.conftest import TABLES, Work, add, boxes, labels
 
-SHELVES = Prepared(select(boxes.c.shelf))
+SHELVES = PreparedValues[int](select(boxes.c.shelf))
 GIVE_WAY = "DO $$ BEGIN RAISE EXCEPTION 'give way' USING ERRCODE = '{}'; END $$"
 END_OTHERS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -417,7 +417,7 @@ async def test_a_reader_that_goes_away_leaves_its_connection_usable(
 
 
 def prepared_labels(db: Connection) -> list[int]:
-    return [row.shelf for row in SHELVES.all(db)]
+    return SHELVES.all(db)
 
 
 def core_labels(db: Connection) -> list[int]:
