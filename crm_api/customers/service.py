@@ -8,28 +8,19 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from crm_api.customers import events, registration, store
-from crm_api.customers.models import Customer
+from crm_api.customers.models import Customer, customers
 from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerPut
 from crm_api.customers.store import Filter
 from crm_api.events import record
 from crm_api.feed import service as feed
 from service_kit.database import Database, DatabaseUnavailable, RunAgain
 from service_kit.database.as_json import JsonRow
+from service_kit.database.personal import blanks
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.etags import PreconditionFailed, check_version
 from service_kit.web.paging import Page, page_of
 from service_kit.web.problems import Problem
-
-# What is left of a person that was erased.
-_BLANK: Mapping[str, Any] = {
-    "name": "",
-    "email": "",
-    "company": None,
-    "phone": None,
-    "external_ref": None,
-    "metadata": {},
-}
 
 
 class CustomerNotFound(Problem):
@@ -207,8 +198,9 @@ def erase(db: Connection, key: int | str, versions: frozenset[int] | None, who: 
     now = clock.now()
     # No address holds a colon and no @, so none can be in the way of this one.
     gone = {"email_key": f"erased:{before.uid}", "erased_at": now, "updated_at": now}
-    store.erase(db, before.id, {**_BLANK, **gone})
-    feed.forget(db, before.uid, _BLANK)
+    blank = blanks(customers)
+    store.erase(db, before.id, {**blank, **gone})
+    feed.forget(db, before.uid, blank)
     store.forget_answers(db, before.uid)
     record(db, events.CustomerErased(before, now), by=who)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, or_, select, update
 
-from crm_api.customers.models import Customer, customers
+from crm_api.customers.models import SEARCHED, SHOWN, Customer, customers
 from crm_api.feed.store import registered_after
 from crm_api.search import SearchIndex, folded
 from crm_api.tables import stored_answers
@@ -16,7 +16,6 @@ from service_kit.database.prepared import Prepared, PreparedPages
 from service_kit.database.rows import find_all, find_one, get_one
 
 SEARCH = SearchIndex("customer_search")
-_SEARCHED = frozenset({"name", "email", "company"})
 
 _ANY = select(exists().select_from(customers))
 _BY_ID = select(customers).where(customers.c.id == bindparam("id"))
@@ -63,19 +62,6 @@ class Filter:
         return self.q is not None or self.since is not None
 
 
-# What callers are shown in a list.
-SHOWN = (
-    "id",
-    "uid",
-    "name",
-    "email",
-    "company",
-    "phone",
-    "external_ref",
-    "metadata",
-    "created_at",
-    "updated_at",
-)
 _SHOWN = select(customers.c.id, as_json(customers.c[name] for name in SHOWN).label("json"))
 _WHOLE = PreparedPages(Customer, select(customers), customers.c.id)
 _ALL = PreparedPages(JsonRow, _SHOWN, customers.c.id)
@@ -125,7 +111,7 @@ def in_the_way(db: Connection, emails: Collection[str], refs: Collection[str]) -
 def change(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer:
     """Change one row. Raises sqlalchemy.exc.IntegrityError where a constraint forbids it."""
     changed = _write(db, customer_id, values)
-    if not _SEARCHED.isdisjoint(values):
+    if not values.keys().isdisjoint(SEARCHED):
         SEARCH.change(db, customer_id, searched(changed))
     return changed
 
@@ -187,4 +173,4 @@ def _write(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
 
 def searched(customer: Customer) -> str:
     """Return the text by which a customer is found."""
-    return folded(customer.name, customer.email, customer.company)
+    return folded(*(getattr(customer, name) for name in SEARCHED))
