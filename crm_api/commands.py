@@ -21,6 +21,9 @@ def _add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     prune = found.add_parser("prune-feed", help=about, description=about)
     prune.add_argument("--older-than-days", type=int, required=True, metavar="N")
     prune.set_defaults(run=prune_feed)
+    about = "print the JSON Schemas of the change feed's events"
+    schema = found.add_parser("events-schema", help=about, description=about)
+    schema.set_defaults(run=print_events_schema)
     add_create_token(found)
     transfer.add(found)
 
@@ -42,6 +45,15 @@ def prune_feed(service: Service, options: argparse.Namespace) -> int:
     except (DatabaseUnavailable, DurabilityMissing, SchemaMismatch) as error:
         return commands.refuse_database(service, error)
     print(f"{pruned} events deleted")  # noqa: T201 (a command's own words)
+    return 0
+
+
+def print_events_schema(service: Service, options: argparse.Namespace) -> int:
+    import json
+
+    from crm_api.event_schemas import events_schema
+
+    print(json.dumps(events_schema(), indent=2))  # noqa: T201 (what the command is for)
     return 0
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from crm_api.access import CanReadCustomers, CanWriteCustomers
-from crm_api.customers import by_ref, service
+from crm_api.customers import service
 from crm_api.customers.models import Customer
 from crm_api.customers.router import registered
 from crm_api.customers.schemas import CustomerOut, CustomerPut, ExternalRef
@@ -85,7 +85,7 @@ async def put_customer(
             errors=[{"loc": ["body", "external_ref"], "msg": "Not the one of the path"}],
         )
     customer, is_new = await database.write(
-        by_ref.put,
+        service.put,
         wanted.model_copy(update={"external_ref": external_ref}),
         versions,
         who,

@@ -1,23 +1,21 @@
 """The statements about customers."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, or_, select, update
 
-from crm_api.customers.models import Customer, customers
+from crm_api.customers.models import SEARCHED, SHOWN, Customer, customers
 from crm_api.feed.store import registered_after
 from crm_api.search import SearchIndex, folded
 from crm_api.tables import stored_answers
 from service_kit.database.as_json import JsonRow, as_json
-from service_kit.database.prepared import Prepared, PreparedInsert, PreparedPages
+from service_kit.database.prepared import Prepared, PreparedPages
 from service_kit.database.rows import find_all, find_one, get_one
 
 SEARCH = SearchIndex("customer_search")
-_SEARCHED = frozenset({"name", "email", "company"})
 
 _ANY = select(exists().select_from(customers))
 _BY_ID = select(customers).where(customers.c.id == bindparam("id"))
@@ -29,10 +27,6 @@ _BY_REFS = (
     .where(customers.c.external_ref.in_(bindparam("refs", expanding=True)))
     .order_by(customers.c.id)
 )
-_IDS_OF = select(customers.c.uid, customers.c.id).where(
-    customers.c.uid.in_(bindparam("uids", expanding=True))
-)
-_ADD = PreparedInsert(customers)
 _IN_THE_WAY = select(customers.c.id, customers.c.email_key, customers.c.external_ref).where(
     or_(
         customers.c.email_key.in_(bindparam("emails", expanding=True)),
@@ -68,19 +62,6 @@ class Filter:
         return self.q is not None or self.since is not None
 
 
-# What callers are shown in a list.
-SHOWN = (
-    "id",
-    "uid",
-    "name",
-    "email",
-    "company",
-    "phone",
-    "external_ref",
-    "metadata",
-    "created_at",
-    "updated_at",
-)
 _SHOWN = select(customers.c.id, as_json(customers.c[name] for name in SHOWN).label("json"))
 _WHOLE = PreparedPages(Customer, select(customers), customers.c.id)
 _ALL = PreparedPages(JsonRow, _SHOWN, customers.c.id)
@@ -122,23 +103,6 @@ def with_refs(db: Connection, refs: Collection[str], *, lock: bool) -> Sequence[
     return find_all(Customer, db, statement, {"refs": list(refs)})
 
 
-def add_all(db: Connection, rows: Sequence[dict[str, Any]]) -> dict[str, Customer]:
-    """Insert those rows that break no constraint; return these by their uid.
-
-    In the order of the addresses: PostgreSQL lets the second of two transactions that add the same
-    address wait, and two that wait for each other are a deadlock.
-    """
-    _ADD.each(db, sorted(rows, key=itemgetter("email_key")))
-    ids = dict(db.execute(_IDS_OF, {"uids": [row["uid"] for row in rows]}).all())
-    SEARCH.add(db, [(ids[row["uid"]], searched(row)) for row in rows if row["uid"] in ids])
-    return {row["uid"]: as_stored(row, ids[row["uid"]]) for row in rows if row["uid"] in ids}
-
-
-def as_stored(row: Mapping[str, Any], customer_id: int) -> Customer:
-    """Return a row that was inserted as reading it would."""
-    return Customer(**row, id=customer_id, erased_at=None)
-
-
 def in_the_way(db: Connection, emails: Collection[str], refs: Collection[str]) -> list[Owner]:
     """Find the customers that have one of these addresses or references."""
     return find_all(Owner, db, _IN_THE_WAY, {"emails": list(emails), "refs": list(refs)})
@@ -147,8 +111,8 @@ def in_the_way(db: Connection, emails: Collection[str], refs: Collection[str]) -
 def change(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer:
     """Change one row. Raises sqlalchemy.exc.IntegrityError where a constraint forbids it."""
     changed = _write(db, customer_id, values)
-    if not _SEARCHED.isdisjoint(values):
-        SEARCH.change(db, customer_id, searched(changed._asdict()))
+    if not values.keys().isdisjoint(SEARCHED):
+        SEARCH.change(db, customer_id, searched(changed))
     return changed
 
 
@@ -207,6 +171,6 @@ def _write(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
     return get_one(Customer, db, statement)
 
 
-def searched(row: Mapping[str, Any]) -> str:
+def searched(customer: Customer) -> str:
     """Return the text by which a customer is found."""
-    return folded(row["name"], row["email"], row["company"])
+    return folded(*(getattr(customer, name) for name in SEARCHED))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Text
 
 from crm_api.tables import metadata
-from crm_api.tickets.lifecycle import Priority, Status
+from crm_api.tickets.lifecycle import AuthorKind, Priority, Status, Visibility
 from service_kit.database.types import BigInt, UtcDateTime
 
 tickets = Table(
@@ -90,8 +90,8 @@ class TicketNote(NamedTuple):
     id: int
     ticket_id: int
     body: str
-    visibility: str
-    author_kind: str
+    visibility: Visibility
+    author_kind: AuthorKind
     author: str
     created_at: datetime
 

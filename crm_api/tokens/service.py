@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from sqlalchemy import Connection
 
-from crm_api.audit import service as audit
+from crm_api.events import Act, record
 from crm_api.tokens import minting, store
 from crm_api.tokens.models import Token
 from crm_api.tokens.schemas import TokenNew
@@ -21,6 +21,23 @@ class TokenNotFound(Problem):
 
     status = HTTPStatus.NOT_FOUND
     slug = "token-not-found"
+
+
+@dataclass(frozen=True, slots=True)
+class _OfToken(Act):
+    token_id: int
+
+    @property
+    def subject(self) -> str:
+        return str(self.token_id)
+
+
+class TokenIssued(_OfToken):
+    action = "token.issued"
+
+
+class TokenRevoked(_OfToken):
+    action = "token.revoked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +66,14 @@ def issue(db: Connection, new: TokenNew, who: Principal) -> Issued:
             "created_at": now,
         },
     )
-    audit.record(db, "token.issued", [str(row.id)], who)
+    record(db, TokenIssued(row.id), by=who)
     return Issued(row, token)
 
 
 def revoke(db: Connection, token_id: int, who: Principal) -> None:
     """Refuse this token from now on. Once more does nothing. Raises TokenNotFound."""
     if store.revoke(db, token_id, clock.now()):
-        audit.record(db, "token.revoked", [str(token_id)], who)
+        record(db, TokenRevoked(token_id), by=who)
     elif not store.is_there(db, token_id):
         raise TokenNotFound("There is no token with this id.")
 

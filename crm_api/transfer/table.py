@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pydantic import ValidationError
+from sqlalchemy import JSON
 
-from crm_api.customers.models import Customer
+from crm_api.customers.models import SHOWN, Customer, customers
 from crm_api.customers.schemas import CustomerNew
+from service_kit.database.personal import personal
 
-PLAIN = ("name", "email", "company", "phone", "external_ref")
+PLAIN = tuple(
+    name
+    for name in SHOWN
+    if name in personal(customers) and not isinstance(customers.c[name].type, JSON)
+)
 METADATA = "metadata."
 # What a report adds to the rows that were refused. They are read past, so that it can be imported.
 REPORTED = ("line", "reason")

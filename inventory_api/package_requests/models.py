@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 
 from inventory_api.tables import metadata
+from service_kit.database.personal import PERSONAL
 from service_kit.database.types import BigInt, UtcDateTime
 
 Status = Literal[
@@ -32,8 +33,8 @@ package_requests = Table(
     Column("customer_id", String(64), nullable=False),
     Column("package_type", String(64), nullable=False),
     Column("occurrence", Integer, nullable=False),
-    Column("customer_name", String(200)),
-    Column("note", Text),
+    Column("customer_name", String(200), info=PERSONAL),
+    Column("note", Text, info=PERSONAL),
     Column("status", String(20), nullable=False),
     # The version of the kit that it was promised; empty where its type had none.
     Column("kit_id", BigInt, ForeignKey("kits.id")),

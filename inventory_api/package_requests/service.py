@@ -14,9 +14,10 @@ from inventory_api.kits import store as kits
 from inventory_api.kits.schemas import LineOut
 from inventory_api.kits.store import Kit
 from inventory_api.package_requests import allocation, store
-from inventory_api.package_requests.models import PackageRequest, Status
+from inventory_api.package_requests.models import PackageRequest, Status, package_requests
 from inventory_api.package_requests.schemas import PackageRequestNew
 from inventory_api.package_requests.store import Filter
+from service_kit.database.personal import personal
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.paging import Page, page_of
@@ -203,7 +204,7 @@ def _answer(
     if there.request_id == own_id:
         return Requested(shown, is_new=True)
     # What a repeated request leaves out is no contradiction, nor what was erased meanwhile.
-    for name in () if there.erased_at else ("customer_name", "note"):
+    for name in () if there.erased_at else personal(package_requests):
         value = getattr(wanted, name)
         if value is not None and value != getattr(there, name):
             return PackageRequestConflict(

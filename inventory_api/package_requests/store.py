@@ -30,6 +30,7 @@ from inventory_api.package_requests.models import (
 from inventory_api.tables import stored_answers
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
+from service_kit.database.personal import blanks
 from service_kit.database.prepared import Prepared, PreparedChange, PreparedValues
 from service_kit.database.rows import find_all, find_one, get_one
 from service_kit.process import clock
@@ -129,8 +130,7 @@ _ERASE = (
         package_requests.c.erased_at.is_(None),
     )
     .values(
-        customer_name=None,
-        note=None,
+        **blanks(package_requests),
         erased_at=bindparam("at"),
         updated_at=bindparam("at"),
         version=package_requests.c.version + 1,
