@@ -4,26 +4,23 @@ import asyncio
 import time
 import uuid
 from collections.abc import Iterator
-from typing import Any
 
 import asyncpg
 import pytest
 from sqlalchemy import Connection, select, text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service_kit.database import (
     DatabaseBusy,
     DatabaseUnavailable,
     DurabilityMissing,
-    connections,
     open_database,
-    postgres,
-    stalled,
 )
-from service_kit.database.connections import Connections
-from service_kit.database.herald import Herald
 from service_kit.database.interface import log_failure
-from service_kit.database.postgres import PostgresDatabase
+from service_kit.database.postgres import connect, pool, sessions
+from service_kit.database.postgres import database as postgres
+from service_kit.database.postgres.connect import Connections
+from service_kit.database.postgres.database import PostgresDatabase
+from service_kit.database.postgres.notify import CommitNotifier
 from service_kit.database.prepared import Prepared
 from tests.conftest import run_sql, with_database
 from tests.service_kit.conftest import TABLES, Work, add, boxes, labels
@@ -74,18 +71,11 @@ def configure(url: str, setting: str, value: str) -> None:
     )
 
 
-def checked_out(database: PostgresDatabase) -> int:
-    """Count the connections in use; those that are kept for reading are none."""
-    pool: Any = database._engine.pool
-    number: int = pool.checkedout()
-    return number - len(database._alone._idle)
-
-
 def shelves(db: Connection) -> list[int]:
     return list(db.execute(text("SELECT shelf FROM boxes ORDER BY shelf")).scalars())
 
 
-@pytest.mark.parametrize(("verb", "number"), [("write", 1), ("write_at_once", 2)])
+@pytest.mark.parametrize(("verb", "number"), [("write", 1), ("write_autocommit", 2)])
 async def test_a_statement_may_be_the_transaction(
     database: PostgresDatabase, verb: str, number: int
 ) -> None:
@@ -176,7 +166,7 @@ async def test_a_connection_that_breaks_in_a_work_is_replaced(
         await getattr(database, verb)(end_myself)
 
     assert await database.write(add, "box") == 1
-    assert checked_out(database) == 0
+    assert database._pool.in_use == 0
 
 
 @pytest.mark.parametrize("verb", ["read", "write"])
@@ -213,7 +203,7 @@ def dawdle(db: Connection) -> None:
 async def test_a_work_may_not_take_for_ever(
     database_url: str, limit: str, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(connections.SESSION, limit, "50")
+    monkeypatch.setitem(connect.SESSION, limit, "50")
     database = open_database(database_url, pool_size=2)
     await database.open()
 
@@ -228,14 +218,16 @@ async def test_a_work_may_not_take_for_ever(
 async def test_a_work_does_not_wait_for_a_lock_for_ever(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(connections.SESSION, "lock_timeout", "50")
+    monkeypatch.setitem(connect.SESSION, "lock_timeout", "50")
     database = open_database(database_url, pool_size=2)
     await database.open()
 
-    async with AsyncEngine(database._engine).begin() as other:
-        await other.execute(text("LOCK TABLE boxes"))
+    other = await asyncpg.connect(database_url)
+    async with other.transaction():
+        await other.execute("LOCK TABLE boxes")
         with pytest.raises(DatabaseUnavailable):
             await database.write(add, "box")
+    await other.close()
 
     assert await database.write(add, "box")
     await database.close()
@@ -244,8 +236,8 @@ async def test_a_work_does_not_wait_for_a_lock_for_ever(
 async def test_a_process_that_stopped_within_a_statement_does_not_keep_its_locks(
     database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(connections.SESSION, "lock_timeout", "50")
-    monkeypatch.setattr(stalled, "SECONDS", 0.05)
+    monkeypatch.setitem(connect.SESSION, "lock_timeout", "50")
+    monkeypatch.setattr(sessions, "STALLED_SECONDS", 0.05)
     database = open_database(database_url, "boxes", pool_size=2)
     await database.open()
     stopped = await Connections(database_url, "boxes").open()
@@ -272,8 +264,8 @@ async def test_a_process_that_stopped_within_a_statement_does_not_keep_its_locks
 async def test_a_caller_waits_for_a_connection_but_not_for_ever(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "POOL_SECONDS", 0.05)
-    monkeypatch.setitem(connections.SESSION, "statement_timeout", "500")
+    monkeypatch.setattr(pool, "POOL_SECONDS", 0.05)
+    monkeypatch.setitem(connect.SESSION, "statement_timeout", "500")
     database = open_database(database_url, pool_size=2)
     await database.open()
     slow = [asyncio.create_task(database.read(wait_long)) for _ in range(2)]
@@ -298,7 +290,7 @@ async def test_callers_that_go_away_take_no_connection_with_them(
 
     assert any(caller.cancelled() for caller in callers)
     assert await asyncio.gather(*(database.write(add, f"box-{number}") for number in range(20)))
-    assert checked_out(database) == 0
+    assert database._pool.in_use == 0
 
 
 async def test_a_server_that_may_forget_commits_is_refused(own_database: str) -> None:
@@ -413,7 +405,7 @@ async def test_a_reader_that_goes_away_leaves_its_connection_usable(
 
     assert await database.write(add, "box")
     assert await database.read(labels) == ["box"]
-    assert checked_out(database) == 0
+    assert database._pool.in_use == 0
 
 
 def prepared_labels(db: Connection) -> list[int]:
@@ -425,7 +417,7 @@ def core_labels(db: Connection) -> list[int]:
 
 
 @pytest.mark.parametrize("look", [prepared_labels, core_labels])
-@pytest.mark.parametrize("verb", ["read", "write", "write_at_once"])
+@pytest.mark.parametrize("verb", ["read", "write", "write_autocommit"])
 async def test_a_column_whose_type_is_changed_under_it_costs_nobody_an_error(
     database: PostgresDatabase, database_url: str, verb: str, look: Work
 ) -> None:
@@ -439,7 +431,7 @@ async def test_a_column_whose_type_is_changed_under_it_costs_nobody_an_error(
     after = [await run(look) for _ in range(10)]
     assert before == [[7]] * 20
     assert after == [[7]] * 10
-    assert checked_out(database) == 0
+    assert database._pool.in_use == 0
 
 
 async def test_connections_carry_the_name_of_their_service(database_url: str) -> None:
@@ -462,7 +454,7 @@ async def test_a_listener_that_ends_by_itself_is_told(
     def fail(_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Herald, "_next_word", fail)
+    monkeypatch.setattr(CommitNotifier, "_next_statement", fail)
     database = open_database(database_url)
     ended = asyncio.Event()
     database.on_failure = lambda task: (log_failure(task), ended.set())[1]

@@ -16,12 +16,12 @@ from tests.system.stack import Port, Server
 
 FAULTS = {
     "sqlite": Change(
-        "service_kit/database/sqlite.py",
+        "service_kit/database/sqlite/database.py",
         "                self._wake.clear()\n",
         "                self._wake.clear()\n                raise ZeroDivisionError\n",
     ),
     "postgresql": Change(
-        "service_kit/database/herald.py",
+        "service_kit/database/postgres/notify.py",
         "        own_pid = connection.get_server_pid()\n",
         "        raise ZeroDivisionError\n",
     ),
