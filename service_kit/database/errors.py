@@ -119,12 +119,9 @@ def sqlite_code(error: BaseException) -> int:
 def translate(error: Exception) -> Exception:
     """Return what a caller is told: DatabaseUnavailable, or the error as it is."""
     if is_unavailable(error):
-        is_full = sqlite_code(origin(error)) == sqlite3.SQLITE_FULL
-        meant = DatabaseUnavailable(
-            "The database has no room left. Nothing was changed."
-            if is_full
-            else "The database can't be used at the moment."
-        )
+        meant = DatabaseUnavailable("The database can't be used at the moment.")
+        if sqlite_code(origin(error)) == sqlite3.SQLITE_FULL:
+            meant = DatabaseUnavailable("The database has no room left. Nothing was changed.")
         meant.__cause__ = error
         return meant
     if isinstance(error, StopIteration):

@@ -22,7 +22,7 @@ from service_kit.database import (
 )
 from service_kit.database.errors import reason
 from service_kit.database.sqlite import database as sqlite
-from service_kit.database.sqlite import groups, wal
+from service_kit.database.sqlite import groups
 from service_kit.database.sqlite.connect import driver, sqlite_engine
 from service_kit.database.sqlite.database import SqliteDatabase
 from tests.service_kit.conftest import LabelTaken, Work, add, labels
@@ -460,7 +460,7 @@ async def test_while_somebody_reads_what_is_older_nobody_waits_and_it_goes_after
     other: sqlite3.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(wal, "RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(sqlite, "TRUNCATE_RETRY_SECONDS", 0.001)
     await database.write(add, "unforgettable")
     other.execute("BEGIN")
     assert other.execute("SELECT count(*) FROM boxes").fetchone() == (1,)
@@ -471,9 +471,9 @@ async def test_while_somebody_reads_what_is_older_nobody_waits_and_it_goes_after
     assert other.execute("SELECT label FROM boxes").fetchall() == [("unforgettable",)]
     other.execute("COMMIT")
 
-    assert database._wal._retrying is not None
+    assert database._truncating is not None
     async with asyncio.timeout(20):
-        await database._wal._retrying
+        await database._truncating
     assert b"unforgettable" not in files_of(path)
     assert await database.read(labels) == ["another"]
 

@@ -153,7 +153,8 @@ async def test_who_listens_for_commits_listens_again(
     database_url: str, proxy: DatabaseProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notify, "PING_SECONDS", 0.1)
-    monkeypatch.setattr(notify, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(notify, "ANSWER_SECONDS", SHORT)
+    monkeypatch.setattr(notify, "RECONNECT_SECONDS", 0.05)
     listening = open_database(proxy.url(database_url))
     other = open_database(database_url)
     await listening.open()
@@ -230,7 +231,15 @@ def test_a_start_waits_for_a_silent_server_as_for_one_that_starts(
 async def test_a_migration_may_take_its_time(
     proxied_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looked = sessions._is_working
+    looks: list[bool] = []
+
+    async def look(connections: Connections) -> bool:
+        looks.append(await looked(connections))
+        return looks[-1]
+
     monkeypatch.setattr(sessions, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(sessions, "_is_working", look)
     asked = Connections(proxied_url, "a migration")
     connection = await asked.open()
 
@@ -239,3 +248,5 @@ async def test_a_migration_may_take_its_time(
 
     watch.cancel()
     await connection.close()
+    assert len(looks) > sessions.MISSES
+    assert all(looks)

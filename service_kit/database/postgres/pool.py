@@ -141,7 +141,12 @@ class AutocommitPool:
         return driver
 
     async def _put_back(self, connection: PooledConnection) -> None:
-        if connection.driver.is_closed() or self._is_closed:
-            await connection.core.close()
-        else:
+        if not connection.driver.is_closed() and not self._is_closed:
             self._idle.append(connection)
+            return
+        await connection.core.close()
+        # What ended this one, such as a restart of the server, may have ended the idle ones too.
+        while self._idle:
+            other = self._idle.pop()
+            other.driver.terminate()
+            await other.core.close()

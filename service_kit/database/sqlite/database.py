@@ -9,6 +9,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from service_kit.database.errors import (
     DatabaseBusy,
@@ -29,7 +30,6 @@ from service_kit.database.sqlite.connect import (
 )
 from service_kit.database.sqlite.files import DatabaseFiles, FilesChanged
 from service_kit.database.sqlite.groups import Group, QueuedWrite, TransactionLost
-from service_kit.database.sqlite.wal import WriteAheadLog
 
 # WAL readers wait for nobody, except briefly while another process recovers after a crash.
 READ_BUSY_SECONDS = 1.0
@@ -38,6 +38,9 @@ SCAN_THREADS = 2
 QUEUED_WRITES = 4096
 # How often the files are looked at while nobody writes.
 LOOK_SECONDS = 1.0
+# How long writers wait while the log waits for readers of older pages, and until it is tried again.
+TRUNCATE_BUSY_SECONDS = 0.1
+TRUNCATE_RETRY_SECONDS = 1.0
 
 FAILED = DatabaseUnavailable("A part of the service has failed.")
 
@@ -55,6 +58,7 @@ class SqliteDatabase(Database):
         # Once set, nothing can be written any more.
         self._files_changed: FilesChanged | None = None
         self._is_rescued = False
+        self._truncating: asyncio.Task[None] | None = None
         self._is_open = False
 
     async def open(self) -> None:
@@ -64,14 +68,14 @@ class SqliteDatabase(Database):
             raise_unavailable(error)
             raise
         self._scans = sqlite_engine(self._path, query_only=True, busy_seconds=BUSY_SECONDS)
-        self._wal = WriteAheadLog(self._path, self._files)
+        self._checkpoints = sqlite_engine(self._path, busy_seconds=TRUNCATE_BUSY_SECONDS)
         self._commits = ThreadPoolExecutor(1, "sqlite-commit")
         self._scanners = ThreadPoolExecutor(SCAN_THREADS, "sqlite-scan")
         self._look()
         self.watch_task(self._write_groups(), "The writer of the SQLite database")
         self._is_open = True
         # A process that was killed may have erased something last.
-        await self._wal.truncate()
+        await self._truncate_log()
 
     def _connect(self) -> None:
         reads = sqlite_engine(self._path, query_only=True, busy_seconds=READ_BUSY_SECONDS)
@@ -92,7 +96,9 @@ class SqliteDatabase(Database):
         self._is_open = False
         self._looking.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._wal.close()
+        if self._truncating is not None:
+            self._truncating.cancel()
+            await asyncio.gather(self._truncating, return_exceptions=True)
         self._commits.shutdown()
         self._scanners.shutdown()
         self._reading.close()
@@ -144,7 +150,7 @@ class SqliteDatabase(Database):
 
     async def erase(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         result = await self.write(work, *args, **kwargs)
-        await self._wal.truncate()
+        await self._truncate_log()
         return result
 
     @staticmethod
@@ -152,6 +158,32 @@ class SqliteDatabase(Database):
         # Setting the same number still writes a page.
         number = db.exec_driver_sql("PRAGMA user_version").scalar_one()
         db.exec_driver_sql(f"PRAGMA user_version = {number}")
+
+    async def _truncate_log(self) -> None:
+        """Move the write-ahead log, which keeps pages as they were before a change, into the file.
+
+        While a reader still needs older pages this is tried again in the background.
+        """
+
+        async def retry() -> None:
+            is_done = False
+            while not is_done:
+                await asyncio.sleep(TRUNCATE_RETRY_SECONDS)
+                is_done = await asyncio.to_thread(self._try_to_truncate)
+
+        if await asyncio.to_thread(self._try_to_truncate):
+            return
+        if self._truncating is None or self._truncating.done():
+            self._truncating = asyncio.create_task(retry(), name="sqlite-log")
+
+    def _try_to_truncate(self) -> bool:
+        try:
+            self._files.check()
+            with self._checkpoints.connect() as connection:
+                row = driver(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except (DBAPIError, sqlite3.Error, OSError):
+            return False  # a full disk, for one, which every write reports
+        return bool(row[0] == 0)
 
     async def _write_groups(self) -> None:
         try:
