@@ -125,7 +125,7 @@ async def register_customer(
 ) -> Response:
     """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
     work = once.around(stored_answers, who, service.register, registered)
-    write = database.write if once.key else database.write_at_once
+    write = database.write if once.key else database.write_autocommit
     outcome = await write(work, new, who)
     return outcome.answer.response()
 
@@ -230,7 +230,7 @@ async def erase_customer(
     are kept word by word. A late request with an Idempotency-Key that made the customer, one of its
     tickets or a note is answered 410, so that it makes nobody again.
     """
-    await database.forget(service.erase, customer, versions, who)
+    await database.erase(service.erase, customer, versions, who)
 
 
 def registered(customer: Customer) -> Answer:

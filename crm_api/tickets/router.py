@@ -221,7 +221,7 @@ async def delete_ticket(
     ticket_id: TicketId, database: DatabaseDep, who: CanDeleteTickets, versions: IfMatch
 ) -> None:
     """Delete a ticket with its notes, its history and what Idempotency-Keys are answered of it."""
-    await database.forget(service.remove, ticket_id, versions, who)
+    await database.erase(service.remove, ticket_id, versions, who)
 
 
 def _opened(opened: Opened) -> Answer:

@@ -76,7 +76,7 @@ async def _issue(url: str, new: Any) -> Any:
     from service_kit.web.auth import Principal
 
     use_request_id(new_request_id())
-    database = open_database(url)
+    database = open_database(url, "crm_api")
     await database.open()
     try:
         return await database.write(

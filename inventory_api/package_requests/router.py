@@ -192,7 +192,7 @@ async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanEraseP
     """
     if wanted.dry_run:
         return await database.read(erasing.preview, wanted.customer_ids)
-    return await database.forget(erasing.erase, wanted.customer_ids, who)
+    return await database.erase(erasing.erase, wanted.customer_ids, who)
 
 
 @router.post(

@@ -189,7 +189,7 @@ async def opened_database(service: Service, url: str) -> "AsyncIterator[Database
     """
     from service_kit.database import open_database
     from service_kit.database.migrations import SchemaMismatch, current_revision
-    from service_kit.database.sqlite_engine import file_of
+    from service_kit.database.sqlite.connect import file_of
 
     migrate = f"'python -m {service.name} migrate'"
     if url.startswith("sqlite:") and not (path := file_of(url).absolute()).exists():
@@ -213,7 +213,7 @@ def refuse_database(service: Service, error: Exception) -> int:
 
 def _migrate(service: Service, settings: "ServiceSettings", patience: float = 0.0) -> bool:
     from service_kit.database import DatabaseUnavailable, DurabilityMissing
-    from service_kit.database.errors import is_passing, reason
+    from service_kit.database.errors import is_transient, reason
     from service_kit.database.migrations import SchemaMismatch
 
     migrations = service.migrations()
@@ -222,7 +222,7 @@ def _migrate(service: Service, settings: "ServiceSettings", patience: float = 0.
         try:
             before = migrations.upgrade(settings.database_url)
         except (SchemaMismatch, DurabilityMissing, DatabaseUnavailable, ValueError) as error:
-            if is_passing(error) and time.monotonic() < give_up_at:
+            if is_transient(error) and time.monotonic() < give_up_at:
                 logger.warning("The database can't be used yet: %s", reason(error))
                 time.sleep(1)
                 continue

@@ -21,7 +21,7 @@ from integration_service.poller import Poller
 from integration_service.schemas import DeliveryDetail, ReconcileRun, Status
 from integration_service.settings import Settings
 from service_kit.database import Database, open_database
-from service_kit.database.sqlite_engine import sqlite_engine
+from service_kit.database.sqlite.connect import sqlite_engine
 from service_kit.process.stopping import Stopping
 from tests.conftest import run_sql, with_database
 from tests.integration_service.doubles import CrmDouble, InventoryDouble

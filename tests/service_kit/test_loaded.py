@@ -18,7 +18,7 @@ UNUSED = (
     "urllib3",
     "alembic",
     "asyncpg",
-    "service_kit.database.postgres",
+    "service_kit.database.postgres.database",
     "sqlalchemy.dialects.postgresql",
     "prometheus_client",
     "sqlalchemy.orm",
@@ -94,8 +94,9 @@ def test_what_a_start_and_an_answer_do_not_need(
 ) -> None:
     postgresql = {
         "asyncpg",
-        "service_kit.database.postgres",
+        "service_kit.database.postgres.database",
         "sqlalchemy.dialects.postgresql",
+        "sqlalchemy.orm",  # SQLAlchemy's asyncio extension comes with it
     }
     needed = postgresql if engine == "postgresql" else set()
     assert loaded_by("/health/ready", "/openapi.json") == needed

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from service_kit.database import Database, DatabaseUnavailable
-from service_kit.database.postgres import PostgresDatabase
+from service_kit.database.postgres.database import PostgresDatabase
 from service_kit.database.prepared import ROWS_AT_ONCE, Prepared, PreparedInsert
 from service_kit.database.types import BigInt, UtcDateTime
 from tests.conftest import run_sql
