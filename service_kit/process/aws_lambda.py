@@ -6,7 +6,6 @@ Mangum turns an event into a request to the app. The app starts once, when the p
 stays up between the events, on the one event loop that its database's connections belong to.
 """
 
-import argparse
 import asyncio
 import http.client
 import json
@@ -25,8 +24,9 @@ from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service_kit.process import cli as commands
+from service_kit.process import cli
 from service_kit.process.cli import Service
+from service_kit.process.environment import Refused
 from service_kit.web.problem_responses import answer
 from service_kit.web.problems import MEDIA_TYPE, Problem
 
@@ -137,9 +137,13 @@ class Deadline:
 @contextmanager
 def started(service: Service) -> Iterator[Handler]:
     """Migrate and start a service, and give what turns an event into its answer."""
-    if commands.migrate(service, argparse.Namespace()) != 0:
-        raise CannotStart(service.name)
-    app = service.app(service.settings())
+    try:
+        settings = cli.prepare(service)
+        cli.migrate_database(service, settings)
+    except Refused as error:
+        cli.refuse(service, str(error))
+        raise CannotStart(service.name) from error
+    app = service.app(settings)
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         asyncio.set_event_loop(loop)  # where Mangum looks for one
