@@ -107,11 +107,14 @@ def refuse(service: Service, reason: str, code: int = EXIT_REFUSED) -> int:
 
 
 def serve(service: Service, _options: argparse.Namespace) -> int:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)  # an exception could come into any import
     settings = prepare(service)
     from service_kit.process import server
 
-    # Without a handler the first process of a container would ignore it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Without a handler the first process of a container would ignore it.
+        signal.signal(number, signal.default_int_handler)
     try:
         with server.bind(settings.host, settings.port) as bound:
             _migrate_until_signal(service, settings)

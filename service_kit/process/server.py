@@ -110,6 +110,7 @@ def _load(create: Create) -> "FastAPI":
     app = create()
     app.state.stopping.begin_on_signals()
     if (supervisor := multiprocessing.parent_process()) is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all; the supervisor acts
         threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
     gc.freeze()  # what the app consists of stays, and need not be looked at
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
@@ -143,9 +144,9 @@ def _supervise(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         supervisor = _Supervisor(config, sockets)
         supervisor.run()
-    # A worker that has stopped as it was asked to dies by our signal.
-    codes = [worker.exitcode for worker in supervisor.processes]
-    return max(0 if code == -signal.SIGTERM else abs(code or 0) for code in codes)
+    # A worker that has stopped as it was asked to dies by our signal, or by the Ctrl-C.
+    codes = {worker.exitcode or 0 for worker in supervisor.processes}
+    return max(map(abs, codes - {-signal.SIGTERM, -signal.SIGINT}), default=0)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-# What sends traces, migrates a schema, speaks to PostgreSQL, writes metrics; and the ORM.
+# What sends traces, migrates a schema, speaks to PostgreSQL; and the ORM.
 UNUSED = (
     "opentelemetry.sdk",
     "opentelemetry.exporter",
@@ -19,7 +19,6 @@ UNUSED = (
     "asyncpg",
     "service_kit.database.postgres",
     "sqlalchemy.dialects.postgresql",
-    "prometheus_client",
     "sqlalchemy.orm",
 )
 SERVE = """
@@ -81,10 +80,3 @@ def test_what_a_start_and_an_answer_do_not_need(
     }
     needed = postgresql if engine == "postgresql" else set()
     assert loaded_by("/health/ready", "/openapi.json") == needed
-
-
-@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-def test_what_writes_metrics_is_loaded_when_they_are_asked_for(
-    loaded_by: Callable[..., set[str]],
-) -> None:
-    assert loaded_by("/health/ready", "/metrics") == {"prometheus_client"}
