@@ -124,11 +124,7 @@ async def _give_up_in_time(stopping: Stopping, database: Database) -> None:
 
 
 def _traces(name: str, endpoint: str | None) -> AbstractContextManager[None]:
-    if not endpoint:
-        return nullcontext()
-    from service_kit.process.span_export import sending
-
-    return sending(name, endpoint)
+    return tracing.sending(name, endpoint) if endpoint else nullcontext()
 
 
 async def patiently(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
