@@ -53,7 +53,7 @@ def _positive(text: str) -> int:
 
 def run_once(service: Service, options: argparse.Namespace) -> int:
     """Do what the running service does, once. Refuses while it runs."""
-    from integration_service import actions
+    from integration_service.operations import actions
 
     status = _run(service, actions.run_once)
     actions.show_status(status, as_json=options.json)
@@ -62,14 +62,14 @@ def run_once(service: Service, options: argparse.Namespace) -> int:
 
 
 def show_status(service: Service, options: argparse.Namespace) -> int:
-    from integration_service import actions
+    from integration_service.operations import actions
 
     actions.show_status(_run(service, actions.status), as_json=options.json)
     return 0
 
 
 def list_dead(service: Service, options: argparse.Namespace) -> int:
-    from integration_service import actions
+    from integration_service.operations import actions
 
     count = _run(service, lambda _, database: actions.list_dead(database, as_json=options.json))
     return EXIT_UNFINISHED if count else 0
@@ -77,7 +77,7 @@ def list_dead(service: Service, options: argparse.Namespace) -> int:
 
 def retry_some(service: Service, options: argparse.Namespace) -> int:
     """Retry one or many. 1 where one of those that were named can't be."""
-    from integration_service import actions
+    from integration_service.operations import actions
 
     retry = actions.retry_named if options.customer_uid else actions.retry_matching
     is_done = _run(service, lambda _, database: retry(database, options))
@@ -86,7 +86,7 @@ def retry_some(service: Service, options: argparse.Namespace) -> int:
 
 def reconcile(service: Service, options: argparse.Namespace) -> int:
     """Compare both sides, beside the running service or without it."""
-    from integration_service import actions
+    from integration_service.operations import actions
 
     if options.confirm and not options.repair:
         raise Refused("--confirm goes with --repair")
@@ -97,9 +97,9 @@ def reconcile(service: Service, options: argparse.Namespace) -> int:
 def _run(service: Service, work: Work[T]) -> T:
     """Do a command's work on the database. Raises Refused where it can't be done."""
     from integration_service.ledger.lease import LeaseLost
-    from integration_service.ledger.reconciliations import RunLost
-    from integration_service.links.failures import CallFailed
-    from integration_service.reconciling import AlreadyRunning
+    from integration_service.reconcile.service import AlreadyRunning
+    from integration_service.reconcile.store import RunLost
+    from integration_service.targets.failures import CallFailed
 
     try:
         return cli.with_database(service, work)

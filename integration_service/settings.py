@@ -5,7 +5,6 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from integration_service.roles import ROLES
 from service_kit.process.settings import TOKEN, Roles, ServiceSettings, demo_token, is_demo
 
 _ADDRESS = re.compile(
@@ -24,7 +23,10 @@ Address = Annotated[str, AfterValidator(_http_address)]
 
 
 class Settings(ServiceSettings):
-    roles: ClassVar[Roles] = ROLES
+    roles: ClassVar[Roles] = {
+        "admin": frozenset({"sync:read", "sync:operate"}),
+        "viewer": frozenset({"sync:read"}),
+    }
 
     port: int = Field(8002, ge=1, le=65535, description="Port to listen on.")
     database_url: str = Field(
