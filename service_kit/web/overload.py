@@ -9,8 +9,7 @@ from typing import Self
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service_kit.web import outages
-from service_kit.web.problem_responses import answer, internal_error
+from service_kit.web.problem_responses import answer, internal_error, log_unavailable
 from service_kit.web.problems import Problem, ServiceUnavailable
 
 # Requests that this process works on at once; those that only wait for news are counted apart, so
@@ -111,7 +110,7 @@ class Bounded:
         is_limited = scope["path"] not in UNLIMITED
         if is_limited and self.load.at_work >= MOST_AT_WORK:
             problem = Overloaded(f"{MOST_AT_WORK} requests are under way already.")
-            outages.tell(problem)
+            log_unavailable(problem)
             await answer(Request(scope), problem)(scope, receive, send)
             return
         self.load.at_work += is_limited
