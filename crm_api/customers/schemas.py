@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from pydantic.config import JsonDict
 
 from crm_api.customers.addresses import Address
-from service_kit.web.batch import ItemProblem
+from service_kit.web.body import ItemProblem
 from service_kit.web.fields import Line
 from service_kit.web.hot import fields_of
 

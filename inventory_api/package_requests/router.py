@@ -26,7 +26,7 @@ from inventory_api.tables import stored_answers
 from service_kit.database.types import AnyRow
 from service_kit.process.health import DatabaseDep, database_of
 from service_kit.web.auth import principal_of
-from service_kit.web.batch import LARGEST_BATCH, merge, read_items
+from service_kit.web.body import LARGEST_BATCH, merge, read_items
 from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
