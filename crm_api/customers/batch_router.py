@@ -13,7 +13,7 @@ from crm_api.customers.schemas import BatchResult, CustomerNew, as_shown
 from crm_api.tables import stored_answers
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.batch import LARGEST_BATCH, merge, read_items
+from service_kit.web.body import LARGEST_BATCH, merge, read_items
 from service_kit.web.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
 from service_kit.web.openapi import documented
 from service_kit.web.problems import Problem

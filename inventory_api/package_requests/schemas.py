@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inventory_api.kits.schemas import LineOut
 from inventory_api.package_requests.models import Status
-from service_kit.web.batch import LARGEST_BATCH, ItemProblem
+from service_kit.web.body import LARGEST_BATCH, ItemProblem
 from service_kit.web.fields import Line, Text
 
 _UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
