@@ -5,10 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from crm_api.access import CanReadAudit
-from crm_api.audit import service
+from crm_api.audit import models, service
 from crm_api.audit.schemas import Action, AuditEntry
 from crm_api.audit.store import Filter
-from service_kit.database.types import AnyRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.fields import Line
@@ -60,7 +59,7 @@ async def list_audit_entries(
     wanted: Wanted,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> list[AnyRow]:
+) -> list[models.AuditEntry]:
     """List who changed what, newest last. Each entry was written together with its change."""
     order = "id" if wanted.ascending else "-id"
     run = database.read if wanted.is_indexed else database.scan

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from crm_api.audit.models import audit_entries
+from crm_api.audit.models import AuditEntry, audit_entries
 from service_kit.database.prepared import PreparedInsert
-from service_kit.database.types import AnyRow
+from service_kit.database.rows import find_all
 
 _ADD = PreparedInsert(audit_entries)
 
@@ -43,7 +43,7 @@ def add(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     _ADD.each(db, rows)
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[AnyRow]:
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[AuditEntry]:
     """List entries by id, from the one behind `after`."""
     statement = select(audit_entries)
     if after is not None:
@@ -57,4 +57,4 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
     if wanted.created_before is not None:
         statement = statement.where(audit_entries.c.at < wanted.created_before)
     order = audit_entries.c.id.asc() if wanted.ascending else audit_entries.c.id.desc()
-    return db.execute(statement.order_by(order).limit(limit)).all()
+    return find_all(AuditEntry, db, statement.order_by(order).limit(limit))

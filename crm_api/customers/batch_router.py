@@ -8,12 +8,12 @@ from pydantic_core import to_json
 
 from crm_api.access import CanCreateCustomers
 from crm_api.customers import service
+from crm_api.customers.models import Customer
 from crm_api.customers.schemas import BatchResult, CustomerNew, as_shown
-from crm_api.customers.store import CustomerRow
 from crm_api.tables import stored_answers
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.batch import LARGEST_BATCH, merge, read_items
+from service_kit.web.body import LARGEST_BATCH, merge, read_items
 from service_kit.web.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
 from service_kit.web.openapi import documented
 from service_kit.web.problems import Problem
@@ -56,13 +56,13 @@ async def register_customers(
     return outcome.answer.response()
 
 
-def _answer_all(done: Sequence[CustomerRow | Problem]) -> Answer:
+def _answer_all(done: Sequence[Customer | Problem]) -> Answer:
     body = to_json([_result(one) for one in done]).decode()
     uids = [None if isinstance(one, Problem) else one.uid for one in done]
     return Answer(200, body, item_subjects=uids)
 
 
-def _result(found: CustomerRow | Problem) -> dict[str, Any]:
+def _result(found: Customer | Problem) -> dict[str, Any]:
     """Return what `BatchResult` describes."""
     if isinstance(found, Problem):
         return {"status": found.status.value, "problem": found.document()}

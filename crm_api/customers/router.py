@@ -4,6 +4,7 @@ import re
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from crm_api.access import (
@@ -14,13 +15,14 @@ from crm_api.access import (
 )
 from crm_api.customers import service
 from crm_api.customers.addresses import Address
+from crm_api.customers.models import Customer
 from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
-from crm_api.customers.store import CustomerRow, Filter
+from crm_api.customers.store import Filter
 from crm_api.feed import service as feed
 from crm_api.tables import stored_answers
 from service_kit.database.as_json import json_array
-from service_kit.process.health import DatabaseDep
-from service_kit.web.auth import GuardedRoute
+from service_kit.process.health import DatabaseDep, database_of
+from service_kit.web.auth import principal_of
 from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -31,7 +33,22 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
-from service_kit.web.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.hot import (
+    HotRoute,
+    hot,
+    json_response,
+    plain_body,
+    plain_limit,
+    plain_query,
+)
+from service_kit.web.idempotency import (
+    NO_KEY,
+    Answer,
+    Erased,
+    IdempotencyKeyReused,
+    OnceDep,
+    StillRunning,
+)
 from service_kit.web.openapi import ETAG, LOCATION, ResponseHeader, answering, documented
 from service_kit.web.paging import (
     CreatedAfter,
@@ -43,7 +60,7 @@ from service_kit.web.paging import (
     number_after,
 )
 
-router = APIRouter(prefix="/api/customers", route_class=GuardedRoute, tags=["customers"])
+router = APIRouter(prefix="/api/customers", route_class=HotRoute, tags=["customers"])
 
 FEED_CURSOR = ResponseHeader(
     "X-Feed-Cursor",
@@ -101,6 +118,31 @@ async def _filter(
 
 CustomerKey = Annotated[int | str, Depends(_key)]
 Wanted = Annotated[Filter, Depends(_filter)]
+_NEW: TypeAdapter[CustomerNew] = TypeAdapter(CustomerNew)
+
+
+async def _register_by_hand(request: Request) -> Response | None:
+    if "idempotency-key" in request.headers or not (new := await plain_body(request, _NEW)):
+        return None
+    return await register_customer(new, database_of(request), principal_of(request), NO_KEY)
+
+
+async def _list_by_hand(request: Request) -> Response | None:
+    query = plain_query(request, "limit", "cursor")
+    if query is None or not (limit := plain_limit(query)):
+        return None
+    who, wanted = principal_of(request), await _filter()
+    return await list_customers(
+        request, database_of(request), who, wanted, limit, query.get("cursor")
+    )
+
+
+async def _get_by_hand(request: Request) -> Response | None:
+    key = request.path_params["customer"]
+    if not _NUMBER.fullmatch(key) or "if-none-match" in request.headers:
+        return None
+    found = await database_of(request).read(service.get, int(key))
+    return json_response(as_shown(found), {"ETag": etag(found.version)})
 
 
 @router.post(
@@ -119,12 +161,13 @@ Wanted = Annotated[Filter, Depends(_filter)]
         **answering(201, LOCATION, ETAG),
     },
 )
+@hot(_register_by_hand)
 async def register_customer(
     new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, once: OnceDep
 ) -> Response:
     """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
     work = once.around(stored_answers, who, service.register, registered)
-    write = database.write if once.key else database.write_at_once
+    write = database.write if once.key else database.write_autocommit
     outcome = await write(work, new, who)
     return outcome.answer.response()
 
@@ -138,6 +181,7 @@ async def register_customer(
         **answering(200, FEED_CURSOR),
     },
 )
+@hot(_list_by_hand)
 async def list_customers(
     request: Request,
     database: DatabaseDep,
@@ -173,13 +217,14 @@ async def list_customers(
     response_model=CustomerOut,
     responses=documented(service.CustomerNotFound) | NOT_MODIFIED,
 )
+@hot(_get_by_hand)
 async def get_customer(
     customer: CustomerKey,
     database: DatabaseDep,
     _: CanReadCustomers,
     known: IfNoneMatch,
     response: Response,
-) -> CustomerRow | Response:
+) -> Customer | Response:
     """Look up one customer by its id or its uid."""
     found = await database.read(service.get, customer)
     return unless_known(known, response, found.version, found)
@@ -207,7 +252,7 @@ async def change_customer(
     who: CanWriteCustomers,
     versions: IfMatch,
     response: Response,
-) -> CustomerRow:
+) -> Customer:
     """Change the fields that are sent and leave the others as they are."""
     changed = await database.write(service.change, customer, wanted, versions, who)
     set_etag(response, changed.version)
@@ -229,10 +274,10 @@ async def erase_customer(
     are kept word by word. A late request with an Idempotency-Key that made the customer, one of its
     tickets or a note is answered 410, so that it makes nobody again.
     """
-    await database.forget(service.erase, customer, versions, who)
+    await database.erase(service.erase, customer, versions, who)
 
 
-def registered(customer: CustomerRow) -> Answer:
+def registered(customer: Customer) -> Answer:
     body = to_json(as_shown(customer)).decode()
     headers = {
         "Location": f"/api/customers/{customer.id}",

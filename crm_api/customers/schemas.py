@@ -1,16 +1,15 @@
 """What callers send and get about customers."""
 
 from datetime import datetime
-from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic.config import JsonDict
 
 from crm_api.customers.addresses import Address
-from service_kit.database.types import AnyRow
-from service_kit.web.batch import ItemProblem
+from service_kit.web.body import ItemProblem
 from service_kit.web.fields import Line
+from service_kit.web.hot import fields_of
 
 Name = Annotated[Line, Field(min_length=1, max_length=200, examples=["Jane Doe"])]
 Email = Annotated[Address, Field(max_length=320, examples=["jane.doe@example.com"])]
@@ -105,12 +104,7 @@ class CustomerOut(BaseModel):
     updated_at: datetime
 
 
-_SHOWN = attrgetter(*CustomerOut.model_fields)
-
-
-def as_shown(customer: AnyRow) -> dict[str, Any]:
-    """Return what `CustomerOut` shows of a row, unchecked: the table's columns promise as much."""
-    return dict(zip(CustomerOut.model_fields, _SHOWN(customer), strict=True))
+as_shown = fields_of(CustomerOut)
 
 
 class BatchResult(BaseModel):

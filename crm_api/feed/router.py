@@ -1,5 +1,6 @@
 """The feed's route."""
 
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Annotated
@@ -10,15 +11,16 @@ from pydantic_core import to_json
 from crm_api.access import CanReadEvents
 from crm_api.feed import service
 from crm_api.feed.schemas import EVENT_TYPES, FeedPage
-from service_kit.database.types import AnyRow
-from service_kit.process.health import DatabaseDep
-from service_kit.web.auth import GuardedRoute
+from crm_api.feed.store import ShownEvent
+from service_kit.process.health import DatabaseDep, database_of
+from service_kit.web.auth import principal_of
+from service_kit.web.hot import HotRoute, hot, plain_limit, plain_query
 from service_kit.web.openapi import documented
 from service_kit.web.overload import place_of
 from service_kit.web.paging import Limit
 from service_kit.web.problems import InvalidRequest
 
-router = APIRouter(prefix="/api/events", route_class=GuardedRoute, tags=["events"])
+router = APIRouter(prefix="/api/events", route_class=HotRoute, tags=["events"])
 
 After = Annotated[
     str | None,
@@ -32,10 +34,21 @@ Types = Annotated[
         examples=["customer.created,customer.erased"],
     ),
 ]
+_SECONDS = re.compile(r"(1?[0-9]|2[0-5])(\.0)?")
 Wait = Annotated[
     float,
     Query(ge=0, le=25, description="Seconds to wait for news when there is none.", examples=[0]),
 ]
+
+
+async def _read_by_hand(request: Request) -> Response | None:
+    query = plain_query(request, "after", "limit", "wait")
+    if query is None or not (limit := plain_limit(query)):
+        return None
+    if not _SECONDS.fullmatch(wait := query.get("wait", "0")):
+        return None
+    database, who = database_of(request), principal_of(request)
+    return await read_events(request, database, who, query.get("after"), None, limit, float(wait))
 
 
 @router.get(
@@ -44,6 +57,7 @@ Wait = Annotated[
     response_model=FeedPage,
     responses=documented(service.CursorMalformed, service.FeedDiverged, service.CursorExpired),
 )
+@hot(_read_by_hand)
 async def read_events(
     request: Request,
     database: DatabaseDep,
@@ -80,7 +94,7 @@ def _written(page: service.Page) -> bytes:
     return b'{"events":[' + events.encode() + b"]," + rest[1:]
 
 
-def _event(row: AnyRow) -> str:
+def _event(row: ShownEvent) -> str:
     # Ids, types and instants hold nothing that JSON writes in another way.
     traceparent = f'"traceparent":"{row.traceparent}",' if row.traceparent else ""
     return (

@@ -7,15 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn, Protocol
 
 from pydantic_core import to_json
 from sqlalchemy import Connection
 
 from crm_api.feed import store
 from crm_api.feed.cursor import FeedCursor, MalformedCursor
+from crm_api.feed.schemas import EventType
 from service_kit.database import Database
-from service_kit.database.types import AnyRow
 from service_kit.process import clock, tracing
 from service_kit.process.logs import current_request_id
 from service_kit.process.stopping import Stopping
@@ -48,20 +48,24 @@ class CursorExpired(Problem):
     slug = "cursor-expired"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What is to be told about one change: its type, the uid of what changed, how it looks now."""
+class Change(Protocol):
+    """What the feed publishes about one change."""
 
-    type: str
-    subject: str
-    data: dict[str, Any]
+    type: ClassVar[EventType]
+
+    @property
+    def subject(self) -> str:
+        """The uid of what changed."""
+
+    def data(self) -> Mapping[str, object]:
+        """How it looks now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """Rows of the feed, and the positions they cover."""
 
-    rows: Sequence[AnyRow]
+    rows: Sequence[store.ShownEvent]
     from_position: int
     through_position: int
     head_position: int
@@ -73,12 +77,9 @@ class Page:
         return self.through_position < self.head_position
 
 
-def record(db: Connection, changes: Sequence[Change], who: Principal) -> None:
-    """Write events in the transaction of their changes, after them.
-
-    After them, because the changed row's lock then orders the events of one subject.
-    """
-    store.add(db, rows_of(changes, who))
+def add(db: Connection, events: Sequence[Mapping[str, Any]]) -> None:
+    """Write events in the transaction of their changes."""
+    store.add(db, events)
 
 
 def rows_of(changes: Sequence[Change], who: Principal) -> list[dict[str, Any]]:
@@ -93,7 +94,7 @@ def rows_of(changes: Sequence[Change], who: Principal) -> list[dict[str, Any]]:
             "occurred_at": now,
             "actor": who.name,
             "request_id": current_request_id(),
-            "data": _json(change.data),
+            "data": _json(change.data()),
             "traceparent": traceparent,
         }
         for change in changes
@@ -198,7 +199,7 @@ async def prune(database: Database, before: datetime) -> int:
     return total
 
 
-def _json(data: Mapping[str, Any]) -> str:
+def _json(data: Mapping[str, object]) -> str:
     return to_json(data).decode()
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -20,8 +20,7 @@ from sqlalchemy import (
 from crm_api.feed.models import events, feed_head, pruned_registrations
 from service_kit.database.as_json import rfc3339
 from service_kit.database.listed import is_listed
-from service_kit.database.prepared import Prepared, PreparedInsert
-from service_kit.database.types import AnyRow
+from service_kit.database.prepared import Prepared, PreparedInsert, PreparedValues
 
 # So that one transaction stays short however much has piled up.
 NUMBERED_AT_ONCE = 1000
@@ -33,6 +32,37 @@ REGISTRATION = "customer.created"
 # Any number; it is this database's own.
 LOCK = 0x66656564
 
+
+class Head(NamedTuple):
+    """Where the feed ends."""
+
+    epoch: str
+    last_position: int
+    pruned_position: int
+    last_id: str | None
+    # Whether events wait to be numbered, which then are not before the last position.
+    unnumbered: bool
+
+
+class Rest(NamedTuple):
+    """Whether events wait to be numbered, and through which position they are deleted."""
+
+    unnumbered: bool
+    pruned_position: int
+
+
+class ShownEvent(NamedTuple):
+    """What callers are shown of an event; `data` is JSON as it was written down."""
+
+    event_id: str
+    type: str
+    subject: str
+    time: str
+    position: int
+    traceparent: str | None
+    data: str
+
+
 _ADD = PreparedInsert(events)
 _ID_AT_THE_END = (
     select(events.c.event_id)
@@ -41,19 +71,21 @@ _ID_AT_THE_END = (
 )
 _UNNUMBERED = exists().where(events.c.position.is_(None)).label("unnumbered")
 _HEAD = Prepared(
+    Head,
     select(
         feed_head.c.epoch,
         feed_head.c.last_position,
         feed_head.c.pruned_position,
         _ID_AT_THE_END.label("last_id"),
         _UNNUMBERED,
-    )
+    ),
 )
 _TRACED_FROM = select(feed_head.c.traced_from)
 _LOCK_HEAD = select(feed_head.c.id).with_for_update()
-_REST = Prepared(select(_UNNUMBERED, feed_head.c.pruned_position))
-_ID_AT = Prepared(select(events.c.event_id).where(events.c.position == bindparam("position")))
-# What callers are shown; `data` is JSON as it was written down.
+_REST = Prepared(Rest, select(_UNNUMBERED, feed_head.c.pruned_position))
+_ID_AT = PreparedValues[str](
+    select(events.c.event_id).where(events.c.position == bindparam("position"))
+)
 _SHOWN = select(
     events.c.event_id,
     events.c.type,
@@ -68,8 +100,8 @@ _BETWEEN = (
     .order_by(events.c.position)
     .limit(bindparam("limit"))
 )
-_BETWEEN_ANY = Prepared(_BETWEEN)
-_BETWEEN_OF_TYPES = Prepared(_BETWEEN.where(is_listed(events.c.type, "types")))
+_BETWEEN_ANY = Prepared(ShownEvent, _BETWEEN)
+_BETWEEN_OF_TYPES = Prepared(ShownEvent, _BETWEEN.where(is_listed(events.c.type, "types")))
 _OF_SUBJECT = select(events.c.id, events.c.data).where(events.c.subject == bindparam("about"))
 _REWRITE = update(events).where(events.c.id == bindparam("event")).values(data=bindparam("to_data"))
 _NUMBER = text("""
@@ -100,11 +132,7 @@ def add(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     _ADD.each(db, rows)
 
 
-def head(db: Connection) -> AnyRow:
-    """Read the epoch, the last position, the last that is deleted, and the id at the last.
-
-    And whether events wait to be numbered, which then are not before that last position.
-    """
+def head(db: Connection) -> Head:
     return _HEAD.all(db)[0]
 
 
@@ -113,19 +141,17 @@ def lock_head(db: Connection) -> None:
     db.execute(_LOCK_HEAD)
 
 
-def rest(db: Connection) -> AnyRow:
-    """Read whether events wait to be numbered, and through which position they are deleted."""
+def rest(db: Connection) -> Rest:
     return _REST.all(db)[0]
 
 
 def find_event_id(db: Connection, position: int) -> str | None:
-    found = _ID_AT.first(db, position=position)
-    return found.event_id if found else None
+    return _ID_AT.first(db, position=position)
 
 
 def between(
     db: Connection, after: int, through: int, types: Collection[str], limit: int
-) -> Sequence[AnyRow]:
+) -> Sequence[ShownEvent]:
     values = {"after": after, "through": through, "limit": limit}
     if types:
         return _BETWEEN_OF_TYPES.all(db, **values, types=list(types))

@@ -5,6 +5,8 @@ from typing import Literal, get_args
 
 Status = Literal["open", "in_progress", "pending", "on_hold", "resolved", "closed"]
 Priority = Literal["low", "normal", "high", "urgent"]
+Visibility = Literal["public", "internal"]
+AuthorKind = Literal["agent", "customer"]
 
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 STATUSES: tuple[Status, ...] = get_args(Status)

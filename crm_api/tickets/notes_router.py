@@ -4,12 +4,11 @@ from fastapi import APIRouter, Request, Response
 
 from crm_api.access import CanReadTickets, CanWriteTickets
 from crm_api.tables import stored_answers
-from crm_api.tickets import service
+from crm_api.tickets import models, service
 from crm_api.tickets.examples import Note
 from crm_api.tickets.router import PolicyDep, TicketId
 from crm_api.tickets.schemas import HistoryEntry, NoteOut
 from crm_api.tickets.service import Noted
-from service_kit.database.types import AnyRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
@@ -40,7 +39,7 @@ async def list_notes(
     _: CanReadTickets,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> list[AnyRow]:
+) -> list[models.TicketNote]:
     """List what was said, newest last."""
     page = await database.read(service.notes, ticket_id, number_after(cursor, "id"), limit)
     link_next(request, response, page, "id")
@@ -105,7 +104,7 @@ async def list_history(
     _: CanReadTickets,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> list[AnyRow]:
+) -> list[models.HistoryEntry]:
     """List every change of every field, newest last."""
     page = await database.read(service.history, ticket_id, number_after(cursor, "id"), limit)
     link_next(request, response, page, "id")

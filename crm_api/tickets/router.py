@@ -19,10 +19,10 @@ from crm_api.tickets.schemas import (
 )
 from crm_api.tickets.service import Opened
 from crm_api.tickets.sla import Policy
-from crm_api.tickets.store import Filter, TicketRow
+from crm_api.tickets.store import Filter
+from crm_api.tickets.view import TicketView
 from service_kit.process import clock
-from service_kit.process.health import DatabaseDep
-from service_kit.web.auth import GuardedRoute
+from service_kit.process.health import DatabaseDep, database_of
 from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -33,11 +33,12 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
+from service_kit.web.hot import HotRoute, fields_of, hot, json_response, plain_limit, plain_query
 from service_kit.web.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
 from service_kit.web.paging import Cursor, Limit, Sort, link_next, number_after
 
-router = APIRouter(prefix="/api", route_class=GuardedRoute, tags=["tickets"])
+router = APIRouter(prefix="/api", route_class=HotRoute, tags=["tickets"])
 
 
 async def _policy(request: Request) -> Policy:
@@ -93,6 +94,7 @@ async def _filter(
 
 PolicyDep = Annotated[Policy, Depends(_policy)]
 Wanted = Annotated[Filter, Depends(_filter)]
+_as_shown = fields_of(TicketOut)
 TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", examples=[1])]
 
 
@@ -117,7 +119,19 @@ async def open_ticket(
     return outcome.answer.response()
 
 
+async def _list_by_hand(request: Request) -> Response | None:
+    query = plain_query(request, "limit")
+    if query is None or not (limit := plain_limit(query)):
+        return None
+    policy = await _policy(request)
+    page = await database_of(request).read(service.page, Filter(), None, limit, policy)
+    response = json_response([_as_shown(row) for row in page.rows])
+    link_next(request, response, page, "id")
+    return response
+
+
 @router.get("/tickets", summary="List tickets", response_model=list[TicketOut])
+@hot(_list_by_hand)
 async def list_tickets(
     request: Request,
     response: Response,
@@ -127,7 +141,7 @@ async def list_tickets(
     policy: PolicyDep,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Sequence[TicketRow]:
+) -> Sequence[TicketView]:
     """List tickets, newest last."""
     order = "id" if wanted.ascending else "-id"
     run = database.scan if wanted.q else database.read
@@ -151,7 +165,7 @@ async def list_customer_tickets(
     policy: PolicyDep,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Sequence[TicketRow]:
+) -> Sequence[TicketView]:
     """List a customer's tickets, newest last."""
     after = number_after(cursor, "id")
     page = await database.read(service.of_customer, customer, after, limit, policy)
@@ -172,13 +186,13 @@ async def get_ticket(
     policy: PolicyDep,
     known: IfNoneMatch,
     response: Response,
-) -> TicketRow | Response:
+) -> TicketView | Response:
     """Look up one ticket with its deadlines and the statuses it may be given.
 
     304 says that nobody has changed it: that its clocks have gone on is no change.
     """
     found = await database.read(service.show, ticket_id, policy)
-    return unless_known(known, response, found.version, found.out)
+    return unless_known(known, response, found.version, found)
 
 
 @router.patch(
@@ -203,11 +217,11 @@ async def change_ticket(
     versions: IfMatch,
     policy: PolicyDep,
     response: Response,
-) -> TicketRow:
+) -> TicketView:
     """Change the fields that are sent. The status moves as `allowed_statuses` says."""
     changed = await database.write(service.change, ticket_id, wanted, versions, policy, who)
     set_etag(response, changed.version)
-    return changed.out
+    return changed
 
 
 @router.delete(
@@ -220,11 +234,11 @@ async def delete_ticket(
     ticket_id: TicketId, database: DatabaseDep, who: CanDeleteTickets, versions: IfMatch
 ) -> None:
     """Delete a ticket with its notes, its history and what Idempotency-Keys are answered of it."""
-    await database.forget(service.remove, ticket_id, versions, who)
+    await database.erase(service.remove, ticket_id, versions, who)
 
 
 def _opened(opened: Opened) -> Answer:
-    out, version = opened.ticket.out, opened.ticket.version
-    headers = {"Location": f"/api/tickets/{out.id}", "ETag": etag(version)}
-    body = TicketOut.model_validate(out).model_dump_json()
-    return Answer(201, body, headers, subjects=[out.uid, opened.customer_uid])
+    ticket = opened.ticket
+    headers = {"Location": f"/api/tickets/{ticket.id}", "ETag": etag(ticket.version)}
+    body = TicketOut.model_validate(ticket).model_dump_json()
+    return Answer(201, body, headers, subjects=[ticket.uid, opened.customer_uid])

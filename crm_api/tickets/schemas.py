@@ -1,12 +1,12 @@
 """What callers send and get about tickets."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic.config import JsonDict
 
-from crm_api.tickets.lifecycle import Priority, Status
+from crm_api.tickets.lifecycle import AuthorKind, Priority, Status, Visibility
 from crm_api.tickets.sla import ClockState
 from service_kit.web.fields import Line, Text
 
@@ -19,8 +19,6 @@ Tag = Annotated[
 ]
 Tags = Annotated[list[Tag], Field(max_length=20, fail_fast=True, examples=[["delivery"]])]
 Body = Annotated[Text, Field(min_length=1, max_length=20_000, examples=["We send you another."])]
-Visibility = Literal["public", "internal"]
-AuthorKind = Literal["agent", "customer"]
 
 _NEW: JsonDict = {
     "customer_id": 1,

@@ -8,8 +8,8 @@ from crm_api.access import CanManageTokens
 from crm_api.tables import stored_answers
 from crm_api.tokens import service
 from crm_api.tokens.known import IssuedTokens
+from crm_api.tokens.models import Token
 from crm_api.tokens.schemas import TokenIssued, TokenNew, TokenOut
-from crm_api.tokens.store import TokenRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
@@ -63,7 +63,7 @@ async def list_tokens(
     sort: Sort = "id",
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> list[TokenRow]:
+) -> list[Token]:
     """List every token that was issued, newest last; those of `API_TOKENS` are not among them."""
     after = number_after(cursor, sort)
     page = await database.read(service.page, after, limit, ascending=sort == "id")
@@ -88,7 +88,7 @@ async def revoke_token(
     issued.forget(token_id)
 
 
-def _answer(row: TokenRow, token: str | None = None) -> Answer:
+def _answer(row: Token, token: str | None = None) -> Answer:
     fields = {name: getattr(row, name) for name in TokenOut.model_fields}
     body = TokenIssued(**fields, token=token).model_dump_json()
     return Answer(201, body, {_NO_STORE.name: _NO_STORE.example})

@@ -13,8 +13,8 @@ from typing import Any, Self
 from sqlalchemy import Connection
 
 from crm_api.customers import service, store
+from crm_api.customers.models import Customer
 from crm_api.customers.schemas import CustomerNew
-from crm_api.customers.store import CustomerRow
 from crm_api.transfer.table import METADATA, PLAIN, Fault
 from service_kit.database import RunAgain
 from service_kit.web.auth import Principal
@@ -81,7 +81,7 @@ def preview(db: Connection, new: Sequence[CustomerNew], header: Collection[str])
     return outcomes
 
 
-def changes(before: CustomerRow, wanted: CustomerNew, header: Collection[str]) -> dict[str, Any]:
+def changes(before: Customer, wanted: CustomerNew, header: Collection[str]) -> dict[str, Any]:
     """Find what differs in the columns that the file has; others are not its business."""
     values = {name: getattr(wanted, name) for name in PLAIN if name in header}
     keys = {name.removeprefix(METADATA) for name in header if name.startswith(METADATA)}
@@ -95,7 +95,7 @@ def changes(before: CustomerRow, wanted: CustomerNew, header: Collection[str]) -
 class Known:
     """Customers who have an external_ref or an address that is asked for."""
 
-    by_ref: Mapping[str, CustomerRow]
+    by_ref: Mapping[str | None, Customer]
     refs_by_email: Mapping[str, str | None]
 
     @classmethod
@@ -136,9 +136,7 @@ def _settle(
     return missing
 
 
-def _update(
-    db: Connection, before: CustomerRow, values: Mapping[str, Any], who: Principal
-) -> Outcome:
+def _update(db: Connection, before: Customer, values: Mapping[str, Any], who: Principal) -> Outcome:
     if not values:
         return _KNOWN
     try:

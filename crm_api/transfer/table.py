@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pydantic import ValidationError
+from sqlalchemy import JSON
 
+from crm_api.customers.models import SHOWN, Customer, customers
 from crm_api.customers.schemas import CustomerNew
-from crm_api.customers.store import CustomerRow
+from service_kit.database.personal import personal
 
-PLAIN = ("name", "email", "company", "phone", "external_ref")
+PLAIN = tuple(
+    name
+    for name in SHOWN
+    if name in personal(customers) and not isinstance(customers.c[name].type, JSON)
+)
 METADATA = "metadata."
 # What a report adds to the rows that were refused. They are read past, so that it can be imported.
 REPORTED = ("line", "reason")
@@ -89,7 +95,7 @@ def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     yield from records
 
 
-def cells_of(customer: CustomerRow, header: Sequence[str]) -> list[str]:
+def cells_of(customer: Customer, header: Sequence[str]) -> list[str]:
     """Write a customer as a row."""
     return [
         _as_text(

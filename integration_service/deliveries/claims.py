@@ -34,7 +34,7 @@ from integration_service.ledger.lease import Lease, fence
 from integration_service.ledger.models import poller
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_or_update
-from service_kit.database.prepared import Prepared
+from service_kit.database.prepared import Prepared, PreparedChange, PreparedValues
 from service_kit.database.types import UtcDateTime
 
 # An hour of Retry-After and its jitter; nothing is put off for longer.
@@ -47,7 +47,7 @@ _FRESH = and_(_DUE, deliveries.c.attempt_count == 0)
 # Written out, for the engines to see that the index of what failed before answers it.
 _RETRY = and_(_DUE, deliveries.c.attempt_count > literal_column("0"))
 _IS_SENDING = exists().where(poller.c.paused_at.is_(None))
-_PAUSED_AT = Prepared(select(poller.c.paused_at))
+_PAUSED_AT = PreparedValues[datetime | None](select(poller.c.paused_at))
 
 
 def _in_order(what: ColumnElement[Any], *which: ColumnElement[bool]) -> Select[Any]:
@@ -59,17 +59,20 @@ def _in_order(what: ColumnElement[Any], *which: ColumnElement[bool]) -> Select[A
     )
 
 
-def _taking(chosen: Select[Any]) -> Prepared:
+def _taking(chosen: Select[Any]) -> Prepared[Claimed]:
     return Prepared(
+        Claimed,
         update(deliveries)
         .where(deliveries.c.id.in_(chosen.limit(bindparam("limit"))))
         .values(claimed_epoch=bindparam("epoch"), never_claimed=False)
-        .returning(*(deliveries.c[name] for name in Claimed._fields))
+        .returning(*(deliveries.c[name] for name in Claimed._fields)),
     )
 
 
-_NEXT_DUE = Prepared(_in_order(deliveries.c.next_attempt_at, _UNCLAIMED, _IS_SENDING).limit(1))
-_FIRST_DUE = Prepared(_in_order(deliveries.c.attempt_count, _RETRY).limit(1))
+_NEXT_DUE = PreparedValues[datetime](
+    _in_order(deliveries.c.next_attempt_at, _UNCLAIMED, _IS_SENDING).limit(1)
+)
+_FIRST_DUE = PreparedValues[int](_in_order(deliveries.c.attempt_count, _RETRY).limit(1))
 _TAKE_FRESH = _taking(_in_order(deliveries.c.id, _FRESH))
 _TAKE_RETRIES = _taking(
     _in_order(deliveries.c.id, _RETRY, deliveries.c.attempt_count == bindparam("level"))
@@ -94,7 +97,7 @@ _SETTLE = (
         updated_at=bindparam("at"),
     )
 )
-_DELIVERED = Prepared(
+_DELIVERED = PreparedChange(
     _SETTLE.values(
         next_attempt_at=null(),
         first_failed_at=null(),
@@ -106,7 +109,7 @@ _DELIVERED = Prepared(
         delivered_at=bindparam("at"),
     )
 )
-_FAILED = Prepared(
+_FAILED = PreparedChange(
     _SETTLE.values(
         # One whose customer was erased meanwhile has none, and gets none.
         next_attempt_at=case(
@@ -121,7 +124,7 @@ _FAILED = Prepared(
         delivered_at=null(),
     )
 )
-_ATTEMPT = Prepared(
+_ATTEMPT = PreparedChange(
     insert(attempts)
     .values(
         delivery_id=bindparam("delivery_id"),
@@ -153,7 +156,7 @@ _OF_LATER = and_(
         deliveries.c.next_attempt_at > bindparam("longest"),
     ),
 )
-_ANY_OF_LATER = Prepared(select(deliveries.c.id).where(_OF_LATER).limit(1))
+_ANY_OF_LATER = PreparedValues[int](select(deliveries.c.id).where(_OF_LATER).limit(1))
 _BRING_FORWARD = _DUE_NOW.where(_OF_LATER)
 
 
@@ -162,8 +165,7 @@ def next_due(db: Connection, lease: Lease) -> datetime | None:
 
     None while it is paused.
     """
-    found = _NEXT_DUE.first(db, epoch=lease.epoch)
-    return found.next_attempt_at if found else None
+    return _NEXT_DUE.first(db, epoch=lease.epoch)
 
 
 def is_any_of_later(db: Connection, now: datetime) -> bool:
@@ -195,10 +197,9 @@ def claim_retries(db: Connection, lease: Lease, now: datetime, limit: int) -> li
     """
     if not _may_send(db, lease):
         return []
-    first = _FIRST_DUE.first(db, epoch=lease.epoch, now=now)
-    if first is None:
+    level = _FIRST_DUE.first(db, epoch=lease.epoch, now=now)
+    if level is None:
         return []
-    level = first.attempt_count
     limit = max(1, limit >> (2 * level))
     return _take(db, _TAKE_RETRIES, epoch=lease.epoch, now=now, level=level, limit=limit)
 
@@ -249,9 +250,9 @@ def release_held(db: Connection, lease: Lease, now: datetime) -> int:
 def _may_send(db: Connection, lease: Lease) -> bool:
     """Tell whether it is paused, after the row is locked that says so. Raises LeaseLost."""
     fence(db, lease)
-    [row] = _PAUSED_AT.all(db)
-    return row.paused_at is None
+    [paused_at] = _PAUSED_AT.all(db)
+    return paused_at is None
 
 
-def _take(db: Connection, taking: Prepared, **values: Any) -> list[Claimed]:
-    return sorted(map(Claimed._make, taking.all(db, **values)), key=attrgetter("id"))
+def _take(db: Connection, taking: Prepared[Claimed], **values: Any) -> list[Claimed]:
+    return sorted(taking.all(db, **values), key=attrgetter("id"))

@@ -10,7 +10,7 @@ from integration_service.ledger.lease import Lease, fence, hold
 from integration_service.ledger.models import poller
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_or_update
-from service_kit.database.prepared import Prepared
+from service_kit.database.prepared import PreparedValues
 
 IS_ERASED = exists().where(erasures.c.customer_uid == deliveries.c.subject)
 
@@ -27,7 +27,9 @@ _SKIP = (
 )
 # What was claimed may be at Inventory: nothing more is sent, and it is undone there.
 _FORGET = update(deliveries).where(_OF_THESE).values(customer_name=null(), next_attempt_at=null())
-_AMONG = Prepared(select(erasures.c.customer_uid).where(is_listed(erasures.c.customer_uid, "uids")))
+_AMONG = PreparedValues[str](
+    select(erasures.c.customer_uid).where(is_listed(erasures.c.customer_uid, "uids"))
+)
 # What is under way is settled first.
 _DUE = (
     select(erasures.c.customer_uid, erasures.c.customer_number)
@@ -76,7 +78,7 @@ def note(db: Connection, erased: Sequence[ErasedCustomer], now: datetime) -> Non
 
 def among(db: Connection, uids: Collection[str]) -> set[str]:
     """Find which of these customers were erased."""
-    return {row.customer_uid for row in _AMONG.all(db, uids=list(uids))}
+    return set(_AMONG.all(db, uids=list(uids)))
 
 
 def due(db: Connection, lease: Lease, limit: int) -> list[ErasedCustomer]:

@@ -21,7 +21,7 @@ from integration_service.deliveries.models import (
 from integration_service.routes.definitions import WELCOME
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
-from service_kit.database.prepared import Prepared
+from service_kit.database.prepared import PreparedChange, PreparedValues
 from service_kit.web.paging import Page, page_of
 
 _COUNTS = select(deliveries.c.state, func.count().label("number")).group_by(deliveries.c.state)
@@ -33,8 +33,10 @@ _LOCKED = _ONE.with_for_update()
 _ATTEMPTS = (
     select(attempts).where(attempts.c.delivery_id == bindparam("id")).order_by(attempts.c.id)
 )
-_BEYOND = Prepared(select(deliveries.c.id).where(UNFINISHED).limit(1).offset(bindparam("mark")))
-_OWED = Prepared(
+_BEYOND = PreparedValues[int](
+    select(deliveries.c.id).where(UNFINISHED).limit(1).offset(bindparam("mark"))
+)
+_OWED = PreparedValues[str](
     select(deliveries.c.subject).where(is_listed(deliveries.c.subject, "uids"), IS_WELCOME)
 )
 _ARRIVAL = (
@@ -58,7 +60,7 @@ _OWED_ALIKE = (
     "created_at",
     "updated_at",
 )
-_OWE = Prepared(
+_OWE = PreparedChange(
     insert_missing(deliveries).inline(),
     columns=(*_ARRIVAL, *_OWED_ALIKE),
 )
@@ -110,7 +112,7 @@ def owe(db: Connection, arrivals: Sequence[Arrival], now: datetime) -> list[Arri
     None to one who was erased, however much earlier that was told.
     """
     uids = [a.subject for a in arrivals]
-    known = {row.subject for row in _OWED.all(db, uids=uids)}
+    known = set(_OWED.all(db, uids=uids))
     new = list({a.subject: a for a in arrivals if a.subject not in known}.values())
     erased = erasures.among(db, uids) if new else set()
     for arrival in new:

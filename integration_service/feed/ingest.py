@@ -124,7 +124,7 @@ class Ingest:
         }
         traced = (arrival.traceparent for arrival in arrivals)
         with tracing.spans("find customer", SpanKind.CONSUMER, traced):
-            write = self._database.forget if erased else self._database.write
+            write = self._database.erase if erased else self._database.write
             new = await write(store.note_page, lease, arrivals, move, now, erased)
         for arrival in new:
             journal.found(arrival)

@@ -80,7 +80,7 @@ class Recovery:
             feed_cursor=feed_cursor or feed.recovery_cursor,
             next_page=page.next_cursor,
         )
-        write = self._database.forget if walked.erased else self._database.write
+        write = self._database.erase if walked.erased else self._database.write
         new = await write(store.note_walked, lease, feed, walked, now)
         for arrival in new:
             journal.found(arrival)

@@ -9,7 +9,6 @@ from inventory_api.books.schemas import Difference, Repair, Stats, Verification
 from inventory_api.items import store as items
 from inventory_api.package_requests import allocation
 from inventory_api.package_requests import store as package_requests
-from service_kit.database.types import AnyRow
 from service_kit.process import clock
 
 
@@ -43,7 +42,7 @@ def stats(db: Connection) -> Stats:
     return Stats(package_requests=package_requests.counts(db), low_stock=store.low_stock(db))
 
 
-def _differences(row: AnyRow) -> Iterator[Difference]:
+def _differences(row: store.Compared) -> Iterator[Difference]:
     compared: Sequence[tuple[str, int, int]] = (
         ("on_hand", row.on_hand, row.ledger_on_hand),
         ("reserved", row.reserved, row.ledger_reserved),
@@ -58,7 +57,7 @@ def _differences(row: AnyRow) -> Iterator[Difference]:
             )
 
 
-def _repair(db: Connection, row: AnyRow, actor: str) -> None:
+def _repair(db: Connection, row: store.Compared, actor: str) -> None:
     # More can't be promised than there is: what live requests were promised is here.
     on_hand = max(row.ledger_on_hand, row.promised)
     now = clock.now()

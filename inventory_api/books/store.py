@@ -1,13 +1,14 @@
 """The statements about the books; each compares in one statement, so that it sees one moment."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select
 
 from inventory_api.items.models import items, movements
 from inventory_api.kits.models import kit_lines
 from inventory_api.package_requests.models import package_requests, reservations
-from service_kit.database.types import AnyRow
+from service_kit.database.rows import find_all
 
 # What a request has been promised follows from its kit; the reservations say it once more. The
 # promise of one that was cancelled when it was packed holds until it is unpacked.
@@ -53,6 +54,21 @@ _DUE = (
     .subquery()
 )
 
+
+class Compared(NamedTuple):
+    """What a tracked item's levels say, beside what they should say."""
+
+    id: int
+    sku: str
+    on_hand: int
+    reserved: int
+    ledger_on_hand: int
+    ledger_reserved: int
+    reservations: int
+    orphaned: int
+    promised: int
+
+
 _COMPARED = (
     select(
         items.c.id,
@@ -88,9 +104,9 @@ _LOW = (
 )
 
 
-def compare(db: Connection) -> Sequence[AnyRow]:
+def compare(db: Connection) -> Sequence[Compared]:
     """Put what each tracked item says beside what it should say."""
-    return db.execute(_COMPARED).all()
+    return find_all(Compared, db, _COMPARED)
 
 
 def renew_reservations(db: Connection) -> None:

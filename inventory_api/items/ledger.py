@@ -13,7 +13,7 @@ from service_kit.process import clock
 
 
 @dataclass(frozen=True, slots=True)
-class Movement:
+class StockChange:
     """What happens to one item: how many come or go, how many are promised or no longer are."""
 
     item_id: int
@@ -23,7 +23,7 @@ class Movement:
     reference: str | None = None
 
 
-def write(db: Connection, moved: Sequence[Movement], actor: str) -> None:
+def write(db: Connection, moved: Sequence[StockChange], actor: str) -> None:
     """Append these movements and change the levels, a statement an item however many they are.
 
     The items must be locked by this transaction, in the order of their ids.
@@ -32,7 +32,7 @@ def write(db: Connection, moved: Sequence[Movement], actor: str) -> None:
     store.move(db, [_row(one, actor, now) for one in moved], _totals(moved, now))
 
 
-def _row(one: Movement, actor: str, now: datetime) -> dict[str, Any]:
+def _row(one: StockChange, actor: str, now: datetime) -> dict[str, Any]:
     return {
         "item_id": one.item_id,
         "on_hand_delta": one.on_hand,
@@ -44,7 +44,7 @@ def _row(one: Movement, actor: str, now: datetime) -> dict[str, Any]:
     }
 
 
-def _totals(moved: Sequence[Movement], now: datetime) -> list[dict[str, Any]]:
+def _totals(moved: Sequence[StockChange], now: datetime) -> list[dict[str, Any]]:
     sums: dict[int, list[int]] = defaultdict(lambda: [0, 0])
     for one in moved:
         sums[one.item_id][0] += one.on_hand

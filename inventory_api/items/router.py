@@ -6,8 +6,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from inventory_api.access import CanReadStock, CanWriteStock
 from inventory_api.items import service
+from inventory_api.items.models import Item
 from inventory_api.items.schemas import ItemChange, ItemNew, ItemOut
-from inventory_api.items.store import ItemRow
 from inventory_api.tables import stored_answers
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
@@ -62,7 +62,7 @@ async def list_items(
     ] = False,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> list[ItemRow]:
+) -> list[Item]:
     """List items, newest last."""
     after = number_after(cursor, "id")
     page = await database.read(
@@ -84,7 +84,7 @@ async def get_item(
     _: CanReadStock,
     known: IfNoneMatch,
     response: Response,
-) -> ItemRow | Response:
+) -> Item | Response:
     """Look up one item and its levels."""
     item = await database.read(service.get, sku)
     return unless_known(known, response, item.version, item)
@@ -106,13 +106,13 @@ async def change_item(
     _: CanWriteStock,
     versions: IfMatch,
     response: Response,
-) -> ItemRow:
+) -> Item:
     """Change its name or reorder level; its stock changes by movements alone."""
     item = await database.write(service.change, sku, wanted, versions)
     set_etag(response, item.version)
     return item
 
 
-def _created(item: ItemRow) -> Answer:
+def _created(item: Item) -> Answer:
     body = ItemOut.model_validate(item).model_dump_json()
     return Answer(201, body, {"Location": f"/items/{item.sku}", "ETag": etag(item.version)})

@@ -4,11 +4,11 @@ from fastapi import APIRouter, Request, Response
 
 from inventory_api.access import CanReadStock, CanWriteStock
 from inventory_api.items import service as items
+from inventory_api.items.models import Movement
 from inventory_api.items.router import SkuInPath
 from inventory_api.items.schemas import MovementNew, MovementOut
 from inventory_api.movements import service
 from inventory_api.tables import stored_answers
-from service_kit.database.types import AnyRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
@@ -57,12 +57,12 @@ async def list_movements(
     _: CanReadStock,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> list[AnyRow]:
+) -> list[Movement]:
     """List every movement of the item, newest last; their sums are its levels."""
     page = await database.read(items.movements, sku, number_after(cursor, "id"), limit)
     link_next(request, response, page, "id")
     return page.rows
 
 
-def _moved(movement: AnyRow) -> Answer:
+def _moved(movement: Movement) -> Answer:
     return Answer(201, MovementOut.model_validate(movement).model_dump_json())

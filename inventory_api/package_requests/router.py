@@ -1,15 +1,15 @@
 """The package requests' routes."""
 
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+from pydantic_core import to_json
 
 from inventory_api.access import CanErasePackages, CanReadPackages, CanWritePackages
 from inventory_api.package_requests import erasing, moves, service
+from inventory_api.package_requests.models import Status
 from inventory_api.package_requests.schemas import (
     BatchResult,
     CustomerId,
@@ -19,16 +19,13 @@ from inventory_api.package_requests.schemas import (
     PackageRequestNew,
     PackageRequestOut,
     PackageType,
-    Status,
 )
-from inventory_api.package_requests.service import Requested
+from inventory_api.package_requests.service import PackageView, Requested
 from inventory_api.package_requests.store import Filter
 from inventory_api.tables import stored_answers
-from service_kit.database.types import AnyRow
-from service_kit.process.health import DatabaseDep
-from service_kit.web.answers import as_dict
-from service_kit.web.auth import GuardedRoute
-from service_kit.web.batch import LARGEST_BATCH, merge, read_items
+from service_kit.process.health import DatabaseDep, database_of
+from service_kit.web.auth import principal_of
+from service_kit.web.body import LARGEST_BATCH, merge, read_items
 from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -39,13 +36,20 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
-from service_kit.web.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.hot import HotRoute, fields_of, hot, plain_body
+from service_kit.web.idempotency import (
+    NO_KEY,
+    Answer,
+    IdempotencyKeyReused,
+    OnceDep,
+    StillRunning,
+)
 from service_kit.web.idempotency import Erased as AnswerErased
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
 from service_kit.web.paging import CreatedAfter, Cursor, Limit, link_next, number_after
 from service_kit.web.problems import Problem
 
-router = APIRouter(prefix="/package-requests", route_class=GuardedRoute, tags=["package requests"])
+router = APIRouter(prefix="/package-requests", route_class=HotRoute, tags=["package requests"])
 
 
 async def _filter(
@@ -118,12 +122,19 @@ async def request_package(
     return outcome.answer.response()
 
 
+async def _request_all_by_hand(request: Request) -> Response | None:
+    if "idempotency-key" in request.headers or not (items := await plain_body(request, _ITEMS)):
+        return None
+    return await request_packages(items, database_of(request), principal_of(request), NO_KEY)
+
+
 @router.post(
     "/batch",
     summary="Request up to 500 packages",
     response_model=list[BatchResult],
     responses=documented(StillRunning, IdempotencyKeyReused),
 )
+@hot(_request_all_by_hand)
 async def request_packages(
     items: Items, database: DatabaseDep, who: CanWritePackages, once: OnceDep
 ) -> Response:
@@ -154,7 +165,7 @@ async def list_package_requests(
     wanted: Wanted,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Sequence[AnyRow]:
+) -> Sequence[PackageView]:
     """List package requests, newest last."""
     page = await database.read(service.page, wanted, number_after(cursor, "id"), limit)
     link_next(request, response, page, "id")
@@ -173,10 +184,10 @@ async def get_package_request(
     _: CanReadPackages,
     known: IfNoneMatch,
     response: Response,
-) -> AnyRow | Response:
+) -> PackageView | Response:
     """Look up one package request by its id."""
     shown = await database.read(service.show, request_id)
-    return unless_known(known, response, shown.version, shown.out)
+    return unless_known(known, response, shown.version, shown)
 
 
 @router.post("/erasures", summary="Erase customers")
@@ -193,7 +204,7 @@ async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanEraseP
     """
     if wanted.dry_run:
         return await database.read(erasing.preview, wanted.customer_ids)
-    return await database.forget(erasing.erase, wanted.customer_ids, who)
+    return await database.erase(erasing.erase, wanted.customer_ids, who)
 
 
 @router.post(
@@ -215,7 +226,7 @@ async def move_package_request(
     who: CanWritePackages,
     versions: IfMatch,
     response: Response,
-) -> AnyRow:
+) -> PackageView:
     """Pack, ship, deliver, cancel, unpack or return it. What was done already is not done again.
 
     Shipping alone takes goods out of stock; cancelling frees what was promised, and returning puts
@@ -225,11 +236,11 @@ async def move_package_request(
     """
     shown = await database.write(moves.move, request_id, move, versions, who)
     set_etag(response, shown.version)
-    return shown.out
+    return shown
 
 
 def _answer(requested: Requested) -> Answer:
-    out = requested.shown.out
+    out = requested.shown
     headers = {
         "Location": f"/package-requests/{out.request_id}",
         "ETag": etag(requested.shown.version),
@@ -241,14 +252,14 @@ def _answer(requested: Requested) -> Answer:
 
 def _answer_all(items: Sequence[Any], done: Sequence[Requested | Problem]) -> Answer:
     results = [_result(item, one) for item, one in zip(items, done, strict=True)]
-    whose = [None if isinstance(one, Problem) else one.shown.out.customer_id for one in done]
-    return Answer(200, _RESULTS.dump_json(results).decode(), item_subjects=whose)
+    whose = [None if isinstance(one, Problem) else one.shown.customer_id for one in done]
+    return Answer(200, to_json(results).decode(), item_subjects=whose)
 
 
 def _result(item: Any, done: Requested | Problem) -> dict[str, Any]:
     if isinstance(done, Problem):
         return {"status": done.status.value, "problem": {**done.document(), **_whose(item)}}
-    shown = dict(zip(PackageRequestOut.model_fields, _values_of(done.shown.out), strict=True))
+    shown = _as_shown(done.shown)
     return {"status": 201 if done.is_new else 200, "package_request": shown}
 
 
@@ -261,10 +272,5 @@ def _whose(item: Any) -> dict[str, Any]:
 
 
 _CUSTOMER_ID: TypeAdapter[str] = TypeAdapter(CustomerId)
-_values_of = attrgetter(*PackageRequestOut.model_fields)
-_Result: Any = TypedDict(
-    "_Result",
-    {"status": int, "package_request": as_dict(PackageRequestOut), "problem": dict[str, Any]},  # type: ignore[misc]
-    total=False,
-)
-_RESULTS: TypeAdapter[Any] = TypeAdapter(list[_Result])
+_as_shown = fields_of(PackageRequestOut)
+_ITEMS: TypeAdapter[list[Any]] = TypeAdapter(Items)

@@ -6,16 +6,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from inventory_api.kits.schemas import LineOut
-from service_kit.web.batch import LARGEST_BATCH, ItemProblem
+from inventory_api.package_requests.models import Status
+from service_kit.web.body import LARGEST_BATCH, ItemProblem
 from service_kit.web.fields import Line, Text
 
 _UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
 # Another one: whoever sends all the examples has no package made for it afterwards.
 _ERASED_UID = "019a5d3c-7a11-7cc0-9b0e-000000000041"
 
-Status = Literal[
-    "pending", "backordered", "packed", "shipped", "delivered", "cancelled", "returned"
-]
 Move = Literal["pack", "ship", "deliver", "cancel", "unpack", "return"]
 CustomerId = Annotated[
     Line,

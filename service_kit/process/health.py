@@ -9,17 +9,21 @@ from pydantic import BaseModel, Field
 from service_kit import VERSION
 from service_kit.database import Database, DatabaseUnavailable
 from service_kit.web.auth import GuardedRoute, Public
-from service_kit.web.outages import tell
+from service_kit.web.problem_responses import log_unavailable
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"], dependencies=[Public])
 
 
-async def _database_of(request: Request) -> Database:
+def database_of(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
 
-DatabaseDep = Annotated[Database, Depends(_database_of)]
+async def _database(request: Request) -> Database:
+    return database_of(request)  # a dependency that is not async would be given a thread
+
+
+DatabaseDep = Annotated[Database, Depends(_database)]
 
 # Returns what is wrong with something the service can't work without, or None.
 ReadinessCheck = Callable[[], str | None]
@@ -78,6 +82,6 @@ async def _answers(database: Database) -> bool:
     try:
         await database.ping()
     except DatabaseUnavailable as problem:
-        tell(problem)
+        log_unavailable(problem)
         return False
     return True

@@ -1,28 +1,28 @@
 """What every service reads from its environment, or from files of the same names."""
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
-from pydantic import model_validator as validator_of_all
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-import service_kit.process.quick_start  # noqa: F401 (settings come first in every process)
-from service_kit.process.environment import SECRETS_DIR, Refused, near_misses, variables
+from service_kit.process.environment import Refused, near_misses
 from service_kit.web.rates import Rate, parse_rate
 
 # RFC 6750, section 2.1: what may stand after "Bearer", with a length that bounds the work.
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,512}=*")
 
+SECRETS_DIR = Path("/run/secrets")
 PRODUCTION_RATE = Rate(50, 1)
 
 Roles = Mapping[str, frozenset[str]]
@@ -32,11 +32,16 @@ LogLevel = Annotated[
 ]
 
 
-class ServiceSettings(BaseModel):
+class ServiceSettings(BaseSettings):
     """The variables all three services share; a service adds its own and says its roles."""
 
-    # A start-up error must not print the tokens.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,  # an error at the start must not print the tokens
+        env_ignore_empty=True,
+        enable_decoding=False,  # lists are separated by commas, and no JSON
+    )
 
     roles: ClassVar[Roles] = {}
 
@@ -78,10 +83,19 @@ class ServiceSettings(BaseModel):
     def from_environment(cls, secrets: Path = SECRETS_DIR) -> Self:
         """Read variables and secrets. Raises Refused with a line for each fault."""
         try:
-            return cls.model_validate(variables(cls.model_fields, secrets))
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # of secrets that it would leave out
+                return cls(_secrets_dir=secrets if secrets.is_dir() else None)
         except ValidationError as error:
             lines = [explain(error), *near_misses(cls.model_fields)]
             raise Refused("\n".join(lines)) from None
+        except SettingsError as error:
+            raise Refused(_explain_file(error, secrets)) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_not_set(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if value != ""}
 
     @field_validator("api_tokens", mode="before")
     @classmethod
@@ -102,7 +116,7 @@ class ServiceSettings(BaseModel):
             raise ValueError("it must start with sqlite:/// or postgresql://")
         return value
 
-    @validator_of_all(mode="after")
+    @model_validator(mode="after")
     def _roles_and_scopes_exist(self) -> Self:
         for place, (role, token) in enumerate(self.api_tokens, start=1):
             if role not in self.roles:
@@ -116,7 +130,7 @@ class ServiceSettings(BaseModel):
             raise ValueError(f"ANONYMOUS_SCOPES: no scope {', '.join(sorted(unknown))}")
         return self
 
-    @validator_of_all(mode="after")
+    @model_validator(mode="after")
     def _production_has_tokens_of_its_own(self) -> Self:
         if self.environment != "production":
             return self
@@ -130,7 +144,7 @@ class ServiceSettings(BaseModel):
                 )
         return self
 
-    @validator_of_all(mode="after")
+    @model_validator(mode="after")
     def _a_token_has_one_role(self) -> Self:
         roles: dict[str, str] = {}
         for variable, role, token in self._named_tokens():
@@ -200,6 +214,16 @@ def explain(error: ValidationError) -> str:
         name = str(fault["loc"][0]).upper() + ": " if fault["loc"] else ""
         lines.append(name + fault["msg"].removeprefix("Value error, "))
     return "\n".join(lines)
+
+
+def _explain_file(error: SettingsError, secrets: Path) -> str:
+    """Say which file can't be read; the text of another error may hold a part of the secret."""
+    match error.__cause__:
+        case OSError() as cause:
+            return f"{cause.filename or secrets} can't be read: {cause.strerror}"
+        case UserWarning() as cause:
+            return str(cause)
+    return f"A file in {secrets} is no text: {error}"
 
 
 def _parts(value: str) -> list[str]:

@@ -3,22 +3,22 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
     nullcontext,
 )
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp
+from starlette.routing import BaseRoute, Route
 
 from service_kit import VERSION
 from service_kit.database import Database, DatabaseUnavailable, open_database
-from service_kit.database.errors import is_passing
+from service_kit.database.errors import is_transient
 from service_kit.process import health, tracing
 from service_kit.process.metrics import Metrics
 from service_kit.process.settings import ServiceSettings
@@ -28,12 +28,9 @@ from service_kit.web import openapi
 from service_kit.web.auth import FindToken, Tokens, refuse_unguarded
 from service_kit.web.cors import Cors
 from service_kit.web.edge import Edge, Prefixed
-from service_kit.web.outages import answer_unavailable
 from service_kit.web.overload import Bounded
 from service_kit.web.problem_responses import install_problem_handlers
-from service_kit.web.problems import ServiceUnavailable
 from service_kit.web.rate_limits import RateLimited, RateLimits
-from service_kit.web.straight import StraightWay
 
 logger = logging.getLogger(__name__)
 
@@ -62,40 +59,30 @@ def create_service(
 
     `prefix` names the start of its canonical paths, when they are to answer without it too.
     """
+    # One flat list: an included router is searched, and its path matched, twice for each request.
+    routes = [
+        route for router in (*routers, health.router, pages.router) for route in router.routes
+    ]
+    refuse_unguarded(routes)
     database = open_database(settings.database_url, name, pool_size=settings.database_pool_size)
-
+    limits = RateLimits(settings.caller_rate)
+    metrics = Metrics()
     app = FastAPI(
         title=name,
         description=description,
         version=VERSION,
         lifespan=_lifespan(name, settings, database, running),
+        routes=routes,
+        middleware=list(_middleware(settings, metrics, limits, prefix, routes)),
         redirect_slashes=False,
         openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    _fill_state(app, name, settings, database)
-    limits = RateLimits(settings.caller_rate)
+    _fill_state(app, settings, database, metrics)
     app.state.tokens = Tokens(settings, limits, find_token)
-    for router in [*routers, health.router, pages.router]:
-        # Including a router would build each of its routes anew.
-        app.router.routes.extend(router.routes)
-    refuse_unguarded(app)
     install_problem_handlers(app)
-    app.add_exception_handler(ServiceUnavailable, answer_unavailable)
-    _add_layers(app, settings, limits, prefix)
     openapi.install(app)
-    app.middleware_stack = _outermost(app)
     return app
-
-
-def _outermost(app: FastAPI) -> ASGIApp:
-    """Build the layers, and leave out what the framework puts around ours for what they do too."""
-    layer: Any = app.build_middleware_stack()
-    while not isinstance(layer, Edge):
-        layer = layer.app
-    return layer
 
 
 def _lifespan(
@@ -120,15 +107,11 @@ async def _give_up_in_time(stopping: Stopping, database: Database) -> None:
     """Let no database keep the process from its end."""
     await stopping.wait()
     await asyncio.sleep(GIVE_UP_SECONDS)
-    database.give_up()
+    database.abort()
 
 
 def _traces(name: str, endpoint: str | None) -> AbstractContextManager[None]:
-    if not endpoint:
-        return nullcontext()
-    from service_kit.process.span_export import sending
-
-    return sending(name, endpoint)
+    return tracing.sending(name, endpoint) if endpoint else nullcontext()
 
 
 async def patiently(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -141,42 +124,46 @@ async def patiently(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.
         try:
             return await work(*args, **kwargs)
         except DatabaseUnavailable as error:
-            if not is_passing(error) or time.monotonic() > give_up_at:
+            if not is_transient(error) or time.monotonic() > give_up_at:
                 raise
         await asyncio.sleep(0.5)
 
 
-def _fill_state(app: FastAPI, name: str, settings: ServiceSettings, database: Database) -> None:
-    readiness_checks: list[health.ReadinessCheck] = []
-    app.state.name = name
+def _fill_state(
+    app: FastAPI, settings: ServiceSettings, database: Database, metrics: Metrics
+) -> None:
+    app.state.name = app.title
     app.state.settings = settings
     app.state.database = database
-    app.state.metrics = Metrics()
+    app.state.metrics = metrics
     app.state.stopping = Stopping()
+    app.state.readiness_checks = []
     database.on_failure = app.state.stopping.fail
-    app.state.readiness_checks = readiness_checks
 
 
-def _add_layers(app: FastAPI, settings: ServiceSettings, limits: RateLimits, prefix: str) -> None:
-    layers = [Middleware(Edge, metrics=app.state.metrics)]
+def _middleware(
+    settings: ServiceSettings,
+    metrics: Metrics,
+    limits: RateLimits,
+    prefix: str,
+    routes: Sequence[BaseRoute],
+) -> Iterator[Middleware]:
+    """List what is around every route, the outermost first."""
+    yield Middleware(Edge, metrics=metrics)
     if settings.otel_exporter_otlp_endpoint:
-        layers.append(Middleware(tracing.Traced))
+        yield Middleware(tracing.Traced)
     if settings.cors_origins:
-        layers.append(
-            Middleware(
-                Cors,
-                allow_origins=list(settings.cors_origins),
-                allow_methods=["*"],
-                allow_headers=["*"],
-                expose_headers=["*"],
-            )
+        yield Middleware(
+            Cors,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["*"],
         )
-    layers.append(Middleware(Bounded))
+    yield Middleware(Bounded)
     if settings.caller_rate:
-        layers.append(Middleware(RateLimited, limits=limits, public=pages.PATHS))
+        yield Middleware(RateLimited, limits=limits, public=pages.PATHS)
     if prefix:
-        below = {path.split("/")[2] for path in openapi.paths(app) if path.startswith(prefix + "/")}
-        layers.append(Middleware(Prefixed, prefix=prefix, segments=below))
-    layers.append(Middleware(StraightWay, service=app))
-    # Starlette puts each one it is given around the ones before.
-    app.user_middleware[:] = layers
+        paths = [route.path for route in routes if isinstance(route, Route)]
+        below = {path.split("/")[2] for path in paths if path.startswith(prefix + "/")}
+        yield Middleware(Prefixed, prefix=prefix, segments=below)

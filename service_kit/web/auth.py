@@ -1,23 +1,22 @@
 """Bearer tokens, roles and scopes, decided before a byte of a request's body is read."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_type_hints
 
-from fastapi import Depends, FastAPI, Request, Response, Security
-from fastapi.dependencies.models import Dependant
-from fastapi.openapi.models import HTTPBearer as BearerModel
+from fastapi import Depends, Request, Response, Security, params
 from fastapi.routing import APIRoute
-from fastapi.security.base import SecurityBase
+from fastapi.security import HTTPBearer
+from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from service_kit.process.settings import TOKEN, ServiceSettings
 from service_kit.web.body import StrictRequest, check_body_headers
 from service_kit.web.problems import Problem
-from service_kit.web.query import parameters_of, read_query
+from service_kit.web.query import query_parameters, read_query
 from service_kit.web.rate_limits import RateLimits
 
 
@@ -101,23 +100,20 @@ class Tokens:
         return known
 
 
-class _Bearer(SecurityBase):
-    """Puts the Authorize button into /docs, and hands a handler the principal it asks for."""
+class _Bearer(HTTPBearer):
+    """Adds the Authorize button to /docs, and gives a handler the principal that was admitted."""
 
-    model = BearerModel()
-    scheme_name = "bearer"
-
-    async def __call__(self, request: Request) -> Principal:
-        principal: Principal = request.scope["principal"]
-        return principal
+    async def __call__(self, request: Request) -> Principal:  # type: ignore[override]
+        return principal_of(request)
 
 
 async def _public() -> None:
     """Mark a route that answers anybody."""
 
 
-_bearer = _Bearer()
+_bearer = _Bearer(scheme_name="bearer")
 Public = Depends(_public)
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 def needs(*scopes: str) -> Any:
@@ -125,43 +121,60 @@ def needs(*scopes: str) -> Any:
     return Security(_bearer, scopes=list(scopes))
 
 
+def principal_of(request: Request) -> Principal:
+    principal: Principal = request.scope["principal"]
+    return principal
+
+
 class GuardedRoute(APIRoute):
-    """A route that looks at the token, then at the query and a body's headers, then at the body."""
+    """Checks the token, the query and the headers of a body before a byte of it is read."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         # The operation's name stays when its path changes.
         options["generate_unique_id_function"] = _name_of_handler
         super().__init__(path, endpoint, **options)
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+    def get_route_handler(self) -> Handler:
+        handle = self.handler()
 
         async def guarded(request: Request) -> Response:
-            await admit(request, self)
-            return await handle(StrictRequest(request.scope, request.receive))
+            strict = StrictRequest(request.scope, request.receive)
+            await admit(strict, self)
+            return await handle(strict)
 
         return guarded
 
+    def handler(self) -> Handler:
+        """Return what answers a request that was admitted."""
+        return super().get_route_handler()
+
     @cached_property
-    def required(self) -> frozenset[str] | None:
-        return required_scopes(self)
+    def required(self) -> frozenset[str]:
+        """The scopes that a caller needs; none where the route is public or says nothing."""
+        return frozenset(
+            scope
+            for part in _guards(self)
+            if isinstance(part, params.Security) and part.dependency is _bearer
+            for scope in part.scopes or ()
+        )
+
+    @cached_property
+    def is_public(self) -> bool:
+        return any(part.dependency is _public for part in _guards(self))
 
     @cached_property
     def query_parameters(self) -> dict[str, bool]:
-        return parameters_of(self.dependant)
+        return query_parameters(self.endpoint)
 
 
 async def admit(request: Request, route: GuardedRoute) -> None:
-    """Decide whether a request gets to a route's handler; once, whichever way it takes there."""
+    """Let a request pass to a route's handler. Raises the Problem for which it may not."""
     scope = request.scope
-    if scope.get("admitted") is route:
-        return
-    if route.required is not None:
+    if route.required:
         await _authorize(scope, route.required)
     scope["query"] = read_query(scope, route.query_parameters)
     if route.body_field is not None:
         check_body_headers(request)
-    scope["admitted"] = route
 
 
 async def _authorize(scope: Scope, required: frozenset[str]) -> None:
@@ -174,24 +187,19 @@ async def _authorize(scope: Scope, required: frozenset[str]) -> None:
     scope["principal"] = principal
 
 
-def required_scopes(route: APIRoute) -> frozenset[str] | None:
-    """Return what a caller needs, or None where the route is public or says nothing."""
-    asked = [part for part in route.dependant.dependencies if part.call is _bearer]
-    scopes = frozenset(scope for part in asked for scope in part.own_oauth_scopes or ())
-    return scopes if asked and scopes else None
+def _guards(route: APIRoute) -> Iterator[params.Depends]:
+    """Find the dependencies that a route, its router or its handler's signature names directly."""
+    yield from route.dependencies
+    for hint in get_type_hints(route.endpoint, include_extras=True).values():
+        for extra in getattr(hint, "__metadata__", ()):
+            if isinstance(extra, params.Depends):
+                yield extra
 
 
-def is_public(dependant: Dependant) -> bool:
-    return any(part.call is _public for part in dependant.dependencies)
-
-
-def refuse_unguarded(app: FastAPI) -> None:
-    """Refuse to start with a route of which nobody has said who may call it."""
-    for route in app.routes:
-        says_who = isinstance(route, GuardedRoute) and (
-            (route.required is not None) != is_public(route.dependant)
-        )
-        if says_who:
+def refuse_unguarded(routes: Sequence[BaseRoute]) -> None:
+    """Refuse to start with a route that does not say who may call it. Raises RuntimeError."""
+    for route in routes:
+        if isinstance(route, GuardedRoute) and bool(route.required) != route.is_public:
             continue
         path = getattr(route, "path", route)
         raise RuntimeError(f"{path} declares neither a scope nor that it is public.")

@@ -258,6 +258,9 @@ class Once:
         return Answer(stored.status, stored.body, headers)
 
 
+NO_KEY = Once("", None, "")
+
+
 async def _once(
     request: Request,
     idempotency_key: Annotated[
@@ -275,7 +278,7 @@ async def _once(
     ] = None,
 ) -> Once:
     if idempotency_key is None:
-        return Once("", None, "")
+        return NO_KEY
     # The key is the route's, so what stands in the path tells two calls apart as the body does.
     path = ascii(sorted(request.scope["path_params"].items()))
     fingerprint = hashlib.sha256(path.encode() + await request.body()).hexdigest()

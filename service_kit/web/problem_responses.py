@@ -1,5 +1,7 @@
-"""How a problem leaves a service: the responses, and the handlers that make them."""
+"""How a problem leaves a service: the responses, the handlers that make them, and the log."""
 
+import logging
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -9,8 +11,23 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from service_kit.database.errors import origin, reason
 from service_kit.process.logs import current_request_id
-from service_kit.web.problems import MEDIA_TYPE, InternalError, Problem, document, invalid, write
+from service_kit.web.problems import (
+    MEDIA_TYPE,
+    InternalError,
+    Problem,
+    ServiceUnavailable,
+    document,
+    invalid,
+    write,
+)
+
+# An outage fails every request, so each kind of cause is logged once in a while.
+QUIET_SECONDS = 10.0
+_logged_at: dict[str, float] = {}
+
+logger = logging.getLogger(__name__)
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -18,6 +35,8 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, problem: Problem) -> Response:
+        if isinstance(problem, ServiceUnavailable):
+            log_unavailable(problem)
         return answer(request, problem)
 
     @app.exception_handler(RequestValidationError)
@@ -58,6 +77,18 @@ def internal_error(request: Request) -> Response:
         request,
         InternalError("This is our fault. The log has the details under this request id."),
     )
+
+
+def log_unavailable(problem: ServiceUnavailable) -> None:
+    """Log why callers get a 503, in the driver's words; SQLAlchemy's would quote the values."""
+    cause = origin(problem)
+    kind = type(cause).__name__
+    now = time.monotonic()
+    if now - _logged_at.get(kind, -QUIET_SECONDS) < QUIET_SECONDS:
+        return
+    _logged_at[kind] = now
+    words = "" if cause is problem else f" {kind}: {reason(problem)}"
+    logger.warning("Requests are answered 503: %s%s", problem.detail, words)
 
 
 def _allowed_methods(request: Request) -> list[str]:

@@ -1,14 +1,18 @@
-"""uvicorn's HTTP/1.1 protocol with bounds on how much a client may send, and in what time."""
+"""uvicorn's HTTP/1.1 protocol with bounds on how much a client may send, and in what time.
+
+uvicorn documents `http=` for a protocol class, not what one may build on; test_protocol.py names
+each attribute of uvicorn's that is used here.
+"""
 
 import asyncio
 import logging
 import uuid
+from collections import deque
 from http import HTTPStatus
 from math import inf
-from typing import cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service_kit.web.problems import MEDIA_TYPE, BadRequest, Problem, write
 
@@ -26,38 +30,6 @@ class RequestTimeout(Problem):
 class RequestHeadTooLarge(Problem):
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
     slug = "request-head-too-large"
-
-
-class _OneWrite:
-    """Sends an answer's head together with its body: a write is a system call and a packet.
-
-    What ASGI asks for anyway: a head may wait for the first part of its body. Two writes took an
-    eighth of all that a look-up by id costs.
-    """
-
-    __slots__ = ("_head", "_head_is_out", "_transport", "is_closing")
-
-    def __init__(self, transport: asyncio.Transport, has_body: bool) -> None:
-        self._transport = transport
-        self._head = b""
-        self._head_is_out = not has_body
-        self.is_closing = transport.is_closing
-
-    def write(self, data: bytes) -> None:
-        if self.is_closing():
-            return  # the client has gone: uvloop would raise until it has told the protocol so
-        if self._head:
-            self._transport.writelines((self._head, data))
-            self._head, self._head_is_out = b"", True
-        elif self._head_is_out or data.startswith(b"HTTP/1.1 100"):
-            self._transport.write(data)
-        else:
-            self._head = data
-
-    def close(self) -> None:
-        if self._head:
-            self.write(b"")
-        self._transport.close()
 
 
 class DeadlineProtocol(HttpToolsProtocol):
@@ -78,6 +50,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.url = b""
         self._refused = False
+        self._unanswered: deque[RequestResponseCycle] = deque()
         self._held = 0  # bytes the parser may hold: those since it last handed over what it had
         self._unsent: float = inf
         self._tick = min(self.head_deadline, self.body_deadline)
@@ -86,6 +59,8 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
+        for cycle in self._unanswered:  # uvicorn tells the latest alone, and uvloop raises
+            cycle.disconnected = True
         super().connection_lost(exc)
 
     def resume_writing(self) -> None:
@@ -135,11 +110,14 @@ class DeadlineProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         super().on_headers_complete()
-        one_write = _OneWrite(self.transport, has_body=self.parser.get_method() != b"HEAD")
-        self.cycle.transport = cast("asyncio.Transport", one_write)
+        self._unanswered.append(self.cycle)
         self.headers = []  # the parser adds the trailers, which must not reach the app as headers
         self._held = 0
         self._expect(_BODY, self.body_deadline)
+
+    def on_response_complete(self) -> None:
+        self._unanswered.popleft()
+        super().on_response_complete()
 
     def on_body(self, body: bytes) -> None:
         self._held = 0
@@ -176,9 +154,6 @@ class DeadlineProtocol(HttpToolsProtocol):
             self.transport.abort()
         elif self._due <= self.loop.time() and not self.transport.is_closing():
             self._on_overdue()
-        self._arm()
-
-    def _arm(self) -> None:
         self._timer.cancel()
         now = self.loop.time()
         at = self._due if now < self._due < now + self._tick else now + self._tick
@@ -202,9 +177,9 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._refuse(RequestTimeout(f"The {part} of the request took too long to come."))
 
     def _earlier_is_unanswered(self) -> bool:
-        if self._awaited == _BODY:
-            return bool(self.pipeline)
-        return not getattr(self.cycle, "response_complete", True)
+        return bool(self._unanswered) and (
+            self._awaited != _BODY or self._unanswered[0] is not self.cycle
+        )
 
     def _refuse(self, problem: Problem) -> None:
         """Listen no more, and say why unless it would be taken for the answer to something else."""
@@ -223,26 +198,18 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._answer(problem, request_id)
 
     def _answer(self, problem: Problem, request_id: str) -> None:
-        body = write(problem.document(), self._path(), request_id)
-        headers = [
-            *self.server_state.default_headers,
-            (b"content-type", MEDIA_TYPE.encode()),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-            (b"x-request-id", request_id.encode()),
-        ]
-        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        self.transport.write(STATUS_LINE[problem.status] + lines + b"\r\n" + body)
+        path = self.url.partition(b"?")[0].decode("ascii", "replace")
+        body = write(problem.document(), path, request_id)
+        date = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
+        head = (
+            f"HTTP/1.1 {problem.status} {problem.status.phrase}\r\n"
+            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+            f"connection: close\r\nx-request-id: {request_id}\r\n"
+        )
+        self.transport.write(head.encode() + date + b"\r\n" + body)
         # To close with bytes unread is to reset, which can destroy the answer (RFC 9112, 9.6).
         self.flow.pause_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._due = self.loop.time() + self.linger
-        self._arm()
-
-    def _path(self) -> str:
-        try:
-            path = httptools.parse_url(self.url).path
-        except httptools.HttpParserInvalidURLError:
-            return ""
-        return (path or b"").decode("ascii", "replace")
+        self._check()

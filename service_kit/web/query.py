@@ -1,29 +1,33 @@
-"""What stands in a query must be known: a mistyped filter would answer everybody."""
+"""Refuses unknown and doubled query parameters: a mistyped filter would match everybody."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any
+from inspect import isfunction
+from typing import Any, get_origin, get_type_hints
 from urllib.parse import parse_qsl
 
-from fastapi.dependencies.models import Dependant
+from fastapi import params
 from starlette.types import Scope
 
 from service_kit.web.problems import MAX_ERRORS, invalid
-from service_kit.web.signatures import kinds
 
 # Of names up to this length, which all of ours have, one that was meant is looked for.
 _LONGEST_NAME = 40
 
 
-def parameters_of(wants: Dependant) -> dict[str, bool]:
-    """Name the query parameters of a handler and its dependencies; true for one that may repeat."""
-    found = {
-        field.alias: bool(kinds(field.field_info.annotation) & {list, set, frozenset, tuple})
-        for field in wants.query_params
-    }
-    for part in wants.dependencies:
-        found |= parameters_of(part)
+def query_parameters(call: Callable[..., Any]) -> dict[str, bool]:
+    """Name the query parameters of a handler and its dependencies; true for one that may repeat.
+
+    Each must say `Query` in its annotation; one that does not is refused as unknown.
+    """
+    found: dict[str, bool] = {}
+    for name, hint in get_type_hints(call, include_extras=True).items():
+        for extra in getattr(hint, "__metadata__", ()):
+            if isinstance(extra, params.Query):
+                found[extra.alias or name] = get_origin(hint.__origin__) is list
+            elif isinstance(extra, params.Depends) and isfunction(extra.dependency):
+                found |= query_parameters(extra.dependency)
     return found
 
 

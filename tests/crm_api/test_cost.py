@@ -1,11 +1,9 @@
-"""What the hottest requests cost, counted and not timed: statements, calls, groups, memory."""
+"""What the hottest requests cost, counted and not timed: statements, groups, memory."""
 
 import asyncio
 import cProfile
 import gc
-import sys
 import tracemalloc
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import pytest
 
 from crm_api.app import create_app
 from crm_api.settings import Settings
-from tests.conftest import bearer
 from tests.crm_api.conftest import app_of, numbered, register
 from tests.statements import statements
 
@@ -47,66 +44,6 @@ async def test_statements_of_a_request(
     assert len(sent) <= (most[engine] if isinstance(most, dict) else most), sent
 
 
-async def calls_of(app: Any, path: str, query: bytes = b"") -> int:
-    """Count the calls of Python and C functions that one request makes, from the app inwards."""
-    headers = [
-        (b"host", b"test"),
-        *((k.lower().encode(), v.encode()) for k, v in bearer("admin123").items()),
-    ]
-    sent: list[Any] = []
-    count = 0
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    def note(_frame: Any, what: str, _arg: Any) -> None:
-        nonlocal count
-        count += what in {"call", "c_call"}
-
-    async def ask(profile: Callable[..., None] | None) -> None:
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "GET",
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": query,
-            "root_path": "",
-            "headers": headers,
-            "client": ("127.0.0.1", 1),
-            "server": None,
-        }
-        sys.setprofile(profile)
-        try:
-            await app(scope, receive, send)
-        finally:
-            sys.setprofile(None)
-
-    await ask(None)
-    await ask(note)
-    assert sent[-2]["status"] == 200
-    return count
-
-
-# Without the straight way and prepared statements it was 1100 and 2900. Another test that has
-# listened to statements makes it fourteen more.
-@pytest.mark.parametrize(
-    ("path", "most"), [("/api/customers/1", 190), ("/api/customers", 310)], ids=["get", "page"]
-)
-@ON_SQLITE  # asyncpg waits in between, for whatever else the loop does
-async def test_calls_of_a_request(crm: httpx.AsyncClient, path: str, most: int) -> None:
-    await register(crm, *range(1, 51))
-
-    count = await calls_of(app_of(crm), path)
-
-    assert count <= most
-
-
 def test_another_app_builds_no_route_anew(tmp_path: Path) -> None:
     settings = Settings(database_url=f"sqlite:///{tmp_path}/nowhere.db")
     create_app(settings)
@@ -120,20 +57,20 @@ def test_another_app_builds_no_route_anew(tmp_path: Path) -> None:
 @ON_SQLITE  # PostgreSQL groups commits itself
 async def test_writes_that_wait_together_share_a_commit(crm: httpx.AsyncClient) -> None:
     database = app_of(crm).state.database
-    beats = 0
-    beat = database.committed.beat
+    commits = 0
+    set_signal = database.committed.set
 
     def counted() -> None:
-        nonlocal beats
-        beats += 1
-        beat()
+        nonlocal commits
+        commits += 1
+        set_signal()
 
-    database.committed.beat = counted  # type: ignore[method-assign]
+    database.committed.set = counted  # type: ignore[method-assign]
     posts = (crm.post("/api/customers", json=numbered(n)) for n in range(64))
     answers = await asyncio.gather(*posts)
 
     assert {answer.status_code for answer in answers} == {201}
-    assert beats <= 8
+    assert commits <= 8
 
 
 @ON_SQLITE

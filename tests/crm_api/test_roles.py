@@ -8,14 +8,14 @@ from typing import Any, get_args
 import httpx
 import pytest
 from fastapi import FastAPI
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import iter_route_contexts
 
 from crm_api.app import create_app
 from crm_api.roles import Role
 from crm_api.settings import Settings
 from crm_api.tokens import minting
 from service_kit.web import docs as pages
-from service_kit.web.auth import required_scopes
+from service_kit.web.auth import GuardedRoute
 from tests.conftest import bearer, running
 from tests.crm_api.conftest import app_of, change_database, keeps_its_word, numbered
 
@@ -206,7 +206,7 @@ def routes_of(app: FastAPI) -> Iterator[tuple[str, str, str | None]]:
     """List every route there is, and the scope it asks for."""
     for context in iter_route_contexts(app.routes):
         route = context.original_route
-        scopes = required_scopes(route) if isinstance(route, APIRoute) else None
+        scopes = route.required if isinstance(route, GuardedRoute) else None
         for method in (context.methods or set()) - {"HEAD"}:
             yield method, context.path or "", ", ".join(scopes) if scopes else None
 

@@ -25,7 +25,7 @@ from integration_service.reconcile.schemas import ReconcileRun
 from integration_service.settings import Settings
 from integration_service.tables import metadata
 from service_kit.database import Database, open_database
-from service_kit.database.sqlite_engine import sqlite_engine
+from service_kit.database.sqlite.connect import sqlite_engine
 from service_kit.process.stopping import Stopping
 from tests.conftest import run_sql, with_database
 from tests.integration_service.doubles import CrmDouble, InventoryDouble

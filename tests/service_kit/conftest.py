@@ -136,7 +136,7 @@ async def list_boxes(
     database: DatabaseDep,
     _: CanRead,
     shelf: Annotated[int, Query(ge=0, le=1000)] = 1000,
-    note: str | None = None,
+    note: Annotated[str | None, Query()] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> list[Any]:

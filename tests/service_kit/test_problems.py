@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service_kit.database import sqlite
-from service_kit.web import outages
+from service_kit.database.sqlite import database as sqlite
+from service_kit.web import problem_responses
 from service_kit.web.body import MAX_BODY_BYTES
 from tests.conftest import bearer, running
 from tests.service_kit.conftest import create_app, new_sqlite
@@ -299,7 +299,7 @@ async def test_a_locked_database_is_a_503_until_the_lock_is_gone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
-    monkeypatch.setattr(outages, "_told_at", {})
+    monkeypatch.setattr(problem_responses, "_logged_at", {})
     other = sqlite3.connect(tmp_path / "boxes.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 

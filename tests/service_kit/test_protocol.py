@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import json
 import logging
 import socket
@@ -11,6 +12,9 @@ from uuid import UUID
 
 import pytest
 import uvicorn
+import uvicorn.server
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from service_kit.web.protocol import DeadlineProtocol
 
@@ -569,3 +573,18 @@ async def test_trailers_do_not_become_headers(wire):
     assert (await wire.answer()).seen["headers"] == ["host", "transfer-encoding"]
     await wire.send(GET[:-2] + trailer + b"\r\n")
     assert (await wire.answer()).seen["headers"] == ["host", "authorization"]
+
+
+async def test_uvicorn_has_what_the_protocol_is_built_on():
+    config = uvicorn.Config(app, http=Impatient, ws="none", lifespan="off")
+    protocol = Impatient(config=config, server_state=uvicorn.server.ServerState(), app_state={})
+    used = {
+        protocol: "_unset_keepalive_if_required parser headers pipeline server_state cycle flow",
+        FlowControl: "pause_reading read_paused write_paused",
+        RequestResponseCycle: "disconnected keep_alive response_started",
+    }
+
+    for where, names in used.items():
+        for name in names.split():
+            has = hasattr(where, name) or name in inspect.getsource(where)
+            assert has, f"uvicorn's {where} has no {name}: adapt service_kit/web/protocol.py"

@@ -197,7 +197,7 @@ class SimulatedDatabase(Database):
         await self._turn_of_others()
         self._check()
         result = self._disk.write(self._process, work, *args, **kwargs)
-        self.committed.beat()
+        self.committed.set()
         await self._turn_of_others()
         return result
 

@@ -145,10 +145,10 @@ TWO_TRANSACTIONS = [
     Change(
         "crm_api/customers/registration.py",
         """
-        feed.add(db, [{**event, "data": f"{_ID}{added}{told}"}])
+    record(db, *map(CustomerCreated, found.values()), by=who)
 """,
         """
-        add.later = [{**event, "data": f"{_ID}{added}{told}"}]
+    add.later = [*map(CustomerCreated, found.values())]
 """,
     ),
     Change(
@@ -160,7 +160,7 @@ TWO_TRANSACTIONS = [
     outcome = await write(work, new, who)
     adding = service.registration
     if later := vars(adding.add).pop("later", None):
-        await database.write(adding.feed.add, later)
+        await database.write(adding.record, *later, by=who)
 """,
     ),
 ]

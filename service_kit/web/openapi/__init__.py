@@ -1,6 +1,6 @@
 """Makes the OpenAPI description say all of it: errors, headers, examples, where ids come from."""
 
-from service_kit.web.openapi.document import install, paths
+from service_kit.web.openapi.document import install
 from service_kit.web.openapi.errors import documented
 from service_kit.web.openapi.headers import DEPRECATION, ETAG, LOCATION, ResponseHeader, answering
 
@@ -12,5 +12,4 @@ __all__ = [
     "answering",
     "documented",
     "install",
-    "paths",
 ]

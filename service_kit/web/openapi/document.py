@@ -10,10 +10,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
-from starlette.routing import Route
 
 from service_kit.database import DatabaseBusy, DatabaseUnavailable
-from service_kit.web.auth import NotAuthenticated, ScopeMissing, required_scopes
+from service_kit.web.auth import NotAuthenticated, ScopeMissing
 from service_kit.web.openapi import errors, headers
 from service_kit.web.openapi.links import add_links, resolved
 from service_kit.web.overload import Overloaded, TookTooLong
@@ -43,10 +42,6 @@ def install(app: FastAPI) -> None:
 
 def _written(document: dict[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def paths(app: FastAPI) -> Iterator[str]:
-    return (route.path for route in app.routes if isinstance(route, Route))
 
 
 def _describe(app: FastAPI) -> dict[str, Any]:
@@ -89,7 +84,7 @@ def _complete(operation: dict[str, Any], route: APIRoute) -> None:
 
 
 def _around(operation: dict[str, Any], route: APIRoute) -> Iterator[errors.Refusal]:
-    if required_scopes(route) is not None:
+    if "security" in operation:
         yield from (NotAuthenticated, ScopeMissing, TooManyRequests)
         yield from (DatabaseUnavailable, DatabaseBusy, Overloaded, TookTooLong)
     if "requestBody" in operation:

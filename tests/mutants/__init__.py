@@ -1,0 +1,1 @@
+"""Planted bugs, room by room, each with the tests that must catch it. `make mutants` runs them."""
