@@ -210,5 +210,5 @@ class SimulatedDatabase(Database):
         await asyncio.sleep(self._process.world.chance.choice((0, 0, 0, 0.001, 0.05)))
 
     @staticmethod
-    def _try_to_write(db: Any) -> None:
+    def _trial_write(db: Any) -> None:
         raise NotImplementedError
