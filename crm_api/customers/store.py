@@ -13,7 +13,7 @@ from crm_api.search import SearchIndex, folded
 from crm_api.tables import stored_answers
 from service_kit.database.as_json import JsonRow, as_json
 from service_kit.database.prepared import Prepared, PreparedPages
-from service_kit.database.rows import find_all, find_one, get_one
+from service_kit.database.rows import find_all, find_one, get_one, page_after
 
 SEARCH = SearchIndex("customer_search")
 
@@ -147,8 +147,6 @@ def page(
         key = SEARCH.rowid
         statement = statement.join(SEARCH.table, key == customers.c.id)
         statement = statement.where(*SEARCH.holding(db, wanted.q))
-    if after is not None:
-        statement = statement.where(key > after if wanted.ascending else key < after)
     if wanted.email is not None:
         statement = statement.where(customers.c.email_key == email_key(wanted.email))
     if wanted.created_after is not None:
@@ -159,8 +157,8 @@ def page(
         statement = statement.where(customers.c.welcome.is_(wanted.welcome))
     if since is not None:
         statement = statement.where(registered_after(customers.c.uid, since))
-    order = key.asc() if wanted.ascending else key.desc()
-    return find_all(JsonRow, db, statement.order_by(order).limit(limit))
+    statement = page_after(statement, key, after, limit, ascending=wanted.ascending)
+    return find_all(JsonRow, db, statement)
 
 
 def _write(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer:

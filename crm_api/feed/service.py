@@ -77,11 +77,6 @@ class Page:
         return self.through_position < self.head_position
 
 
-def add(db: Connection, events: Sequence[Mapping[str, Any]]) -> None:
-    """Write events in the transaction of their changes."""
-    store.add(db, events)
-
-
 def rows_of(changes: Sequence[Change], who: Principal) -> list[dict[str, Any]]:
     """Make the events of changes."""
     now = clock.now()

@@ -5,9 +5,8 @@ from fastapi import APIRouter, Request, Response
 from crm_api.access import CanReadTickets, CanWriteTickets
 from crm_api.tables import stored_answers
 from crm_api.tickets import models, service
-from crm_api.tickets.examples import Note
 from crm_api.tickets.router import PolicyDep, TicketId
-from crm_api.tickets.schemas import HistoryEntry, NoteOut
+from crm_api.tickets.schemas import HistoryEntry, Note, NoteOut
 from crm_api.tickets.service import Noted
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute

@@ -10,10 +10,11 @@ from crm_api.customers.router import CustomerKey
 from crm_api.customers.service import CustomerNotFound
 from crm_api.tables import stored_answers
 from crm_api.tickets import service
-from crm_api.tickets.examples import Change, Opening
 from crm_api.tickets.lifecycle import Priority, Status
 from crm_api.tickets.schemas import (
     Assignee,
+    Change,
+    Opening,
     Tag,
     TicketOut,
 )

@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Annotated, Any
 
+from fastapi import Body as RequestBody
+from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic.config import JsonDict
 
@@ -155,3 +157,40 @@ class HistoryEntry(BaseModel):
     old: str | None = Field(examples=["open"])
     new: str | None = Field(examples=["in_progress"])
     request_id: str
+
+
+# Bodies as people send them, under names, for the API's description.
+_PARCEL = {
+    "customer_id": 1,
+    "subject": "The parcel is damaged",
+    "description": "The box came open.",
+}
+_OPENED = {
+    "shortest": Example(summary="With what it takes at least", value=_PARCEL),
+    "urgent": Example(
+        summary="For somebody, at once",
+        value={**_PARCEL, "priority": "urgent", "assignee": "maria", "tags": ["delivery"]},
+    ),
+}
+_CHANGED = {
+    "start": Example(
+        summary="Start to work on it", value={"status": "in_progress", "assignee": "maria"}
+    ),
+    "wait": Example(summary="Wait for the customer", value={"status": "pending"}),
+    "raise": Example(summary="Raise its priority", value={"priority": "urgent"}),
+    "hand-back": Example(summary="Hand it back", value={"status": "open", "assignee": None}),
+    "resolve": Example(summary="Say that it is solved", value={"status": "resolved"}),
+}
+_SAID = {
+    "answer": Example(summary="Answer the customer", value={"body": "We send you another."}),
+    "internal": Example(
+        summary="Tell a colleague", value={"body": "The third one.", "visibility": "internal"}
+    ),
+    "customer": Example(
+        summary="What the customer said", value={"body": "Thank you!", "author_kind": "customer"}
+    ),
+}
+
+Opening = Annotated[TicketNew, RequestBody(openapi_examples=_OPENED)]
+Change = Annotated[TicketChange, RequestBody(openapi_examples=_CHANGED)]
+Note = Annotated[NoteNew, RequestBody(openapi_examples=_SAID)]

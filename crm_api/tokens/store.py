@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, exists, insert, or_, select, update
 
 from crm_api.tokens.models import Token, tokens
-from service_kit.database.rows import find_all, find_one, get_one
+from service_kit.database.rows import find_all, find_one, get_one, page_after
 from service_kit.database.types import UtcDateTime
 
 _BY_DIGEST = select(tokens).where(tokens.c.digest == bindparam("digest"))
@@ -54,8 +54,5 @@ def note_uses(db: Connection, uses: Mapping[int, datetime]) -> None:
 
 def page(db: Connection, after: int | None, limit: int, *, ascending: bool) -> Sequence[Token]:
     """List tokens by id, from the one behind `after`."""
-    statement = select(tokens)
-    if after is not None:
-        statement = statement.where(tokens.c.id > after if ascending else tokens.c.id < after)
-    order = tokens.c.id.asc() if ascending else tokens.c.id.desc()
-    return find_all(Token, db, statement.order_by(order).limit(limit))
+    statement = page_after(select(tokens), tokens.c.id, after, limit, ascending=ascending)
+    return find_all(Token, db, statement)

@@ -60,6 +60,27 @@ class Line:
     faults: Sequence[Fault] = ()
 
 
+class Report:
+    """Writes the refused rows, each with why: a table to correct and import again; or nothing."""
+
+    def __init__(self, file: TextIO | None, header: Sequence[str]) -> None:
+        # A report on a report has those two columns once.
+        self._places = [place for place, name in enumerate(header) if name not in REPORTED]
+        self._width = len(header)
+        self._rows = None if file is None else csv.writer(file, lineterminator="\n")
+        if self._rows is not None:
+            self._rows.writerow([*(header[place] for place in self._places), *REPORTED])
+
+    def add(self, line: Line, faults: Sequence[Fault]) -> None:
+        """Write the cells as they were read. Those beyond the header's come last."""
+        if self._rows is None:
+            return
+        cells = [*line.cells, *[""] * (self._width - len(line.cells))]
+        reason = "; ".join(f"{fault.field}: {fault.reason}" for fault in faults)
+        kept = [cells[place] for place in self._places]
+        self._rows.writerow([*kept, line.number, reason, *cells[self._width :]])
+
+
 def check(path: Path) -> tuple[list[str], int]:
     """Read a whole file without believing it. Returns its header and how many rows it has.
 

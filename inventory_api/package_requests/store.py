@@ -32,7 +32,7 @@ from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.personal import blanks
 from service_kit.database.prepared import Prepared, PreparedChange, PreparedValues
-from service_kit.database.rows import find_all, find_one, get_one
+from service_kit.database.rows import find_all, find_one, get_one, page_after
 from service_kit.process import clock
 
 _BY_REQUEST_ID = select(package_requests).where(
@@ -182,17 +182,13 @@ def of_identities(
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[PackageRequest]:
     """List requests in the order in which they were made."""
     statement = select(package_requests)
-    if after is not None:
-        statement = statement.where(package_requests.c.id > after)
-    if wanted.customer_id is not None:
-        statement = statement.where(package_requests.c.customer_id == wanted.customer_id)
-    if wanted.status is not None:
-        statement = statement.where(package_requests.c.status == wanted.status)
-    if wanted.package_type is not None:
-        statement = statement.where(package_requests.c.package_type == wanted.package_type)
+    for column in ("customer_id", "status", "package_type"):
+        if (value := getattr(wanted, column)) is not None:
+            statement = statement.where(package_requests.c[column] == value)
     if wanted.created_after is not None:
         statement = statement.where(package_requests.c.created_at > wanted.created_after)
-    return find_all(PackageRequest, db, statement.order_by(package_requests.c.id).limit(limit))
+    statement = page_after(statement, package_requests.c.id, after, limit)
+    return find_all(PackageRequest, db, statement)
 
 
 def get_locked(db: Connection, row_id: int) -> PackageRequest:
