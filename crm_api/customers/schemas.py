@@ -50,7 +50,7 @@ class CustomerNew(BaseModel):
 
 
 class CustomerPut(CustomerNew):
-    """What a customer with a known external_ref is to be like, whether it is there or not."""
+    """A customer to create or update by its external_ref."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -114,7 +114,7 @@ def as_shown(customer: Customer) -> dict[str, Any]:
 
 
 class BatchResult(BaseModel):
-    """What became of one item of a batch."""
+    """The result of one item of a batch."""
 
     status: Literal[201, 409, 410, 422] = Field(
         description="410: an Idempotency-Key's first answer had a customer here who was erased.",

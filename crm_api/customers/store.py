@@ -83,7 +83,7 @@ def find(db: Connection, key: int | str) -> Customer | None:
 
 
 def find_for_change(db: Connection, key: int | str) -> Customer | None:
-    """Look up, and keep others from changing the row until this transaction ends."""
+    """Look up, and lock the row until this transaction ends."""
     if isinstance(key, int):
         return find_one(Customer, db, _BY_ID.with_for_update(), {"id": key})
     return find_one(Customer, db, _BY_UID.with_for_update(), {"uid": key})
@@ -98,7 +98,7 @@ def find_ref_for_change(db: Connection, external_ref: str) -> Customer | None:
 
 
 def with_refs(db: Connection, refs: Collection[str], *, lock: bool) -> Sequence[Customer]:
-    """Look up by external_refs; with `lock`, keep others from changing these rows."""
+    """Look up by external_refs; `lock` locks the rows."""
     statement = _BY_REFS.with_for_update() if lock else _BY_REFS
     return find_all(Customer, db, statement, {"refs": list(refs)})
 
@@ -117,7 +117,7 @@ def change(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
 
 
 def erase(db: Connection, customer_id: int, values: dict[str, Any]) -> None:
-    """Change one row to be nobody's, whom no search finds."""
+    """Blank one row, and remove it from the search."""
     _write(db, customer_id, values)
     SEARCH.remove(db, customer_id)
 
@@ -170,5 +170,5 @@ def _write(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
 
 
 def searched(customer: Customer) -> str:
-    """Return the text by which a customer is found."""
+    """Return the text that a customer is searched by."""
     return folded(*(getattr(customer, name) for name in SEARCHED))

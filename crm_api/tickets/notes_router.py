@@ -39,7 +39,7 @@ async def list_notes(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> list[models.TicketNote]:
-    """List what was said, newest last."""
+    """List the notes, newest last."""
     page = await database.read(service.notes, ticket_id, number_after(cursor, "id"), limit)
     link_next(request, response, page, "id")
     return page.rows
@@ -60,7 +60,7 @@ async def add_note(
     policy: PolicyDep,
     once: OnceDep,
 ) -> Response:
-    """Say something; what a customer says in public reopens a pending or resolved ticket."""
+    """Add a note. A customer's public note reopens a pending or resolved ticket."""
     work = once.around(stored_answers, who, service.add_note, _noted)
     outcome = await database.write(work, ticket_id, new, policy, who)
     return outcome.answer.response()

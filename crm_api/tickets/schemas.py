@@ -43,7 +43,7 @@ class TicketNew(BaseModel):
     assignee: Assignee | None = None
     tags: Tags = []
     follow_up_of: int | None = Field(
-        None, ge=1, lt=2**63, strict=True, description="The closed ticket that this goes on from."
+        None, ge=1, lt=2**63, strict=True, description="The closed ticket that this one follows up."
     )
 
 
@@ -82,10 +82,10 @@ class ClockOut(BaseModel):
 
 
 class SlaOut(BaseModel):
-    """The ticket's deadlines as of now."""
+    """The ticket's current deadlines."""
 
     first_response: ClockOut
-    next_response: ClockOut | None = Field(description="Once the customer has written.")
+    next_response: ClockOut | None = Field(description="Present once the customer has written.")
     resolution: ClockOut
 
 
@@ -100,7 +100,7 @@ class TicketOut(BaseModel):
     subject: str = Field(examples=["The parcel is damaged"])
     description: str = Field(examples=["The box came open."])
     status: Status = Field(examples=["open"])
-    allowed_statuses: list[Status] = Field(description="What it may become as of now.")
+    allowed_statuses: list[Status] = Field(description="The statuses it may change to now.")
     priority: Priority = Field(examples=["high"])
     assignee: str | None = Field(examples=["maria"])
     tags: list[str] = Field(examples=[["delivery"]])

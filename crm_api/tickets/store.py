@@ -120,7 +120,7 @@ def change(db: Connection, ticket_id: int, values: Mapping[str, Any]) -> Ticket:
 
 
 def remove(db: Connection, ticket_id: int) -> None:
-    """Delete a ticket and all that hangs on it."""
+    """Delete a ticket with its tags, notes and history."""
     db.execute(update(tickets).where(tickets.c.follow_up_of == ticket_id).values(follow_up_of=None))
     for table in (ticket_tags, notes, ticket_history):
         db.execute(delete(table).where(table.c.ticket_id == ticket_id))

@@ -45,9 +45,9 @@ def revoke(db: Connection, token_id: int, at: datetime) -> bool:
 
 
 def note_uses(db: Connection, uses: Mapping[int, datetime]) -> None:
-    """Write down when tokens were used, unless a later use is written down already.
+    """Set when tokens were last used, unless a later use is known.
 
-    In the order of their ids: two processes that wait for each other's rows are a deadlock.
+    In the order of their ids, so that two processes never deadlock.
     """
     db.execute(_NOTE_USE, [{"token": token, "at": uses[token]} for token in sorted(uses)])
 

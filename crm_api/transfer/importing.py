@@ -28,13 +28,13 @@ from service_kit.web.problems import Problem
 
 IMPORTER = Principal("import-customers", "admin", frozenset())
 SHOWN_FAULTS = 20
-# A service that waits for SQLite's one writer's lock looks for it about as often; without a pause
-# it would find the next chunk's transaction there again and again.
+# A service that waits for SQLite's writer lock polls about as often; without a pause it would
+# meet the next chunk's transaction again and again.
 PAUSE_SECONDS = 0.02
 
 
 class Fate(StrEnum):
-    """What becomes of a line."""
+    """The outcome of a line."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -50,7 +50,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be taken in, and how."""
+    """What to import, and how."""
 
     path: Path
     header: Sequence[str]
@@ -61,7 +61,7 @@ class Order:
 
 @dataclass(slots=True)
 class Tally:
-    """What has become of the lines so far, and the first of those that were refused."""
+    """The outcomes so far, and the first lines that were refused."""
 
     counts: Counter[Fate] = field(default_factory=Counter)
     first_refused: list[str] = field(default_factory=list)
@@ -78,10 +78,10 @@ async def run(
     report: Report,
     advance: Callable[[int], None],
 ) -> Tally:
-    """Take in a file, each chunk of lines in one transaction; tell `advance` after each how many.
+    """Import a file, each chunk of lines in one transaction; `advance` is called after each.
 
-    Dying anywhere leaves whole chunks; taking the file in again goes on from there, since whoever
-    is there already is passed over.
+    A crash leaves whole chunks; importing the file again continues from there, since customers
+    that exist already are skipped.
     """
     tally = Tally()
     for chunk in _chunks(map(repeats.refuse, table.lines(order.path, order.header)), order):
@@ -132,7 +132,7 @@ def take(
     *,
     welcome: bool,
 ) -> list[Outcome]:
-    """Create, update or pass over each of these, no two of which share what they are known by."""
+    """Create, update or skip each of these; no two share a reference or an address."""
     outcomes: dict[int, Outcome] = {}
     missing = _settle(db, new, range(len(new)), header, who, outcomes)
     added = service.register_all(db, [new[at] for at in missing], who, welcome=welcome)
@@ -142,14 +142,14 @@ def take(
             raced.append(at)
         else:
             outcomes[at] = _CREATED
-    # Whom nobody knew a moment ago, somebody else has added meanwhile.
+    # Somebody else has added them meanwhile.
     if raced and _settle(db, new, raced, header, who, outcomes):
         raise RunAgain  # and erased again
     return [outcomes[at] for at in range(len(new))]
 
 
 def preview(db: Connection, new: Sequence[CustomerNew], header: Collection[str]) -> list[Outcome]:
-    """Tell what would become of each, if the database stayed as it is."""
+    """Predict the outcome of each, if the database stays as it is."""
     known = _Known.among(db, new)
     outcomes = []
     for one in new:
@@ -165,7 +165,7 @@ def preview(db: Connection, new: Sequence[CustomerNew], header: Collection[str])
 
 
 def _changes(before: Customer, wanted: CustomerNew, header: Collection[str]) -> dict[str, Any]:
-    """Find what differs in the columns that the file has; others are not its business."""
+    """Find what differs in the columns that the file has."""
     values = {name: getattr(wanted, name) for name in PLAIN if name in header}
     keys = {name.removeprefix(METADATA) for name in header if name.startswith(METADATA)}
     if keys:
@@ -176,7 +176,7 @@ def _changes(before: Customer, wanted: CustomerNew, header: Collection[str]) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Customers who have an external_ref or an address that is asked for."""
+    """Existing customers with one of the file's references or addresses."""
 
     by_ref: Mapping[str | None, Customer]
     refs_by_email: Mapping[str, str | None]
@@ -192,7 +192,7 @@ class _Known:
         )
 
     def standing_in_the_way(self, new: CustomerNew) -> Outcome | None:
-        """Find out, for one without a known external_ref, what its address says of it."""
+        """Find the outcome by its address, for one without a known external_ref."""
         if store.email_key(new.email) not in self.refs_by_email:
             return None
         return _REFUSED if new.external_ref else _KNOWN
@@ -206,7 +206,7 @@ def _settle(
     who: Principal,
     outcomes: dict[int, Outcome],
 ) -> list[int]:
-    """Find what becomes of those who are known, and update them. Returns the others' places."""
+    """Find the outcomes of known customers, and update them. Returns the others' places."""
     known = _Known.among(db, [new[at] for at in places], lock=True)
     missing = []
     for at in places:

@@ -14,7 +14,7 @@ _ITEMS = select(items)
 _BY_SKU = _ITEMS.where(items.c.sku == bindparam("sku"))
 _BY_SKUS = _ITEMS.where(items.c.sku.in_(bindparam("skus", expanding=True)))
 # In the order of their ids, for every caller: whoever locks several items does so in one order,
-# so that no two can wait for each other.
+# so that no two deadlock.
 _LOCK = _ITEMS.where(items.c.id.in_(bindparam("ids", expanding=True))).order_by(items.c.id)
 _APPEND = PreparedChange(
     insert(movements).inline(), columns=[one.key for one in movements.c if one.key != "id"]
@@ -41,7 +41,7 @@ def by_sku(db: Connection, skus: Collection[str]) -> dict[str, Item]:
 
 
 def lock(db: Connection, ids: Collection[int]) -> dict[int, Item]:
-    """Keep others from changing these items' levels until this transaction ends."""
+    """Lock these items until this transaction ends."""
     found = find_all(Item, db, _LOCK.with_for_update(), {"ids": sorted(ids)})
     return {item.id: item for item in found}
 
