@@ -29,14 +29,17 @@ async def _filter(
         Line | None, Query(max_length=100, description="The caller's name.", examples=["agent"])
     ] = None,
     action: Annotated[
-        Action | None, Query(description="Only what was done so.", examples=["customer.created"])
+        Action | None, Query(description="Filter by action.", examples=["customer.created"])
     ] = None,
     subject: Annotated[
-        Line | None, Query(max_length=36, description="What was changed, as entries name it.")
+        Line | None, Query(max_length=36, description="Filter by subject: a uid, or a token's id.")
     ] = None,
     request_id: Annotated[
         Line | None,
-        Query(max_length=128, description="All of one request, or of one run of an import."),
+        Query(
+            max_length=128,
+            description="Filter by request id; all changes of one import have the same.",
+        ),
     ] = None,
     created_after: CreatedAfter = None,
     created_before: CreatedBefore = None,

@@ -46,7 +46,7 @@ Items = Annotated[
 async def register_customers(
     items: Items, database: DatabaseDep, who: CanCreateCustomers, once: OnceDep
 ) -> Response:
-    """Add each customer for itself, and answer for each, in order, what became of it."""
+    """Add each customer on its own, and answer the result of each, in order."""
     read = read_items(CustomerNew, items)
     new = [item for item in read if isinstance(item, CustomerNew)]
     work = once.around(

@@ -64,8 +64,8 @@ router = APIRouter(prefix="/api/customers", route_class=HotRoute, tags=["custome
 
 FEED_CURSOR = ResponseHeader(
     "X-Feed-Cursor",
-    "On the first page: where the change feed stood before its first row was read. It is left out "
-    "while the database can't be written to.",
+    "On the first page: the position of the change feed before the first row was read. Omitted "
+    "while the database is read-only.",
     "MDE5YTVkM2M6NDE",
     is_optional=True,
 )
@@ -85,7 +85,7 @@ async def _filter(
         Address | None,
         Query(
             max_length=320,
-            description="The whole address, in any way in which it can be registered.",
+            description="Filter by e-mail address: the whole address, however it is written.",
             examples=["jane@example.com"],
         ),
     ] = None,
@@ -94,7 +94,7 @@ async def _filter(
         Query(
             min_length=1,
             max_length=200,
-            description="Part of the name, e-mail or company.",
+            description="Search text: part of the name, e-mail or company.",
             examples=["jane"],
         ),
     ] = None,
@@ -102,14 +102,14 @@ async def _filter(
     created_before: CreatedBefore = None,
     sort: Sort = "id",
     welcome: Annotated[
-        bool | None, Query(description="Those who are to get a welcome package, or who are not.")
+        bool | None, Query(description="Filter by whether a welcome package is wanted.")
     ] = None,
     since: Annotated[
         str | None,
         Query(
             max_length=200,
-            description="A cursor of the change feed: only those whose registration stands behind "
-            "it, also where that event is deleted by now. No clock has a part in it.",
+            description="A cursor of the change feed: only customers registered after it, "
+            "also where that event was pruned. Clocks play no part.",
         ),
     ] = None,
 ) -> Filter:
@@ -192,9 +192,9 @@ async def list_customers(
 ) -> Response:
     """List customers, newest last.
 
-    The first page's `X-Feed-Cursor` is where the change feed stood before its first row was read:
-    all pages and then the feed from there show every customer. Whoever was committed before this
-    request stands before that cursor, and the feed behind it does not tell of them again.
+    The first page's `X-Feed-Cursor` is the position of the change feed before the first row was
+    read: all pages, and then the feed from there, show every customer. Customers committed before
+    this request come before that cursor; the feed after it does not repeat them.
     """
     order = "id" if wanted.ascending else "-id"
     after = number_after(cursor, order)

@@ -5,9 +5,8 @@ from fastapi import APIRouter, Request, Response
 from crm_api.access import CanReadTickets, CanWriteTickets
 from crm_api.tables import stored_answers
 from crm_api.tickets import models, service
-from crm_api.tickets.examples import Note
 from crm_api.tickets.router import PolicyDep, TicketId
-from crm_api.tickets.schemas import HistoryEntry, NoteOut
+from crm_api.tickets.schemas import HistoryEntry, Note, NoteOut
 from crm_api.tickets.service import Noted
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
@@ -40,7 +39,7 @@ async def list_notes(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> list[models.TicketNote]:
-    """List what was said, newest last."""
+    """List the notes, newest last."""
     page = await database.read(service.notes, ticket_id, number_after(cursor, "id"), limit)
     link_next(request, response, page, "id")
     return page.rows
@@ -61,7 +60,7 @@ async def add_note(
     policy: PolicyDep,
     once: OnceDep,
 ) -> Response:
-    """Say something; what a customer says in public reopens a pending or resolved ticket."""
+    """Add a note. A customer's public note reopens a pending or resolved ticket."""
     work = once.around(stored_answers, who, service.add_note, _noted)
     outcome = await database.write(work, ticket_id, new, policy, who)
     return outcome.answer.response()

@@ -10,10 +10,11 @@ from crm_api.customers.router import CustomerKey
 from crm_api.customers.service import CustomerNotFound
 from crm_api.tables import stored_answers
 from crm_api.tickets import service
-from crm_api.tickets.examples import Change, Opening
 from crm_api.tickets.lifecycle import Priority, Status
 from crm_api.tickets.schemas import (
     Assignee,
+    Change,
+    Opening,
     Tag,
     TicketOut,
 )
@@ -51,7 +52,7 @@ Text = Annotated[
     Query(
         min_length=1,
         max_length=200,
-        description="Part of the subject or description.",
+        description="Search text: part of the subject or description.",
         examples=["parcel"],
     ),
 ]
@@ -60,22 +61,20 @@ Text = Annotated[
 async def _filter(
     customer_id: Annotated[
         int | None,
-        Query(ge=1, lt=2**63, description="Only this customer's, by integer id.", examples=[1]),
+        Query(ge=1, lt=2**63, description="Filter by customer, by its integer id.", examples=[1]),
     ] = None,
     status: Annotated[
-        Status | None, Query(description="Only those in this status.", examples=["open"])
+        Status | None, Query(description="Filter by status.", examples=["open"])
     ] = None,
     priority: Annotated[
-        Priority | None, Query(description="Only those of this priority.", examples=["high"])
+        Priority | None, Query(description="Filter by priority.", examples=["high"])
     ] = None,
-    assignee: Annotated[Assignee | None, Query(description="Only this person's.")] = None,
-    tag: Annotated[
-        Tag | None, Query(description="Only those with this tag.", examples=["delivery"])
-    ] = None,
+    assignee: Annotated[Assignee | None, Query(description="Filter by assignee.")] = None,
+    tag: Annotated[Tag | None, Query(description="Filter by tag.", examples=["delivery"])] = None,
     q: Text = None,
     overdue: Annotated[
         bool | None,
-        Query(description="Whether a deadline has passed that is not met.", examples=[True]),
+        Query(description="Filter by whether a deadline has passed unmet.", examples=[True]),
     ] = None,
     sort: Sort = "id",
 ) -> Filter:
@@ -113,7 +112,7 @@ TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", e
 async def open_ticket(
     new: Opening, database: DatabaseDep, who: CanWriteTickets, policy: PolicyDep, once: OnceDep
 ) -> Response:
-    """Open a ticket for a customer; with `follow_up_of` it goes on from a closed one."""
+    """Open a ticket for a customer; `follow_up_of` names a closed one that it follows up."""
     work = once.around(stored_answers, who, service.open_ticket, _opened)
     outcome = await database.write(work, new, policy, who)
     return outcome.answer.response()
@@ -187,9 +186,9 @@ async def get_ticket(
     known: IfNoneMatch,
     response: Response,
 ) -> TicketView | Response:
-    """Look up one ticket with its deadlines and the statuses it may be given.
+    """Look up one ticket with its deadlines and the statuses it may change to.
 
-    304 says that nobody has changed it: that its clocks have gone on is no change.
+    304 says that nobody has changed it; the passing of its clocks is no change.
     """
     found = await database.read(service.show, ticket_id, policy)
     return unless_known(known, response, found.version, found)
@@ -233,7 +232,7 @@ async def change_ticket(
 async def delete_ticket(
     ticket_id: TicketId, database: DatabaseDep, who: CanDeleteTickets, versions: IfMatch
 ) -> None:
-    """Delete a ticket with its notes, its history and what Idempotency-Keys are answered of it."""
+    """Delete a ticket with its notes, its history and its stored answers to Idempotency-Keys."""
     await database.erase(service.remove, ticket_id, versions, who)
 
 

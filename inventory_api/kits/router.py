@@ -33,7 +33,7 @@ async def list_kits(
 
 @router.put(
     "/{package_type}",
-    summary="Say what goes into a package",
+    summary="Set what goes into a package",
     response_model=KitOut,
     responses={
         **documented(service.KitChanged),
@@ -56,7 +56,7 @@ async def put_kit(
     who: CanWriteStock,
     response: Response,
 ) -> Kit:
-    """Make the next version of a kit. Package requests that are there keep the one they have."""
+    """Make the next version of a kit. Existing package requests keep the version they have."""
     kit, is_new = await database.write(service.put, package_type, new, who)
     response.status_code = 201 if is_new else 200
     return kit

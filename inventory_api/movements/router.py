@@ -34,9 +34,9 @@ router = APIRouter(prefix="/items/{sku}/movements", route_class=GuardedRoute, ta
 async def move_stock(
     sku: SkuInPath, new: MovementNew, database: DatabaseDep, who: CanWriteStock, once: OnceDep
 ) -> Response:
-    """Write down that stock came in, went out or was counted, never below what is reserved.
+    """Record that stock came in, went out or was counted, never below what is reserved.
 
-    What is waiting for the item gets it at once, the oldest first.
+    Requests waiting for the item get it at once, the oldest first.
     """
     work = once.around(stored_answers, who, service.move_stock, _moved)
     outcome = await database.write(work, sku, new, who)

@@ -55,7 +55,7 @@ router = APIRouter(prefix="/package-requests", route_class=HotRoute, tags=["pack
 async def _filter(
     customer_id: Annotated[CustomerId | None, Query(description="Only this customer's.")] = None,
     status: Annotated[
-        Status | None, Query(description="Only those in this status.", examples=["pending"])
+        Status | None, Query(description="Filter by status.", examples=["pending"])
     ] = None,
     package_type: Annotated[PackageType | None, Query(description="Only this type.")] = None,
     created_after: CreatedAfter = None,
@@ -102,7 +102,7 @@ Items = Annotated[
         **answering(201, LOCATION, ETAG),
         200: {
             "model": PackageRequestOut,
-            "description": "It was requested before: that request.",
+            "description": "It was requested before: the existing request.",
             **answering(200, LOCATION, ETAG)[200],
         },
     },
@@ -110,10 +110,10 @@ Items = Annotated[
 async def request_package(
     new: PackageRequestNew, database: DatabaseDep, who: CanWritePackages, once: OnceDep
 ) -> Response:
-    """Have a package made: one for ever for a customer, a type and an occurrence.
+    """Request a package: only one is ever made for a customer, a type and an occurrence.
 
-    Send it again as often as you like: you get the request that is there, with 200. For a customer
-    who was erased it is 410, also where a package had been requested before.
+    Repeating is safe: it answers the existing request with 200. For an erased customer the answer
+    is 410, also where a package had been requested before.
     """
     work = once.around(stored_answers, who, service.request, _answer)
     outcome = await database.write(work, new, who)
@@ -138,7 +138,7 @@ async def _request_all_by_hand(request: Request) -> Response | None:
 async def request_packages(
     items: Items, database: DatabaseDep, who: CanWritePackages, once: OnceDep
 ) -> Response:
-    """Have each package made for itself, and answer for each, in order, what became of it.
+    """Request each package on its own, and answer the result of each, in order.
 
     The problem of an item that was refused names its `customer_id`, where that can be one.
     """
@@ -209,7 +209,7 @@ async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanEraseP
 
 @router.post(
     "/{request_id}/{move}",
-    summary="Take a package request one step on",
+    summary="Move a package request one step forward",
     response_model=PackageRequestOut,
     responses={
         **documented(service.PackageRequestNotFound, moves.InvalidTransition, PreconditionFailed),
@@ -220,14 +220,16 @@ async def move_package_request(
     request_id: RequestId,
     move: Annotated[
         Move,
-        Path(description="What was done with it.", examples=["pack", "ship", "deliver", "return"]),
+        Path(
+            description="The step that was taken.", examples=["pack", "ship", "deliver", "return"]
+        ),
     ],
     database: DatabaseDep,
     who: CanWritePackages,
     versions: IfMatch,
     response: Response,
 ) -> PackageView:
-    """Pack, ship, deliver, cancel, unpack or return it. What was done already is not done again.
+    """Pack, ship, deliver, cancel, unpack or return it. Repeating a step changes nothing.
 
     Shipping alone takes goods out of stock; cancelling frees what was promised, and returning puts
     back what was shipped: what is waiting for it gets it at once, the oldest first. One that is
