@@ -10,11 +10,9 @@ from crm_api.access import CanCreateCustomers
 from crm_api.customers import service
 from crm_api.customers.schemas import BatchResult, CustomerNew, as_shown
 from crm_api.customers.store import CustomerRow
-from crm_api.tables import stored_answers
-from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
-from service_kit.web.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.idempotency import Answer, IdempotencyKeyReused, Idempotent, StillRunning
 from service_kit.web.openapi import documented
 from service_kit.web.problems import Problem
 
@@ -43,17 +41,13 @@ Items = Annotated[
     response_model=list[BatchResult],
     responses=documented(StillRunning, IdempotencyKeyReused),
 )
-async def register_customers(
-    items: Items, database: DatabaseDep, who: CanCreateCustomers, once: OnceDep
-) -> Response:
+async def register_customers(items: Items, who: CanCreateCustomers, once: Idempotent) -> Response:
     """Add each customer for itself, and answer for each, in order, what became of it."""
     read = read_items(CustomerNew, items)
     new = [item for item in read if isinstance(item, CustomerNew)]
-    work = once.around(
-        stored_answers, who, service.register_all, lambda done: _answer_all(merge(read, done))
+    return await once.write(
+        service.register_all, lambda done: _answer_all(merge(read, done)), new, who
     )
-    outcome = await database.write(work, new, who)
-    return outcome.answer.response()
 
 
 def _answer_all(done: Sequence[CustomerRow | Problem]) -> Answer:
