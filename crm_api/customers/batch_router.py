@@ -12,8 +12,7 @@ from crm_api.customers.schemas import BatchResult, CustomerNew, as_shown
 from crm_api.customers.store import CustomerRow
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
-from service_kit.web.idempotency import Answer, IdempotencyKeyReused, Idempotent, StillRunning
-from service_kit.web.openapi import documented
+from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.problems import Problem
 
 router = APIRouter(prefix="/api/customers", route_class=GuardedRoute, tags=["customers"])
@@ -39,7 +38,6 @@ Items = Annotated[
     "/batch",
     summary="Register up to 500 customers",
     response_model=list[BatchResult],
-    responses=documented(StillRunning, IdempotencyKeyReused),
 )
 async def register_customers(items: Items, who: CanCreateCustomers, once: Idempotent) -> Response:
     """Add each customer for itself, and answer for each, in order, what became of it."""

@@ -42,9 +42,7 @@ from service_kit.web.hot import (
 from service_kit.web.idempotency import (
     Answer,
     Erased,
-    IdempotencyKeyReused,
     Idempotent,
-    StillRunning,
 )
 from service_kit.web.openapi import ETAG, LOCATION, ResponseHeader, answering, documented
 from service_kit.web.paging import (
@@ -150,8 +148,6 @@ async def _get_by_hand(request: Request) -> Response | None:
         **documented(
             service.EmailTaken,
             service.ExternalRefTaken,
-            StillRunning,
-            IdempotencyKeyReused,
             Erased,
         ),
         **answering(201, LOCATION, ETAG),

@@ -14,9 +14,7 @@ from service_kit.web.auth import GuardedRoute
 from service_kit.web.idempotency import (
     Answer,
     Erased,
-    IdempotencyKeyReused,
     Idempotent,
-    StillRunning,
 )
 from service_kit.web.openapi import DEPRECATION, ResponseHeader, answering, documented
 from service_kit.web.paging import PagingDep
@@ -26,9 +24,7 @@ router = APIRouter(prefix="/api", route_class=GuardedRoute, tags=["tickets"])
 SUCCESSOR = ResponseHeader(
     "Link", "The address to use instead.", '</api/tickets/1/notes>; rel="successor-version"'
 )
-_ADDING = documented(
-    service.TicketNotFound, service.TicketClosed, StillRunning, IdempotencyKeyReused, Erased
-)
+_ADDING = documented(service.TicketNotFound, service.TicketClosed, Erased)
 
 
 @router.get(

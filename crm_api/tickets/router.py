@@ -35,9 +35,7 @@ from service_kit.web.hot import HotRoute, fields_of, hot, json_response, plain_l
 from service_kit.web.idempotency import (
     Answer,
     Erased,
-    IdempotencyKeyReused,
     Idempotent,
-    StillRunning,
 )
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
 from service_kit.web.paging import PagingDep, Sort, link_next
@@ -108,9 +106,7 @@ TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", e
     summary="Open a ticket",
     response_model=TicketOut,
     responses={
-        **documented(
-            CustomerNotFound, service.NoFollowUp, StillRunning, IdempotencyKeyReused, Erased
-        ),
+        **documented(CustomerNotFound, service.NoFollowUp, Erased),
         **answering(201, LOCATION, ETAG),
     },
 )

@@ -11,7 +11,7 @@ from crm_api.tokens.schemas import TokenIssued, TokenNew, TokenOut
 from crm_api.tokens.store import TokenRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.idempotency import Answer, IdempotencyKeyReused, Idempotent, StillRunning
+from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.openapi import ResponseHeader, answering, documented
 from service_kit.web.paging import PagingDep, Sort
 
@@ -33,10 +33,7 @@ TokenId = Annotated[int, Path(ge=1, lt=2**63, description="The token's id.", exa
     status_code=201,
     summary="Issue a token",
     response_model=TokenIssued,
-    responses={
-        **documented(StillRunning, IdempotencyKeyReused),
-        **answering(201, _NO_STORE),
-    },
+    responses=answering(201, _NO_STORE),
 )
 async def issue_token(new: TokenNew, who: CanManageTokens, once: Idempotent) -> Response:
     """Issue a token. Its text is in this answer and nowhere else: only its hash is stored.

@@ -20,7 +20,7 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
-from service_kit.web.idempotency import Answer, IdempotencyKeyReused, Idempotent, StillRunning
+from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
 from service_kit.web.paging import PagingDep
 
@@ -37,7 +37,7 @@ SkuInPath = Annotated[
     summary="Add an item",
     response_model=ItemOut,
     responses={
-        **documented(service.SkuTaken, StillRunning, IdempotencyKeyReused),
+        **documented(service.SkuTaken),
         **answering(201, LOCATION, ETAG),
     },
 )

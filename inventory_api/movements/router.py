@@ -10,7 +10,7 @@ from inventory_api.movements import service
 from service_kit.database.types import AnyRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.idempotency import Answer, IdempotencyKeyReused, Idempotent, StillRunning
+from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.openapi import documented
 from service_kit.web.paging import PagingDep
 
@@ -26,8 +26,6 @@ router = APIRouter(prefix="/items/{sku}/movements", route_class=GuardedRoute, ta
         items.ItemNotFound,
         items.ItemUntracked,
         items.StockBelowReserved,
-        StillRunning,
-        IdempotencyKeyReused,
     ),
 )
 async def move_stock(

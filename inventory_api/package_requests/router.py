@@ -39,9 +39,7 @@ from service_kit.web.fields import Line
 from service_kit.web.hot import HotRoute, fields_of, hot, plain_body
 from service_kit.web.idempotency import (
     Answer,
-    IdempotencyKeyReused,
     Idempotent,
-    StillRunning,
     idempotency_key,
 )
 from service_kit.web.idempotency import Erased as AnswerErased
@@ -95,8 +93,6 @@ Items = Annotated[
         **documented(
             service.PackageRequestConflict,
             service.CustomerErased,
-            StillRunning,
-            IdempotencyKeyReused,
             AnswerErased,
         ),
         **answering(201, LOCATION, ETAG),
@@ -131,7 +127,6 @@ async def _request_all_by_hand(request: Request) -> Response | None:
     "/batch",
     summary="Request up to 500 packages",
     response_model=list[BatchResult],
-    responses=documented(StillRunning, IdempotencyKeyReused),
 )
 @hot(_request_all_by_hand)
 async def request_packages(items: Items, who: CanWritePackages, once: Idempotent) -> Response:

@@ -17,9 +17,7 @@ from service_kit.database import open_database
 from service_kit.web.auth import GuardedRoute, Principal, needs
 from service_kit.web.idempotency import (
     Answer,
-    IdempotencyKeyReused,
     Idempotent,
-    StillRunning,
     StoredAnswers,
 )
 from service_kit.web.openapi import documented
@@ -48,7 +46,7 @@ def keep(db: Connection, new: BoxNew) -> int:
 @keyed.post(
     "/{room}",
     status_code=201,
-    responses=documented(LabelTaken, StillRunning, IdempotencyKeyReused),
+    responses=documented(LabelTaken),
 )
 async def keep_box(room: str, new: BoxNew, _: CanKeep, once: Idempotent) -> Response:
     def answer(number: int) -> Answer:
