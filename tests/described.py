@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from service_kit.web.openapi.links import resolved
+from service_kit.web.openapi import resolved
 from tools.api_examples import (
     JSON,
     PROBLEM,

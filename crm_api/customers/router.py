@@ -19,7 +19,6 @@ from crm_api.customers.models import Customer
 from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
 from crm_api.customers.store import Filter
 from crm_api.feed import service as feed
-from crm_api.tables import stored_answers
 from service_kit.database.as_json import json_array
 from service_kit.process.health import DatabaseDep, database_of
 from service_kit.web.auth import principal_of
@@ -42,22 +41,18 @@ from service_kit.web.hot import (
     plain_query,
 )
 from service_kit.web.idempotency import (
-    NO_KEY,
     Answer,
     Erased,
-    IdempotencyKeyReused,
-    OnceDep,
-    StillRunning,
+    Idempotent,
 )
 from service_kit.web.openapi import ETAG, LOCATION, ResponseHeader, answering, documented
 from service_kit.web.paging import (
     CreatedAfter,
     CreatedBefore,
-    Cursor,
-    Limit,
+    Paging,
+    PagingDep,
     Sort,
     link_next,
-    number_after,
 )
 
 router = APIRouter(prefix="/api/customers", route_class=HotRoute, tags=["customers"])
@@ -124,17 +119,17 @@ _NEW: TypeAdapter[CustomerNew] = TypeAdapter(CustomerNew)
 async def _register_by_hand(request: Request) -> Response | None:
     if "idempotency-key" in request.headers or not (new := await plain_body(request, _NEW)):
         return None
-    return await register_customer(new, database_of(request), principal_of(request), NO_KEY)
+    write = database_of(request).write_at_once
+    return registered(await write(service.register, new, principal_of(request))).response()
 
 
 async def _list_by_hand(request: Request) -> Response | None:
     query = plain_query(request, "limit", "cursor")
     if query is None or not (limit := plain_limit(query)):
         return None
+    paging = Paging(request, Response(), limit, query.get("cursor"))
     who, wanted = principal_of(request), await _filter()
-    return await list_customers(
-        request, database_of(request), who, wanted, limit, query.get("cursor")
-    )
+    return await list_customers(database_of(request), who, paging, wanted)
 
 
 async def _get_by_hand(request: Request) -> Response | None:
@@ -154,8 +149,6 @@ async def _get_by_hand(request: Request) -> Response | None:
         **documented(
             service.EmailTaken,
             service.ExternalRefTaken,
-            StillRunning,
-            IdempotencyKeyReused,
             Erased,
         ),
         **answering(201, LOCATION, ETAG),
@@ -163,13 +156,12 @@ async def _get_by_hand(request: Request) -> Response | None:
 )
 @hot(_register_by_hand)
 async def register_customer(
-    new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, once: OnceDep
+    new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, once: Idempotent
 ) -> Response:
     """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
-    work = once.around(stored_answers, who, service.register, registered)
-    write = database.write if once.key else database.write_autocommit
-    outcome = await write(work, new, who)
-    return outcome.answer.response()
+    if once.key is not None:
+        return await once.write(service.register, registered, new, who)
+    return registered(await database.write_at_once(service.register, new, who)).response()
 
 
 @router.get(
@@ -183,12 +175,7 @@ async def register_customer(
 )
 @hot(_list_by_hand)
 async def list_customers(
-    request: Request,
-    database: DatabaseDep,
-    _: CanReadCustomers,
-    wanted: Wanted,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    database: DatabaseDep, _: CanReadCustomers, paging: PagingDep, wanted: Wanted
 ) -> Response:
     """List customers, newest last.
 
@@ -197,17 +184,16 @@ async def list_customers(
     this request come before that cursor; the feed after it does not repeat them.
     """
     order = "id" if wanted.ascending else "-id"
-    after = number_after(cursor, order)
     headers = {}
-    if cursor is None:
-        feed_cursor, page = await service.read_first_page(database, wanted, limit)
+    if paging.cursor is None:
+        feed_cursor, page = await service.read_first_page(database, wanted, paging.limit)
         if feed_cursor is not None:
             headers["X-Feed-Cursor"] = feed_cursor
     else:
         run = database.scan if wanted.is_long else database.read
-        page = await run(service.page, wanted, after, limit)
+        page = await run(service.page, wanted, paging.after(order), paging.limit)
     response = Response(json_array(page.rows), headers=headers, media_type="application/json")
-    link_next(request, response, page, order)
+    link_next(paging.request, response, page, order)
     return response
 
 

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from crm_api.access import CanDeleteTickets, CanReadTickets, CanWriteTickets
 from crm_api.customers.router import CustomerKey
 from crm_api.customers.service import CustomerNotFound
-from crm_api.tables import stored_answers
 from crm_api.tickets import service
 from crm_api.tickets.lifecycle import Priority, Status
 from crm_api.tickets.schemas import (
@@ -35,9 +34,13 @@ from service_kit.web.etags import (
 )
 from service_kit.web.fields import Line
 from service_kit.web.hot import HotRoute, fields_of, hot, json_response, plain_limit, plain_query
-from service_kit.web.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.idempotency import (
+    Answer,
+    Erased,
+    Idempotent,
+)
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
-from service_kit.web.paging import Cursor, Limit, Sort, link_next, number_after
+from service_kit.web.paging import PagingDep, Sort, link_next
 
 router = APIRouter(prefix="/api", route_class=HotRoute, tags=["tickets"])
 
@@ -103,19 +106,15 @@ TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", e
     summary="Open a ticket",
     response_model=TicketOut,
     responses={
-        **documented(
-            CustomerNotFound, service.NoFollowUp, StillRunning, IdempotencyKeyReused, Erased
-        ),
+        **documented(CustomerNotFound, service.NoFollowUp, Erased),
         **answering(201, LOCATION, ETAG),
     },
 )
 async def open_ticket(
-    new: Opening, database: DatabaseDep, who: CanWriteTickets, policy: PolicyDep, once: OnceDep
+    new: Opening, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
 ) -> Response:
-    """Open a ticket for a customer; `follow_up_of` names a closed one that it follows up."""
-    work = once.around(stored_answers, who, service.open_ticket, _opened)
-    outcome = await database.write(work, new, policy, who)
-    return outcome.answer.response()
+    """Open a ticket for a customer; with `follow_up_of` it goes on from a closed one."""
+    return await once.write(service.open_ticket, _opened, new, policy, who)
 
 
 async def _list_by_hand(request: Request) -> Response | None:
@@ -132,21 +131,17 @@ async def _list_by_hand(request: Request) -> Response | None:
 @router.get("/tickets", summary="List tickets", response_model=list[TicketOut])
 @hot(_list_by_hand)
 async def list_tickets(
-    request: Request,
-    response: Response,
     database: DatabaseDep,
     _: CanReadTickets,
+    paging: PagingDep,
     wanted: Wanted,
     policy: PolicyDep,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> Sequence[TicketView]:
+) -> Sequence[TicketRow]:
     """List tickets, newest last."""
     order = "id" if wanted.ascending else "-id"
     run = database.scan if wanted.q else database.read
-    page = await run(service.page, wanted, number_after(cursor, order), limit, policy)
-    link_next(request, response, page, order)
-    return page.rows
+    page = await run(service.page, wanted, paging.after(order), paging.limit, policy)
+    return paging.rows(page, order)
 
 
 @router.get(
@@ -157,19 +152,14 @@ async def list_tickets(
 )
 async def list_customer_tickets(
     customer: CustomerKey,
-    request: Request,
-    response: Response,
     database: DatabaseDep,
     _: CanReadTickets,
+    paging: PagingDep,
     policy: PolicyDep,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> Sequence[TicketView]:
+) -> Sequence[TicketRow]:
     """List a customer's tickets, newest last."""
-    after = number_after(cursor, "id")
-    page = await database.read(service.of_customer, customer, after, limit, policy)
-    link_next(request, response, page, "id")
-    return page.rows
+    page = await database.read(service.of_customer, customer, paging.after(), paging.limit, policy)
+    return paging.rows(page)
 
 
 @router.get(
