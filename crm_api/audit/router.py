@@ -48,7 +48,7 @@ Wanted = Annotated[Filter, Depends(_filter)]
 @router.get("", summary="Read the audit", response_model=list[AuditEntry])
 async def list_audit_entries(
     database: DatabaseDep, _: CanReadAudit, paging: PagingDep, wanted: Wanted
-) -> list[AnyRow]:
+) -> list[models.AuditEntry]:
     """List who changed what, newest last. Each entry was written together with its change."""
     order = "id" if wanted.ascending else "-id"
     run = database.read if wanted.is_indexed else database.scan

@@ -10,7 +10,6 @@ from crm_api.access import CanCreateCustomers
 from crm_api.customers import service
 from crm_api.customers.models import Customer
 from crm_api.customers.schemas import BatchResult, CustomerNew, as_shown
-from crm_api.customers.store import CustomerRow
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
 from service_kit.web.idempotency import Answer, Idempotent
@@ -41,7 +40,7 @@ Items = Annotated[
     response_model=list[BatchResult],
 )
 async def register_customers(items: Items, who: CanCreateCustomers, once: Idempotent) -> Response:
-    """Add each customer for itself, and answer for each, in order, what became of it."""
+    """Add each customer on its own, and answer the result of each, in order."""
     read = read_items(CustomerNew, items)
     new = [item for item in read if isinstance(item, CustomerNew)]
     return await once.write(

@@ -119,7 +119,7 @@ _NEW: TypeAdapter[CustomerNew] = TypeAdapter(CustomerNew)
 async def _register_by_hand(request: Request) -> Response | None:
     if "idempotency-key" in request.headers or not (new := await plain_body(request, _NEW)):
         return None
-    write = database_of(request).write_at_once
+    write = database_of(request).write_autocommit
     return registered(await write(service.register, new, principal_of(request))).response()
 
 
@@ -161,7 +161,7 @@ async def register_customer(
     """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
     if once.key is not None:
         return await once.write(service.register, registered, new, who)
-    return registered(await database.write_at_once(service.register, new, who)).response()
+    return registered(await database.write_autocommit(service.register, new, who)).response()
 
 
 @router.get(

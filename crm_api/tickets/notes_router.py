@@ -3,8 +3,7 @@
 from fastapi import APIRouter, Response
 
 from crm_api.access import CanReadTickets, CanWriteTickets
-from crm_api.tickets import service
-from crm_api.tickets.examples import Note
+from crm_api.tickets import models, service
 from crm_api.tickets.router import PolicyDep, TicketId
 from crm_api.tickets.schemas import HistoryEntry, Note, NoteOut
 from crm_api.tickets.service import Noted
@@ -34,8 +33,8 @@ _ADDING = documented(service.TicketNotFound, service.TicketClosed, Erased)
 )
 async def list_notes(
     ticket_id: TicketId, database: DatabaseDep, _: CanReadTickets, paging: PagingDep
-) -> list[AnyRow]:
-    """List what was said, newest last."""
+) -> list[models.TicketNote]:
+    """List the notes, newest last."""
     page = await database.read(service.notes, ticket_id, paging.after(), paging.limit)
     return paging.rows(page)
 
@@ -50,7 +49,7 @@ async def list_notes(
 async def add_note(
     ticket_id: TicketId, new: Note, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
 ) -> Response:
-    """Say something; what a customer says in public reopens a pending or resolved ticket."""
+    """Add a note. A customer's public note reopens a pending or resolved ticket."""
     return await once.write(service.add_note, _noted, ticket_id, new, policy, who)
 
 
@@ -80,7 +79,7 @@ async def add_note_at_old_address(
 )
 async def list_history(
     ticket_id: TicketId, database: DatabaseDep, _: CanReadTickets, paging: PagingDep
-) -> list[AnyRow]:
+) -> list[models.HistoryEntry]:
     """List every change of every field, newest last."""
     page = await database.read(service.history, ticket_id, paging.after(), paging.limit)
     return paging.rows(page)

@@ -113,7 +113,7 @@ TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", e
 async def open_ticket(
     new: Opening, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
 ) -> Response:
-    """Open a ticket for a customer; with `follow_up_of` it goes on from a closed one."""
+    """Open a ticket for a customer; `follow_up_of` names a closed one that it follows up."""
     return await once.write(service.open_ticket, _opened, new, policy, who)
 
 
@@ -136,7 +136,7 @@ async def list_tickets(
     paging: PagingDep,
     wanted: Wanted,
     policy: PolicyDep,
-) -> Sequence[TicketRow]:
+) -> Sequence[TicketView]:
     """List tickets, newest last."""
     order = "id" if wanted.ascending else "-id"
     run = database.scan if wanted.q else database.read
@@ -156,7 +156,7 @@ async def list_customer_tickets(
     _: CanReadTickets,
     paging: PagingDep,
     policy: PolicyDep,
-) -> Sequence[TicketRow]:
+) -> Sequence[TicketView]:
     """List a customer's tickets, newest last."""
     page = await database.read(service.of_customer, customer, paging.after(), paging.limit, policy)
     return paging.rows(page)

@@ -50,7 +50,7 @@ async def issue_token(new: TokenNew, who: CanManageTokens, once: Idempotent) -> 
 @router.get("", summary="List tokens", response_model=list[TokenOut])
 async def list_tokens(
     database: DatabaseDep, _: CanManageTokens, paging: PagingDep, sort: Sort = "id"
-) -> list[TokenRow]:
+) -> list[Token]:
     """List every token that was issued, newest last; those of `API_TOKENS` are not among them."""
     after, ascending = paging.after(sort), sort == "id"
     page = await database.read(service.page, after, paging.limit, ascending=ascending)

@@ -8,7 +8,6 @@ from inventory_api.access import CanReadStock, CanWriteStock
 from inventory_api.items import service
 from inventory_api.items.models import Item
 from inventory_api.items.schemas import ItemChange, ItemNew, ItemOut
-from inventory_api.items.store import ItemRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.etags import (
@@ -55,7 +54,7 @@ async def list_items(
     below_reorder_level: Annotated[
         bool, Query(description="Only tracked items of which too few are available.")
     ] = False,
-) -> list[ItemRow]:
+) -> list[Item]:
     """List items, newest last."""
     page = await database.read(
         service.page,

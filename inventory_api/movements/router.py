@@ -8,7 +8,6 @@ from inventory_api.items.models import Movement
 from inventory_api.items.router import SkuInPath
 from inventory_api.items.schemas import MovementNew, MovementOut
 from inventory_api.movements import service
-from service_kit.database.types import AnyRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.idempotency import Answer, Idempotent
@@ -47,7 +46,7 @@ async def move_stock(
 )
 async def list_movements(
     sku: SkuInPath, database: DatabaseDep, _: CanReadStock, paging: PagingDep
-) -> list[AnyRow]:
+) -> list[Movement]:
     """List every movement of the item, newest last; their sums are its levels."""
     page = await database.read(items.movements, sku, paging.after(), paging.limit)
     return paging.rows(page)

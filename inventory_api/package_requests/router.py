@@ -22,7 +22,6 @@ from inventory_api.package_requests.schemas import (
 )
 from inventory_api.package_requests.service import PackageView, Requested
 from inventory_api.package_requests.store import Filter
-from service_kit.database.types import AnyRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import principal_of
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
@@ -130,7 +129,7 @@ async def _request_all_by_hand(request: Request) -> Response | None:
 )
 @hot(_request_all_by_hand)
 async def request_packages(items: Items, who: CanWritePackages, once: Idempotent) -> Response:
-    """Have each package made for itself, and answer for each, in order, what became of it.
+    """Request each package on its own, and answer the result of each, in order.
 
     The problem of an item that was refused names its `customer_id`, where that can be one.
     """
@@ -147,7 +146,7 @@ async def request_packages(items: Items, who: CanWritePackages, once: Idempotent
 @router.get("", summary="List package requests", response_model=list[PackageRequestOut])
 async def list_package_requests(
     database: DatabaseDep, _: CanReadPackages, paging: PagingDep, wanted: Wanted
-) -> Sequence[AnyRow]:
+) -> Sequence[PackageView]:
     """List package requests, newest last."""
     page = await database.read(service.page, wanted, paging.after(), paging.limit)
     return paging.rows(page)
