@@ -48,13 +48,6 @@ class DurabilityMissing(RuntimeError):
     """The database may forget what it has acknowledged, so the service does not start on it."""
 
 
-class DatabaseDamaged(sqlite3.DatabaseError):
-    """The pages of a SQLite file contradict each other."""
-
-    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    sqlite_errorname = "SQLITE_CORRUPT"
-
-
 class RunAgain(Exception):
     """Raised by a work that found out too late what it should have locked first."""
 

@@ -77,7 +77,7 @@ class Migrations:
     def _upgrade_sqlite(self, path: Path) -> str | None:
         try:
             with sqlite_engine(path, busy_seconds=_LOCK_SECONDS).connect() as connection:
-                refuse_damaged(driver(connection))
+                refuse_damaged(driver(connection), path)
                 driver(connection).execute("BEGIN IMMEDIATE")
                 with connection.begin():
                     return self._upgrade(connection)
