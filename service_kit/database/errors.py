@@ -96,14 +96,6 @@ def is_conflict(error: BaseException) -> bool:
     return isinstance(error, RunAgain) or _sqlstate(origin(error)) in _CONFLICT_SQLSTATES
 
 
-def is_outdated(error: BaseException) -> bool:
-    """Tell whether a prepared statement is from before a change of its table's columns.
-
-    PostgreSQL raises it before it executes any of the statement.
-    """
-    return type(origin(error)).__name__ == "InvalidCachedStatementError"
-
-
 def sqlite_code(error: BaseException) -> int:
     """Return the primary result code of SQLite's error; 0 where there is none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
