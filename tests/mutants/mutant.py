@@ -13,7 +13,8 @@ class Mutant:
 
     `kind` is a wrong condition, a boundary that is off by one, two things in the wrong order, a
     scope that is too wide or too narrow, or something dropped: an await, a commit, a close.
-    `tests` are arguments for pytest, relative to the repository; at least one of them must fail.
+    `tests` are files or node ids, relative to the repository; at least one test must fail, on
+    SQLite or, with `engine="both"`, on either engine.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Mutant:
     text: str
     instead: str
     tests: tuple[str, ...]
+    engine: Literal["sqlite", "both"] = "sqlite"
 
     @property
     def room(self) -> str:
