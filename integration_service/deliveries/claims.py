@@ -242,7 +242,7 @@ def settle(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> N
 
 
 def release_held(db: Connection, lease: Lease, now: datetime) -> int:
-    """Make due what waits for another try, now that the far side answers again."""
+    """Make due what waits for another try, now that its target answers again."""
     fence(db, lease)
     return db.execute(_RELEASE_HELD, {"now": now}).rowcount
 

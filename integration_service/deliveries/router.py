@@ -184,9 +184,4 @@ async def retry_deliveries(
     )
     if not wanted.dry_run:
         logger.info("%s retries %d %s deliveries.", who.name, done.retried, wanted.state)
-    return RetryResult(
-        dry_run=wanted.dry_run,
-        matched=done.matched,
-        retried=done.retried,
-        customer_uids=done.customer_uids,
-    )
+    return done

@@ -60,7 +60,7 @@ def _of_deliveries(figures: Figures) -> Iterator[Metric]:
 def _of_poller(figures: Figures) -> Iterator[Metric]:
     status = figures.status
     circuits = {target: one.state == "open" for target, one in status.circuits.items()}
-    yield _gauges("circuit_open", "Whether a far side is not called.", "target", circuits)
+    yield _gauges("circuit_open", "Whether a remote service is not called.", "target", circuits)
     yield _gauge("paused", "Whether an operator has stopped the sending.", bool(status.paused_at))
     yield _gauge("lease_held", "Whether any process polls.", figures.is_leased)
     yield _gauge("lease_epoch", "Grows with each takeover.", figures.lease_epoch)

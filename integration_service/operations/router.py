@@ -30,7 +30,7 @@ class NotPolling(Problem):
 
 @router.get("/status", summary="The integration at a glance", tags=["synchronisation"])
 async def get_status(request: Request, database: DatabaseDep, _: CanRead) -> Status:
-    """Answer how far the feed is read, what is owed, and whether both far sides can be reached."""
+    """Answer how far the feed is read, what is owed, and whether both services can be reached."""
     poller: Poller = request.app.state.poller
     return await database.scan(overview.status, clock.now(), poller.holder)
 

@@ -38,7 +38,7 @@ class FeedStatus(BaseModel):
 
 
 class CircuitStatus(BaseModel):
-    """Whether a far side is called, and if not, why."""
+    """Whether a remote service is called, and if not, why."""
 
     state: Literal["closed", "open"]
     opened_at: datetime | None
