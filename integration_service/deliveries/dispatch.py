@@ -232,7 +232,7 @@ class Dispatch:
         await self._database.write(claims.settle, lease, settlements)
         journal.settled([(one.subject, its) for one, its in zip(batch, settlements, strict=True)])
         if any(one.class_of_error for one in settlements):
-            await self._save_circuit(lease)  # by its seconds the age of these is told
+            await self._save_circuit(lease)  # their age is counted by its seconds
 
     async def _save_circuit(self, lease: Lease) -> None:
         await self._database.write(targets.save, lease, self._circuit)

@@ -139,7 +139,7 @@ def retry_some(db: Connection, which: Which, after: int, limit: int, now: dateti
 
 def _known(found: Delivery | None) -> Delivery:
     if found is None:
-        raise DeliveryNotFound("The feed has not told of a customer with this uid.")
+        raise DeliveryNotFound("The feed has not reported a customer with this uid.")
     return found
 
 

@@ -87,7 +87,7 @@ def attempt_totals(db: Connection) -> dict[str, int]:
 def owe(db: Connection, arrivals: Sequence[Arrival], now: datetime) -> list[Arrival]:
     """Owe a package to each customer who is new, and return these. The caller fences it.
 
-    None to one who was erased, however much earlier that was told.
+    None to one who was erased, however much earlier that was reported.
     """
     uids = [a.subject for a in arrivals]
     known = set(_OWED.all(db, uids=uids))
@@ -115,5 +115,5 @@ def owe(db: Connection, arrivals: Sequence[Arrival], now: datetime) -> list[Arri
 
 
 def is_above(db: Connection, mark: int) -> bool:
-    """Tell whether more than so many are not finished."""
+    """Whether more than so many are unfinished."""
     return _BEYOND.first(db, mark=mark) is not None

@@ -91,7 +91,7 @@ class Recovery:
     async def _go_by_dates(
         self, lease: Lease, feed: PollerState, broken: FeedBroken, now: datetime
     ) -> None:
-        """Begin anew: what this CRM has, nobody can tell from before or after the start by feed."""
+        """Begin again by dates: this CRM does not know the cursor of the start."""
         logger.warning(
             "The CRM does not know where its feed stood when START_FROM=now was applied. Customers "
             "that were made later than %s are owed a package.",

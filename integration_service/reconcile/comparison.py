@@ -274,7 +274,7 @@ class Comparison:
                 if seen is not None and row.customer_number is None:
                     again.append(erased)  # noted by a version that did not keep it
             elif row.is_noted and row.done_at is None:
-                self._found("waiting", uid, "Inventory has not been told yet of the erasure")
+                self._found("waiting", uid, "Inventory has not received the erasure yet")
             elif not row.is_noted and not feed.is_read_after(self._walked_at):
                 self._found("waiting", uid, "the feed is not read that far")
             else:

@@ -143,10 +143,10 @@ def absent(db: Connection, run: int, after: str, limit: int) -> list[Candidate]:
 
 
 def is_quiet(db: Connection, run: int, since: datetime) -> bool:
-    """Tell whether waiting would change nothing.
+    """Whether waiting would change nothing.
 
-    It would where the package of somebody is on its way, or, for somebody of whom the feed has not
-    told, while the feed was not read to its end after `since`; and while an erasure is not applied.
+    It would while a package is on its way, while an erasure is not applied, and, for customers whom
+    the feed has not reported, while the feed was not read to its end after `since`.
     """
     statement = _IS_ANY_LATE if state(db).is_read_after(since) else _IS_ANY_LATE_OR_UNKNOWN
     return not db.execute(statement, {"run": run}).scalar_one()

@@ -118,7 +118,7 @@ def take_wanted(db: Connection) -> Run | None:
 
 
 def alive(db: Connection, run: int) -> None:
-    """Say that a run goes on. Raises RunLost where it may not."""
+    """Renew the heartbeat of a run. Raises RunLost if it has ended."""
     until = now_of(db) + timedelta(seconds=ALIVE_SECONDS)
     if db.execute(_ALIVE, {"run": run, "until": until}).rowcount != 1:
         raise RunLost

@@ -57,7 +57,7 @@ class Answer:
 
 
 class _Transport(httpx.AsyncHTTPTransport):
-    """Tells a connection that is reset as it is made from a bug.
+    """Reports a connection that is reset while it is made as such, not as a bug.
 
     Of such a one uvloop has no socket any more, which is where anyio then looks for its addresses.
     Proxies and load balancers reset like that while nobody is behind them.
