@@ -31,8 +31,8 @@ class ReconcileRun(BaseModel):
     not_owed: int = Field(description="Customers from before START_FROM=now, who are owed none.")
     repaired: int = Field(description="Packages and erasures that were enqueued.")
     held_back: int = Field(
-        description="Packages that are not enqueued without confirmation, because they are more than "
-        "20 and more than 5 % of the customers: first check that it is the right Inventory."
+        description="Packages that are not enqueued without confirmation, because they are more "
+        "than 20 and more than 5 % of the customers: first check that it is the right Inventory."
     )
     findings: dict[Literal["missing", "extra", "double", "erased", "waiting"], list[str]] = Field(
         description="The customers' uids, the first 100 of each kind; the command prints all."
