@@ -13,6 +13,7 @@ from crm_api.customers.router import router as customers
 from crm_api.feed.router import router as feed
 from crm_api.settings import Settings
 from crm_api.stats.router import router as stats
+from crm_api.tables import stored_answers
 from crm_api.tickets.notes_router import router as notes
 from crm_api.tickets.router import router as tickets
 from crm_api.tokens.known import IssuedTokens
@@ -51,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
             audit,
         ],
         running=running,
+        stored_answers=stored_answers,
         prefix="/api",
         find_token=issued_tokens.find,
     )

@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 from sqlalchemy import Connection
 
 from crm_api.audit import service as audit
+from crm_api.audit import store as audit_store
 from crm_api.audit.schemas import Action
 from crm_api.feed import service as feed
+from crm_api.feed import store as feed_store
 from crm_api.feed.schemas import EventType
 from service_kit.web.auth import Principal
 
@@ -40,8 +42,8 @@ def record(db: Connection, *acts: Act, by: Principal) -> None:
     Call it after the change: the changed row's lock then orders the events of one subject.
     """
     events, entries = rows_of(acts, by)
-    feed.add(db, events)
-    audit.add(db, entries)
+    feed_store.add(db, events)
+    audit_store.add(db, entries)
 
 
 def rows_of(

@@ -1,4 +1,4 @@
-"""Finds rows that hold a text somewhere, at a million rows, in the same way on both engines.
+"""Substring search over a million rows, the same on both engines.
 
 An index keeps, for each row, the text that is searched and the trigrams in it: every three letters
 that follow each other. What is asked for is looked up by the rarest of its own trigrams, and the
@@ -36,11 +36,11 @@ from service_kit.database.prepared import PreparedChange, PreparedValues
 _LENGTH = 3
 # Between two texts that are searched together. A query is one line, so none reaches across.
 _SEPARATOR = "\n"
-# How rare a trigram is, so many texts of the table tell, one from each part of it.
+# How many texts are sampled, one from each part of the table, to estimate how rare a trigram is.
 _SAMPLED = 16
-# So many rare ones leave few rows; each costs the more, the more rows have it.
+# How many rare trigrams are enough: each costs more, the more rows have it.
 _ENOUGH = 4
-# Of a longer query no others are weighed, since each is sought in every text of the sample.
+# How many trigrams of a long query are considered: each is looked for in every sampled text.
 _MOST_WEIGHED = 32
 
 

@@ -13,6 +13,7 @@ from inventory_api.movements.router import router as movements
 from inventory_api.package_requests.router import router as package_requests
 from inventory_api.pick_list.router import router as pick_list
 from inventory_api.settings import Settings
+from inventory_api.tables import stored_answers
 from service_kit.web.app import create_service, patiently
 
 DESCRIPTION = """Package requests: one for ever for each customer, type of package and occurrence;
@@ -35,4 +36,5 @@ def create_app(settings: Settings) -> FastAPI:
         settings=settings,
         routers=[package_requests, pick_list, items, movements, kits, books],
         running=running,
+        stored_answers=stored_answers,
     )

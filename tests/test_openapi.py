@@ -110,7 +110,7 @@ def test_every_operation_that_creates_is_safe_to_repeat(service: str, operation:
         return
     takes = {one["name"] for one in operation.said["parameters"]}
 
-    assert "Idempotency-Key" in takes, "a POST that creates takes OnceDep"
+    assert "Idempotency-Key" in takes, "a POST that creates takes Idempotent"
     assert {"idempotency-key-reused", "still-running"} <= slugs(operation)
 
 

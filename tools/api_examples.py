@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from service_kit.web.openapi.links import resolved
+from service_kit.web.openapi import resolved
 
 Document = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service_kit.web.openapi.links import resolved
+from service_kit.web.openapi import resolved
 from tools.api_examples import Document
 
 _PLAIN: dict[str, Any] = {

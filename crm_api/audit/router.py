@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query
 
 from crm_api.access import CanReadAudit
 from crm_api.audit import models, service
@@ -11,15 +11,7 @@ from crm_api.audit.store import Filter
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.fields import Line
-from service_kit.web.paging import (
-    CreatedAfter,
-    CreatedBefore,
-    Cursor,
-    Limit,
-    Sort,
-    link_next,
-    number_after,
-)
+from service_kit.web.paging import CreatedAfter, CreatedBefore, PagingDep, Sort
 
 router = APIRouter(prefix="/api/audit", route_class=GuardedRoute, tags=["audit"])
 
@@ -29,14 +21,17 @@ async def _filter(
         Line | None, Query(max_length=100, description="The caller's name.", examples=["agent"])
     ] = None,
     action: Annotated[
-        Action | None, Query(description="Only what was done so.", examples=["customer.created"])
+        Action | None, Query(description="Filter by action.", examples=["customer.created"])
     ] = None,
     subject: Annotated[
-        Line | None, Query(max_length=36, description="What was changed, as entries name it.")
+        Line | None, Query(max_length=36, description="Filter by subject: a uid, or a token's id.")
     ] = None,
     request_id: Annotated[
         Line | None,
-        Query(max_length=128, description="All of one request, or of one run of an import."),
+        Query(
+            max_length=128,
+            description="Filter by request id; all changes of one import have the same.",
+        ),
     ] = None,
     created_after: CreatedAfter = None,
     created_before: CreatedBefore = None,
@@ -52,17 +47,10 @@ Wanted = Annotated[Filter, Depends(_filter)]
 
 @router.get("", summary="Read the audit", response_model=list[AuditEntry])
 async def list_audit_entries(
-    request: Request,
-    response: Response,
-    database: DatabaseDep,
-    _: CanReadAudit,
-    wanted: Wanted,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    database: DatabaseDep, _: CanReadAudit, paging: PagingDep, wanted: Wanted
 ) -> list[models.AuditEntry]:
     """List who changed what, newest last. Each entry was written together with its change."""
     order = "id" if wanted.ascending else "-id"
     run = database.read if wanted.is_indexed else database.scan
-    page = await run(service.page, wanted, number_after(cursor, order), limit)
-    link_next(request, response, page, order)
-    return page.rows
+    page = await run(service.page, wanted, paging.after(order), paging.limit)
+    return paging.rows(page, order)

@@ -1,6 +1,6 @@
 """Writing down who did what, and reading it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection
@@ -28,11 +28,6 @@ def rows_of(actions: Mapping[str, Action], who: Principal) -> list[dict[str, Any
         }
         for subject, action in actions.items()
     ]
-
-
-def add(db: Connection, entries: Sequence[Mapping[str, Any]]) -> None:
-    """Write entries in the transaction of their changes."""
-    store.add(db, entries)
 
 
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[AuditEntry]:

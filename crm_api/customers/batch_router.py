@@ -10,12 +10,9 @@ from crm_api.access import CanCreateCustomers
 from crm_api.customers import service
 from crm_api.customers.models import Customer
 from crm_api.customers.schemas import BatchResult, CustomerNew, as_shown
-from crm_api.tables import stored_answers
-from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
-from service_kit.web.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
-from service_kit.web.openapi import documented
+from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.problems import Problem
 
 router = APIRouter(prefix="/api/customers", route_class=GuardedRoute, tags=["customers"])
@@ -41,19 +38,14 @@ Items = Annotated[
     "/batch",
     summary="Register up to 500 customers",
     response_model=list[BatchResult],
-    responses=documented(StillRunning, IdempotencyKeyReused),
 )
-async def register_customers(
-    items: Items, database: DatabaseDep, who: CanCreateCustomers, once: OnceDep
-) -> Response:
-    """Add each customer for itself, and answer for each, in order, what became of it."""
+async def register_customers(items: Items, who: CanCreateCustomers, once: Idempotent) -> Response:
+    """Add each customer on its own, and answer the result of each, in order."""
     read = read_items(CustomerNew, items)
     new = [item for item in read if isinstance(item, CustomerNew)]
-    work = once.around(
-        stored_answers, who, service.register_all, lambda done: _answer_all(merge(read, done))
+    return await once.write(
+        service.register_all, lambda done: _answer_all(merge(read, done)), new, who
     )
-    outcome = await database.write(work, new, who)
-    return outcome.answer.response()
 
 
 def _answer_all(done: Sequence[Customer | Problem]) -> Answer:

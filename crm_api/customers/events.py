@@ -32,7 +32,7 @@ class NewCustomerData(CustomerData):
 
 
 class ErasedCustomerData(TypedDict):
-    """What is left to say of an erased customer."""
+    """What remains of an erased customer."""
 
     id: int
     uid: str

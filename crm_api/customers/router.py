@@ -19,7 +19,6 @@ from crm_api.customers.models import Customer
 from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
 from crm_api.customers.store import Filter
 from crm_api.feed import service as feed
-from crm_api.tables import stored_answers
 from service_kit.database.as_json import json_array
 from service_kit.process.health import DatabaseDep, database_of
 from service_kit.web.auth import principal_of
@@ -42,30 +41,26 @@ from service_kit.web.hot import (
     plain_query,
 )
 from service_kit.web.idempotency import (
-    NO_KEY,
     Answer,
     Erased,
-    IdempotencyKeyReused,
-    OnceDep,
-    StillRunning,
+    Idempotent,
 )
 from service_kit.web.openapi import ETAG, LOCATION, ResponseHeader, answering, documented
 from service_kit.web.paging import (
     CreatedAfter,
     CreatedBefore,
-    Cursor,
-    Limit,
+    Paging,
+    PagingDep,
     Sort,
     link_next,
-    number_after,
 )
 
 router = APIRouter(prefix="/api/customers", route_class=HotRoute, tags=["customers"])
 
 FEED_CURSOR = ResponseHeader(
     "X-Feed-Cursor",
-    "On the first page: where the change feed stood before its first row was read. It is left out "
-    "while the database can't be written to.",
+    "On the first page: the position of the change feed before the first row was read. Omitted "
+    "while the database is read-only.",
     "MDE5YTVkM2M6NDE",
     is_optional=True,
 )
@@ -85,7 +80,7 @@ async def _filter(
         Address | None,
         Query(
             max_length=320,
-            description="The whole address, in any way in which it can be registered.",
+            description="Filter by e-mail address: the whole address, however it is written.",
             examples=["jane@example.com"],
         ),
     ] = None,
@@ -94,7 +89,7 @@ async def _filter(
         Query(
             min_length=1,
             max_length=200,
-            description="Part of the name, e-mail or company.",
+            description="Search text: part of the name, e-mail or company.",
             examples=["jane"],
         ),
     ] = None,
@@ -102,14 +97,14 @@ async def _filter(
     created_before: CreatedBefore = None,
     sort: Sort = "id",
     welcome: Annotated[
-        bool | None, Query(description="Those who are to get a welcome package, or who are not.")
+        bool | None, Query(description="Filter by whether a welcome package is wanted.")
     ] = None,
     since: Annotated[
         str | None,
         Query(
             max_length=200,
-            description="A cursor of the change feed: only those whose registration stands behind "
-            "it, also where that event is deleted by now. No clock has a part in it.",
+            description="A cursor of the change feed: only customers registered after it, "
+            "also where that event was pruned. Clocks play no part.",
         ),
     ] = None,
 ) -> Filter:
@@ -124,17 +119,17 @@ _NEW: TypeAdapter[CustomerNew] = TypeAdapter(CustomerNew)
 async def _register_by_hand(request: Request) -> Response | None:
     if "idempotency-key" in request.headers or not (new := await plain_body(request, _NEW)):
         return None
-    return await register_customer(new, database_of(request), principal_of(request), NO_KEY)
+    write = database_of(request).write_autocommit
+    return registered(await write(service.register, new, principal_of(request))).response()
 
 
 async def _list_by_hand(request: Request) -> Response | None:
     query = plain_query(request, "limit", "cursor")
     if query is None or not (limit := plain_limit(query)):
         return None
+    paging = Paging(request, Response(), limit, query.get("cursor"))
     who, wanted = principal_of(request), await _filter()
-    return await list_customers(
-        request, database_of(request), who, wanted, limit, query.get("cursor")
-    )
+    return await list_customers(database_of(request), who, paging, wanted)
 
 
 async def _get_by_hand(request: Request) -> Response | None:
@@ -154,8 +149,6 @@ async def _get_by_hand(request: Request) -> Response | None:
         **documented(
             service.EmailTaken,
             service.ExternalRefTaken,
-            StillRunning,
-            IdempotencyKeyReused,
             Erased,
         ),
         **answering(201, LOCATION, ETAG),
@@ -163,13 +156,12 @@ async def _get_by_hand(request: Request) -> Response | None:
 )
 @hot(_register_by_hand)
 async def register_customer(
-    new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, once: OnceDep
+    new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, once: Idempotent
 ) -> Response:
     """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
-    work = once.around(stored_answers, who, service.register, registered)
-    write = database.write if once.key else database.write_autocommit
-    outcome = await write(work, new, who)
-    return outcome.answer.response()
+    if once.key is not None:
+        return await once.write(service.register, registered, new, who)
+    return registered(await database.write_autocommit(service.register, new, who)).response()
 
 
 @router.get(
@@ -183,31 +175,25 @@ async def register_customer(
 )
 @hot(_list_by_hand)
 async def list_customers(
-    request: Request,
-    database: DatabaseDep,
-    _: CanReadCustomers,
-    wanted: Wanted,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    database: DatabaseDep, _: CanReadCustomers, paging: PagingDep, wanted: Wanted
 ) -> Response:
     """List customers, newest last.
 
-    The first page's `X-Feed-Cursor` is where the change feed stood before its first row was read:
-    all pages and then the feed from there show every customer. Whoever was committed before this
-    request stands before that cursor, and the feed behind it does not tell of them again.
+    The first page's `X-Feed-Cursor` is the position of the change feed before the first row was
+    read: all pages, and then the feed from there, show every customer. Customers committed before
+    this request come before that cursor; the feed after it does not repeat them.
     """
     order = "id" if wanted.ascending else "-id"
-    after = number_after(cursor, order)
     headers = {}
-    if cursor is None:
-        feed_cursor, page = await service.read_first_page(database, wanted, limit)
+    if paging.cursor is None:
+        feed_cursor, page = await service.read_first_page(database, wanted, paging.limit)
         if feed_cursor is not None:
             headers["X-Feed-Cursor"] = feed_cursor
     else:
         run = database.scan if wanted.is_long else database.read
-        page = await run(service.page, wanted, after, limit)
+        page = await run(service.page, wanted, paging.after(order), paging.limit)
     response = Response(json_array(page.rows), headers=headers, media_type="application/json")
-    link_next(request, response, page, order)
+    link_next(paging.request, response, page, order)
     return response
 
 

@@ -108,7 +108,7 @@ def register_all(
 ) -> list[Customer | Problem]:
     """Add customers, each for itself: one that can't be added becomes a problem in its place.
 
-    Without `welcome` the feed says of each that no welcome package is wanted.
+    Without `welcome` their events say that no welcome package is wanted.
 
     The constraints decide, not a look-up beforehand: two callers can both pass a look-up, but only
     one can pass a constraint.
@@ -186,7 +186,7 @@ def change_row(
 
 
 def erase(db: Connection, key: int | str, versions: frozenset[int] | None, who: Principal) -> None:
-    """Forget who this customer was, in the customer and in all that the feed has told of it.
+    """Erase a customer's personal data, in its row and in all past events.
 
     The row stays, so that what other systems store still leads somewhere. Erasing once more does
     nothing. Raises CustomerNotFound or PreconditionFailed.
@@ -233,7 +233,7 @@ def _row(new: CustomerNew) -> dict[str, Any]:
 
 
 def _reasons(db: Connection, refused: Sequence[dict[str, Any]], who: Principal) -> list[Problem]:
-    """Find out, for rows that a constraint refused, which customer stands in the way of each."""
+    """For rows that a constraint refused, find the customer that each conflicts with."""
     if not refused:
         return []
     emails = [row["email_key"] for row in refused if row.get("email_key")]

@@ -13,7 +13,7 @@ from crm_api.search import SearchIndex, folded
 from crm_api.tables import stored_answers
 from service_kit.database.as_json import JsonRow, as_json
 from service_kit.database.prepared import Prepared, PreparedPages
-from service_kit.database.rows import find_all, find_one, get_one
+from service_kit.database.rows import find_all, find_one, get_one, page_after
 
 SEARCH = SearchIndex("customer_search")
 
@@ -83,7 +83,7 @@ def find(db: Connection, key: int | str) -> Customer | None:
 
 
 def find_for_change(db: Connection, key: int | str) -> Customer | None:
-    """Look up, and keep others from changing the row until this transaction ends."""
+    """Look up, and lock the row until this transaction ends."""
     if isinstance(key, int):
         return find_one(Customer, db, _BY_ID.with_for_update(), {"id": key})
     return find_one(Customer, db, _BY_UID.with_for_update(), {"uid": key})
@@ -98,7 +98,7 @@ def find_ref_for_change(db: Connection, external_ref: str) -> Customer | None:
 
 
 def with_refs(db: Connection, refs: Collection[str], *, lock: bool) -> Sequence[Customer]:
-    """Look up by external_refs; with `lock`, keep others from changing these rows."""
+    """Look up by external_refs; `lock` locks the rows."""
     statement = _BY_REFS.with_for_update() if lock else _BY_REFS
     return find_all(Customer, db, statement, {"refs": list(refs)})
 
@@ -117,7 +117,7 @@ def change(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
 
 
 def erase(db: Connection, customer_id: int, values: dict[str, Any]) -> None:
-    """Change one row to be nobody's, whom no search finds."""
+    """Blank one row, and remove it from the search."""
     _write(db, customer_id, values)
     SEARCH.remove(db, customer_id)
 
@@ -147,8 +147,6 @@ def page(
         key = SEARCH.rowid
         statement = statement.join(SEARCH.table, key == customers.c.id)
         statement = statement.where(*SEARCH.holding(db, wanted.q))
-    if after is not None:
-        statement = statement.where(key > after if wanted.ascending else key < after)
     if wanted.email is not None:
         statement = statement.where(customers.c.email_key == email_key(wanted.email))
     if wanted.created_after is not None:
@@ -159,8 +157,8 @@ def page(
         statement = statement.where(customers.c.welcome.is_(wanted.welcome))
     if since is not None:
         statement = statement.where(registered_after(customers.c.uid, since))
-    order = key.asc() if wanted.ascending else key.desc()
-    return find_all(JsonRow, db, statement.order_by(order).limit(limit))
+    statement = page_after(statement, key, after, limit, ascending=wanted.ascending)
+    return find_all(JsonRow, db, statement)
 
 
 def _write(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer:
@@ -172,5 +170,5 @@ def _write(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
 
 
 def searched(customer: Customer) -> str:
-    """Return the text by which a customer is found."""
+    """Return the text that a customer is searched by."""
     return folded(*(getattr(customer, name) for name in SEARCHED))

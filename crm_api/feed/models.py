@@ -52,7 +52,7 @@ feed_head = Table(
     Column("epoch", String(16), nullable=False),
     Column("last_position", BigInt, nullable=False),
     Column("pruned_position", BigInt, nullable=False),
-    # What was pruned up to this position, by an older version, is not in pruned_registrations.
+    # Registrations that an older version pruned, up to here, are not in pruned_registrations.
     Column("traced_from", BigInt, nullable=False, server_default=text("0")),
 )
 
@@ -65,8 +65,8 @@ class FeedHead(NamedTuple):
     traced_from: int
 
 
-# Where each registration stood whose event is pruned: by it a reader who starts anew tells who
-# came before and who after a place in the feed.
+# The positions of registrations whose events are pruned: by them a reader that starts again
+# knows who was registered before a place in the feed and who after.
 pruned_registrations = Table(
     "pruned_registrations",
     metadata,

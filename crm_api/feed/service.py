@@ -1,4 +1,4 @@
-"""Recording changes, and reading them so that none is ever missed."""
+"""Reading changes so that none is ever missed."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from service_kit.process.stopping import Stopping
 from service_kit.web.auth import Principal
 from service_kit.web.problems import Problem
 
-# How soon a waiting reader sees what another process has written when no notification came.
+# How soon a waiting reader sees another process's commit when no notification came.
 RECHECK_SECONDS = 0.5
 PRUNED_AT_ONCE = 5000
 
@@ -77,11 +77,6 @@ class Page:
         return self.through_position < self.head_position
 
 
-def add(db: Connection, events: Sequence[Mapping[str, Any]]) -> None:
-    """Write events in the transaction of their changes."""
-    store.add(db, events)
-
-
 def rows_of(changes: Sequence[Change], who: Principal) -> list[dict[str, Any]]:
     """Make the events of changes."""
     now = clock.now()
@@ -102,7 +97,7 @@ def rows_of(changes: Sequence[Change], who: Principal) -> list[dict[str, Any]]:
 
 
 def forget(db: Connection, subject: str, blank: Mapping[str, Any]) -> None:
-    """Overwrite these fields in all that the feed has told about a subject."""
+    """Overwrite these fields in all past events about a subject."""
 
     def rewritten(data: str) -> str:
         known = json.loads(data)
@@ -112,9 +107,9 @@ def forget(db: Connection, subject: str, blank: Mapping[str, Any]) -> None:
 
 
 def head_cursor(db: Connection) -> tuple[str, bool]:
-    """Return the cursor behind all that is numbered, and whether there is more than that.
+    """Return the cursor after the last numbered event, and whether unnumbered ones are left.
 
-    Then `number_all` helps: who goes on from a cursor is told what is behind it, however old.
+    Then call `number_all`, or a reader that continues there gets events of customers it has seen.
     """
     head = store.head(db)
     cursor = FeedCursor.at(head.epoch, head.last_position, head.last_id)
@@ -122,15 +117,15 @@ def head_cursor(db: Connection) -> tuple[str, bool]:
 
 
 async def number_all(database: Database) -> None:
-    """Number all that is committed by now, also while another is at it."""
+    """Number all that is committed by now, also while another process does."""
     while await database.write(store.number, in_turn=True) == store.NUMBERED_AT_ONCE:
         pass
 
 
 def position_of(db: Connection, cursor: str) -> int:
-    """Return the position of a place in the feed that tells who was registered before and after it.
+    """Return the position of a cursor, to tell who was registered before it and who after.
 
-    Raises CursorMalformed, FeedDiverged, or CursorExpired where nobody knows any more.
+    Raises CursorMalformed, FeedDiverged, or CursorExpired where that is no longer known.
     """
     head = store.head(db)
     position = _position_of(db, cursor, head.epoch, head.last_position)
@@ -173,7 +168,7 @@ async def next_page(
     limit: int,
     wait: float,
 ) -> Page:
-    """Read what follows a cursor; where there is nothing yet, wait for it up to `wait` seconds."""
+    """Read what follows a cursor, waiting up to `wait` seconds for the first event."""
     give_up_at = time.monotonic() + wait
     while True:
         beat = database.committed.next()  # taken before looking, so that no news falls between
@@ -190,8 +185,8 @@ async def next_page(
 
 
 async def prune(database: Database, before: datetime) -> int:
-    """Delete all events older than an instant, a few at a time. Returns how many."""
-    # Only what has a position is pruned, and it may be that nobody reads this feed.
+    """Delete all events older than an instant, in small transactions. Returns how many."""
+    # Only numbered events are pruned, and perhaps nobody reads this feed.
     await number_all(database)
     total = 0
     while pruned := await database.write(store.prune, before, PRUNED_AT_ONCE):

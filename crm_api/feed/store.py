@@ -137,7 +137,7 @@ def head(db: Connection) -> Head:
 
 
 def lock_head(db: Connection) -> None:
-    """Keep others who lock the head out until this transaction ends."""
+    """Lock the head until this transaction ends."""
     db.execute(_LOCK_HEAD)
 
 
@@ -159,13 +159,13 @@ def between(
 
 
 def traced_from(db: Connection) -> int:
-    """Return from which position on it is known where a registration stood."""
+    """Return the position from which registrations are known."""
     found: int = db.execute(_TRACED_FROM).scalar_one()
     return found
 
 
 def registered_after(subject: ColumnElement[str], position: int) -> ColumnElement[bool]:
-    """Tell whose registration stands behind a position, or has none yet."""
+    """Tell whether a customer was registered after a position, or has none yet."""
     event, pruned = events.c, pruned_registrations.c
     return or_(
         exists().where(
@@ -178,9 +178,9 @@ def registered_after(subject: ColumnElement[str], position: int) -> ColumnElemen
 
 
 def number(db: Connection, *, in_turn: bool = False) -> int:
-    """Give the next positions to events that are committed and have none. Returns how many.
+    """Number the committed events that have no position. Returns how many.
 
-    Only one transaction does so at a time; one that comes second leaves it to the first, or with
+    Only one transaction does so at a time; a second one leaves it to the first, or with
     `in_turn` waits for it. The lock is taken before anything is read: under READ COMMITTED each
     statement then sees all that was committed before it, so no event can be passed over.
     """

@@ -1,28 +1,28 @@
 """The routes of what was said on a ticket and what was changed."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 from crm_api.access import CanReadTickets, CanWriteTickets
-from crm_api.tables import stored_answers
 from crm_api.tickets import models, service
-from crm_api.tickets.examples import Note
 from crm_api.tickets.router import PolicyDep, TicketId
-from crm_api.tickets.schemas import HistoryEntry, NoteOut
+from crm_api.tickets.schemas import HistoryEntry, Note, NoteOut
 from crm_api.tickets.service import Noted
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.idempotency import (
+    Answer,
+    Erased,
+    Idempotent,
+)
 from service_kit.web.openapi import DEPRECATION, ResponseHeader, answering, documented
-from service_kit.web.paging import Cursor, Limit, link_next, number_after
+from service_kit.web.paging import PagingDep
 
 router = APIRouter(prefix="/api", route_class=GuardedRoute, tags=["tickets"])
 
 SUCCESSOR = ResponseHeader(
     "Link", "The address to use instead.", '</api/tickets/1/notes>; rel="successor-version"'
 )
-_ADDING = documented(
-    service.TicketNotFound, service.TicketClosed, StillRunning, IdempotencyKeyReused, Erased
-)
+_ADDING = documented(service.TicketNotFound, service.TicketClosed, Erased)
 
 
 @router.get(
@@ -32,18 +32,11 @@ _ADDING = documented(
     responses=documented(service.TicketNotFound),
 )
 async def list_notes(
-    ticket_id: TicketId,
-    request: Request,
-    response: Response,
-    database: DatabaseDep,
-    _: CanReadTickets,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    ticket_id: TicketId, database: DatabaseDep, _: CanReadTickets, paging: PagingDep
 ) -> list[models.TicketNote]:
-    """List what was said, newest last."""
-    page = await database.read(service.notes, ticket_id, number_after(cursor, "id"), limit)
-    link_next(request, response, page, "id")
-    return page.rows
+    """List the notes, newest last."""
+    page = await database.read(service.notes, ticket_id, paging.after(), paging.limit)
+    return paging.rows(page)
 
 
 @router.post(
@@ -54,17 +47,10 @@ async def list_notes(
     responses=_ADDING,
 )
 async def add_note(
-    ticket_id: TicketId,
-    new: Note,
-    database: DatabaseDep,
-    who: CanWriteTickets,
-    policy: PolicyDep,
-    once: OnceDep,
+    ticket_id: TicketId, new: Note, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
 ) -> Response:
-    """Say something; what a customer says in public reopens a pending or resolved ticket."""
-    work = once.around(stored_answers, who, service.add_note, _noted)
-    outcome = await database.write(work, ticket_id, new, policy, who)
-    return outcome.answer.response()
+    """Add a note. A customer's public note reopens a pending or resolved ticket."""
+    return await once.write(service.add_note, _noted, ticket_id, new, policy, who)
 
 
 @router.post(
@@ -76,15 +62,10 @@ async def add_note(
     deprecated=True,
 )
 async def add_note_at_old_address(
-    ticket_id: TicketId,
-    new: Note,
-    database: DatabaseDep,
-    who: CanWriteTickets,
-    policy: PolicyDep,
-    once: OnceDep,
+    ticket_id: TicketId, new: Note, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
 ) -> Response:
     """Add a note as `POST /api/tickets/{ticket_id}/notes` does; use that address."""
-    response = await add_note(ticket_id, new, database, who, policy, once)
+    response = await add_note(ticket_id, new, who, policy, once)
     response.headers["Deprecation"] = DEPRECATION.example
     response.headers["Link"] = f'</api/tickets/{ticket_id}/notes>; rel="successor-version"'
     return response
@@ -97,18 +78,11 @@ async def add_note_at_old_address(
     responses=documented(service.TicketNotFound),
 )
 async def list_history(
-    ticket_id: TicketId,
-    request: Request,
-    response: Response,
-    database: DatabaseDep,
-    _: CanReadTickets,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    ticket_id: TicketId, database: DatabaseDep, _: CanReadTickets, paging: PagingDep
 ) -> list[models.HistoryEntry]:
     """List every change of every field, newest last."""
-    page = await database.read(service.history, ticket_id, number_after(cursor, "id"), limit)
-    link_next(request, response, page, "id")
-    return page.rows
+    page = await database.read(service.history, ticket_id, paging.after(), paging.limit)
+    return paging.rows(page)
 
 
 def _noted(noted: Noted) -> Answer:

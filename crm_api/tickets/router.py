@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from crm_api.access import CanDeleteTickets, CanReadTickets, CanWriteTickets
 from crm_api.customers.router import CustomerKey
 from crm_api.customers.service import CustomerNotFound
-from crm_api.tables import stored_answers
 from crm_api.tickets import service
-from crm_api.tickets.examples import Change, Opening
 from crm_api.tickets.lifecycle import Priority, Status
 from crm_api.tickets.schemas import (
     Assignee,
+    Change,
+    Opening,
     Tag,
     TicketOut,
 )
@@ -34,9 +34,13 @@ from service_kit.web.etags import (
 )
 from service_kit.web.fields import Line
 from service_kit.web.hot import HotRoute, fields_of, hot, json_response, plain_limit, plain_query
-from service_kit.web.idempotency import Answer, Erased, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.idempotency import (
+    Answer,
+    Erased,
+    Idempotent,
+)
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
-from service_kit.web.paging import Cursor, Limit, Sort, link_next, number_after
+from service_kit.web.paging import PagingDep, Sort, link_next
 
 router = APIRouter(prefix="/api", route_class=HotRoute, tags=["tickets"])
 
@@ -51,7 +55,7 @@ Text = Annotated[
     Query(
         min_length=1,
         max_length=200,
-        description="Part of the subject or description.",
+        description="Search text: part of the subject or description.",
         examples=["parcel"],
     ),
 ]
@@ -60,22 +64,20 @@ Text = Annotated[
 async def _filter(
     customer_id: Annotated[
         int | None,
-        Query(ge=1, lt=2**63, description="Only this customer's, by integer id.", examples=[1]),
+        Query(ge=1, lt=2**63, description="Filter by customer, by its integer id.", examples=[1]),
     ] = None,
     status: Annotated[
-        Status | None, Query(description="Only those in this status.", examples=["open"])
+        Status | None, Query(description="Filter by status.", examples=["open"])
     ] = None,
     priority: Annotated[
-        Priority | None, Query(description="Only those of this priority.", examples=["high"])
+        Priority | None, Query(description="Filter by priority.", examples=["high"])
     ] = None,
-    assignee: Annotated[Assignee | None, Query(description="Only this person's.")] = None,
-    tag: Annotated[
-        Tag | None, Query(description="Only those with this tag.", examples=["delivery"])
-    ] = None,
+    assignee: Annotated[Assignee | None, Query(description="Filter by assignee.")] = None,
+    tag: Annotated[Tag | None, Query(description="Filter by tag.", examples=["delivery"])] = None,
     q: Text = None,
     overdue: Annotated[
         bool | None,
-        Query(description="Whether a deadline has passed that is not met.", examples=[True]),
+        Query(description="Filter by whether a deadline has passed unmet.", examples=[True]),
     ] = None,
     sort: Sort = "id",
 ) -> Filter:
@@ -104,19 +106,15 @@ TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", e
     summary="Open a ticket",
     response_model=TicketOut,
     responses={
-        **documented(
-            CustomerNotFound, service.NoFollowUp, StillRunning, IdempotencyKeyReused, Erased
-        ),
+        **documented(CustomerNotFound, service.NoFollowUp, Erased),
         **answering(201, LOCATION, ETAG),
     },
 )
 async def open_ticket(
-    new: Opening, database: DatabaseDep, who: CanWriteTickets, policy: PolicyDep, once: OnceDep
+    new: Opening, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
 ) -> Response:
-    """Open a ticket for a customer; with `follow_up_of` it goes on from a closed one."""
-    work = once.around(stored_answers, who, service.open_ticket, _opened)
-    outcome = await database.write(work, new, policy, who)
-    return outcome.answer.response()
+    """Open a ticket for a customer; `follow_up_of` names a closed one that it follows up."""
+    return await once.write(service.open_ticket, _opened, new, policy, who)
 
 
 async def _list_by_hand(request: Request) -> Response | None:
@@ -133,21 +131,17 @@ async def _list_by_hand(request: Request) -> Response | None:
 @router.get("/tickets", summary="List tickets", response_model=list[TicketOut])
 @hot(_list_by_hand)
 async def list_tickets(
-    request: Request,
-    response: Response,
     database: DatabaseDep,
     _: CanReadTickets,
+    paging: PagingDep,
     wanted: Wanted,
     policy: PolicyDep,
-    limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> Sequence[TicketView]:
     """List tickets, newest last."""
     order = "id" if wanted.ascending else "-id"
     run = database.scan if wanted.q else database.read
-    page = await run(service.page, wanted, number_after(cursor, order), limit, policy)
-    link_next(request, response, page, order)
-    return page.rows
+    page = await run(service.page, wanted, paging.after(order), paging.limit, policy)
+    return paging.rows(page, order)
 
 
 @router.get(
@@ -158,19 +152,14 @@ async def list_tickets(
 )
 async def list_customer_tickets(
     customer: CustomerKey,
-    request: Request,
-    response: Response,
     database: DatabaseDep,
     _: CanReadTickets,
+    paging: PagingDep,
     policy: PolicyDep,
-    limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> Sequence[TicketView]:
     """List a customer's tickets, newest last."""
-    after = number_after(cursor, "id")
-    page = await database.read(service.of_customer, customer, after, limit, policy)
-    link_next(request, response, page, "id")
-    return page.rows
+    page = await database.read(service.of_customer, customer, paging.after(), paging.limit, policy)
+    return paging.rows(page)
 
 
 @router.get(
@@ -187,9 +176,9 @@ async def get_ticket(
     known: IfNoneMatch,
     response: Response,
 ) -> TicketView | Response:
-    """Look up one ticket with its deadlines and the statuses it may be given.
+    """Look up one ticket with its deadlines and the statuses it may change to.
 
-    304 says that nobody has changed it: that its clocks have gone on is no change.
+    304 says that nobody has changed it; the passing of its clocks is no change.
     """
     found = await database.read(service.show, ticket_id, policy)
     return unless_known(known, response, found.version, found)
@@ -233,7 +222,7 @@ async def change_ticket(
 async def delete_ticket(
     ticket_id: TicketId, database: DatabaseDep, who: CanDeleteTickets, versions: IfMatch
 ) -> None:
-    """Delete a ticket with its notes, its history and what Idempotency-Keys are answered of it."""
+    """Delete a ticket with its notes, its history and its stored answers to Idempotency-Keys."""
     await database.erase(service.remove, ticket_id, versions, who)
 
 

@@ -54,7 +54,7 @@ class InvalidTransition(Problem):
 
 
 class NoFollowUp(Problem):
-    """A follow-up goes on from a closed ticket of the same customer."""
+    """A follow-up needs a closed ticket of the same customer."""
 
     status = HTTPStatus.CONFLICT
     slug = "no-follow-up"
@@ -102,7 +102,7 @@ def of_customer(
 
 
 def open_ticket(db: Connection, new: TicketNew, policy: Policy, who: Principal) -> Opened:
-    """Open a ticket. Raises CustomerNotFound, or NoFollowUp where it can't go on from another."""
+    """Open a ticket. Raises CustomerNotFound or NoFollowUp."""
     customer = customers.get(db, new.customer_id)
     if new.follow_up_of is not None:
         _check_follow_up(store.find(db, new.follow_up_of), customer.id)
@@ -128,7 +128,7 @@ def change(
     policy: Policy,
     who: Principal,
 ) -> TicketView:
-    """Change what was sent and differs; the history and the feed tell of each field.
+    """Change the fields that were sent and differ; the history and the feed name each.
 
     Raises TicketNotFound, PreconditionFailed, TicketClosed or InvalidTransition.
     """
@@ -151,7 +151,7 @@ def change(
 
 
 def add_note(db: Connection, ticket_id: int, new: NoteNew, policy: Policy, who: Principal) -> Noted:
-    """Add a note. What a customer writes in public reopens a pending or resolved ticket.
+    """Add a note. A customer's public note reopens a pending or resolved ticket.
 
     Raises TicketNotFound or TicketClosed.
     """
@@ -271,7 +271,7 @@ def _check_move(before: Ticket, status: lifecycle.Status, now: datetime) -> None
 
 def _check_follow_up(earlier: Ticket | None, customer_id: int) -> None:
     if earlier is None or earlier.status != "closed" or earlier.customer_id != customer_id:
-        raise NoFollowUp("A follow-up goes on from a closed ticket of the same customer.")
+        raise NoFollowUp("A follow-up needs a closed ticket of the same customer.")
 
 
 def _is_reopened_by_customer(ticket: Ticket, now: datetime) -> bool:

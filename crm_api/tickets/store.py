@@ -21,7 +21,7 @@ from crm_api.tickets.models import (
 )
 from service_kit.database.as_json import json_list, json_tuple
 from service_kit.database.prepared import Prepared, PreparedPages
-from service_kit.database.rows import find_all, find_one, get_one
+from service_kit.database.rows import find_all, find_one, get_one, page_after
 
 _SEARCH = SearchIndex("ticket_search")
 
@@ -120,7 +120,7 @@ def change(db: Connection, ticket_id: int, values: Mapping[str, Any]) -> Ticket:
 
 
 def remove(db: Connection, ticket_id: int) -> None:
-    """Delete a ticket and all that hangs on it."""
+    """Delete a ticket with its tags, notes and history."""
     db.execute(update(tickets).where(tickets.c.follow_up_of == ticket_id).values(follow_up_of=None))
     for table in (ticket_tags, notes, ticket_history):
         db.execute(delete(table).where(table.c.ticket_id == ticket_id))
@@ -148,9 +148,7 @@ def notes_page(
     db: Connection, ticket_id: int, after: int | None, limit: int
 ) -> Sequence[TicketNote]:
     statement = select(notes).where(notes.c.ticket_id == ticket_id)
-    if after is not None:
-        statement = statement.where(notes.c.id > after)
-    return find_all(TicketNote, db, statement.order_by(notes.c.id).limit(limit))
+    return find_all(TicketNote, db, page_after(statement, notes.c.id, after, limit))
 
 
 def add_history(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -162,9 +160,7 @@ def history_page(
     db: Connection, ticket_id: int, after: int | None, limit: int
 ) -> Sequence[HistoryEntry]:
     statement = select(ticket_history).where(ticket_history.c.ticket_id == ticket_id)
-    if after is not None:
-        statement = statement.where(ticket_history.c.id > after)
-    return find_all(HistoryEntry, db, statement.order_by(ticket_history.c.id).limit(limit))
+    return find_all(HistoryEntry, db, page_after(statement, ticket_history.c.id, after, limit))
 
 
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[WholeTicket]:
@@ -177,8 +173,6 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
         key = _SEARCH.rowid
         statement = statement.join(_SEARCH.table, key == tickets.c.id)
         statement = statement.where(*_SEARCH.holding(db, wanted.q))
-    if after is not None:
-        statement = statement.where(key > after if wanted.ascending else key < after)
     for column in ("customer_id", "status", "priority", "assignee"):
         if (value := getattr(wanted, column)) is not None:
             statement = statement.where(tickets.c[column] == value)
@@ -189,5 +183,5 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
         due = tickets.c.due_at <= wanted.overdue_at
         is_not = or_(tickets.c.due_at.is_(None), tickets.c.due_at > wanted.overdue_at)
         statement = statement.where(due if wanted.is_overdue else is_not)
-    order = key.asc() if wanted.ascending else key.desc()
-    return find_all(WholeTicket, db, statement.order_by(order).limit(limit))
+    statement = page_after(statement, key, after, limit, ascending=wanted.ascending)
+    return find_all(WholeTicket, db, statement)

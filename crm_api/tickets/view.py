@@ -70,7 +70,7 @@ def _view(row: WholeTicket, policy: Policy, now: datetime) -> TicketView:
 def next_due(
     ticket: WholeTicket, priority: Priority, policy: Policy, now: datetime
 ) -> datetime | None:
-    """Compute when the first of a whole ticket's clocks is due that still run."""
+    """Compute when the first running clock of a ticket is due."""
     return sla.first_due(sla.clocks(ticket.created_at, priority, _entries(ticket), policy, now))
 
 

@@ -5,16 +5,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from crm_api.access import CanManageTokens
-from crm_api.tables import stored_answers
 from crm_api.tokens import service
 from crm_api.tokens.known import IssuedTokens
 from crm_api.tokens.models import Token
 from crm_api.tokens.schemas import TokenIssued, TokenNew, TokenOut
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.openapi import ResponseHeader, answering, documented
-from service_kit.web.paging import Cursor, Limit, Sort, link_next, number_after
+from service_kit.web.paging import PagingDep, Sort
 
 router = APIRouter(prefix="/api/tokens", route_class=GuardedRoute, tags=["tokens"])
 
@@ -34,21 +33,15 @@ TokenId = Annotated[int, Path(ge=1, lt=2**63, description="The token's id.", exa
     status_code=201,
     summary="Issue a token",
     response_model=TokenIssued,
-    responses={
-        **documented(StillRunning, IdempotencyKeyReused),
-        **answering(201, _NO_STORE),
-    },
+    responses=answering(201, _NO_STORE),
 )
-async def issue_token(
-    new: TokenNew, database: DatabaseDep, who: CanManageTokens, once: OnceDep
-) -> Response:
+async def issue_token(new: TokenNew, who: CanManageTokens, once: Idempotent) -> Response:
     """Issue a token. Its text is in this answer and nowhere else: only its hash is stored.
 
     So with an `Idempotency-Key` the same request again answers the same token with `token` null. If
     the first answer was lost, revoke that token and issue another under a new key.
     """
-    work = once.around(stored_answers, who, service.issue, lambda issued: _answer(issued.row))
-    outcome = await database.write(work, new, who)
+    outcome = await once.outcome(service.issue, lambda issued: _answer(issued.row), new, who)
     if outcome.result is None:
         return outcome.answer.response()
     return _answer(outcome.result.row, outcome.result.token).response()
@@ -56,19 +49,12 @@ async def issue_token(
 
 @router.get("", summary="List tokens", response_model=list[TokenOut])
 async def list_tokens(
-    request: Request,
-    response: Response,
-    database: DatabaseDep,
-    _: CanManageTokens,
-    sort: Sort = "id",
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    database: DatabaseDep, _: CanManageTokens, paging: PagingDep, sort: Sort = "id"
 ) -> list[Token]:
     """List every token that was issued, newest last; those of `API_TOKENS` are not among them."""
-    after = number_after(cursor, sort)
-    page = await database.read(service.page, after, limit, ascending=sort == "id")
-    link_next(request, response, page, sort)
-    return page.rows
+    after, ascending = paging.after(sort), sort == "id"
+    page = await database.read(service.page, after, paging.limit, ascending=ascending)
+    return paging.rows(page, sort)
 
 
 @router.delete(

@@ -49,7 +49,7 @@ class Issued:
 
 
 def issue(db: Connection, new: TokenNew, who: Principal) -> Issued:
-    """Make a token. Raises InvalidRequest for one that would be over already."""
+    """Make a token. Raises InvalidRequest for an expiry time in the past."""
     now = clock.now()
     if new.expires_at is not None and new.expires_at <= now:
         raise InvalidRequest(
@@ -71,7 +71,7 @@ def issue(db: Connection, new: TokenNew, who: Principal) -> Issued:
 
 
 def revoke(db: Connection, token_id: int, who: Principal) -> None:
-    """Refuse this token from now on. Once more does nothing. Raises TokenNotFound."""
+    """Revoke a token. Repeating it does nothing. Raises TokenNotFound."""
     if store.revoke(db, token_id, clock.now()):
         record(db, TokenRevoked(token_id), by=who)
     elif not store.is_there(db, token_id):
@@ -79,7 +79,7 @@ def revoke(db: Connection, token_id: int, who: Principal) -> None:
 
 
 def find(db: Connection, digest: bytes) -> Token | None:
-    """Look up a token by the hash of its text, whether or not it is still good."""
+    """Look up a token by the hash of its text, valid or not."""
     row = store.find(db, digest)
     return row if row is not None and compare_digest(row.digest, digest) else None
 

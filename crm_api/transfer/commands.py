@@ -59,7 +59,6 @@ def _import(service: Service, options: argparse.Namespace) -> int:
     from crm_api.transfer import importing, table
     from crm_api.transfer.progress import shown
     from crm_api.transfer.repeats import Repeats
-    from crm_api.transfer.report import Report
     from service_kit.process.logs import new_request_id, use_request_id
 
     if not 1 <= options.chunk_size <= LARGEST_CHUNK:
@@ -78,7 +77,7 @@ def _import(service: Service, options: argparse.Namespace) -> int:
             with shown("checked", rows) as advance:
                 repeats.read(path, advance)
             with _report_to(options.report) as file, shown("lines", rows) as advance:
-                report = Report(file, header)
+                report = table.Report(file, header)
                 tally = cli.with_database(
                     service,
                     lambda _, database: importing.run(database, order, repeats, report, advance),
@@ -106,7 +105,7 @@ def _export(service: Service, path: Path | None) -> int:
 
 
 def _tell(tally: "Tally", order: "Order", run_id: str, *, has_report: bool) -> int:
-    from crm_api.transfer.intake import Fate
+    from crm_api.transfer.importing import Fate
 
     refused = tally.counts[Fate.REFUSED]
     told = ", ".join(f"{tally.counts[fate]} {fate}" for fate in Fate)

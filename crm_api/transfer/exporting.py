@@ -30,7 +30,7 @@ async def write(
     file: TextIO,
     advance: Callable[[int], None],
 ) -> int:
-    """Write everybody up to an id. Returns how many have metadata that came after the header."""
+    """Write all customers up to an id. Returns how many have metadata newer than the header."""
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(columns)
     late = 0

@@ -1,4 +1,4 @@
-"""Checking the books, and putting them right."""
+"""Checking the books, and repairing them."""
 
 from collections.abc import Iterator, Sequence
 
@@ -20,7 +20,7 @@ def verify(db: Connection) -> Verification:
 
 
 def repair(db: Connection, actor: str) -> Repair:
-    """Put right what does not balance.
+    """Repair what does not balance.
 
     What is on hand follows the ledger, what is reserved follows the live requests; where the ledger
     said otherwise a correcting row is appended to it. Stock that this frees is allocated.
@@ -58,7 +58,7 @@ def _differences(row: store.Compared) -> Iterator[Difference]:
 
 
 def _repair(db: Connection, row: store.Compared, actor: str) -> None:
-    # More can't be promised than there is: what live requests were promised is here.
+    # No more can be reserved than there is, so what live requests have reserved is here.
     on_hand = max(row.ledger_on_hand, row.promised)
     now = clock.now()
     correction = {

@@ -14,7 +14,7 @@ from service_kit.process import clock
 
 @dataclass(frozen=True, slots=True)
 class StockChange:
-    """What happens to one item: how many come or go, how many are promised or no longer are."""
+    """A change of one item's stock: how many come or go, and are reserved or released."""
 
     item_id: int
     on_hand: int
@@ -24,7 +24,7 @@ class StockChange:
 
 
 def write(db: Connection, moved: Sequence[StockChange], actor: str) -> None:
-    """Append these movements and change the levels, a statement an item however many they are.
+    """Append these movements and change the levels, with one statement for each item.
 
     The items must be locked by this transaction, in the order of their ids.
     """

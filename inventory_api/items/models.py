@@ -51,7 +51,7 @@ class Item(NamedTuple):
 
     @property
     def available(self) -> int:
-        """How many can still be promised."""
+        """How many are not reserved."""
         return self.on_hand - self.reserved
 
 

@@ -2,13 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from inventory_api.access import CanReadStock, CanWriteStock
 from inventory_api.items import service
 from inventory_api.items.models import Item
 from inventory_api.items.schemas import ItemChange, ItemNew, ItemOut
-from inventory_api.tables import stored_answers
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.etags import (
@@ -21,9 +20,9 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
-from service_kit.web.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
-from service_kit.web.paging import Cursor, Limit, link_next, number_after
+from service_kit.web.paging import PagingDep
 
 router = APIRouter(prefix="/items", route_class=GuardedRoute, tags=["stock"])
 
@@ -38,38 +37,32 @@ SkuInPath = Annotated[
     summary="Add an item",
     response_model=ItemOut,
     responses={
-        **documented(service.SkuTaken, StillRunning, IdempotencyKeyReused),
+        **documented(service.SkuTaken),
         **answering(201, LOCATION, ETAG),
     },
 )
-async def add_item(
-    new: ItemNew, database: DatabaseDep, who: CanWriteStock, once: OnceDep
-) -> Response:
+async def add_item(new: ItemNew, who: CanWriteStock, once: Idempotent) -> Response:
     """Add an item. How many of it there are is its first movement."""
-    work = once.around(stored_answers, who, service.add, _created)
-    outcome = await database.write(work, new, who)
-    return outcome.answer.response()
+    return await once.write(service.add, _created, new, who)
 
 
 @router.get("", summary="List items", response_model=list[ItemOut])
 async def list_items(
-    request: Request,
-    response: Response,
     database: DatabaseDep,
     _: CanReadStock,
+    paging: PagingDep,
     below_reorder_level: Annotated[
         bool, Query(description="Only tracked items of which too few are available.")
     ] = False,
-    limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> list[Item]:
     """List items, newest last."""
-    after = number_after(cursor, "id")
     page = await database.read(
-        service.page, below_reorder_level=below_reorder_level, after=after, limit=limit
+        service.page,
+        below_reorder_level=below_reorder_level,
+        after=paging.after(),
+        limit=paging.limit,
     )
-    link_next(request, response, page, "id")
-    return page.rows
+    return paging.rows(page)
 
 
 @router.get(

@@ -37,7 +37,7 @@ class ItemUntracked(Problem):
 
 
 class StockBelowReserved(Problem):
-    """There would be less in stock than is promised."""
+    """There would be less in stock than is reserved."""
 
     status = HTTPStatus.CONFLICT
     slug = "stock-below-reserved"

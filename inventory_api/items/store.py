@@ -8,13 +8,13 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from inventory_api.items.models import Item, Movement, items, movements
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.prepared import PreparedChange
-from service_kit.database.rows import find_all, find_one, get_one
+from service_kit.database.rows import find_all, find_one, get_one, page_after
 
 _ITEMS = select(items)
 _BY_SKU = _ITEMS.where(items.c.sku == bindparam("sku"))
 _BY_SKUS = _ITEMS.where(items.c.sku.in_(bindparam("skus", expanding=True)))
 # In the order of their ids, for every caller: whoever locks several items does so in one order,
-# so that no two can wait for each other.
+# so that no two deadlock.
 _LOCK = _ITEMS.where(items.c.id.in_(bindparam("ids", expanding=True))).order_by(items.c.id)
 _APPEND = PreparedChange(
     insert(movements).inline(), columns=[one.key for one in movements.c if one.key != "id"]
@@ -41,7 +41,7 @@ def by_sku(db: Connection, skus: Collection[str]) -> dict[str, Item]:
 
 
 def lock(db: Connection, ids: Collection[int]) -> dict[int, Item]:
-    """Keep others from changing these items' levels until this transaction ends."""
+    """Lock these items until this transaction ends."""
     found = find_all(Item, db, _LOCK.with_for_update(), {"ids": sorted(ids)})
     return {item.id: item for item in found}
 
@@ -61,9 +61,7 @@ def page(
     db: Connection, *, below_reorder_level: bool, after: int | None, limit: int
 ) -> Sequence[Item]:
     """List items in the order in which they were added."""
-    statement = _ITEMS.order_by(items.c.id).limit(limit)
-    if after is not None:
-        statement = statement.where(items.c.id > after)
+    statement = page_after(_ITEMS, items.c.id, after, limit)
     if below_reorder_level:
         available = items.c.on_hand - items.c.reserved
         statement = statement.where(items.c.tracked, available < items.c.reorder_level)
@@ -82,15 +80,8 @@ def move(
 def movements_page(
     db: Connection, item_id: int, after: int | None, limit: int
 ) -> Sequence[Movement]:
-    statement = (
-        select(movements)
-        .where(movements.c.item_id == item_id)
-        .order_by(movements.c.id)
-        .limit(limit)
-    )
-    if after is not None:
-        statement = statement.where(movements.c.id > after)
-    return find_all(Movement, db, statement)
+    statement = select(movements).where(movements.c.item_id == item_id)
+    return find_all(Movement, db, page_after(statement, movements.c.id, after, limit))
 
 
 def newest_movement(db: Connection, item_id: int) -> Movement:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Response
 
 from inventory_api.access import CanReadStock, CanWriteStock
 from inventory_api.kits import service
@@ -11,29 +11,21 @@ from inventory_api.kits.store import Kit
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.openapi import documented
-from service_kit.web.paging import Cursor, Limit, link_next, number_after
+from service_kit.web.paging import PagingDep
 
 router = APIRouter(prefix="/kits", route_class=GuardedRoute, tags=["stock"])
 
 
 @router.get("", summary="List kits", response_model=list[KitOut])
-async def list_kits(
-    request: Request,
-    response: Response,
-    database: DatabaseDep,
-    _: CanReadStock,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> list[Kit]:
+async def list_kits(database: DatabaseDep, _: CanReadStock, paging: PagingDep) -> list[Kit]:
     """List what goes into a package of each type, as of now; the newest type last."""
-    page = await database.read(service.page, number_after(cursor, "id"), limit)
-    link_next(request, response, page, "id")
-    return page.rows
+    page = await database.read(service.page, paging.after(), paging.limit)
+    return paging.rows(page)
 
 
 @router.put(
     "/{package_type}",
-    summary="Say what goes into a package",
+    summary="Set what goes into a package",
     response_model=KitOut,
     responses={
         **documented(service.KitChanged),
@@ -56,7 +48,7 @@ async def put_kit(
     who: CanWriteStock,
     response: Response,
 ) -> Kit:
-    """Make the next version of a kit. Package requests that are there keep the one they have."""
+    """Make the next version of a kit. Existing package requests keep the version they have."""
     kit, is_new = await database.write(service.put, package_type, new, who)
     response.status_code = 201 if is_new else 200
     return kit

@@ -1,6 +1,6 @@
 """The routes of stock movements."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 from inventory_api.access import CanReadStock, CanWriteStock
 from inventory_api.items import service as items
@@ -8,12 +8,11 @@ from inventory_api.items.models import Movement
 from inventory_api.items.router import SkuInPath
 from inventory_api.items.schemas import MovementNew, MovementOut
 from inventory_api.movements import service
-from inventory_api.tables import stored_answers
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.idempotency import Answer, IdempotencyKeyReused, OnceDep, StillRunning
+from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.openapi import documented
-from service_kit.web.paging import Cursor, Limit, link_next, number_after
+from service_kit.web.paging import PagingDep
 
 router = APIRouter(prefix="/items/{sku}/movements", route_class=GuardedRoute, tags=["stock"])
 
@@ -27,20 +26,16 @@ router = APIRouter(prefix="/items/{sku}/movements", route_class=GuardedRoute, ta
         items.ItemNotFound,
         items.ItemUntracked,
         items.StockBelowReserved,
-        StillRunning,
-        IdempotencyKeyReused,
     ),
 )
 async def move_stock(
-    sku: SkuInPath, new: MovementNew, database: DatabaseDep, who: CanWriteStock, once: OnceDep
+    sku: SkuInPath, new: MovementNew, who: CanWriteStock, once: Idempotent
 ) -> Response:
-    """Write down that stock came in, went out or was counted, never below what is reserved.
+    """Record that stock came in, went out or was counted, never below what is reserved.
 
-    What is waiting for the item gets it at once, the oldest first.
+    Requests waiting for the item get it at once, the oldest first.
     """
-    work = once.around(stored_answers, who, service.move_stock, _moved)
-    outcome = await database.write(work, sku, new, who)
-    return outcome.answer.response()
+    return await once.write(service.move_stock, _moved, sku, new, who)
 
 
 @router.get(
@@ -50,18 +45,11 @@ async def move_stock(
     responses=documented(items.ItemNotFound),
 )
 async def list_movements(
-    sku: SkuInPath,
-    request: Request,
-    response: Response,
-    database: DatabaseDep,
-    _: CanReadStock,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    sku: SkuInPath, database: DatabaseDep, _: CanReadStock, paging: PagingDep
 ) -> list[Movement]:
     """List every movement of the item, newest last; their sums are its levels."""
-    page = await database.read(items.movements, sku, number_after(cursor, "id"), limit)
-    link_next(request, response, page, "id")
-    return page.rows
+    page = await database.read(items.movements, sku, paging.after(), paging.limit)
+    return paging.rows(page)
 
 
 def _moved(movement: Movement) -> Answer:

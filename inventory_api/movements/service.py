@@ -1,4 +1,4 @@
-"""Stock that comes in goes to whoever has waited longest, in the same transaction."""
+"""Incoming stock goes to the request that has waited longest, in the same transaction."""
 
 from sqlalchemy import Connection
 

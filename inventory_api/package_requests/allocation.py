@@ -1,7 +1,7 @@
-"""Promising stock to package requests: all that one needs or none of it, the oldest first.
+"""Reserving stock for package requests: all that one needs or nothing, the oldest first.
 
 Every transaction that touches levels locks the items it needs first, in the order of their ids, and
-package requests after them. So no two can wait for each other.
+package requests after them. So no two can deadlock.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ class Waiting:
 
 
 def reserve(db: Connection, waiting: Sequence[Waiting], actor: str) -> set[int]:
-    """Promise stock to new requests, in their order. Returns the ids of those that got theirs.
+    """Reserve stock for new requests, in their order. Returns the ids of those that got theirs.
 
     It costs a few statements, however many requests there are.
     """
@@ -57,7 +57,7 @@ def lock_with_backorders(db: Connection, item_ids: Collection[int]) -> set[int]:
 def allocate(
     db: Connection, item_ids: Collection[int], locked: Collection[int], actor: str
 ) -> None:
-    """Promise what has become available of these items to the requests that wait for it.
+    """Reserve what has become available of these items for the requests that wait for it.
 
     Raises RunAgain where one of them wants an item that this transaction has not locked, since it
     began to wait after the locking.
@@ -79,9 +79,9 @@ def allocate(
 
 
 def cancel(db: Connection, rows: Sequence[PackageRequest], actor: str) -> None:
-    """Cancel requests that are not shipped, and take their promises back.
+    """Cancel requests that are not shipped, and release what was reserved for them.
 
-    What is packed lies in a box and not on the shelf: its promise holds until it is unpacked. The
+    What is packed is in a box and not on the shelf: it stays reserved until it is unpacked. The
     items and the requests must be locked by this transaction.
     """
     for row in rows:
@@ -91,14 +91,14 @@ def cancel(db: Connection, rows: Sequence[PackageRequest], actor: str) -> None:
 
 
 def release(db: Connection, row_id: int, request_id: str, reason: str, actor: str) -> None:
-    """Take a promise back; the goods stay."""
+    """Release a reservation; the goods stay."""
     held = store.take_reservations(db, row_id)
     moved = [StockChange(item, 0, -quantity, reason, request_id) for item, quantity in held.items()]
     ledger.write(db, moved, actor)
 
 
 def hand_out(db: Connection, row_id: int, request_id: str, actor: str) -> None:
-    """Let the goods go that were promised; the only way by which a package lowers on_hand."""
+    """Ship the goods that were reserved: the only way in which a package lowers on_hand."""
     held = store.take_reservations(db, row_id)
     moved = [
         StockChange(item, -quantity, -quantity, "shipped", request_id)
@@ -123,7 +123,7 @@ def tracked_lines(kit: Kit | None) -> Iterator[kits.Line]:
 def _promise(
     db: Connection, waiting: Sequence[Waiting], available: dict[int, int], actor: str
 ) -> set[int]:
-    """Go through the requests in order; write down for each what it gets, if it gets all."""
+    """Go through the requests in order; reserve for each all that it needs, or nothing."""
     served, moved, reserved = set(), [], []
     for one in waiting:
         lines = list(tracked_lines(one.kit))

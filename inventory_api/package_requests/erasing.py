@@ -1,4 +1,4 @@
-"""Erased customers: nothing more is sent to them, and nobody remembers who they were."""
+"""Erased customers: nothing more is sent to them, and who they were is forgotten."""
 
 from collections.abc import Collection
 

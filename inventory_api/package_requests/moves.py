@@ -49,7 +49,7 @@ class InvalidTransition(Problem):
 def move(
     db: Connection, request_id: str, wanted: Move, versions: frozenset[int] | None, who: Principal
 ) -> PackageView:
-    """Take a package request one step on. A step that was taken already is no step.
+    """Move a package request one step forward. A step that was taken already is no step.
 
     Raises PackageRequestNotFound, PreconditionFailed, or InvalidTransition with what is allowed.
     """
@@ -83,7 +83,7 @@ def move(
 def _carry_out(
     db: Connection, row: PackageRequest, wanted: Move, kit: Kit | None, actor: str
 ) -> None:
-    """Move the stock that a step moves, and write down where the request stands after it."""
+    """Move the stock that a step moves, and set the request's new status."""
     if wanted == "cancel":
         allocation.cancel(db, [row], actor)
     elif wanted == "unpack":

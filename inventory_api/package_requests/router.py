@@ -22,8 +22,7 @@ from inventory_api.package_requests.schemas import (
 )
 from inventory_api.package_requests.service import PackageView, Requested
 from inventory_api.package_requests.store import Filter
-from inventory_api.tables import stored_answers
-from service_kit.process.health import DatabaseDep, database_of
+from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import principal_of
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
 from service_kit.web.etags import (
@@ -38,15 +37,13 @@ from service_kit.web.etags import (
 from service_kit.web.fields import Line
 from service_kit.web.hot import HotRoute, fields_of, hot, plain_body
 from service_kit.web.idempotency import (
-    NO_KEY,
     Answer,
-    IdempotencyKeyReused,
-    OnceDep,
-    StillRunning,
+    Idempotent,
+    idempotency_key,
 )
 from service_kit.web.idempotency import Erased as AnswerErased
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
-from service_kit.web.paging import CreatedAfter, Cursor, Limit, link_next, number_after
+from service_kit.web.paging import CreatedAfter, PagingDep
 from service_kit.web.problems import Problem
 
 router = APIRouter(prefix="/package-requests", route_class=HotRoute, tags=["package requests"])
@@ -55,7 +52,7 @@ router = APIRouter(prefix="/package-requests", route_class=HotRoute, tags=["pack
 async def _filter(
     customer_id: Annotated[CustomerId | None, Query(description="Only this customer's.")] = None,
     status: Annotated[
-        Status | None, Query(description="Only those in this status.", examples=["pending"])
+        Status | None, Query(description="Filter by status.", examples=["pending"])
     ] = None,
     package_type: Annotated[PackageType | None, Query(description="Only this type.")] = None,
     created_after: CreatedAfter = None,
@@ -95,28 +92,25 @@ Items = Annotated[
         **documented(
             service.PackageRequestConflict,
             service.CustomerErased,
-            StillRunning,
-            IdempotencyKeyReused,
             AnswerErased,
         ),
         **answering(201, LOCATION, ETAG),
         200: {
             "model": PackageRequestOut,
-            "description": "It was requested before: that request.",
+            "description": "It was requested before: the existing request.",
             **answering(200, LOCATION, ETAG)[200],
         },
     },
 )
 async def request_package(
-    new: PackageRequestNew, database: DatabaseDep, who: CanWritePackages, once: OnceDep
+    new: PackageRequestNew, who: CanWritePackages, once: Idempotent
 ) -> Response:
-    """Have a package made: one for ever for a customer, a type and an occurrence.
+    """Request a package: only one is ever made for a customer, a type and an occurrence.
 
-    Send it again as often as you like: you get the request that is there, with 200. For a customer
-    who was erased it is 410, also where a package had been requested before.
+    Repeating is safe: it answers the existing request with 200. For an erased customer the answer
+    is 410, also where a package had been requested before.
     """
-    work = once.around(stored_answers, who, service.request, _answer)
-    outcome = await database.write(work, new, who)
+    outcome = await once.outcome(service.request, _answer, new, who)
     if outcome.result is not None:
         service.tell([outcome.result])
     return outcome.answer.response()
@@ -125,32 +119,25 @@ async def request_package(
 async def _request_all_by_hand(request: Request) -> Response | None:
     if "idempotency-key" in request.headers or not (items := await plain_body(request, _ITEMS)):
         return None
-    return await request_packages(items, database_of(request), principal_of(request), NO_KEY)
+    return await request_packages(items, principal_of(request), await idempotency_key(request))
 
 
 @router.post(
     "/batch",
     summary="Request up to 500 packages",
     response_model=list[BatchResult],
-    responses=documented(StillRunning, IdempotencyKeyReused),
 )
 @hot(_request_all_by_hand)
-async def request_packages(
-    items: Items, database: DatabaseDep, who: CanWritePackages, once: OnceDep
-) -> Response:
-    """Have each package made for itself, and answer for each, in order, what became of it.
+async def request_packages(items: Items, who: CanWritePackages, once: Idempotent) -> Response:
+    """Request each package on its own, and answer the result of each, in order.
 
     The problem of an item that was refused names its `customer_id`, where that can be one.
     """
     read = read_items(PackageRequestNew, items)
     new = [item for item in read if isinstance(item, PackageRequestNew)]
-    work = once.around(
-        stored_answers,
-        who,
-        service.request_all,
-        lambda done: _answer_all(items, merge(read, done)),
+    outcome = await once.outcome(
+        service.request_all, lambda done: _answer_all(items, merge(read, done)), new, who
     )
-    outcome = await database.write(work, new, who)
     if outcome.result is not None:
         service.tell(outcome.result)
     return outcome.answer.response()
@@ -158,18 +145,11 @@ async def request_packages(
 
 @router.get("", summary="List package requests", response_model=list[PackageRequestOut])
 async def list_package_requests(
-    request: Request,
-    response: Response,
-    database: DatabaseDep,
-    _: CanReadPackages,
-    wanted: Wanted,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    database: DatabaseDep, _: CanReadPackages, paging: PagingDep, wanted: Wanted
 ) -> Sequence[PackageView]:
     """List package requests, newest last."""
-    page = await database.read(service.page, wanted, number_after(cursor, "id"), limit)
-    link_next(request, response, page, "id")
-    return page.rows
+    page = await database.read(service.page, wanted, paging.after(), paging.limit)
+    return paging.rows(page)
 
 
 @router.get(
@@ -209,7 +189,7 @@ async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanEraseP
 
 @router.post(
     "/{request_id}/{move}",
-    summary="Take a package request one step on",
+    summary="Move a package request one step forward",
     response_model=PackageRequestOut,
     responses={
         **documented(service.PackageRequestNotFound, moves.InvalidTransition, PreconditionFailed),
@@ -220,14 +200,16 @@ async def move_package_request(
     request_id: RequestId,
     move: Annotated[
         Move,
-        Path(description="What was done with it.", examples=["pack", "ship", "deliver", "return"]),
+        Path(
+            description="The step that was taken.", examples=["pack", "ship", "deliver", "return"]
+        ),
     ],
     database: DatabaseDep,
     who: CanWritePackages,
     versions: IfMatch,
     response: Response,
 ) -> PackageView:
-    """Pack, ship, deliver, cancel, unpack or return it. What was done already is not done again.
+    """Pack, ship, deliver, cancel, unpack or return it. Repeating a step changes nothing.
 
     Shipping alone takes goods out of stock; cancelling frees what was promised, and returning puts
     back what was shipped: what is waiting for it gets it at once, the oldest first. One that is

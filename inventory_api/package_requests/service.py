@@ -103,7 +103,7 @@ def present(db: Connection, rows: Sequence[PackageRequest]) -> list[PackageView]
 
 
 def request(db: Connection, new: PackageRequestNew, who: Principal) -> Requested:
-    """Have a package made, once. Raises PackageRequestConflict or CustomerErased."""
+    """Request a package, once. Raises PackageRequestConflict or CustomerErased."""
     [result] = request_all(db, [new], who)
     if isinstance(result, Problem):
         raise result
@@ -113,10 +113,10 @@ def request(db: Connection, new: PackageRequestNew, who: Principal) -> Requested
 def request_all(
     db: Connection, new: Sequence[PackageRequestNew], who: Principal
 ) -> list[Requested | Problem]:
-    """Have packages made, each for itself, and each once for ever; none for who was erased.
+    """Request packages, each on its own and each once for ever; none for erased customers.
 
-    Insert first and read after: whoever comes second, at the same moment or years later, finds the
-    request of whoever came first. A request is never refused for lack of stock; it waits for it.
+    Insert first, read after: a second caller, at the same moment or years later, finds the first
+    one's request. A request is never refused for lack of stock; it waits.
     """
     if not new:
         return []
@@ -153,7 +153,7 @@ def _request_kept(
 
 
 def tell(results: Sequence[Requested | Problem]) -> None:
-    """Log what was made; called when it is committed."""
+    """Log what was made, after the commit."""
     for result in results:
         if isinstance(result, Requested) and result.is_new:
             logger.info(
@@ -182,7 +182,7 @@ def _view(row: PackageRequest, lines: list[LineOut]) -> PackageView:
 def _reserve(
     db: Connection, made: Sequence[PackageRequest], known: Mapping[str, Kit], who: Principal
 ) -> bool:
-    """Promise stock to new requests. Returns whether some did not get theirs."""
+    """Reserve stock for new requests. Returns whether some did not get theirs."""
     waiting = [
         allocation.Waiting(row.id, row.request_id, known[row.package_type])
         for row in made

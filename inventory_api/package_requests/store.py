@@ -32,7 +32,7 @@ from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.personal import blanks
 from service_kit.database.prepared import Prepared, PreparedChange, PreparedValues
-from service_kit.database.rows import find_all, find_one, get_one
+from service_kit.database.rows import find_all, find_one, get_one, page_after
 from service_kit.process import clock
 
 _BY_REQUEST_ID = select(package_requests).where(
@@ -158,7 +158,7 @@ def find(db: Connection, request_id: str) -> PackageRequest | None:
 def add_missing(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Insert those whose identity is new, as pending; the unique constraint decides which are.
 
-    In one order whoever asks: two that insert the same in different orders wait for each other.
+    In one order for every caller: two that insert the same rows in different orders deadlock.
     """
     identity = itemgetter("customer_id", "package_type", "occurrence")
     now = clock.now()
@@ -182,21 +182,17 @@ def of_identities(
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[PackageRequest]:
     """List requests in the order in which they were made."""
     statement = select(package_requests)
-    if after is not None:
-        statement = statement.where(package_requests.c.id > after)
-    if wanted.customer_id is not None:
-        statement = statement.where(package_requests.c.customer_id == wanted.customer_id)
-    if wanted.status is not None:
-        statement = statement.where(package_requests.c.status == wanted.status)
-    if wanted.package_type is not None:
-        statement = statement.where(package_requests.c.package_type == wanted.package_type)
+    for column in ("customer_id", "status", "package_type"):
+        if (value := getattr(wanted, column)) is not None:
+            statement = statement.where(package_requests.c[column] == value)
     if wanted.created_after is not None:
         statement = statement.where(package_requests.c.created_at > wanted.created_after)
-    return find_all(PackageRequest, db, statement.order_by(package_requests.c.id).limit(limit))
+    statement = page_after(statement, package_requests.c.id, after, limit)
+    return find_all(PackageRequest, db, statement)
 
 
 def get_locked(db: Connection, row_id: int) -> PackageRequest:
-    """Read a request that exists, and keep others from changing it until the transaction ends."""
+    """Read a request that exists, and lock it until the transaction ends."""
     return get_one(PackageRequest, db, _LOCKED, {"id": row_id})
 
 
@@ -224,7 +220,7 @@ def kits_of_backorders(db: Connection, item_ids: Collection[int]) -> set[int]:
 def backorders(
     db: Connection, item_ids: Collection[int], after: int, limit: int
 ) -> Sequence[PackageRequest]:
-    """List who waits for one of these items, the oldest first."""
+    """List the requests that wait for one of these items, the oldest first."""
     values = {"items": list(item_ids), "after": after, "limit": limit}
     return find_all(PackageRequest, db, _BACKORDERS_PAGE, values)
 
@@ -234,17 +230,17 @@ def add_reservations(db: Connection, rows: Sequence[Mapping[str, int]]) -> None:
 
 
 def take_reservations(db: Connection, row_id: int) -> dict[int, int]:
-    """Delete what is reserved for a request, and return it; the second time there is nothing."""
+    """Delete what is reserved for a request, and return it; repeated, it finds nothing."""
     return {row.item_id: row.quantity for row in db.execute(_TAKE, {"row_id": row_id})}
 
 
 def erased_among(db: Connection, customer_ids: Collection[str]) -> set[str]:
-    """Find which of these customers were erased; no other is until this transaction ends."""
+    """Find which of these customers were erased; no other can be until this transaction ends."""
     return set(_ERASED_AMONG.all(db, customer_ids=list(customer_ids)))
 
 
 def close_to_new(db: Connection) -> None:
-    """Wait for those who are making packages, and keep others from it until the transaction ends.
+    """Wait for transactions that make packages, and block new ones until this one ends.
 
     On SQLite there is one writer at a time anyway.
     """
@@ -258,7 +254,7 @@ def to_erase(db: Connection, customer_ids: Collection[str]) -> Sequence[PackageR
 
 
 def lock_live(db: Connection, row_ids: Collection[int]) -> Sequence[PackageRequest]:
-    """Read which of these requests can still be shipped, and keep others from changing them."""
+    """Read which of these requests can still be shipped, and lock them."""
     return find_all(PackageRequest, db, _LOCK_LIVE, {"ids": list(row_ids)})
 
 

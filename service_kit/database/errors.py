@@ -48,13 +48,6 @@ class DurabilityMissing(RuntimeError):
     """The database may forget what it has acknowledged, so the service does not start on it."""
 
 
-class DatabaseDamaged(sqlite3.DatabaseError):
-    """The pages of a SQLite file contradict each other."""
-
-    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    sqlite_errorname = "SQLITE_CORRUPT"
-
-
 class RunAgain(Exception):
     """Raised by a work that found out too late what it should have locked first."""
 
@@ -101,14 +94,6 @@ def is_transient(error: BaseException) -> bool:
 def is_conflict(error: BaseException) -> bool:
     """Tell whether a transaction was rolled back for another's sake, so that it is to run again."""
     return isinstance(error, RunAgain) or _sqlstate(origin(error)) in _CONFLICT_SQLSTATES
-
-
-def is_outdated(error: BaseException) -> bool:
-    """Tell whether a prepared statement is from before a change of its table's columns.
-
-    PostgreSQL raises it before it executes any of the statement.
-    """
-    return type(origin(error)).__name__ == "InvalidCachedStatementError"
 
 
 def sqlite_code(error: BaseException) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Executable
+from sqlalchemy import ColumnElement, Connection, CursorResult, Executable, Select
 
 R = TypeVar("R", bound=NamedTuple)
 
@@ -26,6 +26,20 @@ def get_one(
 ) -> R:
     """Return the one row that is known to be there."""
     return row._make(_run(row, db, statement, values).one())
+
+
+def page_after(
+    statement: Select[*tuple[Any, ...]],
+    key: ColumnElement[int],
+    after: int | None,
+    limit: int,
+    *,
+    ascending: bool = True,
+) -> Select[*tuple[Any, ...]]:
+    """Narrow a statement to one page: in the order of a key, from the row behind `after`."""
+    if after is not None:
+        statement = statement.where(key > after if ascending else key < after)
+    return statement.order_by(key.asc() if ascending else key.desc()).limit(limit)
 
 
 def check_fields(row: type[R], columns: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service_kit import VERSION
@@ -62,9 +63,9 @@ def span(
 
     Without parents it is part of what is being traced already.
     """
-    known = list(dict.fromkeys(filter(None, parents)))
-    around = _context_of(known[0]) if len(known) == 1 else Context() if known else None
-    links = [Link(_span_context_of(parent)) for parent in known] if len(known) > 1 else []
+    known = [_context_of(parent) for parent in dict.fromkeys(filter(None, parents))]
+    around = known[0] if len(known) == 1 else Context() if known else None
+    links = [Link(_span_in(parent)) for parent in known] if len(known) > 1 else []
     with _tracer.start_as_current_span(
         name,
         context=around,
@@ -85,8 +86,8 @@ def span(
 @contextmanager
 def spans(name: str, kind: SpanKind, parents: Iterable[str | None]) -> Iterator[None]:
     """Trace what is done inside once in the trace of each parent."""
-    known = dict.fromkeys(filter(None, parents))
-    begun = [_tracer.start_span(name, context=_context_of(one), kind=kind) for one in known]
+    known = map(_context_of, dict.fromkeys(filter(None, parents)))
+    begun = [_tracer.start_span(name, context=one, kind=kind) for one in known]
     try:
         yield
     finally:
@@ -104,9 +105,7 @@ class Traced:
         if scope["type"] != "http" or scope["path"] in UNLIMITED:
             await self.app(scope, receive, send)
             return
-        given = [
-            value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"
-        ]
+        given = Headers(scope=scope).getlist("traceparent")
         parent = valid_traceparent(given[0]) if len(given) == 1 else None
         method = scope["method"]
         with span(method, SpanKind.SERVER, [parent], **{"http.request.method": method}) as current:
@@ -132,8 +131,8 @@ def _context_of(parent: str) -> Context:
     return _propagator.extract({"traceparent": parent}, Context())
 
 
-def _span_context_of(parent: str) -> trace.SpanContext:
-    return trace.get_current_span(_context_of(parent)).get_span_context()
+def _span_in(context: Context) -> trace.SpanContext:
+    return trace.get_current_span(context).get_span_context()
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from service_kit.web import openapi
 from service_kit.web.auth import FindToken, Tokens, refuse_unguarded
 from service_kit.web.cors import Cors
 from service_kit.web.edge import Edge, Prefixed
+from service_kit.web.idempotency import StoredAnswers
 from service_kit.web.overload import Bounded
 from service_kit.web.problem_responses import install_problem_handlers
 from service_kit.web.rate_limits import RateLimited, RateLimits
@@ -54,10 +55,12 @@ def create_service(
     running: Running | None = None,
     prefix: str = "",
     find_token: FindToken | None = None,
+    stored_answers: StoredAnswers | None = None,
 ) -> FastAPI:
     """Build one service's app. Raises RuntimeError for a route that says not who may call it.
 
-    `prefix` names the start of its canonical paths, when they are to answer without it too.
+    Paths that start with `prefix` are answered without it too. Routes that take Idempotency-Keys
+    need `stored_answers`.
     """
     # One flat list: an included router is searched, and its path matched, twice for each request.
     routes = [
@@ -66,20 +69,20 @@ def create_service(
     refuse_unguarded(routes)
     database = open_database(settings.database_url, name, pool_size=settings.database_pool_size)
     limits = RateLimits(settings.caller_rate)
-    metrics = Metrics()
     app = FastAPI(
         title=name,
         description=description,
         version=VERSION,
         lifespan=_lifespan(name, settings, database, running),
         routes=routes,
-        middleware=list(_middleware(settings, metrics, limits, prefix, routes)),
+        middleware=list(_middleware(settings, limits, prefix, routes)),
         redirect_slashes=False,
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    _fill_state(app, settings, database, metrics)
+    _fill_state(app, settings, database)
     app.state.tokens = Tokens(settings, limits, find_token)
+    app.state.stored_answers = stored_answers
     install_problem_handlers(app)
     openapi.install(app)
     return app
@@ -129,13 +132,11 @@ async def patiently(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.
         await asyncio.sleep(0.5)
 
 
-def _fill_state(
-    app: FastAPI, settings: ServiceSettings, database: Database, metrics: Metrics
-) -> None:
+def _fill_state(app: FastAPI, settings: ServiceSettings, database: Database) -> None:
     app.state.name = app.title
     app.state.settings = settings
     app.state.database = database
-    app.state.metrics = metrics
+    app.state.metrics = Metrics()
     app.state.stopping = Stopping()
     app.state.readiness_checks = []
     database.on_failure = app.state.stopping.fail
@@ -143,13 +144,12 @@ def _fill_state(
 
 def _middleware(
     settings: ServiceSettings,
-    metrics: Metrics,
     limits: RateLimits,
     prefix: str,
     routes: Sequence[BaseRoute],
 ) -> Iterator[Middleware]:
     """List what is around every route, the outermost first."""
-    yield Middleware(Edge, metrics=metrics)
+    yield Middleware(Edge)
     if settings.otel_exporter_otlp_endpoint:
         yield Middleware(tracing.Traced)
     if settings.cors_origins:

@@ -8,7 +8,6 @@ from collections.abc import Collection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service_kit.process.logs import new_request_id, use_request_id
-from service_kit.process.metrics import Metrics
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -22,9 +21,8 @@ class Edge:
     What layers further in append to the scope's `answer_headers` goes out with any answer.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,7 +56,7 @@ class Edge:
     def _note(self, asked: str, scope: Scope, status: int, seconds: float) -> None:
         method = asked if asked in _METHODS else "other"
         route = getattr(scope.get("route"), "path", "unmatched")
-        self.metrics.observe(method, route, status, seconds)
+        scope["app"].state.metrics.observe(method, route, status, seconds)
         logger.debug("%s %s %d %.1f ms", method, route, status, seconds * 1000)
 
 

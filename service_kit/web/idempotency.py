@@ -34,9 +34,10 @@ from sqlalchemy import (
     update,
 )
 
+from service_kit.database import Database
 from service_kit.database.types import AnyRow, BigInt, UtcDateTime
 from service_kit.process import clock
-from service_kit.web.auth import Principal
+from service_kit.web.auth import principal_of
 from service_kit.web.problems import Problem
 
 P = ParamSpec("P")
@@ -74,7 +75,7 @@ class Erased(Problem):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a caller is told: a status, JSON, and headers besides.
+    """What a caller gets: a status, JSON, and headers besides.
 
     `subjects` are the uids of whom and what it shows; `item_subjects` are those of a batch, one for
     each of its items, or None for an item that shows nobody. `StoredAnswers.forget` goes by them.
@@ -124,14 +125,16 @@ class StoredAnswers:
             return None
         return row
 
-    def keep(self, db: Connection, call: Mapping[str, str], fingerprint: str, told: Answer) -> None:
+    def keep(
+        self, db: Connection, call: Mapping[str, str], fingerprint: str, given: Answer
+    ) -> None:
         """Store the answer to a call, and let go of a few old ones."""
         now = clock.now()
-        row = {"fingerprint": fingerprint, "status": told.status, "headers": dict(told.headers)}
-        row |= {**call, "body": told.body, "created_at": now}
+        row = {"fingerprint": fingerprint, "status": given.status, "headers": dict(given.headers)}
+        row |= {**call, "body": given.body, "created_at": now}
         key_id = db.execute(self._add, row).scalar_one()
-        about: list[tuple[str, int | None]] = [(subject, None) for subject in told.subjects]
-        about += [(name, item) for item, name in enumerate(told.item_subjects) if name is not None]
+        about: list[tuple[str, int | None]] = [(subject, None) for subject in given.subjects]
+        about += [(name, item) for item, name in enumerate(given.item_subjects) if name is not None]
         if about:
             db.execute(
                 insert(self.subjects),
@@ -166,7 +169,7 @@ def _tables(metadata: MetaData) -> tuple[Table, Table]:
         Column("caller", String(200), nullable=False),
         Column("route", String(200), nullable=False),
         Column("key", String(200), nullable=False),
-        # Empty where someone was erased: of a body that named a person not even a print stays.
+        # Empty where someone was erased: of a body that named a person not even its hash stays.
         Column("fingerprint", String(64), nullable=False),
         Column("status", Integer, nullable=False),
         Column("headers", JSON, nullable=False),
@@ -217,39 +220,58 @@ class Outcome(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
-    """What identifies a call: the route, the key that the caller chose, and a print of the rest."""
+class IdempotencyKey:
+    """What identifies a call: its caller, its route, the key of the caller's choice, or none."""
 
+    database: Database
+    answers: StoredAnswers
+    caller: str
     route: str
     key: str | None
+    # The SHA-256 of the path and the body: with the same key both must be the same.
     fingerprint: str
 
-    def around(
+    async def write(
         self,
-        answers: StoredAnswers,
-        who: Principal,
         work: Callable[Concatenate[Connection, P], T],
         answer: Callable[[T], Answer],
-    ) -> Callable[Concatenate[Connection, P], Outcome[T]]:
-        """Make the work that does this one once for its key, or as often as it runs without one."""
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Response:
+        """Do the work once for this key, and answer again what was answered the first time."""
+        outcome = await self.outcome(work, answer, *args, **kwargs)
+        return outcome.answer.response()
 
+    async def outcome(
+        self,
+        work: Callable[Concatenate[Connection, P], T],
+        answer: Callable[[T], Answer],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Outcome[T]:
+        """Do as `write` does, for a handler that needs the result of the work."""
+        return await self.database.write(self._wrap(work, answer), *args, **kwargs)
+
+    def _wrap(
+        self, work: Callable[Concatenate[Connection, P], T], answer: Callable[[T], Answer]
+    ) -> Callable[Concatenate[Connection, P], Outcome[T]]:
         def run(db: Connection, /, *args: P.args, **kwargs: P.kwargs) -> Outcome[T]:
             if self.key is None:
                 result = work(db, *args, **kwargs)
                 return Outcome(answer(result), result)
-            call = {"caller": who.credential, "route": self.route, "key": self.key}
-            _enter(db, call)
-            if (stored := answers.find(db, call)) is not None:
+            call = {"caller": self.caller, "route": self.route, "key": self.key}
+            _lock_key(db, call)
+            if (stored := self.answers.find(db, call)) is not None:
                 return Outcome(self._again(stored), None)
             result = work(db, *args, **kwargs)
-            told = answer(result)
-            answers.keep(db, call, self.fingerprint, told)
-            return Outcome(told, result)
+            given = answer(result)
+            self.answers.keep(db, call, self.fingerprint, given)
+            return Outcome(given, result)
 
         return run
 
     def _again(self, stored: AnyRow) -> Answer:
-        """Tell what was answered. Raises Erased or IdempotencyKeyReused."""
+        """Read what was answered. Raises Erased or IdempotencyKeyReused."""
         if stored.status == HTTPStatus.GONE:
             raise _erased()
         if stored.fingerprint not in {"", self.fingerprint}:
@@ -258,10 +280,7 @@ class Once:
         return Answer(stored.status, stored.body, headers)
 
 
-NO_KEY = Once("", None, "")
-
-
-async def _once(
+async def idempotency_key(
     request: Request,
     idempotency_key: Annotated[
         str | None,
@@ -276,19 +295,23 @@ async def _once(
             ),
         ),
     ] = None,
-) -> Once:
-    if idempotency_key is None:
-        return NO_KEY
-    # The key is the route's, so what stands in the path tells two calls apart as the body does.
-    path = ascii(sorted(request.scope["path_params"].items()))
-    fingerprint = hashlib.sha256(path.encode() + await request.body()).hexdigest()
-    return Once(request.scope["route"].path, idempotency_key, fingerprint)
+) -> IdempotencyKey:
+    state, caller = request.app.state, principal_of(request).credential
+    route = fingerprint = ""
+    if idempotency_key is not None:
+        route = request.scope["route"].path
+        # The key is the route's, so what stands in the path tells two calls apart as the body does.
+        path = ascii(sorted(request.path_params.items()))
+        fingerprint = hashlib.sha256(path.encode() + await request.body()).hexdigest()
+    return IdempotencyKey(
+        state.database, state.stored_answers, caller, route, idempotency_key, fingerprint
+    )
 
 
-OnceDep = Annotated[Once, Depends(_once)]
+Idempotent = Annotated[IdempotencyKey, Depends(idempotency_key)]
 
 
-def _enter(db: Connection, call: Mapping[str, str]) -> None:
+def _lock_key(db: Connection, call: Mapping[str, str]) -> None:
     """Let one transaction at a time use this key; on SQLite there is one at a time anyway."""
     if db.dialect.name != "postgresql":
         return

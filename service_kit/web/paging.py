@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
-from fastapi import Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from service_kit.web.fields import Instant
 from service_kit.web.problems import InvalidRequest
@@ -78,7 +78,7 @@ def number_after(cursor: str | None, order: str) -> int | None:
 
 
 def link_next(request: Request, response: Response, page: Page[Any], order: str) -> None:
-    """Tell the caller where the next page is, if there is one."""
+    """Add the address of the next page to the response's headers, if there is one."""
     if page.next_key is None:
         return
     cursor = encode_cursor(page.next_key, order)
@@ -88,6 +88,34 @@ def link_next(request: Request, response: Response, page: Page[Any], order: str)
     address = f"{quote(request.scope['path'])}?{urlencode([*query, ('cursor', cursor)])}"
     response.headers["Link"] = f'<{address}>; rel="next"'
     response.headers["X-Next-Cursor"] = cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """The page that a request asks for, and how its caller learns of the next one."""
+
+    request: Request
+    response: Response
+    limit: int
+    cursor: str | None
+
+    def after(self, order: str = "id") -> int | None:
+        """Return the key after which the page starts; for a list that is sorted by an integer."""
+        return number_after(self.cursor, order)
+
+    def rows(self, page: Page[T], order: str = "id") -> list[T]:
+        """Return the page's rows, and announce the next page in the response's headers."""
+        link_next(self.request, self.response, page, order)
+        return page.rows
+
+
+async def _paging(
+    request: Request, response: Response, limit: Limit = 50, cursor: Cursor = None
+) -> Paging:
+    return Paging(request, response, limit, cursor)
+
+
+PagingDep = Annotated[Paging, Depends(_paging)]
 
 
 def _not_ours() -> InvalidRequest:

@@ -126,7 +126,7 @@ NEVER_AN_HEIR = [
 ANSWER_NOT_STORED = [
     Change(
         "service_kit/web/idempotency.py",
-        "            answers.keep(db, call, self.fingerprint, told)\n",
+        "            self.answers.keep(db, call, self.fingerprint, given)\n",
         "",
     ),
 ]

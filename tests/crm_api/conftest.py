@@ -130,7 +130,7 @@ def sequences(page: dict[str, Any]) -> list[int]:
 def covered(page: dict[str, Any]) -> tuple[int, int, int, bool]:
     """Tell which positions a page covers: from, through, head, and whether there is more."""
     names = ("from_position", "through_position", "head_position", "has_more")
-    return tuple(page[name] for name in names)  # type: ignore[return-value]
+    return page[names[0]], page[names[1]], page[names[2]], page[names[3]]
 
 
 async def refusal(crm: httpx.AsyncClient, **query: Any) -> tuple[int, str]:

@@ -8,7 +8,7 @@ import pytest
 
 from crm_api.app import create_app
 from crm_api.settings import Settings
-from service_kit.web.openapi.links import resolved
+from service_kit.web.openapi import resolved
 from tests.conftest import running
 from tests.described import Sender, assert_kept, description, faults, keeps_its_word
 from tools.api_examples import examples_of, operations

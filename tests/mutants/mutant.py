@@ -22,3 +22,8 @@ class Mutant:
     text: str
     instead: str
     tests: tuple[str, ...]
+
+    @property
+    def room(self) -> str:
+        """The package that the file stands in, as in `crm_api/customers`."""
+        return self.file.rpartition("/")[0]

@@ -2,12 +2,13 @@
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import httpx
 import pytest
-from fastapi import APIRouter, Body, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Body, FastAPI, Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import (
     Column,
@@ -29,8 +30,9 @@ from service_kit.process.settings import Roles, ServiceSettings
 from service_kit.web.app import create_service
 from service_kit.web.auth import GuardedRoute, Principal, Public, needs
 from service_kit.web.fields import Line
+from service_kit.web.idempotency import StoredAnswers
 from service_kit.web.openapi import documented
-from service_kit.web.paging import Cursor, Limit, Page, link_next, number_after, page_of
+from service_kit.web.paging import Page, PagingDep, page_of
 from service_kit.web.problems import NotFound, Problem
 from tests.conftest import Crowd, run_sql, running, with_database
 
@@ -68,7 +70,7 @@ class Settings(ServiceSettings):
 
 
 class LabelTaken(Problem):
-    status = httpx.codes.CONFLICT
+    status = HTTPStatus.CONFLICT
     slug = "label-taken"
 
 
@@ -131,18 +133,14 @@ async def add_box(new: BoxNew, database: DatabaseDep, _: CanWrite) -> dict[str, 
 
 @router.get("", response_model=list[BoxOut])
 async def list_boxes(
-    request: Request,
-    response: Response,
     database: DatabaseDep,
     _: CanRead,
+    paging: PagingDep,
     shelf: Annotated[int, Query(ge=0, le=1000)] = 1000,
     note: Annotated[str | None, Query()] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> list[Any]:
-    found = await database.read(page, number_after(cursor, "id"), shelf, limit)
-    link_next(request, response, found, "id")
-    return found.rows
+    found = await database.read(page, paging.after(), shelf, paging.limit)
+    return paging.rows(found)
 
 
 @router.get("/{box}", response_model=BoxOut, responses=documented(NotFound))
@@ -156,10 +154,9 @@ async def remove_box(box: int, _: CanWrite) -> None:
 
 
 @rooms.get("/{room}/boxes")
-async def list_room(
-    request: Request, response: Response, room: str, _: CanRead, cursor: Cursor = None
-) -> str:
-    link_next(request, response, Page(rows=[], next_key="1"), "id")
+async def list_room(room: str, _: CanRead, paging: PagingDep) -> str:
+    page: Page[Any] = Page(rows=[], next_key="1")
+    paging.rows(page)
     return room
 
 
@@ -186,13 +183,19 @@ async def echo(value: Annotated[Any, Body()]) -> Any:
 ROUTERS = (router, removals, rooms, broken, open_to_all)
 
 
-def create_app(database_url: str, *more: APIRouter, **settings: Any) -> FastAPI:
+def create_app(
+    database_url: str,
+    *more: APIRouter,
+    stored_answers: StoredAnswers | None = None,
+    **settings: Any,
+) -> FastAPI:
     return create_service(
         name="boxes",
         description="Keeps boxes.",
         settings=Settings(database_url=database_url, **settings),
         routers=[*ROUTERS, *more],
         prefix="/api",
+        stored_answers=stored_answers,
     )
 
 

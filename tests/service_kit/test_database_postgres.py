@@ -15,12 +15,11 @@ from service_kit.database import (
     DurabilityMissing,
     open_database,
 )
-from service_kit.database.errors import is_outdated
 from service_kit.database.interface import log_failure
 from service_kit.database.postgres import connect, pool, sessions
 from service_kit.database.postgres import database as postgres
 from service_kit.database.postgres.connect import Connections
-from service_kit.database.postgres.database import PostgresDatabase
+from service_kit.database.postgres.database import PostgresDatabase, is_outdated
 from service_kit.database.postgres.notify import CommitNotifier
 from service_kit.database.prepared import PreparedValues
 from tests.conftest import run_sql, with_database

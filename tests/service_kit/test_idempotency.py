@@ -14,13 +14,10 @@ from fastapi import APIRouter, Response
 from sqlalchemy import Connection, MetaData, delete, select
 
 from service_kit.database import open_database
-from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute, Principal, needs
 from service_kit.web.idempotency import (
     Answer,
-    IdempotencyKeyReused,
-    OnceDep,
-    StillRunning,
+    Idempotent,
     StoredAnswers,
 )
 from service_kit.web.openapi import documented
@@ -33,8 +30,8 @@ WAITING = (
     " WHERE wait_event_type = 'Lock' AND datname = current_database()"
 )
 metadata = MetaData()
-answers = StoredAnswers(metadata)
-table = answers.keys
+kept = StoredAnswers(metadata)
+table = kept.keys
 CanKeep = Annotated[Principal, needs("boxes:read")]
 keyed = APIRouter(prefix=KEYED, route_class=GuardedRoute)
 
@@ -49,16 +46,13 @@ def keep(db: Connection, new: BoxNew) -> int:
 @keyed.post(
     "/{room}",
     status_code=201,
-    responses=documented(LabelTaken, StillRunning, IdempotencyKeyReused),
+    responses=documented(LabelTaken),
 )
-async def keep_box(
-    room: str, new: BoxNew, database: DatabaseDep, who: CanKeep, once: OnceDep
-) -> Response:
+async def keep_box(room: str, new: BoxNew, _: CanKeep, once: Idempotent) -> Response:
     def answer(number: int) -> Answer:
         return Answer(201, f'{{"id":{number}}}', {"Location": f"/api/boxes/{number}"})
 
-    outcome = await database.write(once.around(answers, who, keep, answer), new)
-    return outcome.answer.response()
+    return await once.write(keep, answer, new)
 
 
 @pytest.fixture
@@ -73,7 +67,7 @@ async def url(database_url: str) -> str:
 
 @pytest.fixture
 async def service(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(create_app(url, keyed), token="admin123") as client:
+    async with running(create_app(url, keyed, stored_answers=kept), token="admin123") as client:
         yield client
 
 
@@ -148,7 +142,7 @@ async def test_another_caller_or_key_is_another_call(url: str) -> None:
         ("K", "first-of-admins"),
         ("k2", "first-of-admins"),
     ]
-    async with running(create_app(url, keyed, api_tokens=tokens)) as service:
+    async with running(create_app(url, keyed, stored_answers=kept, api_tokens=tokens)) as service:
         made, again = [
             [await send(service, f"{key} of {token}", key, token=token) for key, token in calls]
             for _ in range(2)
@@ -217,8 +211,8 @@ async def test_what_was_refused_for_one_may_be_done_for_the_other_at_the_same_mo
 @pytest.mark.parametrize("replicas", [1, 2])
 async def test_of_many_at_once_one_is_done(url: str, engine: str, replicas: int) -> None:
     async with (
-        running(create_app(url, keyed), token="admin123") as one,
-        running(create_app(url, keyed), token="admin123") as other,
+        running(create_app(url, keyed, stored_answers=kept), token="admin123") as one,
+        running(create_app(url, keyed, stored_answers=kept), token="admin123") as other,
     ):
         apps = (one, other)[:replicas]
         answers = await asyncio.gather(*(send(apps[n % replicas], "one") for n in range(12)))

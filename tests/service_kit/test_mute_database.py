@@ -114,6 +114,7 @@ async def test_a_first_connection_that_falls_silent_is_not_waited_for(
     async def open_then_fall_silent(self: Connections) -> object:
         connection = await opened(self)
         proxy.is_mute = True
+        patch.setattr(connect, "CONNECT_SECONDS", SHORT)
         return connection
 
     database = open_database(proxied_url)

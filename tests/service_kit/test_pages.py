@@ -8,7 +8,7 @@ import pytest
 from crm_api.app import create_app
 from crm_api.settings import Settings
 from service_kit.web import docs as pages
-from service_kit.web.openapi import document
+from service_kit.web import openapi
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ async def test_the_description_is_written_once_for_all_who_ask(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await client.get("/openapi.json")
-    monkeypatch.setattr(document.json, "dumps", None)
+    monkeypatch.setattr(openapi.json, "dumps", None)
 
     assert (await client.get("/openapi.json")).content == first.content
     assert first.json()["info"]["title"] == "crm_api"

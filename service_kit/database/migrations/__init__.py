@@ -10,17 +10,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    MetaData,
-    String,
-    Table,
-    insert,
-    inspect,
-    select,
-    text,
-)
+from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from service_kit.database.errors import is_unavailable, raise_unavailable
@@ -77,7 +67,7 @@ class Migrations:
     def _upgrade_sqlite(self, path: Path) -> str | None:
         try:
             with sqlite_engine(path, busy_seconds=_LOCK_SECONDS).connect() as connection:
-                refuse_damaged(driver(connection))
+                refuse_damaged(driver(connection), path)
                 driver(connection).execute("BEGIN IMMEDIATE")
                 with connection.begin():
                     return self._upgrade(connection)

@@ -5,14 +5,15 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import asyncpg
 from sqlalchemy import Connection
 
 from service_kit.database.errors import (
     DatabaseBusy,
     DurabilityMissing,
     is_conflict,
-    is_outdated,
     is_unavailable,
+    origin,
     raise_unavailable,
 )
 from service_kit.database.interface import Database, P, T, Work
@@ -134,6 +135,14 @@ class PostgresDatabase(Database):
 
 def _bind(work: Callable[..., T], args: Any, kwargs: Any) -> Callable[[Connection], T]:
     return lambda db: work(db, *args, **kwargs)
+
+
+def is_outdated(error: BaseException) -> bool:
+    """Tell whether a prepared statement is older than a change of its table's columns.
+
+    PostgreSQL raises it before it executes any of the statement.
+    """
+    return isinstance(origin(error), asyncpg.InvalidCachedStatementError)
 
 
 def _switched_off(db: Connection) -> str | None:

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.pool import NullPool
 
-from service_kit.database.errors import DatabaseDamaged, DurabilityMissing, origin, sqlite_code
+from service_kit.database.errors import DatabaseUnavailable, DurabilityMissing, origin, sqlite_code
 from service_kit.database.prepared import FETCH
 
 BUSY_SECONDS = 5.0
@@ -95,11 +95,12 @@ def note_file(error: Exception, path: Path) -> None:
         cause.add_note(str(path))
 
 
-def refuse_damaged(connection: sqlite3.Connection) -> None:
-    """Raise DatabaseDamaged for a file that SQLite did not leave so. Reads the whole file."""
+def refuse_damaged(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise DatabaseUnavailable where a file's pages contradict each other. Reads all of it."""
     faults = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
     if faults != ["ok"]:
-        raise DatabaseDamaged(f"the file is damaged: {'; '.join(faults)}")
+        told = "; ".join(faults).replace("\n", " ")
+        raise DatabaseUnavailable(f"the file is damaged: {told}: {path}")
 
 
 def _keep_promises(connection: sqlite3.Connection) -> None:

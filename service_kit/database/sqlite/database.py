@@ -36,8 +36,8 @@ READ_BUSY_SECONDS = 1.0
 SCAN_SECONDS = 10.0
 SCAN_THREADS = 2
 QUEUED_WRITES = 4096
-# How often the files are looked at while nobody writes.
-LOOK_SECONDS = 1.0
+# How often the files are checked while nobody writes.
+CHECK_SECONDS = 1.0
 # How long writers wait while the log waits for readers of older pages, and until it is tried again.
 TRUNCATE_BUSY_SECONDS = 0.1
 TRUNCATE_RETRY_SECONDS = 1.0
@@ -71,7 +71,7 @@ class SqliteDatabase(Database):
         self._checkpoints = sqlite_engine(self._path, busy_seconds=TRUNCATE_BUSY_SECONDS)
         self._commits = ThreadPoolExecutor(1, "sqlite-commit")
         self._scanners = ThreadPoolExecutor(SCAN_THREADS, "sqlite-scan")
-        self._look()
+        self._check_files()
         self.watch_task(self._write_groups(), "The writer of the SQLite database")
         self._is_open = True
         # A process that was killed may have erased something last.
@@ -94,7 +94,7 @@ class SqliteDatabase(Database):
         if not self._is_open:
             return
         self._is_open = False
-        self._looking.cancel()
+        self._next_check.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._truncating is not None:
             self._truncating.cancel()
@@ -281,16 +281,18 @@ class SqliteDatabase(Database):
         while self._queue:
             self._queue.popleft().fail(cause)
 
-    def _look(self) -> None:
-        """Look at the files every second, so that operators hear of a change before callers do."""
+    def _check_files(self) -> None:
+        """Check the files every second, so that operators hear of a change before callers do."""
         try:
-            self._files.look()
+            self._files.check()
         except FilesChanged as error:
             self._files_changed = error
             self._refuses_writes = True
             self._wake.set()
         else:
-            self._looking = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+            self._next_check = asyncio.get_running_loop().call_later(
+                CHECK_SECONDS, self._check_files
+            )
 
     async def _rescue(self, changed: FilesChanged) -> None:
         """Log what has happened, and copy what only this process can still see."""

@@ -6,14 +6,11 @@ last connection. The log beside the database (-wal) and its index (-shm) are par
 
 import os
 import sqlite3
-import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 PAGES_AT_ONCE = 1000
-# File systems keep times less exactly than they report them.
-TICK_NANOSECONDS = 100_000_000
 
 
 class FilesChanged(OSError):
@@ -28,28 +25,10 @@ class DatabaseFiles:
         target = path.resolve()
         paths = (str(path), f"{target}-wal", f"{target}-shm")
         self._path = path
-        self._folders = {str(path.absolute().parent), str(target.parent)}
-        self._unchanged_since: list[int] = []
         self._mode = path.stat().st_mode
         self._opened = {one: found for one in paths if (found := _identity(one)) is not None}
 
     def check(self) -> None:
-        """Look at the files if anything was added to or removed from their folders since last time.
-
-        For each acknowledgement, so it is usually one system call. Raises FilesChanged.
-        """
-        try:
-            changed_at = [os.stat(folder).st_mtime_ns for folder in self._folders]  # noqa: PTH116
-        except OSError:
-            changed_at = []
-        if changed_at and changed_at == self._unchanged_since:
-            return
-        self.look()
-        # A change a moment later may get the same time.
-        if changed_at and time.time_ns() - max(changed_at) > TICK_NANOSECONDS:
-            self._unchanged_since = changed_at
-
-    def look(self) -> None:
         """Raise FilesChanged unless all of the files are still in place."""
         now = {path: _identity(path) for path in self._opened}
         if now == self._opened:

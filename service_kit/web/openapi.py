@@ -1,0 +1,331 @@
+"""Completes FastAPI's description: errors, headers, examples, and where an id comes from."""
+
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from http import HTTPStatus
+from itertools import islice
+from typing import Any
+
+from fastapi import FastAPI
+
+from service_kit.database import DatabaseBusy, DatabaseUnavailable
+from service_kit.web.auth import NotAuthenticated, ScopeMissing
+from service_kit.web.idempotency import IdempotencyKeyReused, StillRunning
+from service_kit.web.overload import Overloaded, TookTooLong
+from service_kit.web.problems import (
+    MEDIA_TYPE,
+    BodyTooLarge,
+    InternalError,
+    InvalidRequest,
+    Problem,
+    UnsupportedMediaType,
+)
+from service_kit.web.rate_limits import TooManyRequests
+
+Json = dict[str, Any]
+Refusal = type[Problem] | type[BodyTooLarge]  # what can leave as a problem
+
+_JSON = "application/json"
+_ID = "7c0e5f0a4b1d4c9e8f3a2b6d5e4c1f00"
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHeader:
+    """A header that an answer has; always, unless it is optional."""
+
+    name: str
+    description: str
+    example: str
+    is_optional: bool = False
+
+    def described(self) -> Json:
+        schema = {"type": "string", "examples": [self.example]}
+        return {
+            "description": self.description,
+            "required": not self.is_optional,
+            "schema": schema,
+        }
+
+
+REQUEST_ID = ResponseHeader(
+    "X-Request-ID", "The request's id, as sent or made here; every log line about it has it.", _ID
+)
+# So many answers have these that they are described once.
+_SHARED = (
+    REQUEST_ID,
+    ResponseHeader(
+        "RateLimit",
+        "Where a rate limit is on: how many requests the caller has left, for how many seconds.",
+        '"caller";r=99;t=0',
+        is_optional=True,
+    ),
+    ResponseHeader(
+        "RateLimit-Policy",
+        "Where a rate limit is on: how many requests a caller may make within how many seconds.",
+        '"caller";q=100;w=2',
+        is_optional=True,
+    ),
+)
+ETAG = ResponseHeader(
+    "ETag", "The version that was answered; send it as If-Match with a change.", '"1"'
+)
+LOCATION = ResponseHeader("Location", "The path of what was created.", "/")
+DEPRECATION = ResponseHeader(
+    "Deprecation", "Since when this address is deprecated: RFC 9745.", "@1767225600"
+)
+# What an operation's parameter, if it has it, adds to its successful answers.
+_OF_PARAMETERS = {
+    "cursor": (
+        ResponseHeader(
+            "Link",
+            'With `rel="next"`: the address of the next page; absent on the last.',
+            '</?cursor=aWQ6NTA>; rel="next"',
+            is_optional=True,
+        ),
+        ResponseHeader(
+            "X-Next-Cursor",
+            "The `cursor` of the next page; absent on the last.",
+            "aWQ6NTA",
+            is_optional=True,
+        ),
+    ),
+    "idempotency-key": (
+        ResponseHeader(
+            "Idempotent-Replayed",
+            "`true` where this is the first answer again, to an Idempotency-Key that was used "
+            "before.",
+            "true",
+            is_optional=True,
+        ),
+    ),
+}
+_OF_PROBLEMS = {
+    "Retry-After": "After how many seconds it is worth while to try again.",
+    "WWW-Authenticate": "How to authenticate.",
+}
+_MEMBERS: Json = {
+    "type": {"type": "string", "examples": ["urn:problem:not-found"]},
+    "title": {"type": "string"},
+    "status": {"type": "integer"},
+    "detail": {"type": "string", "description": "What happened and what to do, for a person."},
+}
+_PLACE: Json = {"type": "array", "items": {"type": ["string", "integer"]}}
+_ERRORS: Json = {
+    "type": "array",
+    "description": "With 422: each fault's place and reason.",
+    "items": {
+        "type": "object",
+        "required": ["loc", "msg"],
+        "properties": {"loc": _PLACE, "msg": {"type": "string"}},
+    },
+}
+_SCHEMAS: Json = {
+    "Problem": {
+        "type": "object",
+        "title": "Problem",
+        "description": "An error as of RFC 9457. Some have members of their own besides.",
+        "required": [*_MEMBERS, "instance", "request_id"],
+        "properties": {
+            **_MEMBERS,
+            "instance": {"type": "string", "description": "The path that was asked for."},
+            "request_id": {"type": "string", "description": "Quote it when you ask for help."},
+            "errors": _ERRORS,
+        },
+    },
+    "ItemProblem": {
+        "type": "object",
+        "title": "ItemProblem",
+        "description": "Why one item of a batch was refused; a problem that is not a whole answer.",
+        "required": list(_MEMBERS),
+        "properties": {**_MEMBERS, "errors": _ERRORS},
+    },
+}
+
+
+def documented(*refusals: Refusal) -> dict[int | str, Json]:
+    """Build the `responses=` argument that puts these problems into an operation."""
+    responses: dict[int | str, Json] = {}
+    for refusal in refusals:
+        _add_problem(responses, refusal.status.value, refusal)
+    return responses
+
+
+def answering(status: int, *headers: ResponseHeader) -> dict[int | str, Json]:
+    """Build the `responses=` argument that says which headers an answer has."""
+    return {status: {"headers": {header.name: header.described() for header in headers}}}
+
+
+def install(app: FastAPI) -> None:
+    """Replace the app's description with a complete one, made at the first request for it."""
+    plain = app.openapi
+    complete = cache(lambda: _complete(plain()))
+    app.openapi = complete  # type: ignore[method-assign]
+    app.state.description = cache(lambda: _written(complete()))
+
+
+def _written(document: Json) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _complete(document: Json) -> Json:
+    components = document.setdefault("components", {})
+    components["headers"] = {header.name: header.described() for header in _SHARED}
+    schemas = components.setdefault("schemas", {})
+    schemas |= _SCHEMAS
+    for of_fastapi in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(of_fastapi, None)
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _add_problems(operation, path)
+            _add_headers(operation)
+            _add_examples(document, operation)
+            _describe_successes(document, operation)
+            operation["responses"] = dict(sorted(operation["responses"].items()))
+        _link_to_sources(document, path, operations)
+    return document
+
+
+def _parameters(operation: Json) -> set[str]:
+    return {parameter["name"].lower() for parameter in operation.get("parameters", [])}
+
+
+def _add_problems(operation: Json, path: str) -> None:
+    """Describe what the layers around a handler may answer instead of it."""
+    responses = operation["responses"]
+    if _JSON in responses.get("422", {}).get("content", {}):
+        del responses["422"]  # FastAPI's own, in another shape
+    for refusal in _around(operation):
+        _add_problem(responses, str(refusal.status.value), refusal)
+    for response in responses.values():
+        problems = response.get("content", {}).get(MEDIA_TYPE, {}).get("examples", {})
+        for example in problems.values():
+            example["value"]["instance"] = path
+
+
+def _around(operation: Json) -> Iterator[Refusal]:
+    if "security" in operation:
+        yield from (NotAuthenticated, ScopeMissing, TooManyRequests)
+        yield from (DatabaseUnavailable, DatabaseBusy, Overloaded, TookTooLong)
+    if "idempotency-key" in _parameters(operation):
+        yield from (StillRunning, IdempotencyKeyReused)
+    if "requestBody" in operation:
+        yield from (UnsupportedMediaType, BodyTooLarge)
+    yield from (InvalidRequest, InternalError)
+
+
+def _add_problem(responses: dict[Any, Any], status: int | str, refusal: Refusal) -> None:
+    """Describe a problem by its slug, by what its class says first, and by an example."""
+    response = responses.setdefault(status, {"description": "", "content": {}})
+    of_problems = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
+    examples = response["content"].setdefault(MEDIA_TYPE, of_problems)["examples"]
+    if refusal.slug in examples:
+        return
+    headers = response.setdefault("headers", {})
+    for header in headers.values():
+        header["required"] = False
+    for name, value in (getattr(refusal, "headers", None) or {}).items():
+        header = ResponseHeader(name, _OF_PROBLEMS.get(name, ""), value, bool(examples))
+        headers.setdefault(name, header.described())
+    paragraph = inspect.cleandoc(refusal.__doc__ or refusal.status.phrase).partition("\n\n")[0]
+    meaning = " ".join(paragraph.split())
+    line = f"`{refusal.slug}`: {meaning}"
+    response["description"] = "\n\n".join(filter(None, [response["description"], line]))
+    value = {
+        "type": f"urn:problem:{refusal.slug}",
+        "title": refusal.status.phrase,
+        "status": refusal.status.value,
+        "detail": meaning,
+        "instance": "/",
+        "request_id": _ID,
+        **refusal.example,
+    }
+    examples[refusal.slug] = {"summary": meaning, "value": value}
+
+
+def _add_headers(operation: Json) -> None:
+    """Describe the headers that follow from an operation's parameters, and those that all have."""
+    of_success = [
+        header
+        for name, headers in _OF_PARAMETERS.items()
+        if name in _parameters(operation)
+        for header in headers
+    ]
+    shared = _SHARED if "security" in operation else (REQUEST_ID,)
+    for status, response in operation["responses"].items():
+        described = response.setdefault("headers", {})
+        for header in of_success if status.startswith("2") else ():
+            described.setdefault(header.name, header.described())
+        for header in shared:
+            described[header.name] = {"$ref": f"#/components/headers/{header.name}"}
+
+
+def _add_examples(document: Json, operation: Json) -> None:
+    """Show a body's examples under names, and what /docs can't do without: a path's values."""
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path" and (examples := parameter["schema"].get("examples")):
+            parameter["example"] = examples[0]
+    content = operation.get("requestBody", {}).get("content", {}).get(_JSON)
+    if content is None or "examples" in content:
+        return
+    summary = operation["summary"]
+    name = re.sub(r"[^a-z0-9]+", "-", summary.lower()).strip("-")
+    examples = resolved(document, content["schema"]).get("examples", [])
+    content["examples"] = {
+        name if place == 1 else f"{name}-{place}": {"summary": summary, "value": value}
+        for place, value in enumerate(examples, start=1)
+    }
+
+
+def _describe_successes(document: Json, operation: Json) -> None:
+    """Describe a success by what it answers, where nobody has described it."""
+    for status, response in operation["responses"].items():
+        if response["description"] == "Successful Response":  # FastAPI's words
+            schema = response.get("content", {}).get(_JSON, {}).get("schema", {})
+            meaning = resolved(document, schema).get("description")
+            response["description"] = meaning or HTTPStatus(int(status)).phrase
+
+
+def _link_to_sources(document: Json, path: str, operations: Json) -> None:
+    """Link to an operation from the one whose answer has the ids in its path.
+
+    The id in `/tickets/{ticket_id}` is a member of what POST /tickets answers, and of the first row
+    that GET /tickets lists: the one with the parameter's name, or else `id`.
+    """
+    for found in re.finditer(r"\{(\w+)\}", path):
+        parameter = found[1]
+        collection = document["paths"].get(path[: found.start()].rstrip("/"), {})
+        sources = (
+            (response, f"$response.body#{first}/{member}")
+            for method, status, first in (("post", "201", ""), ("get", "200", "/0"))
+            if (response := collection.get(method, {}).get("responses", {}).get(status))
+            for member in (parameter, "id")
+            if member in _members(document, response)
+        )
+        for response, place in islice(sources, 1):
+            links = response.setdefault("links", {})
+            for name in (operation["operationId"] for operation in operations.values()):
+                link = links.setdefault(name, {"operationId": name, "parameters": {}})
+                link["parameters"][parameter] = place
+
+
+def _members(document: Json, response: Json) -> Json:
+    schema = response.get("content", {}).get(_JSON, {}).get("schema", {})
+    schema = resolved(document, schema)
+    if schema.get("type") == "array":
+        schema = resolved(document, schema["items"])
+    members: Json = schema.get("properties", {})
+    return members
+
+
+def resolved(document: Json, schema: Json) -> Json:
+    """Follow a schema's reference."""
+    while "$ref" in schema:
+        found: Any = document
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        schema = found
+    return schema
