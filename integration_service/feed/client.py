@@ -58,16 +58,16 @@ class CrmClient:
 
     async def newest(self) -> Newest:
         """Return the feed's place behind all that is committed by now. Raises CallFailed."""
-        feed_cursor, page = await self.customers(None, limit=1, sort="-id")
-        return Newest(feed_cursor, page.items[0].created_at if page.items else None)
+        page = await self.customers(None, limit=1, sort="-id")
+        return Newest(page.feed_cursor, page.items[0].created_at if page.items else None)
 
     async def customers(
         self, cursor: str | None, since: str | None = None, *, limit: int = PAGE, **params: str
-    ) -> tuple[str, ListPage[Customer]]:
+    ) -> ListPage[Customer]:
         """Read a page of all customers who are to get a welcome package.
 
         The first page, which has no cursor, comes with the feed's cursor from before its first row:
-        all pages, and then the feed from there, miss nobody. Later it is empty.
+        all pages, and then the feed from there, miss nobody.
 
         `since` leaves those who were registered behind that place in the feed. Raises CallFailed,
         or FeedBroken when the CRM does not know that place.
@@ -89,7 +89,7 @@ class CrmClient:
             raise
         if cursor is None and not page.feed_cursor:
             raise Transient("its list of customers names no feed cursor")
-        return page.feed_cursor or "", page
+        return page
 
     async def find(self, uid: str) -> Customer | None:
         """Look one customer up by its uid. Raises CallFailed."""

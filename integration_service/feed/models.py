@@ -48,7 +48,7 @@ class Newest:
     Of those who are committed by then, all stand before that place.
     """
 
-    feed_cursor: str
+    feed_cursor: str | None
     created_at: datetime | None
 
 

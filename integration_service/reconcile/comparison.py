@@ -22,6 +22,7 @@ from integration_service.reconcile.schemas import CONFIRM_COMMAND
 from integration_service.reconcile.store import COUNTED, KINDS, Absent, Kind, RunLost
 from integration_service.routes.definitions import WELCOME
 from integration_service.targets.failures import CallFailed, Transient
+from integration_service.targets.http import pages
 from integration_service.targets.inventory import Inventory
 from service_kit.database import Database, DatabaseUnavailable
 from service_kit.process.logs import new_request_id, use_request_id
@@ -131,30 +132,20 @@ class Comparison:
     async def _pages_of_customers(
         self, since: str | None = None
     ) -> AsyncIterator[Sequence[Customer]]:
-        cursor = None
-        while True:
-            try:
-                _, page = await self._crm.customers(cursor, since=since)
-            except FeedBroken as broken:
-                detail = broken.detail.rstrip(".")
-                raise Transient(f"{detail}; first the poller has to read all customers") from broken
-            yield page.items
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        try:
+            async for page in pages(lambda cursor: self._crm.customers(cursor, since=since)):
+                yield page
+        except FeedBroken as broken:
+            detail = broken.detail.rstrip(".")
+            raise Transient(f"{detail}; first the poller has to read all customers") from broken
 
     async def _walk_packages(self) -> None:
         """Read Inventory's side second, so that whoever was seen there is behind the customers."""
-        cursor = None
-        while True:
-            page = await self._inventory.requests(PACKAGE_TYPE, cursor)
-            uids = [one.customer_id for one in page.items]
+        async for page in pages(lambda cursor: self._inventory.requests(PACKAGE_TYPE, cursor)):
+            uids = [one.customer_id for one in page]
             await self._database.write(keys.saw_packages, self.run, uids)
             self._packages += len(uids)
             self.progress("package requests", self._packages)
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     async def _walk_erasures(self) -> None:
         after: int | None = 0
