@@ -35,7 +35,9 @@ links = Table(
 
 def circuits(db: Connection) -> dict[str, CircuitRow]:
     """Return what is stored about each remote service, by its name."""
-    return {row.target: row for row in find_all(CircuitRow, db, select(links))}
+    return {
+        row.target: row for row in find_all(CircuitRow, db, select(links).order_by(links.c.target))
+    }
 
 
 def save(db: Connection, lease: Lease, circuit: Circuit) -> None:
