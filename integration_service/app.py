@@ -3,21 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
 from integration_service.deliveries.router import router as deliveries
+from integration_service.operations import metrics
 from integration_service.operations.router import router as operations
 from integration_service.poller.poller import Poller
 from integration_service.reconcile.router import router as reconcile
 from integration_service.settings import Settings
-from service_kit.database import Database
 from service_kit.process import clock
 from service_kit.web.app import create_service
-
-if TYPE_CHECKING:
-    from prometheus_client import Metric
 
 DESCRIPTION = """Finds each new customer of the CRM and has Inventory make one welcome package.
 
@@ -30,7 +26,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def running(app: FastAPI) -> AsyncIterator[None]:
         poller = Poller(settings, app.state.database, app.state.stopping)
         app.state.poller = poller
-        app.state.metrics.add_shared(lambda: _metrics(app.state.database))
+        database = app.state.database
+        app.state.metrics.add_shared(lambda: metrics.read(database, clock.now()))
         task = asyncio.create_task(poller.run(), name="The poller")
         app.state.stopping.watch(task)
         app.state.readiness_checks += [
@@ -51,10 +48,3 @@ def create_app(settings: Settings) -> FastAPI:
         routers=[operations, deliveries, reconcile],
         running=running,
     )
-
-
-async def _metrics(database: Database) -> "list[Metric]":
-    # It brings Prometheus' library, which a start has no need of.
-    from integration_service.operations import metrics
-
-    return await metrics.read(database, clock.now())

@@ -169,7 +169,7 @@ def next_due(db: Connection, lease: Lease) -> datetime | None:
 
 
 def is_any_of_later(db: Connection, now: datetime) -> bool:
-    """Tell whether something waits that was put off by a clock which was set back since."""
+    """Whether something waits that was put off by a clock which was set back since."""
     return _ANY_OF_LATER.first(db, now=now, longest=now + LONGEST_WAIT) is not None
 
 
@@ -242,13 +242,13 @@ def settle(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> N
 
 
 def release_held(db: Connection, lease: Lease, now: datetime) -> int:
-    """Make due what waits for another try, now that the far side answers again."""
+    """Make due what waits for another try, now that its target answers again."""
     fence(db, lease)
     return db.execute(_RELEASE_HELD, {"now": now}).rowcount
 
 
 def _may_send(db: Connection, lease: Lease) -> bool:
-    """Tell whether it is paused, after the row is locked that says so. Raises LeaseLost."""
+    """Whether sending is not paused, with the row locked that says so. Raises LeaseLost."""
     fence(db, lease)
     [paused_at] = _PAUSED_AT.all(db)
     return paused_at is None

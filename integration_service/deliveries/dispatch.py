@@ -5,8 +5,10 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+
+from sqlalchemy import Connection
 
 from integration_service.deliveries import claims, journal, retry_policy
 from integration_service.deliveries.models import Claimed, Settlement
@@ -31,6 +33,8 @@ REMEMBERED_PROBES = 100
 LONGEST_NAP_SECONDS = 5.0
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 FINISH_SECONDS = 7.0
+
+Claim = Callable[[Connection, Lease, datetime, int], list[Claimed]]
 
 
 class Dispatch:
@@ -106,45 +110,37 @@ class Dispatch:
             if not await self._database.read(claims.is_any_of_later, now):
                 return (due_at - now).total_seconds()
             await self._database.write(claims.bring_forward, lease, now)
-        started = await self._start_fresh(lease) + await self._start_retries(lease)
-        return 0.0 if started else LONGEST_NAP_SECONDS
+        fresh = await self._start_due(lease, claims.claim_fresh, self._fresh)
+        retries = await self._start_due(lease, claims.claim_retries, self._retrying, RETRY_PLACES)
+        return 0.0 if fresh or retries else LONGEST_NAP_SECONDS
 
     @property
     def _under_way(self) -> set[asyncio.Task[None]]:
         return self._fresh | self._retrying
 
-    async def _start_fresh(self, lease: Lease) -> int:
-        places = self._settings.delivery_concurrency - len(self._under_way)
-        if places <= 0:
-            return 0
+    async def _start_due(
+        self, lease: Lease, claim: Claim, tasks: set[asyncio.Task[None]], most: int | None = None
+    ) -> bool:
+        """Start a batch of what is due, if there is a place for one, of `most` for its kind."""
+        is_full = len(self._under_way) >= self._settings.delivery_concurrency
+        if is_full or (most is not None and len(tasks) >= most):
+            return False
         limit = self._settings.batch_size
-        batch = await self._database.write(claims.claim_fresh, lease, self._clock(), limit)
-        return self._start(batch, lease, self._fresh)
-
-    async def _start_retries(self, lease: Lease) -> int:
-        places = min(
-            RETRY_PLACES - len(self._retrying),
-            self._settings.delivery_concurrency - len(self._under_way),
-        )
-        if places <= 0:
-            return 0
-        limit = self._settings.batch_size
-        batch = await self._database.write(claims.claim_retries, lease, self._clock(), limit)
-        return self._start(batch, lease, self._retrying)
+        batch = await self._database.write(claim, lease, self._clock(), limit)
+        return self._start(batch, lease, tasks)
 
     async def _start_probe(self, lease: Lease) -> None:
         if not self._under_way:
             batch = await self._database.write(claims.claim_probe, lease, self._probed)
             self._start(batch, lease, self._retrying)
 
-    def _start(self, batch: list[Claimed], lease: Lease, places: set[asyncio.Task[None]]) -> int:
-        if not batch:
-            return 0
-        task = asyncio.create_task(self._carry_out(batch, lease))
-        places.add(task)
-        task.add_done_callback(places.discard)
-        task.add_done_callback(lambda _: self._changed.set())
-        return 1
+    def _start(self, batch: list[Claimed], lease: Lease, tasks: set[asyncio.Task[None]]) -> bool:
+        if batch:
+            task = asyncio.create_task(self._carry_out(batch, lease))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            task.add_done_callback(lambda _: self._changed.set())
+        return bool(batch)
 
     async def _carry_out(self, batch: list[Claimed], lease: Lease) -> None:
         """Send one batch; whatever happens to it, the others go on."""
@@ -232,7 +228,7 @@ class Dispatch:
         await self._database.write(claims.settle, lease, settlements)
         journal.settled([(one.subject, its) for one, its in zip(batch, settlements, strict=True)])
         if any(one.class_of_error for one in settlements):
-            await self._save_circuit(lease)  # by its seconds the age of these is told
+            await self._save_circuit(lease)  # their age is counted by its seconds
 
     async def _save_circuit(self, lease: Lease) -> None:
         await self._database.write(targets.save, lease, self._circuit)

@@ -11,6 +11,7 @@ from integration_service.ledger.models import poller
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_or_update
 from service_kit.database.prepared import PreparedValues
+from service_kit.database.rows import find_all
 
 IS_ERASED = exists().where(erasures.c.customer_uid == deliveries.c.subject)
 
@@ -83,8 +84,7 @@ def among(db: Connection, uids: Collection[str]) -> set[str]:
 
 def due(db: Connection, lease: Lease, limit: int) -> list[ErasedCustomer]:
     """List customers whose erasure Inventory has not applied yet; none while it is paused."""
-    rows = db.execute(_DUE, {"epoch": lease.epoch, "limit": limit})
-    return [ErasedCustomer._make(row) for row in rows]
+    return find_all(ErasedCustomer, db, _DUE, {"epoch": lease.epoch, "limit": limit})
 
 
 def done(db: Connection, lease: Lease, uids: Sequence[str], now: datetime) -> None:
@@ -102,5 +102,4 @@ def again(db: Connection, erased: Sequence[ErasedCustomer], now: datetime) -> No
 
 def waiting(db: Connection) -> int:
     """Count the erasures that Inventory has not applied yet."""
-    found: int = db.execute(_WAITING).scalar_one()
-    return found
+    return db.execute(_WAITING).scalar_one()

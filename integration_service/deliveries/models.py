@@ -200,7 +200,7 @@ class ErasedCustomer(NamedTuple):
 # them four times as dear to make.
 @dataclass
 class Arrival:
-    """A customer as the feed told of it; or, with `error`, an event that nobody can understand."""
+    """A new customer as the feed reported it; or, with `error`, an event that can't be read."""
 
     subject: str
     customer_name: str | None

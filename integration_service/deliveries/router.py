@@ -62,7 +62,7 @@ async def list_deliveries(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> list[Delivery]:
-    """List what is owed to whom, newest last."""
+    """List deliveries, newest last."""
     page = await database.read(store.page, state, number_after(cursor, "id"), limit)
     link_next(request, response, page, "id")
     return page.rows
@@ -98,8 +98,8 @@ async def wait_for_delivery(
 ) -> DeliveryDetail:
     """Answer as soon as the delivery is finished: delivered, skipped, dead or undone.
 
-    It also waits for a customer whom the feed has not told of yet, so that one can be waited for
-    as soon as the CRM has answered. 504 when it takes longer.
+    It also waits for customers whom the feed has not reported yet, so you can wait as soon as the
+    CRM has answered. 504 when it takes longer.
     """
     stopping: Stopping = request.app.state.stopping
     give_up_at = time.monotonic() + timeout
@@ -116,7 +116,7 @@ async def wait_for_delivery(
                 raise DeliveryUnfinished(
                     "It is not finished yet."
                     if found
-                    else "The feed has not told of this customer.",
+                    else "The feed has not reported this customer.",
                     state=found and found.state,
                 )
             await stopping.sleep(min(left, RECHECK_SECONDS), asyncio.shield(beat))
@@ -174,7 +174,7 @@ async def dismiss_delivery(
 async def retry_deliveries(
     wanted: RetryOrder, database: DatabaseDep, who: CanOperate
 ) -> RetryResult:
-    """Send all deliveries of a state, and an error class, again. `dry_run` says whom it would be.
+    """Send all deliveries of a state, and an error class, again. `dry_run` lists them.
 
     Safe to repeat, also after an answer that was lost: what was retried is no longer among them.
     """
@@ -184,9 +184,4 @@ async def retry_deliveries(
     )
     if not wanted.dry_run:
         logger.info("%s retries %d %s deliveries.", who.name, done.retried, wanted.state)
-    return RetryResult(
-        dry_run=wanted.dry_run,
-        matched=done.matched,
-        retried=done.retried,
-        customer_uids=done.customer_uids,
-    )
+    return done

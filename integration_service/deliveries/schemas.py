@@ -1,4 +1,4 @@
-"""What the API says of deliveries."""
+"""The API's models of deliveries."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
@@ -14,7 +14,7 @@ _UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
 
 
 class DeliveryOut(BaseModel):
-    """What is owed to one customer."""
+    """The delivery owed to one customer."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -22,16 +22,17 @@ class DeliveryOut(BaseModel):
     customer_name: str | None = Field(examples=["Jane Doe"])
     state: State = Field(
         description="undone: the customer was erased after it was sent; Inventory has cancelled "
-        "what was not shipped, and forgotten the name.",
+        "whatever was not shipped, and removed the name.",
         examples=["delivered"],
     )
     skip_reason: Literal["unwanted", "erased", "dismissed"] | None = Field(
-        description="Why it is skipped: whoever added the customer wanted no package, the customer "
-        "was erased before it was sent, or somebody dismissed it.",
+        description="Why it is skipped: no package was wanted when the customer was added, the "
+        "customer was erased before it was sent, or an operator dismissed it.",
         examples=[None],
     )
     attempt_count: int = Field(
-        description="Tries since it was enqueued; a retry by hand begins anew.", examples=[1]
+        description="Attempts since it was enqueued; a manual retry starts at 0 again.",
+        examples=[1],
     )
     next_attempt_at: datetime | None = Field(description="While pending or retrying.")
     request_id: str | None = Field(description="The package request in Inventory.")
@@ -45,7 +46,7 @@ class DeliveryOut(BaseModel):
 
 
 class Attempt(BaseModel):
-    """One try to deliver."""
+    """One attempt to deliver."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -57,18 +58,18 @@ class Attempt(BaseModel):
 
 
 class DeliveryDetail(DeliveryOut):
-    """What is owed to one customer, with every attempt."""
+    """The delivery owed to one customer, with every attempt."""
 
     problem: dict[str, Any] | None = Field(description="Why Inventory refused it.")
-    raw: str | None = Field(description="The event as it came, where it could not be understood.")
-    dismissed_at: datetime | None = Field(description="When somebody settled it without a package.")
+    raw: str | None = Field(description="The event as received, if it could not be read.")
+    dismissed_at: datetime | None = Field(description="When an operator dismissed it.")
     dismissed_by: str | None
     dismissed_reason: str | None
     attempts: list[Attempt]
 
 
 class RetryOrder(BaseModel):
-    """Which deliveries are to be sent again."""
+    """Which deliveries to retry."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -78,15 +79,17 @@ class RetryOrder(BaseModel):
     )
 
     state: Literal["dead", "retrying"] = Field(
-        "dead", description="dead, or retrying: these no longer wait."
+        "dead", description="dead, or retrying: these no longer wait for their next attempt."
     )
     error_class: Literal["transient", "refused"] | None = None
-    dry_run: bool = Field(False, strict=True, description="Change nothing; say whom it would be.")
+    dry_run: bool = Field(
+        False, strict=True, description="Change nothing; list the deliveries that would be retried."
+    )
     limit: int = Field(10_000, ge=1, le=100_000, strict=True, description="How many at most.")
 
 
 class Dismissal(BaseModel):
-    """Why a dead delivery needs no package any more."""
+    """Why a dead delivery no longer needs a package."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -98,9 +101,9 @@ class Dismissal(BaseModel):
 
 
 class RetryResult(BaseModel):
-    """What is sent again; in a dry run, what would be."""
+    """The deliveries that are retried; in a dry run, those that would be."""
 
     dry_run: bool
-    matched: int = Field(description="How many there are of that kind.")
-    retried: int = Field(description="How many of them are sent again, up to the limit.")
+    matched: int = Field(description="Deliveries that match.")
+    retried: int = Field(description="Deliveries that are retried, up to the limit.")
     customer_uids: list[str] = Field(description="The first 100 of these.")

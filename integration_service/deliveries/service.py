@@ -1,7 +1,6 @@
 """What operators do with deliveries: retry one or many, and dismiss a dead one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -10,10 +9,11 @@ from sqlalchemy import Connection, and_, func, or_, select, update
 
 from integration_service.deliveries import erasures, store
 from integration_service.deliveries.models import Delivery, deliveries, enqueued
-from integration_service.deliveries.schemas import Attempt, DeliveryDetail
+from integration_service.deliveries.schemas import Attempt, DeliveryDetail, RetryResult
 from integration_service.ledger.control import wake
 from integration_service.ledger.lease import Clock, hold
 from service_kit.database import Database
+from service_kit.database.rows import find_all
 from service_kit.web.problems import Problem
 
 PAGE = 500
@@ -45,8 +45,7 @@ class Listed(NamedTuple):
     subject: str
 
 
-@dataclass(frozen=True, slots=True)
-class Which:
+class Which(NamedTuple):
     """Which deliveries are to be retried."""
 
     state: str
@@ -119,20 +118,15 @@ def dismiss(db: Connection, uid: str, who: str, reason: str, now: datetime) -> b
 
 
 def matching(db: Connection, which: Which) -> int:
-    statement = select(func.count()).select_from(deliveries).where(which.condition())
-    found: int = db.execute(statement).scalar_one()
-    return found
+    counted = select(func.count()).select_from(deliveries).where(which.condition())
+    return db.execute(counted).scalar_one()
 
 
 def some_of(db: Connection, which: Which, after: int, limit: int) -> list[Listed]:
     """List some by their ids, from the one behind `after`."""
-    rows = db.execute(
-        select(deliveries.c.id, deliveries.c.subject)
-        .where(which.condition(), deliveries.c.id > after)
-        .order_by(deliveries.c.id)
-        .limit(limit)
-    )
-    return [Listed._make(row) for row in rows]
+    found = select(deliveries.c.id, deliveries.c.subject)
+    beyond = found.where(which.condition(), deliveries.c.id > after)
+    return find_all(Listed, db, beyond.order_by(deliveries.c.id).limit(limit))
 
 
 def retry_some(db: Connection, which: Which, after: int, limit: int, now: datetime) -> list[Listed]:
@@ -145,7 +139,7 @@ def retry_some(db: Connection, which: Which, after: int, limit: int, now: dateti
 
 def _known(found: Delivery | None) -> Delivery:
     if found is None:
-        raise DeliveryNotFound("The feed has not told of a customer with this uid.")
+        raise DeliveryNotFound("The feed has not reported a customer with this uid.")
     return found
 
 
@@ -159,23 +153,15 @@ def _enqueue(db: Connection, state: str, ids: Sequence[int], now: datetime) -> N
     wake(db)
 
 
-@dataclass
-class Retried:
-    """How many match, how many were retried, and the first of them."""
-
-    matched: int
-    retried: int = 0
-    customer_uids: list[str] = field(default_factory=list)
-
-
 async def retry_many(
     database: Database, clock: Clock, which: Which, limit: int, *, dry_run: bool
-) -> Retried:
-    """Retry up to `limit`. Safe to repeat: what was retried is no longer among them.
+) -> RetryResult:
+    """Retry up to `limit`, a page at a time, so that no transaction is long.
 
-    A dry run names whom it would be.
+    Safe to repeat: what was retried is no longer among them. A dry run only lists them.
     """
-    done = Retried(await database.scan(matching, which))
+    matched = await database.scan(matching, which)
+    done = RetryResult(dry_run=dry_run, matched=matched, retried=0, customer_uids=[])
     after = 0
     while done.retried < limit:
         most = min(PAGE, limit - done.retried)

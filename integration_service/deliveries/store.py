@@ -22,6 +22,7 @@ from integration_service.routes.definitions import WELCOME
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.prepared import PreparedChange, PreparedValues
+from service_kit.database.rows import find_all, find_one
 from service_kit.web.paging import Page, page_of
 
 _COUNTS = select(deliveries.c.state, func.count().label("number")).group_by(deliveries.c.state)
@@ -39,46 +40,23 @@ _BEYOND = PreparedValues[int](
 _OWED = PreparedValues[str](
     select(deliveries.c.subject).where(is_listed(deliveries.c.subject, "uids"), IS_WELCOME)
 )
-_ARRIVAL = (
-    "subject",
-    "customer_name",
-    "sequence",
-    "raw",
-    "error",
-    "traceparent",
-    "skip_reason",
-)
-_OWED_ALIKE = (
-    "route",
-    "occurrence",
-    "state",
-    "error_class",
-    "attempt_count",
-    "next_attempt_at",
-    "never_claimed",
-    "tried_seconds_before",
-    "created_at",
-    "updated_at",
-)
-_OWE = PreparedChange(
-    insert_missing(deliveries).inline(),
-    columns=(*_ARRIVAL, *_OWED_ALIKE),
-)
+_ARRIVAL = ("subject", "customer_name", "sequence", "raw", "error", "traceparent", "skip_reason")
+_PLACE = ("route", "occurrence", "state", "error_class", "attempt_count", "next_attempt_at")
+_NEW = ("never_claimed", "tried_seconds_before", "created_at", "updated_at")
+_OWE = PreparedChange(insert_missing(deliveries).inline(), columns=(*_ARRIVAL, *_PLACE, *_NEW))
 
 
 def find(db: Connection, uid: str) -> Delivery | None:
-    row = db.execute(_ONE, {"uid": uid}).one_or_none()
-    return None if row is None else Delivery._make(row)
+    return find_one(Delivery, db, _ONE, {"uid": uid})
 
 
 def lock(db: Connection, uid: str) -> Delivery | None:
     """Find a delivery, and keep others from changing it until this transaction ends."""
-    row = db.execute(_LOCKED, {"uid": uid}).one_or_none()
-    return None if row is None else Delivery._make(row)
+    return find_one(Delivery, db, _LOCKED, {"uid": uid})
 
 
 def attempts_at(db: Connection, delivery: Delivery) -> list[AttemptRow]:
-    return [AttemptRow._make(row) for row in db.execute(_ATTEMPTS, {"id": delivery.id})]
+    return find_all(AttemptRow, db, _ATTEMPTS, {"id": delivery.id})
 
 
 def page(db: Connection, state: str | None, after: int | None, limit: int) -> Page[Delivery]:
@@ -88,7 +66,7 @@ def page(db: Connection, state: str | None, after: int | None, limit: int) -> Pa
         statement = statement.where(deliveries.c.state == state)
     if after is not None:
         statement = statement.where(deliveries.c.id > after)
-    return page_of([Delivery._make(row) for row in db.execute(statement)], limit, key="id")
+    return page_of(find_all(Delivery, db, statement), limit, key="id")
 
 
 def counts(db: Connection) -> dict[str, int]:
@@ -109,7 +87,7 @@ def attempt_totals(db: Connection) -> dict[str, int]:
 def owe(db: Connection, arrivals: Sequence[Arrival], now: datetime) -> list[Arrival]:
     """Owe a package to each customer who is new, and return these. The caller fences it.
 
-    None to one who was erased, however much earlier that was told.
+    None to one who was erased, however much earlier that was reported.
     """
     uids = [a.subject for a in arrivals]
     known = set(_OWED.all(db, uids=uids))
@@ -137,5 +115,5 @@ def owe(db: Connection, arrivals: Sequence[Arrival], now: datetime) -> list[Arri
 
 
 def is_above(db: Connection, mark: int) -> bool:
-    """Tell whether more than so many are not finished."""
+    """Whether more than so many are unfinished."""
     return _BEYOND.first(db, mark=mark) is not None

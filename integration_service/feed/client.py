@@ -1,35 +1,20 @@
 """What the integration asks of the CRM. Nothing in its answers is taken on trust."""
 
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from integration_service.feed.models import Customer, FeedBroken, FeedPage, Newest
 from integration_service.routes.definitions import WELCOME
 from integration_service.settings import Settings
 from integration_service.targets.circuit import Circuit
 from integration_service.targets.failures import CallFailed, TooLarge, Transient, slug_of
-from integration_service.targets.http import CURSOR, PAGE, Link, ListPage, read_page
+from integration_service.targets.http import PAGE, Link, ListPage, read_page
 
 TYPES = ",".join(WELCOME.event_types)
-LARGEST_PAGE = 500
 _CUSTOMERS = TypeAdapter(list[Customer])
 _NOT_THERE = {"customer-not-found", "invalid-request"}
-
-
-_Position = Annotated[int, Field(ge=0, lt=2**63)]
-
-
-class _Page(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    events: list[Any] = Field(max_length=LARGEST_PAGE)
-    from_position: int = Field(ge=1, lt=2**63)
-    through_position: _Position
-    head_position: _Position
-    next_cursor: str = Field(pattern=f"^{CURSOR.pattern}$")
-    has_more: bool
 
 
 class CrmClient:
@@ -69,20 +54,20 @@ class CrmClient:
             _raise_if_broken(failure)
             raise
         self._limit_divisor = max(1, self._limit_divisor // 2)
-        return _checked(answer.body, after, position)
+        return _checked(answer.body, position)
 
     async def newest(self) -> Newest:
         """Return the feed's place behind all that is committed by now. Raises CallFailed."""
-        feed_cursor, page = await self.customers(None, limit=1, sort="-id")
-        return Newest(feed_cursor, page.items[0].created_at if page.items else None)
+        page = await self.customers(None, limit=1, sort="-id")
+        return Newest(page.feed_cursor, page.items[0].created_at if page.items else None)
 
     async def customers(
         self, cursor: str | None, since: str | None = None, *, limit: int = PAGE, **params: str
-    ) -> tuple[str, ListPage[Customer]]:
+    ) -> ListPage[Customer]:
         """Read a page of all customers who are to get a welcome package.
 
-        On the first, which has no cursor, the feed's place before its first row comes along: all
-        pages, and then the feed from there, tell of everybody. Later it is empty.
+        The first page, which has no cursor, comes with the feed's cursor from before its first row:
+        all pages, and then the feed from there, miss nobody.
 
         `since` leaves those who were registered behind that place in the feed. Raises CallFailed,
         or FeedBroken when the CRM does not know that place.
@@ -104,7 +89,7 @@ class CrmClient:
             raise
         if cursor is None and not page.feed_cursor:
             raise Transient("its list of customers names no feed cursor")
-        return page.feed_cursor or "", page
+        return page
 
     async def find(self, uid: str) -> Customer | None:
         """Look one customer up by its uid. Raises CallFailed."""
@@ -130,9 +115,9 @@ def _raise_if_broken(failure: CallFailed) -> None:
         raise FeedBroken("expired", failure.error) from failure
 
 
-def _checked(body: Any, after: str | None, position: int | None) -> FeedPage:
+def _checked(body: Any, position: int | None) -> FeedPage:
     try:
-        page = _Page.model_validate(body)
+        page = FeedPage.model_validate(body)
     except ValidationError as error:
         fault = error.errors(include_input=False, include_url=False)[0]
         raise Transient(f"its page of events is malformed at {fault['loc']}") from None
@@ -144,11 +129,4 @@ def _checked(body: Any, after: str | None, position: int | None) -> FeedPage:
     # A page that has more and reads nothing would be asked for again without end.
     if covered < page.has_more or page.head_position < page.through_position:
         raise Transient("its page of events covers impossible positions")
-    return FeedPage(
-        after=after,
-        events=page.events,
-        through_position=page.through_position,
-        head_position=page.head_position,
-        next_cursor=page.next_cursor,
-        has_more=page.has_more,
-    )
+    return page

@@ -116,7 +116,7 @@ class Ingest:
             elif not is_of_other_type(event):
                 arrivals.append(understand(event, page.through_position, index))
         move = {
-            "old": page.after,
+            "old": feed.cursor,
             "new": page.next_cursor,
             "through": page.through_position,
             "head": page.head_position,
@@ -141,7 +141,7 @@ class Ingest:
             await self._database.write(targets.save, lease, self._circuit)
 
     async def _halt(self, lease: Lease, feed: PollerState, broken: FeedBroken) -> float:
-        """Stop where the feed can't be gone on with: going on elsewhere might pass someone over."""
+        """Start recovery when the cursor is no longer valid; reading on might miss someone."""
         if await self._recovery.begin(lease, feed, broken):
             await self._note_answer(lease)
             return 0.0
@@ -190,14 +190,14 @@ class Ingest:
 
 
 def is_erasure(event: Any) -> bool:
-    """Tell whether an event says that a customer was erased."""
+    """Whether an event reports that a customer was erased."""
     if not isinstance(event, dict) or event.get("type") not in WELCOME.undo_on:
         return False
     return _is_uid(event.get("subject"))
 
 
 def is_of_other_type(event: Any) -> bool:
-    """Tell an event that was not asked for: what it names may not even be a customer."""
+    """Whether an event was not asked for: its subject may not even be a customer."""
     kind = event.get("type") if isinstance(event, dict) else None
     return isinstance(kind, str) and kind not in WELCOME.event_types
 

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from integration_service.deliveries.models import Arrival, ErasedCustomer
 from integration_service.ledger.models import PollerState
-from integration_service.targets.http import Uid
+from integration_service.targets.http import CURSOR, Uid
 from service_kit.web.fields import Instant
 
+LARGEST_PAGE = 500
+Position = Annotated[int, Field(ge=0, lt=2**63)]
 # The CRM's other id of a customer.
 Number = Annotated[int, Field(gt=0, lt=2**63, strict=True)]
 
@@ -28,7 +30,7 @@ class Customer(BaseModel):
 
     @property
     def first_name_known(self) -> str | None:
-        """The name that its creation told, where it is sure to be this one.
+        """The name in its creation event, if it is certain to be this one.
 
         Inventory may have a request under the first name, and refuses to take another for it.
         """
@@ -46,12 +48,12 @@ class Newest:
     Of those who are committed by then, all stand before that place.
     """
 
-    feed_cursor: str
+    feed_cursor: str | None
     created_at: datetime | None
 
 
 class FeedBroken(Exception):
-    """The feed can't be gone on with from here. `state` is what to call that."""
+    """The cursor is no longer valid. `state` says why: diverged or expired."""
 
     def __init__(self, state: str, detail: str) -> None:
         super().__init__(detail)
@@ -59,34 +61,35 @@ class FeedBroken(Exception):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class FeedPage:
-    """Events that follow `after`, and what they cover."""
+class FeedPage(BaseModel):
+    """Events that follow a cursor, and the positions that they cover."""
 
-    after: str | None
-    events: Sequence[Any]
-    through_position: int
-    head_position: int
-    next_cursor: str
+    model_config = ConfigDict(strict=True)
+
+    events: list[Any] = Field(max_length=LARGEST_PAGE)
+    from_position: int = Field(ge=1, lt=2**63)
+    through_position: Position
+    head_position: Position
+    next_cursor: str = Field(pattern=f"^{CURSOR.pattern}$")
     has_more: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """A page of customers, and where the walk goes on; nowhere after the last."""
+    """A page of customers, and where the walk continues; nowhere after the last."""
 
     read: int
     arrivals: Sequence[Arrival]
     erased: Sequence[ErasedCustomer]
-    # Where the feed stood before the first page was read, which the first page tells.
+    # Where the feed stood before the first page was read, which comes with the first page.
     feed_cursor: str | None
     next_page: str | None
 
 
 def is_from_before(feed: PollerState, created_at: datetime) -> bool:
-    """Tell by its date a customer who is owed nothing, being older than a first start with `now`.
+    """Whether a customer is owed nothing by its date, being older than a first start with `now`.
 
-    Only where there is no `start_cursor`, which tells it better.
+    Only if there is no `start_cursor`, which is more exact.
     """
     return (
         feed.start_cursor is None

@@ -56,9 +56,7 @@ class Recovery:
         """
         now = self._clock()
         try:
-            feed_cursor, page = await self._crm.customers(
-                feed.recovery_page, since=feed.start_cursor
-            )
+            page = await self._crm.customers(feed.recovery_page, since=feed.start_cursor)
         except FeedBroken as broken:
             await self._go_by_dates(lease, feed, broken, now)
             return NOTHING
@@ -77,7 +75,7 @@ class Recovery:
                 if not is_from_before(feed, one.created_at)
             ],
             erased=[ErasedCustomer(one.uid, one.id) for one in page.items if one.is_erased],
-            feed_cursor=feed_cursor or feed.recovery_cursor,
+            feed_cursor=page.feed_cursor or feed.recovery_cursor,
             next_page=page.next_cursor,
         )
         write = self._database.erase if walked.erased else self._database.write
@@ -91,7 +89,7 @@ class Recovery:
     async def _go_by_dates(
         self, lease: Lease, feed: PollerState, broken: FeedBroken, now: datetime
     ) -> None:
-        """Begin anew: what this CRM has, nobody can tell from before or after the start by feed."""
+        """Begin again by dates: this CRM does not know the cursor of the start."""
         logger.warning(
             "The CRM does not know where its feed stood when START_FROM=now was applied. Customers "
             "that were made later than %s are owed a package.",

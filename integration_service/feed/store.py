@@ -17,18 +17,6 @@ from integration_service.ledger.lease import Lease, LeaseLost, fence
 from integration_service.ledger.models import PollerState, poller
 from service_kit.database.types import UtcDateTime
 
-_BEGIN = (
-    update(poller)
-    .where(poller.c.start_from.is_(None))
-    .values(
-        start_from=bindparam("begin_from"),
-        started_at=bindparam("begun_at"),
-        cursor=bindparam("begin_at"),
-        position=bindparam("begin_position"),
-        start_cursor=bindparam("begin_at"),
-        newest_at_start=bindparam("newest_at"),
-    )
-)
 _MOVE = (
     update(poller)
     .where(
@@ -48,27 +36,21 @@ _MOVE = (
 )
 
 
-def begin(
-    db: Connection,
-    lease: Lease,
-    now: datetime,
-    at: Newest | None,
-) -> None:
+def begin(db: Connection, lease: Lease, now: datetime, at: Newest | None) -> None:
     """Write down where to start: at a place in the feed, or at its beginning.
 
     Only the very first time it has an effect.
     """
     fence(db, lease)
-    db.execute(
-        _BEGIN,
-        {
-            "begin_from": "now" if at else "beginning",
-            "begin_at": at.feed_cursor if at else None,
-            "begin_position": None if at else 0,
-            "newest_at": at.created_at if at else None,
-            "begun_at": now,
-        },
-    )
+    start = {
+        "start_from": "now" if at else "beginning",
+        "started_at": now,
+        "cursor": at and at.feed_cursor,
+        "position": None if at else 0,
+        "start_cursor": at and at.feed_cursor,
+        "newest_at_start": at and at.created_at,
+    }
+    db.execute(update(poller).where(poller.c.start_from.is_(None)).values(**start))
 
 
 def note_page(
@@ -95,12 +77,8 @@ def note_page(
 
 def mark_feed(db: Connection, lease: Lease, state: str, error: str, now: datetime) -> None:
     """Say why the feed is not read on."""
-    fence(db, lease)
-    db.execute(
-        update(poller).values(
-            feed_state=state, last_poll_at=now, last_error=error, last_error_at=now
-        )
-    )
+    note_error(db, lease, error, now)
+    db.execute(update(poller).values(feed_state=state))
 
 
 def note_error(db: Connection, lease: Lease, error: str, now: datetime) -> None:
@@ -118,21 +96,16 @@ def begin_recovery(
     is_start_known: bool = True,
 ) -> None:
     """Begin the walk, or begin it anew."""
-    fence(db, lease)
-    forgotten = {} if is_start_known else {"start_cursor": None}
+    mark_feed(db, lease, "recovering", error, now)
     db.execute(
         update(poller).values(
-            **forgotten,
-            feed_state="recovering",
+            **({} if is_start_known else {"start_cursor": None}),
             recovery_reason=reason,
             recovery_began_at=now,
             recovery_cursor=None,
             recovery_page=None,
             recovery_read=0,
             recovery_new=0,
-            last_poll_at=now,
-            last_error=error,
-            last_error_at=now,
         )
     )
 
@@ -142,8 +115,8 @@ def note_walked(
 ) -> list[Arrival]:
     """Owe a package to each customer of a page who is new, and move past the page; both or neither.
 
-    After the last page the feed goes on where it stood before the first: what the two tell of both
-    is ignored the second time. Returns whom a package is owed to from now on. Raises LeaseLost when
+    After the last page the feed continues where it stood before the first; whoever is in both is
+    ignored the second time. Returns whom a package is owed to from now on. Raises LeaseLost when
     the walk is not where this page was read from, or the lease is another's.
     """
     erasures.note(db, walked.erased, now)
@@ -176,7 +149,7 @@ def _at_the_end(feed: PollerState, walked: Walked, now: datetime) -> dict[str, A
     end = {
         "feed_state": "running",
         "cursor": walked.feed_cursor,
-        "position": None,  # unknown until the next page of the feed tells
+        "position": None,  # unknown until the next page of the feed
         "head_position": None,
         "recoveries": poller.c.recoveries + 1,
         "recovered_at": now,

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, select, update
 
 from integration_service.ledger.lease import now_of
 from integration_service.ledger.models import PollerState, poller
+from service_kit.database.rows import get_one
 
 _STATE = select(poller)
 _WANTED = select(poller.c.paused_at, poller.c.wake_count)
@@ -20,11 +21,11 @@ class Wanted(NamedTuple):
 
 
 def state(db: Connection) -> PollerState:
-    return PollerState._make(db.execute(_STATE).one())
+    return get_one(PollerState, db, _STATE)
 
 
 def wanted(db: Connection) -> Wanted:
-    return Wanted._make(db.execute(_WANTED).one())
+    return get_one(Wanted, db, _WANTED)
 
 
 def pause(db: Connection, now: datetime) -> bool:

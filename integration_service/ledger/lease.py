@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from integration_service.ledger.models import poller
 from service_kit.database import DatabaseUnavailable
@@ -22,12 +22,6 @@ Clock = Callable[[], datetime]
 
 _ROW = select(poller.c.lease_epoch, poller.c.lease_until, poller.c.lease_seconds).with_for_update()
 _EPOCH = PreparedValues[int](select(poller.c.lease_epoch).with_for_update())
-_SET = update(poller).values(
-    lease_holder=bindparam("holder"),
-    lease_epoch=bindparam("epoch"),
-    lease_until=bindparam("until"),
-    lease_seconds=bindparam("seconds"),
-)
 
 
 class LeaseLost(Exception):
@@ -98,8 +92,8 @@ def renew(db: Connection, lease: Lease, seconds: float) -> None:
 def release(db: Connection, lease: Lease) -> None:
     """Let the next poller begin at once. Does nothing where it already has."""
     if _epoch(db) == lease.epoch:
-        nobody = {"holder": None, "epoch": lease.epoch, "until": None, "seconds": None}
-        db.execute(_SET, nobody)
+        nobody = {"lease_holder": None, "lease_until": None, "lease_seconds": None}
+        db.execute(update(poller).values(**nobody))
 
 
 class FileClaim:
@@ -142,9 +136,14 @@ def _epoch(db: Connection) -> int:
 
 
 def _write(db: Connection, lease: Lease, now: datetime, seconds: float) -> None:
-    until = now + timedelta(seconds=seconds)
-    values = {"holder": lease.holder, "epoch": lease.epoch, "until": until, "seconds": seconds}
-    db.execute(_SET, values)
+    db.execute(
+        update(poller).values(
+            lease_holder=lease.holder,
+            lease_epoch=lease.epoch,
+            lease_until=now + timedelta(seconds=seconds),
+            lease_seconds=seconds,
+        )
+    )
 
 
 def now_of(db: Connection) -> datetime:

@@ -87,3 +87,7 @@ class PollerState(NamedTuple):
     recovery_new: int
     start_cursor: str | None
     newest_at_start: datetime | None
+
+    def is_read_after(self, instant: datetime) -> bool:
+        """Whether the feed was read to its end after this instant."""
+        return self.caught_up_at is not None and self.caught_up_at > instant

@@ -1,28 +1,28 @@
-"""What the commands do, once the database is open."""
+"""What the commands do, once the database is open. Each returns its exit code."""
 
 import argparse
 import json
 import sys
 
 from integration_service.deliveries import service, store
-from integration_service.deliveries.schemas import DeliveryOut, RetryResult
+from integration_service.deliveries.schemas import DeliveryOut
 from integration_service.deliveries.service import DeliveryNotFound, NotRetryable, Which
 from integration_service.ledger.lease import LeaseLost, renew
 from integration_service.operations import overview, printing
 from integration_service.operations.schemas import Status
 from integration_service.poller.poller import Poller
 from integration_service.reconcile import store as runs
-from integration_service.reconcile.schemas import ReconcileRun
 from integration_service.settings import Settings
 from service_kit.database import Database
 from service_kit.process import clock
 from service_kit.process.stopping import Stopping
 
+EXIT_UNFINISHED = 1
 PAGE = 500
 
 
-async def run_once(settings: Settings, database: Database) -> Status:
-    """Read the feed to its end and send what is due. Raises LeaseLost."""
+async def run_once(settings: Settings, database: Database, options: argparse.Namespace) -> int:
+    """Do what the running service does, once. Raises LeaseLost while it runs."""
     poller = Poller(settings, database, Stopping())
     try:
         lease = await poller.take_lease()
@@ -37,45 +37,47 @@ async def run_once(settings: Settings, database: Database) -> Status:
         await poller.give_back(lease)
     finally:
         await poller.close()
-    return await status(settings, database)
+    found = await _show_status(database, options)
+    left = found.deliveries["pending"] + found.deliveries["retrying"] + (found.feed.lag_events or 0)
+    is_open = any(circuit.state == "open" for circuit in found.circuits.values())
+    return EXIT_UNFINISHED if left or is_open or found.feed.state != "running" else 0
 
 
-async def status(_settings: Settings, database: Database) -> Status:
-    return await database.scan(overview.status, clock.now(), None)
+async def status(_settings: Settings, database: Database, options: argparse.Namespace) -> int:
+    await _show_status(database, options)
+    return 0
 
 
-def show_status(status: Status, *, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(status.model_dump_json(indent=2) + "\n")
+async def _show_status(database: Database, options: argparse.Namespace) -> Status:
+    found = await database.scan(overview.status, clock.now(), None)
+    if options.json:
+        sys.stdout.write(found.model_dump_json(indent=2) + "\n")
     else:
-        printing.show(printing.status_rows(status))
+        printing.show(printing.status_rows(found))
+    return found
 
 
-def is_broken(status: Status) -> bool:
-    is_open = any(circuit.state == "open" for circuit in status.circuits.values())
-    return is_open or status.feed.state != "running"
-
-
-async def list_dead(database: Database, *, as_json: bool) -> int:
-    """Print every dead delivery, a page at a time. Returns how many there are."""
+async def dead_letters(_settings: Settings, database: Database, options: argparse.Namespace) -> int:
+    """List every dead delivery, a page at a time."""
     count, after = 0, None
-    with printing.listing(("customer", "class", "error"), as_json=as_json) as tell:
+    with printing.listing(("customer", "class", "error"), as_json=options.json) as write:
         while True:
             page = await database.read(store.page, "dead", after, PAGE)
             for row in page.rows:
                 shown = DeliveryOut.model_validate(row)
                 cells = (row.customer_uid, row.error_class or "", row.error or "")
-                tell(cells, shown.model_dump(mode="json"))
+                write(cells, shown.model_dump(mode="json"))
             count += len(page.rows)
             if page.next_key is None:
-                return count
+                return EXIT_UNFINISHED if count else 0
             after = int(page.next_key)
 
 
-async def retry_named(database: Database, options: argparse.Namespace) -> bool:
-    """Retry the deliveries of some customers. Returns whether all could be."""
-    all_could = True
-    with printing.listing(("customer", "now", "why not"), as_json=options.json) as tell:
+async def retry(_settings: Settings, database: Database, options: argparse.Namespace) -> int:
+    if not options.customer_uid:
+        return await _retry_matching(database, options)
+    code = 0
+    with printing.listing(("customer", "now", "why not"), as_json=options.json) as write:
         for uid in options.customer_uid:
             try:
                 if options.dry_run:
@@ -83,38 +85,31 @@ async def retry_named(database: Database, options: argparse.Namespace) -> bool:
                 else:
                     row = await database.write(service.retry, uid, clock.now())
             except (DeliveryNotFound, NotRetryable) as problem:
-                all_could = False
+                code = EXIT_UNFINISHED
                 document = {**problem.document(), "customer_uid": uid}
-                tell((uid, problem.slug, problem.detail), document)
+                write((uid, problem.slug, problem.detail), document)
             else:
-                tell((uid, row.state, ""), DeliveryOut.model_validate(row).model_dump(mode="json"))
-    return all_could
+                shown = DeliveryOut.model_validate(row)
+                write((uid, row.state, ""), shown.model_dump(mode="json"))
+    return code
 
 
-async def retry_matching(database: Database, options: argparse.Namespace) -> bool:
+async def _retry_matching(database: Database, options: argparse.Namespace) -> int:
     which = Which(options.state, options.error_class)
     done = await service.retry_many(
         database, clock.now, which, options.limit, dry_run=options.dry_run
     )
-    result = RetryResult(
-        dry_run=options.dry_run,
-        matched=done.matched,
-        retried=done.retried,
-        customer_uids=done.customer_uids,
-    )
     if options.json:
-        sys.stdout.write(result.model_dump_json(indent=2) + "\n")
-        return True
+        sys.stdout.write(done.model_dump_json(indent=2) + "\n")
+        return 0
     verb = "would be retried" if options.dry_run else "are retried"
     sys.stdout.write(f"{done.retried} of {done.matched} {options.state} deliveries {verb}\n")
     sys.stdout.writelines(f"{uid}\n" for uid in done.customer_uids)
-    return True
+    return 0
 
 
-async def reconcile(
-    settings: Settings, database: Database, options: argparse.Namespace
-) -> ReconcileRun:
-    """Compare both sides and print each finding as it is found.
+async def reconcile(settings: Settings, database: Database, options: argparse.Namespace) -> int:
+    """Compare both sides and print each finding as it is found, beside the running service or not.
 
     Raises AlreadyRunning, CallFailed or RunLost.
     """
@@ -123,13 +118,12 @@ async def reconcile(
         comparison = await poller.reconciler.begin(
             "cli", repair=options.repair, confirm=options.confirm
         )
+        columns = ("what", "customer", "why")
         with (
             printing.progress() as comparison.progress,
-            printing.listing(
-                ("what", "customer", "why"), as_json=options.json, name="findings"
-            ) as tell,
+            printing.listing(columns, as_json=options.json, name="findings") as write,
         ):
-            comparison.tell = lambda kind, uid, why: tell(
+            comparison.publish = lambda kind, uid, why: write(
                 (kind, uid, why), {"kind": kind, "customer_uid": uid, "why": why}
             )
             run = runs.show(await comparison.carry_out())
@@ -140,4 +134,4 @@ async def reconcile(
         sys.stdout.write(f', "run": {json.dumps(document)}}}\n')
     else:
         printing.show(printing.run_rows(run) + printing.held_back_rows(run.held_back))
-    return run
+    return 0 if run.is_exact else EXIT_UNFINISHED

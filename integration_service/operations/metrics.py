@@ -1,6 +1,6 @@
 """What Prometheus sees of the integration. It is the ledger's, so each replica shows the same."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -32,54 +32,61 @@ async def read(database: Database, now: datetime) -> list[Metric]:
     ]
 
 
-def _of_feed(feed: FeedStatus) -> Iterator[Metric]:
-    yield _gauge("feed_position", "The last position read.", feed.position)
-    yield _gauge("feed_head_position", "The newest position known.", feed.head_position)
-    yield _gauge("feed_lag_events", "Positions known and not read.", feed.lag_events)
-    yield _gauge("feed_lag_seconds", "Since when not read to its end.", feed.lag_seconds)
+def _of_feed(feed: FeedStatus) -> list[Metric]:
     states = {state: state == feed.state for state in FEED_STATES}
-    yield _gauges("feed_state", "1 for the state the feed is in.", "state", states)
-    yield _counter("recoveries", "Walks over all customers for a broken feed.", feed.recoveries)
+    return [
+        _gauge("feed_position", "The last position read.", feed.position),
+        _gauge("feed_head_position", "The newest position known.", feed.head_position),
+        _gauge("feed_lag_events", "Positions known and not read.", feed.lag_events),
+        _gauge("feed_lag_seconds", "Since when not read to its end.", feed.lag_seconds),
+        _gauges("feed_state", "1 for the state the feed is in.", "state", states),
+        _counter("recoveries", "Walks over all customers for a broken feed.", feed.recoveries),
+    ]
 
 
-def _of_deliveries(figures: Figures) -> Iterator[Metric]:
+def _of_deliveries(figures: Figures) -> list[Metric]:
     status = figures.status
-    yield _gauges("deliveries", "Deliveries by state.", "state", status.deliveries)
-    oldest = status.oldest_unfinished_seconds
-    yield _gauge("oldest_unfinished_seconds", "Age of the oldest that is owed.", oldest or 0.0)
-    counts = {outcome: figures.attempts.get(outcome, 0) for outcome in OUTCOMES}
-    attempts = CounterMetricFamily(
-        "integration_attempts", "Attempts by what came of them.", labels=["outcome"]
-    )
-    for outcome, number in counts.items():
-        attempts.add_metric([outcome], number)
-    yield attempts
-    yield _gauge("erasures_waiting", "Customers to be forgotten.", figures.erasures_waiting)
+    about = "Attempts by what came of them."
+    attempts = CounterMetricFamily("integration_attempts", about, labels=["outcome"])
+    for outcome in OUTCOMES:
+        attempts.add_metric([outcome], figures.attempts.get(outcome, 0))
+    oldest = status.oldest_unfinished_seconds or 0.0
+    return [
+        _gauges("deliveries", "Deliveries by state.", "state", status.deliveries),
+        _gauge("oldest_unfinished_seconds", "Age of the oldest that is owed.", oldest),
+        attempts,
+        _gauge("erasures_waiting", "Customers to be forgotten.", figures.erasures_waiting),
+    ]
 
 
-def _of_poller(figures: Figures) -> Iterator[Metric]:
+def _of_poller(figures: Figures) -> list[Metric]:
     status = figures.status
-    circuits = {target: one.state == "open" for target, one in status.circuits.items()}
-    yield _gauges("circuit_open", "Whether a far side is not called.", "target", circuits)
-    yield _gauge("paused", "Whether an operator has stopped the sending.", bool(status.paused_at))
-    yield _gauge("lease_held", "Whether any process polls.", figures.is_leased)
-    yield _gauge("lease_epoch", "Grows with each takeover.", figures.lease_epoch)
+    open_ = {target: one.state == "open" for target, one in status.circuits.items()}
     at = _timestamp(status.last_poll_at)
-    yield _gauge("last_poll_timestamp_seconds", "When the feed was last looked at.", at)
-    yield _counter("repairs", "Packages that a comparison had to enqueue.", figures.repairs)
+    return [
+        _gauges("circuit_open", "Whether a remote service is not called.", "target", open_),
+        _gauge("paused", "Whether an operator has stopped the sending.", bool(status.paused_at)),
+        _gauge("lease_held", "Whether any process polls.", figures.is_leased),
+        _gauge("lease_epoch", "Grows with each takeover.", figures.lease_epoch),
+        _gauge("last_poll_timestamp_seconds", "When the feed was last looked at.", at),
+        _counter("repairs", "Packages that a comparison had to enqueue.", figures.repairs),
+    ]
 
 
-def _of_reconciliation(run: ReconcileRun | None) -> Iterator[Metric]:
+def _of_reconciliation(run: ReconcileRun | None) -> list[Metric]:
     at = _timestamp(run.finished_at if run else None)
-    yield _gauge("reconcile_timestamp_seconds", "When a comparison last came to its end.", at)
+    when = _gauge("reconcile_timestamp_seconds", "When a comparison last came to its end.", at)
     if run is None:
-        return
-    yield _gauge("reconcile_missing", "Customers without a package they are owed.", run.missing)
-    about = "Packages that are not enqueued before a person confirms it."
-    yield _gauge("reconcile_held_back", about, run.held_back)
-    yield _gauge("reconcile_extra", "Packages of nobody the CRM has.", run.extra)
-    yield _gauge("reconcile_double", "Customers with more than one.", run.double)
-    yield _gauge("reconcile_erased", "Erasures that Inventory had not applied.", run.erased)
+        return [when]
+    held_back = "Packages that are not enqueued before a person confirms it."
+    return [
+        when,
+        _gauge("reconcile_missing", "Customers without a package they are owed.", run.missing),
+        _gauge("reconcile_held_back", held_back, run.held_back),
+        _gauge("reconcile_extra", "Packages of nobody the CRM has.", run.extra),
+        _gauge("reconcile_double", "Customers with more than one.", run.double),
+        _gauge("reconcile_erased", "Erasures that Inventory had not applied.", run.erased),
+    ]
 
 
 def _timestamp(instant: datetime | None) -> float:

@@ -11,7 +11,7 @@ from integration_service.reconcile.comparison import Progress
 from integration_service.reconcile.schemas import CONFIRM_COMMAND, ReconcileRun
 
 # Lines of progress where there is no terminal: one for so many.
-TOLD_EVERY = 10_000
+LINE_EVERY = 10_000
 
 
 def show(rows: Sequence[tuple[str, str]]) -> None:
@@ -29,42 +29,42 @@ def show(rows: Sequence[tuple[str, str]]) -> None:
     Console().print(table)
 
 
-# Told of one thing: its cells for people, and all of it for machines.
-Tell = Callable[[Sequence[str], dict[str, Any]], None]
+# Takes one thing: its cells for people, and all of it for machines.
+Write = Callable[[Sequence[str], dict[str, Any]], None]
 
 
 @contextmanager
-def listing(columns: Sequence[str], *, as_json: bool, name: str | None = None) -> Iterator[Tell]:
+def listing(columns: Sequence[str], *, as_json: bool, name: str | None = None) -> Iterator[Write]:
     """Give what shows one thing after another: a table on a terminal, else each as it comes.
 
     As JSON it is an array; with a name, the first member of an object that the caller ends.
     """
     if as_json:
-        with _json_array(name) as tell:
-            yield tell
+        with _json_array(name) as write:
+            yield write
     elif sys.stdout.isatty():
-        with _table(columns) as tell:
-            yield tell
+        with _table(columns) as write:
+            yield write
     else:
         yield lambda cells, _: print("  ".join(cells).rstrip())  # noqa: T201 (a command's output)
 
 
 @contextmanager
-def _json_array(name: str | None) -> Iterator[Tell]:
+def _json_array(name: str | None) -> Iterator[Write]:
     sys.stdout.write("[" if name is None else f'{{"{name}": [')
     separator = ""
 
-    def tell(_: Sequence[str], document: dict[str, Any]) -> None:
+    def write(_: Sequence[str], document: dict[str, Any]) -> None:
         nonlocal separator
         sys.stdout.write(f"{separator}\n  {json.dumps(document)}")
         separator = ","
 
-    yield tell
+    yield write
     sys.stdout.write("]\n" if name is None else "]")
 
 
 @contextmanager
-def _table(columns: Sequence[str]) -> Iterator[Tell]:
+def _table(columns: Sequence[str]) -> Iterator[Write]:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -130,11 +130,11 @@ def progress() -> Iterator[Progress]:
 
 
 def _plain_progress() -> Progress:
-    told: dict[str, int] = {}
+    shown: dict[str, int] = {}
 
-    def tell(what: str, number: int) -> None:
-        if number // TOLD_EVERY > told.get(what, 0):
-            told[what] = number // TOLD_EVERY
+    def write(what: str, number: int) -> None:
+        if number // LINE_EVERY > shown.get(what, 0):
+            shown[what] = number // LINE_EVERY
             sys.stderr.write(f"{number} {what}\n")
 
-    return tell
+    return write

@@ -30,7 +30,7 @@ class NotPolling(Problem):
 
 @router.get("/status", summary="The integration at a glance", tags=["synchronisation"])
 async def get_status(request: Request, database: DatabaseDep, _: CanRead) -> Status:
-    """Answer how far the feed is read, what is owed, and whether both far sides can be reached."""
+    """Show how far the feed is read, what is owed, and whether both services can be reached."""
     poller: Poller = request.app.state.poller
     return await database.scan(overview.status, clock.now(), poller.holder)
 
@@ -63,7 +63,7 @@ async def resume(database: DatabaseDep, who: CanOperate) -> Paused:
     responses=documented(NotPolling),
 )
 async def poll(database: DatabaseDep, _: CanOperate) -> PollAccepted:
-    """Look for new customers, and for what is due, at once; whichever replica does the polling."""
+    """Look for new customers and due deliveries at once, whichever replica polls."""
     if not await database.write(control.wake):
         raise NotPolling("No process polls at the moment; GET /status names the last one.")
     return PollAccepted()

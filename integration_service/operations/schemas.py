@@ -1,4 +1,4 @@
-"""What the API says of the whole."""
+"""The API's models of the integration as a whole."""
 
 from datetime import datetime
 from typing import Literal
@@ -10,35 +10,35 @@ from integration_service.reconcile.schemas import CONFIRM_COMMAND, ReconcileRun
 
 
 class RecoveryStatus(BaseModel):
-    """The walk over all customers, after which the feed goes on from another place."""
+    """Reading all customers again, after which the feed is read from a new cursor."""
 
     reason: Literal["diverged", "expired"]
     began_at: datetime
     customers_read: int
-    customers_new: int = Field(description="Those whom the ledger did not know.")
+    customers_new: int = Field(description="Customers that the ledger did not know.")
 
 
 class FeedStatus(BaseModel):
     """How far the CRM's feed has been read."""
 
     state: Literal["running", "recovering", "diverged", "expired"] = Field(
-        description="recovering: the CRM's database was restored or replaced, or events are "
-        "pruned, and all customers are read anew; diverged, expired: so it was again just after "
-        "that, and there is a pause."
+        description="recovering: the cursor is no longer valid, since the CRM's database was "
+        "restored or replaced, or events were pruned; all customers are read again. "
+        "diverged, expired: recovery failed again; it is retried in one minute."
     )
-    recovery: RecoveryStatus | None = Field(description="While it is recovering.")
-    recoveries: int = Field(description="How often it has recovered.", examples=[0])
-    start_from: str | None = Field(description="Where the very first start began.")
+    recovery: RecoveryStatus | None = Field(description="Only while recovering.")
+    recoveries: int = Field(description="Number of recoveries.", examples=[0])
+    start_from: str | None = Field(description="START_FROM of the very first start.")
     position: int | None = Field(description="The last position read.", examples=[57])
-    head_position: int | None = Field(description="The newest one known.", examples=[57])
-    lag_events: int | None = Field(description="How many are known and not read.", examples=[0])
+    head_position: int | None = Field(description="The newest position known.", examples=[57])
+    lag_events: int | None = Field(description="Positions known but not read.", examples=[0])
     lag_seconds: float | None = Field(
-        description="For how long it has not been read to its end.", examples=[0.0]
+        description="Seconds since the feed was last read to its end.", examples=[0.0]
     )
 
 
 class CircuitStatus(BaseModel):
-    """Whether a far side is called, and if not, why."""
+    """Whether a remote service is called, and if not, why."""
 
     state: Literal["closed", "open"]
     opened_at: datetime | None
@@ -48,20 +48,20 @@ class CircuitStatus(BaseModel):
 
 
 class PollerStatus(BaseModel):
-    """Which process polls."""
+    """The process that polls."""
 
-    is_here: bool = Field(description="Whether it is the process that answers this.")
+    is_here: bool = Field(description="Whether it is the process that answers this request.")
     holder: str | None
     lease_until: datetime | None
 
 
 class RepairHeldBack(BaseModel):
-    """Packages that the last comparison would have enqueued, were they not so many."""
+    """Packages that the last comparison did not enqueue, being too many."""
 
-    customers: int = Field(description="How many have no package.", examples=[300])
+    customers: int = Field(description="Customers without a package.", examples=[300])
     found_at: datetime
     command: str = Field(
-        description="What enqueues them, once somebody has looked why they are missing.",
+        description="What enqueues them, once somebody has checked why they are missing.",
         examples=[CONFIRM_COMMAND],
     )
 
@@ -70,30 +70,30 @@ class Status(BaseModel):
     """The integration at a glance."""
 
     feed: FeedStatus
-    deliveries: dict[State, int] = Field(description="How many there are in each state.")
+    deliveries: dict[State, int] = Field(description="Number of deliveries in each state.")
     oldest_unfinished_seconds: float | None = Field(
         description="The age of the oldest delivery that is pending or retrying."
     )
     circuits: dict[Literal["crm", "inventory"], CircuitStatus]
-    paused_at: datetime | None = Field(description="Since when nothing is sent, if so.")
+    paused_at: datetime | None = Field(description="Since when sending is paused, if it is.")
     last_poll_at: datetime | None
     last_error: str | None
     last_error_at: datetime | None
     poller: PollerStatus
-    reconcile: ReconcileRun | None = Field(description="The last comparison that has ended.")
+    reconcile: ReconcileRun | None = Field(description="The last comparison that ended.")
     repair_held_back: RepairHeldBack | None = Field(
-        description="What waits for a person to confirm it, if anything does."
+        description="Repairs that wait for confirmation, if any."
     )
 
 
 class PollAccepted(BaseModel):
-    """The feed is looked at now."""
+    """The feed is being read."""
 
     status: Literal["accepted"] = Field("accepted", examples=["accepted"])
 
 
 class Paused(BaseModel):
-    """Whether deliveries are sent."""
+    """Whether sending is paused."""
 
     paused: bool
     paused_at: datetime | None

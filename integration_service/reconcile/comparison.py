@@ -14,7 +14,6 @@ from integration_service.feed.client import CrmClient
 from integration_service.feed.models import Customer, FeedBroken, is_from_before
 from integration_service.ledger import control
 from integration_service.ledger.lease import Clock
-from integration_service.ledger.models import PollerState
 from integration_service.reconcile import keys
 from integration_service.reconcile import store as ledger
 from integration_service.reconcile.keys import SeenCustomer
@@ -23,6 +22,7 @@ from integration_service.reconcile.schemas import CONFIRM_COMMAND
 from integration_service.reconcile.store import COUNTED, KINDS, Absent, Kind, RunLost
 from integration_service.routes.definitions import WELCOME
 from integration_service.targets.failures import CallFailed, Transient
+from integration_service.targets.http import pages
 from integration_service.targets.inventory import Inventory
 from service_kit.database import Database, DatabaseUnavailable
 from service_kit.process.logs import new_request_id, use_request_id
@@ -44,9 +44,9 @@ LARGEST_SHARE_BY_ITSELF = 0.05
 # How far the clocks of two processes may be apart.
 SKEW = timedelta(seconds=60)
 
-# Told of each finding, as it is found: its kind, the customer's uid, and why.
-Tell = Callable[[str, str, str], None]
-# Told how far it is: what is being done, and how many there were so far.
+# Takes each finding, as it is found: its kind, the customer's uid, and why.
+Publish = Callable[[str, str, str], None]
+# Takes how far it is: what is being read, and how many there were so far.
 Progress = Callable[[str, int], None]
 
 
@@ -78,7 +78,7 @@ class Comparison:
         # Whether it was decided, before the customers were read, which of them are owed a package.
         self._has_started = False
         self.run = run
-        self.tell: Tell = lambda *_: None
+        self.publish: Publish = lambda *_: None
         self.progress: Progress = lambda *_: None
 
     async def carry_out(self) -> Run:
@@ -132,30 +132,20 @@ class Comparison:
     async def _pages_of_customers(
         self, since: str | None = None
     ) -> AsyncIterator[Sequence[Customer]]:
-        cursor = None
-        while True:
-            try:
-                _, page = await self._crm.customers(cursor, since=since)
-            except FeedBroken as broken:
-                detail = broken.detail.rstrip(".")
-                raise Transient(f"{detail}; first the poller has to read all customers") from broken
-            yield page.items
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        try:
+            async for page in pages(lambda cursor: self._crm.customers(cursor, since=since)):
+                yield page
+        except FeedBroken as broken:
+            detail = broken.detail.rstrip(".")
+            raise Transient(f"{detail}; first the poller has to read all customers") from broken
 
     async def _walk_packages(self) -> None:
         """Read Inventory's side second, so that whoever was seen there is behind the customers."""
-        cursor = None
-        while True:
-            page = await self._inventory.requests(PACKAGE_TYPE, cursor)
-            uids = [one.customer_id for one in page.items]
+        async for page in pages(lambda cursor: self._inventory.requests(PACKAGE_TYPE, cursor)):
+            uids = [one.customer_id for one in page]
             await self._database.write(keys.saw_packages, self.run, uids)
             self._packages += len(uids)
             self.progress("package requests", self._packages)
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     async def _walk_erasures(self) -> None:
         after: int | None = 0
@@ -233,7 +223,7 @@ class Comparison:
             self._counts["not_owed"] += 1
         elif await self._inventory.count(PACKAGE_TYPE, uid, cancelled=True):
             pass  # it was made behind our back
-        elif not self._is_read(feed):
+        elif not feed.is_read_after(self._walked_at):
             self._found("waiting", uid, "the feed is not read that far")
         elif (customer := await self._crm.find(uid)) is not None and not customer.is_erased:
             self._found("missing", uid, "the integration does not know the customer")
@@ -275,8 +265,8 @@ class Comparison:
                 if seen is not None and row.customer_number is None:
                     again.append(erased)  # noted by a version that did not keep it
             elif row.is_noted and row.done_at is None:
-                self._found("waiting", uid, "Inventory has not been told yet of the erasure")
-            elif not row.is_noted and not self._is_read(feed):
+                self._found("waiting", uid, "Inventory has not received the erasure yet")
+            elif not row.is_noted and not feed.is_read_after(self._walked_at):
                 self._found("waiting", uid, "the feed is not read that far")
             else:
                 self._found("erased", uid, "Inventory does not know that the customer was erased")
@@ -286,10 +276,6 @@ class Comparison:
         if self._repairs and again:
             await self._database.write(erasures.again, again, self._clock())
             await self._database.write(control.wake)
-
-    def _is_read(self, feed: PollerState) -> bool:
-        """Tell whether the feed was read to its end after all customers were seen."""
-        return feed.caught_up_at is not None and feed.caught_up_at > self._walked_at
 
     async def _repair_or_wait(self) -> None:
         """Enqueue what is missing, unless it is so much that a person has to look first."""
@@ -319,7 +305,7 @@ class Comparison:
         self._counts[kind] += 1
         if len(self._findings[kind]) < FINDINGS_KEPT:
             self._findings[kind].append(uid)
-        self.tell(kind, uid, why)
+        self.publish(kind, uid, why)
 
     async def _end(self, error: str) -> None:
         columns = {

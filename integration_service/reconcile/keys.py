@@ -1,9 +1,8 @@
 """Whom a comparison has seen on either side, and who is not on each of them once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -20,10 +19,11 @@ from sqlalchemy import (
 )
 
 from integration_service.deliveries.models import IS_WELCOME, deliveries, erasures
-from integration_service.ledger.models import poller
+from integration_service.ledger.control import state
 from integration_service.reconcile.models import Candidate, reconcile_keys
 from integration_service.reconcile.store import Kind, alive
 from service_kit.database.on_conflict import insert_or_update
+from service_kit.database.rows import find_all
 
 FORGOTTEN_AT_ONCE = 5000
 
@@ -87,8 +87,7 @@ _SEEN_PACKAGE = insert_or_update(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SeenCustomer:
+class SeenCustomer(NamedTuple):
     """A customer as the CRM lists it; the number only of one who was erased."""
 
     customer_uid: str
@@ -99,7 +98,7 @@ class SeenCustomer:
 
 def saw_customers(db: Connection, run: int, seen: Sequence[SeenCustomer]) -> None:
     alive(db, run)
-    rows = [{"run_id": run, "customers": 1, "packages": 0, **asdict(one)} for one in seen]
+    rows = [{"run_id": run, "customers": 1, "packages": 0, **one._asdict()} for one in seen]
     if rows:
         db.execute(_SEEN_CUSTOMER, rows)
 
@@ -112,8 +111,7 @@ def saw_erasures(db: Connection, run: int, after: int, limit: int) -> int | None
         return None
     same = {"run_id": run, "customers": 0, "packages": 0, "is_owed": False, "is_erased": True}
     db.execute(_SEEN_ERASURE, [{**same, "customer_uid": row.customer_uid} for row in found])
-    last: int = found[-1].id
-    return last
+    return int(found[-1].id)
 
 
 def saw_packages(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
@@ -128,8 +126,7 @@ def saw_packages(db: Connection, run: int, customer_uids: Sequence[str]) -> None
 
 def candidates(db: Connection, run: int, kind: Kind, after: str, limit: int) -> list[Candidate]:
     """List whose counts are not one and one, in the order of their keys, with their deliveries."""
-    found = db.execute(_WRONG[kind], {"run": run, "after": after, "limit": limit})
-    return [Candidate._make(row) for row in found]
+    return find_all(Candidate, db, _WRONG[kind], {"run": run, "after": after, "limit": limit})
 
 
 def are_absent(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
@@ -142,21 +139,17 @@ def are_absent(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
 
 def absent(db: Connection, run: int, after: str, limit: int) -> list[Candidate]:
     """List for whom repair is to enqueue a package, in the order of their keys."""
-    found = db.execute(_ABSENT, {"run": run, "after": after, "limit": limit})
-    return [Candidate._make(row) for row in found]
+    return find_all(Candidate, db, _ABSENT, {"run": run, "after": after, "limit": limit})
 
 
 def is_quiet(db: Connection, run: int, since: datetime) -> bool:
-    """Tell whether waiting would change nothing.
+    """Whether waiting would change nothing.
 
-    It would where the package of somebody is on its way, or, for somebody of whom the feed has not
-    told, while the feed was not read to its end after `since`; and while an erasure is not applied.
+    It would while a package is on its way, while an erasure is not applied, and, for customers whom
+    the feed has not reported, while the feed was not read to its end after `since`.
     """
-    feed = db.execute(select(poller)).one()
-    is_read = feed.caught_up_at is not None and feed.caught_up_at > since
-    statement = _IS_ANY_LATE if is_read else _IS_ANY_LATE_OR_UNKNOWN
-    found: bool = db.execute(statement, {"run": run}).scalar_one()
-    return not found
+    statement = _IS_ANY_LATE if state(db).is_read_after(since) else _IS_ANY_LATE_OR_UNKNOWN
+    return not db.execute(statement, {"run": run}).scalar_one()
 
 
 def forget_keys(db: Connection, run: int, *, of_others: bool) -> int:

@@ -20,7 +20,7 @@ reconciliations = Table(
     Column("repair", Boolean, nullable=False),
     Column("state", String(10), nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
-    # While it runs; renewed with every page, so that one whose process has died is told by it.
+    # While it runs; renewed with every page, so that a dead process is noticed.
     Column("alive_until", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("customers", BigInt, nullable=False),

@@ -24,7 +24,7 @@ class ReconcileRunning(Problem):
 
 @router.get("", summary="The last comparison of both sides")
 async def get_reconciliation(database: DatabaseDep, _: CanRead) -> Reconciliation:
-    """Answer what the last comparison has found, and which one runs."""
+    """Show what the last comparison found, and which one is running."""
     return await database.read(store.reconciliation)
 
 
@@ -37,11 +37,11 @@ async def get_reconciliation(database: DatabaseDep, _: CanRead) -> Reconciliatio
 async def reconcile(wanted: ReconcileOrder, database: DatabaseDep, _: CanOperate) -> Reconciliation:
     """Compare the CRM's customers with Inventory's requests; with `repair` enqueue what is missing.
 
-    Where more than 20 and more than 5 % of the customers would get a package, Inventory has rather
-    lost its data: then nothing is enqueued without `confirm`, and `GET /status` says so.
+    If more than 20 and more than 5 % of the customers would get a package, Inventory has probably
+    lost its data: nothing is enqueued without `confirm`, and `GET /status` shows it.
 
-    It begins here and goes on by itself; `GET /reconcile` has its result. One runs at a time,
-    whichever replica is asked.
+    The process that polls carries it out; `GET /reconcile` has the result. One comparison runs at a
+    time, whichever replica is asked.
     """
     if not await database.write(store.want, repair=wanted.repair, confirm=wanted.confirm):
         raise ReconcileRunning("A comparison runs; GET /reconcile has its result.")

@@ -1,4 +1,4 @@
-"""What the API says of comparisons."""
+"""The API's models of comparisons."""
 
 from datetime import datetime
 from typing import Literal, Self
@@ -13,29 +13,29 @@ class ReconcileRun(BaseModel):
 
     id: int = Field(examples=[1])
     trigger: Literal["api", "cli", "timer"]
-    repair: bool = Field(description="Whether it enqueues what is missing.")
+    repair: bool = Field(description="Whether missing packages are enqueued.")
     state: Literal["running", "finished", "failed"]
     started_at: datetime
     finished_at: datetime | None
-    customers: int = Field(description="How many the CRM has.")
-    packages: int = Field(description="How many welcome packages Inventory has.")
-    missing: int = Field(description="Customers who have none, though they are owed one.")
-    extra: int = Field(description="Customers with a package whom the CRM does not have.")
-    double: int = Field(description="Customers who have more than one.")
+    customers: int = Field(description="Customers in the CRM.")
+    packages: int = Field(description="Welcome packages in Inventory.")
+    missing: int = Field(description="Customers without the package that they are owed.")
+    extra: int = Field(description="Packages of customers that the CRM does not have.")
+    double: int = Field(description="Customers with more than one package.")
     erased: int = Field(
-        description="Erased customers of whom Inventory has a package to send or the name, or "
-        "whose erasure it does not remember."
+        description="Erased customers whose package or name Inventory still has, or whose erasure "
+        "it does not know."
     )
-    waiting: int = Field(description="Customers whose package, or whose erasure, is on its way.")
-    skipped: int = Field(description="Customers without one who are to have none.")
-    not_owed: int = Field(description="Customers without one from before START_FROM=now.")
-    repaired: int = Field(description="How many were enqueued, packages and erasures.")
+    waiting: int = Field(description="Customers whose package or erasure is on its way.")
+    skipped: int = Field(description="Customers who are not to get a package.")
+    not_owed: int = Field(description="Customers from before START_FROM=now, who are owed none.")
+    repaired: int = Field(description="Packages and erasures that were enqueued.")
     held_back: int = Field(
-        description="How many are not enqueued by itself, being more than 20 and more than 5 % of "
-        "the customers: somebody has to look whether it is the right Inventory, and to confirm."
+        description="Packages that are not enqueued without confirmation, because they are more "
+        "than 20 and more than 5 % of the customers: first check that it is the right Inventory."
     )
     findings: dict[Literal["missing", "extra", "double", "erased", "waiting"], list[str]] = Field(
-        description="The customers' uids, the first 100 of each; the command line has all."
+        description="The customers' uids, the first 100 of each kind; the command prints all."
     )
     error: str | None = Field(description="Why it failed.")
 
@@ -47,25 +47,25 @@ class ReconcileRun(BaseModel):
 
 
 class Reconciliation(BaseModel):
-    """The comparison that runs, and the last one that has ended."""
+    """The comparison that is running, and the last one that ended."""
 
     running: ReconcileRun | None
     last: ReconcileRun | None
 
 
 class ReconcileOrder(BaseModel):
-    """What a comparison is to do."""
+    """Options of a comparison."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"repair": False}]})
 
     repair: bool = Field(
-        False, strict=True, description="Enqueue what is missing. It does not retry what is dead."
+        False, strict=True, description="Enqueue missing packages. Dead deliveries are not retried."
     )
     confirm: bool = Field(
         False,
         strict=True,
-        description="With `repair`: also when more than 20 and more than 5 % of the customers "
-        "would get a package, which otherwise waits for this.",
+        description="With `repair`: enqueue even if more than 20 and more than 5 % of the "
+        "customers would get a package.",
     )
 
     @model_validator(mode="after")

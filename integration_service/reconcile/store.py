@@ -1,9 +1,8 @@
 """What a comparison of both sides has seen and found. One at a time, whoever runs it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
     Connection,
@@ -24,6 +23,7 @@ from integration_service.reconcile.models import Run, reconciliations
 from integration_service.reconcile.schemas import ReconcileRun, Reconciliation
 from integration_service.routes.definitions import WELCOME
 from service_kit.database.on_conflict import insert_missing
+from service_kit.database.rows import find_all, find_one, get_one
 
 Kind = Literal["missing", "extra", "double", "erased"]
 KINDS: tuple[Kind, ...] = ("missing", "extra", "double", "erased")
@@ -59,8 +59,7 @@ class RunLost(Exception):
     """The run was given up for dead, or has ended; it may not go on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Absent:
+class Absent(NamedTuple):
     """A customer whose package is missing, and the name to ask for it with."""
 
     customer_uid: str
@@ -89,24 +88,20 @@ def begin(
         .where(_IS_RUNNING, reconciliations.c.alive_until > alive_until)
         .values(alive_until=alive_until)
     )
-    new: dict[str, Any] = {
-        "trigger": trigger,
-        "repair": repair,
-        "confirm": confirm,
-        "is_wanted": is_wanted,
-        "state": "running",
-        "started_at": now,
-        "alive_until": alive_until,
-        "customers": 0,
-        "packages": 0,
-        "counts": {},
-        "findings": {},
-        "repaired": 0,
-    }
     # The unique index on what is running decides between two that begin at once.
-    statement = insert_missing(reconciliations).returning(reconciliations.c.id)
-    run: int | None = db.execute(statement, new).scalar_one_or_none()
-    return run
+    new = insert_missing(reconciliations).values(
+        trigger=trigger,
+        repair=repair,
+        confirm=confirm,
+        is_wanted=is_wanted,
+        state="running",
+        started_at=now,
+        alive_until=alive_until,
+        counts={},
+        findings={},
+        **dict.fromkeys(("customers", "packages", "repaired"), 0),
+    )
+    return db.execute(new.returning(reconciliations.c.id)).scalar_one_or_none()
 
 
 def want(db: Connection, *, repair: bool, confirm: bool) -> bool:
@@ -119,12 +114,11 @@ def want(db: Connection, *, repair: bool, confirm: bool) -> bool:
 def take_wanted(db: Connection) -> Run | None:
     """Take the run that somebody wants, if there is one; whoever takes it carries it out."""
     until = now_of(db) + timedelta(seconds=ALIVE_SECONDS)
-    row = db.execute(_TAKE_WANTED, {"until": until}).one_or_none()
-    return None if row is None else Run._make(row)
+    return find_one(Run, db, _TAKE_WANTED, {"until": until})
 
 
 def alive(db: Connection, run: int) -> None:
-    """Say that a run goes on. Raises RunLost where it may not."""
+    """Renew the heartbeat of a run. Raises RunLost if it has ended."""
     until = now_of(db) + timedelta(seconds=ALIVE_SECONDS)
     if db.execute(_ALIVE, {"run": run, "until": until}).rowcount != 1:
         raise RunLost
@@ -182,7 +176,7 @@ def finish(db: Connection, run: int, columns: Mapping[str, Any]) -> None:
 
 def newest(db: Connection) -> tuple[Run | None, Run | None]:
     """Return what runs, and the newest that has ended; seen at one moment."""
-    rows = [Run._make(row) for row in db.execute(_RUNNING_OR_NEWEST_ENDED)]
+    rows = find_all(Run, db, _RUNNING_OR_NEWEST_ENDED)
     now = now_of(db)
     # What has died is not running, though nobody has written it down yet.
     running = (row for row in rows if row.alive_until is not None and row.alive_until > now)
@@ -194,13 +188,11 @@ def last_finished(db: Connection) -> Run | None:
     """Return the newest that has come to its end."""
     finished = reconciliations.c.state == "finished"
     statement = select(reconciliations).where(finished).order_by(reconciliations.c.id.desc())
-    row = db.execute(statement.limit(1)).one_or_none()
-    return None if row is None else Run._make(row)
+    return find_one(Run, db, statement.limit(1))
 
 
 def find(db: Connection, run: int) -> Run:
-    statement = select(reconciliations).where(reconciliations.c.id == run)
-    return Run._make(db.execute(statement).one())
+    return get_one(Run, db, select(reconciliations).where(reconciliations.c.id == run))
 
 
 def reconciliation(db: Connection) -> Reconciliation:

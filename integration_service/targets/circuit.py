@@ -122,7 +122,7 @@ class Circuit:
                 max(self.probe_seconds * 2, self.first_probe_seconds), self.longest_probe_seconds
             )
         else:
-            return news  # it was under way when others opened it; only a probe tells more
+            return news  # it was under way when others opened it; only a probe shows more
         jitter = random.uniform(0.9, 1.0)  # noqa: S311
         wait = max(self.probe_seconds * jitter, failure.retry_after)
         self.failed_at, self.next_probe_at = now, now + timedelta(seconds=wait)

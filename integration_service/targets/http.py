@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
@@ -57,7 +57,7 @@ class Answer:
 
 
 class _Transport(httpx.AsyncHTTPTransport):
-    """Tells a connection that is reset as it is made from a bug.
+    """Reports a connection that is reset while it is made as such, not as a bug.
 
     Of such a one uvloop has no socket any more, which is where anyio then looks for its addresses.
     Proxies and load balancers reset like that while nobody is behind them.
@@ -224,6 +224,19 @@ async def read_page(
     if next_cursor is not None and (next_cursor == cursor or not items):
         raise Transient("its list does not go on")
     return ListPage(items, next_cursor, cursor_in(answer, "x-feed-cursor"))
+
+
+async def pages(
+    read: Callable[[str | None], Awaitable[ListPage[T]]],
+) -> AsyncIterator[Sequence[T]]:
+    """Read all pages of a list."""
+    cursor = None
+    while True:
+        page = await read(cursor)
+        yield page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            return
 
 
 def cursor_in(answer: Answer, header: str) -> str | None:

@@ -10,6 +10,7 @@ from integration_service.ledger.models import metadata
 from integration_service.targets.circuit import Circuit, CircuitRow
 from integration_service.targets.failures import CallFailed
 from service_kit.database import Database
+from service_kit.database.rows import find_all
 from service_kit.database.types import UtcDateTime
 
 logger = logging.getLogger("integration_service")
@@ -34,7 +35,9 @@ links = Table(
 
 def circuits(db: Connection) -> dict[str, CircuitRow]:
     """Return what is stored about each remote service, by its name."""
-    return {row.target: CircuitRow._make(row) for row in db.execute(select(links))}
+    return {
+        row.target: row for row in find_all(CircuitRow, db, select(links).order_by(links.c.target))
+    }
 
 
 def save(db: Connection, lease: Lease, circuit: Circuit) -> None:

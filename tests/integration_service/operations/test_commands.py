@@ -349,7 +349,7 @@ def test_reconcile_says_why_it_can_not(
 ) -> None:
     crm.list_faults.append(answers(401))
     assert main(["reconcile"]) == 2
-    assert "a far side can't be used: it answered 401" in capsys.readouterr().err
+    assert "a remote service can't be used: it answered 401" in capsys.readouterr().err
 
     at(
         ledger_url,
