@@ -12,6 +12,7 @@ from crm_api.audit.schemas import Action
 from crm_api.feed import service as feed
 from crm_api.feed import store as feed_store
 from crm_api.feed.schemas import EventType
+from service_kit.process import clock
 from service_kit.web.auth import Principal
 
 
@@ -57,4 +58,5 @@ def rows_of(
     for act in acts:
         actions.setdefault(act.subject, act.action)
     events = [act for act in acts if isinstance(act, Event)]
-    return feed.rows_of(events, by), audit.rows_of(actions, by)
+    now = clock.now()
+    return feed.rows_of(events, by, now), audit.rows_of(actions, by, now)

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import NotRequired, cast
 
 from typing_extensions import TypedDict
 
-from crm_api.customers.models import Customer
+from crm_api.customers.models import SHOWN, Customer
 from crm_api.events import Event
 
 
@@ -74,16 +75,9 @@ class CustomerErased(_OfCustomer):
         return {"id": self.customer.id, "uid": self.customer.uid, "erased_at": self.erased_at}
 
 
+_shown = attrgetter(*SHOWN)
+
+
 def _data(customer: Customer) -> CustomerData:
-    return {
-        "id": customer.id,
-        "uid": customer.uid,
-        "name": customer.name,
-        "email": customer.email,
-        "company": customer.company,
-        "phone": customer.phone,
-        "external_ref": customer.external_ref,
-        "metadata": customer.metadata,
-        "created_at": customer.created_at,
-        "updated_at": customer.updated_at,
-    }
+    # A test holds the fields of CustomerData to these columns.
+    return cast("CustomerData", dict(zip(SHOWN, _shown(customer), strict=True)))

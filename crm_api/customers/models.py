@@ -29,7 +29,7 @@ customers = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("version", Integer, nullable=False, info=_HIDDEN),
-    # Whether whoever added it wanted a welcome package for it; the event of its creation says so.
+    # Whether a welcome package is wanted for it; the event of its creation says so.
     Column("welcome", Boolean, nullable=False, server_default=true(), info=_HIDDEN),
     # Since when the personal fields are blank.
     Column("erased_at", UtcDateTime, info=_HIDDEN),

@@ -101,7 +101,7 @@ def _add_all() -> PreparedValues[int]:
         .cte("added")
     )
 
-    def beside(part: str, table: Table, values: Mapping[str, Any]) -> Any:
+    def insert_with(part: str, table: Table, values: Mapping[str, Any]) -> Any:
         row = select(*values.values()).select_from(added)
         return insert(table).from_select(list(values), row).cte(part)
 
@@ -110,9 +110,9 @@ def _add_all() -> PreparedValues[int]:
     found_by = {**_given("search", SEARCH.table), "rowid": added.c.id}
     return PreparedValues(
         select(added.c.id).add_cte(
-            beside("event", events, event),
-            beside("entry", audit_entries, _given("entry", audit_entries)),
-            beside("search", SEARCH.table, found_by),
+            insert_with("event", events, event),
+            insert_with("entry", audit_entries, _given("entry", audit_entries)),
+            insert_with("search", SEARCH.table, found_by),
         )
     )
 

@@ -67,7 +67,7 @@ async def read_first_page(
 ) -> tuple[str | None, Page[JsonRow]]:
     """Read where the feed stands behind all that is committed by now, then the first customers.
 
-    Where nothing can be written, nobody knows where that is: then None. Raises what `page` does.
+    The cursor is None while nothing can be written. Raises what `page` does.
     """
     run = database.scan if wanted.is_long else database.read
     cursor, found, is_behind = await run(first_page, wanted, limit)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, or_, select, update
@@ -64,6 +65,7 @@ class Filter:
 
 _SHOWN = select(customers.c.id, as_json(customers.c[name] for name in SHOWN).label("json"))
 _WHOLE = PreparedPages(Customer, select(customers), customers.c.id)
+_searched = attrgetter(*SEARCHED)
 _ALL = PreparedPages(JsonRow, _SHOWN, customers.c.id)
 
 
@@ -171,4 +173,4 @@ def _write(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
 
 def searched(customer: Customer) -> str:
     """Return the text that a customer is searched by."""
-    return folded(*(getattr(customer, name) for name in SEARCHED))
+    return folded(*_searched(customer))

@@ -77,9 +77,8 @@ class Page:
         return self.through_position < self.head_position
 
 
-def rows_of(changes: Sequence[Change], who: Principal) -> list[dict[str, Any]]:
+def rows_of(changes: Sequence[Change], who: Principal, now: datetime) -> list[dict[str, Any]]:
     """Make the events of changes."""
-    now = clock.now()
     traceparent = tracing.traceparent()
     return [
         {

@@ -30,13 +30,13 @@ def shown(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _plain(what: str, total: int) -> Callable[[int], None]:
-    done, told = 0, 0
+    done, shown_parts = 0, 0
 
     def advance(rows: int) -> None:
-        nonlocal done, told
+        nonlocal done, shown_parts
         done += rows
-        if (part := done * _PARTS // max(total, 1)) > told:
-            told = part
+        if (part := done * _PARTS // max(total, 1)) > shown_parts:
+            shown_parts = part
             print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)  # noqa: T201
 
     return advance

@@ -150,14 +150,14 @@ def _about_unknown(unknown: Sequence[str], header: Sequence[str]) -> str:
     if any("@" in name for name in unknown):
         # A person's data, which is not to be shown.
         return "its first line must name the columns; it looks like a customer"
-    told = "unknown columns: " if len(unknown) > 1 else "unknown column: "
-    told += ", ".join(_shown(name) for name in unknown[:_SHOWN_COLUMNS])
+    text = "unknown columns: " if len(unknown) > 1 else "unknown column: "
+    text += ", ".join(_shown(name) for name in unknown[:_SHOWN_COLUMNS])
     if len(unknown) > _SHOWN_COLUMNS:
-        told += f" and {len(unknown) - _SHOWN_COLUMNS} more"
+        text += f" and {len(unknown) - _SHOWN_COLUMNS} more"
     for separator, name in _OTHER_SEPARATORS.items():
         if len(header) == 1 and separator in header[0]:
-            return f"{told}. The file is separated by {name}; save it with commas"
-    return f"{told}. Known are {', '.join((*PLAIN, f'{METADATA}<key>'))}"
+            return f"{text}. The file is separated by {name}; save it with commas"
+    return f"{text}. Known are {', '.join((*PLAIN, f'{METADATA}<key>'))}"
 
 
 def _shown(name: str) -> str:

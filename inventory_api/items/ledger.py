@@ -2,9 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -12,13 +11,12 @@ from inventory_api.items import store
 from service_kit.process import clock
 
 
-@dataclass(frozen=True, slots=True)
-class StockChange:
+class StockChange(NamedTuple):
     """A change of one item's stock: how many come or go, and are reserved or released."""
 
     item_id: int
-    on_hand: int
-    reserved: int
+    on_hand_delta: int
+    reserved_delta: int
     reason: str
     reference: str | None = None
 
@@ -29,26 +27,15 @@ def write(db: Connection, moved: Sequence[StockChange], actor: str) -> None:
     The items must be locked by this transaction, in the order of their ids.
     """
     now = clock.now()
-    store.move(db, [_row(one, actor, now) for one in moved], _totals(moved, now))
-
-
-def _row(one: StockChange, actor: str, now: datetime) -> dict[str, Any]:
-    return {
-        "item_id": one.item_id,
-        "on_hand_delta": one.on_hand,
-        "reserved_delta": one.reserved,
-        "reason": one.reason,
-        "reference": one.reference,
-        "actor": actor,
-        "at": now,
-    }
+    rows = [{**one._asdict(), "actor": actor, "at": now} for one in moved]
+    store.move(db, rows, _totals(moved, now))
 
 
 def _totals(moved: Sequence[StockChange], now: datetime) -> list[dict[str, Any]]:
     sums: dict[int, list[int]] = defaultdict(lambda: [0, 0])
     for one in moved:
-        sums[one.item_id][0] += one.on_hand
-        sums[one.item_id][1] += one.reserved
+        sums[one.item_id][0] += one.on_hand_delta
+        sums[one.item_id][1] += one.reserved_delta
     return [
         {"item_id": item_id, "on_hand_delta": on_hand, "reserved_delta": reserved, "at": now}
         for item_id, (on_hand, reserved) in sums.items()

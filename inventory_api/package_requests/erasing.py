@@ -19,18 +19,18 @@ def preview(db: Connection, customer_ids: Collection[str]) -> Erased:
 def erase(db: Connection, customer_ids: Collection[str], who: Principal) -> Erased:
     """Remember that these customers were erased, cancel what is not shipped, forget who they were.
 
-    What was promised to them goes to whoever waits for it, except for what is packed: that stays
-    reserved until it is unpacked.
+    What was reserved for them goes to the requests that wait for it. What is packed stays reserved
+    until it is unpacked.
     """
     store.close_to_new(db)
-    told, rows = _to_change(db, customer_ids, dry_run=False)
+    erased, rows = _to_change(db, customer_ids, dry_run=False)
     known = kits.by_id(db, {row.kit_id for row in rows if row.kit_id is not None})
     concerned = {line.item_id for kit in known.values() for line in allocation.tracked_lines(kit)}
     locked = allocation.lock_with_backorders(db, concerned)
     allocation.cancel(db, store.lock_live(db, [row.id for row in rows]), who.name)
     store.erase(db, customer_ids)
     allocation.allocate(db, concerned, locked, who.name)
-    return told
+    return erased
 
 
 def _to_change(

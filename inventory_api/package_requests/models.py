@@ -45,8 +45,8 @@ package_requests = Table(
     Column("to_unpack", Boolean, nullable=False, server_default=false()),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
-    # The promise of one package a customer. Rows are never deleted, so it holds for ever: whoever
-    # asks again, however much later, finds the request that is there.
+    # The promise of one package a customer. Rows are never deleted, so it holds for ever:
+    # asking again, however much later, finds the request that is there.
     UniqueConstraint(
         "customer_id", "package_type", "occurrence", name="uq_package_requests_identity"
     ),

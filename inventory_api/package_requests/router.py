@@ -112,7 +112,7 @@ async def request_package(
     """
     outcome = await once.outcome(service.request, _answer, new, who)
     if outcome.result is not None:
-        service.tell([outcome.result])
+        service.log_new([outcome.result])
     return outcome.answer.response()
 
 
@@ -139,7 +139,7 @@ async def request_packages(items: Items, who: CanWritePackages, once: Idempotent
         service.request_all, lambda done: _answer_all(items, merge(read, done)), new, who
     )
     if outcome.result is not None:
-        service.tell(outcome.result)
+        service.log_new(outcome.result)
     return outcome.answer.response()
 
 
@@ -179,8 +179,8 @@ async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanEraseP
     until somebody has emptied the box. What was shipped only loses its name and note.
 
     Later requests for these customers answer 410, also where there was none before. Safe to repeat.
-    With `dry_run` it tells what is still to do, so that a caller who knows all erasures can check,
-    for example after a restored backup, that they are all applied.
+    With `dry_run` it answers what is still to do: a caller who knows all erasures can check, for
+    example after a restored backup, that they are all applied.
     """
     if wanted.dry_run:
         return await database.read(erasing.preview, wanted.customer_ids)
@@ -246,7 +246,7 @@ def _result(item: Any, done: Requested | Problem) -> dict[str, Any]:
 
 
 def _whose(item: Any) -> dict[str, Any]:
-    """Say whom an item is for, so that its refusal can be told from that of another."""
+    """Name the customer of an item, so that its refusal can be matched to it."""
     try:
         return {"customer_id": _CUSTOMER_ID.validate_python(item["customer_id"])}
     except (TypeError, KeyError, ValidationError):

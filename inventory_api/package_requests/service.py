@@ -152,7 +152,7 @@ def _request_kept(
     ]
 
 
-def tell(results: Sequence[Requested | Problem]) -> None:
+def log_new(results: Sequence[Requested | Problem]) -> None:
     """Log what was made, after the commit."""
     for result in results:
         if isinstance(result, Requested) and result.is_new:

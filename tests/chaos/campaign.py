@@ -127,7 +127,8 @@ class Campaign:
         for link in self._links.values():
             portal.call(link.open)
         yield
-        for one in (*self._links.values(), *self.trouble.database_links.values()):
+        opened: list[FaultyLink | DatabaseLink] = [*self._links.values()]
+        for one in [*opened, *self.trouble.database_links.values()]:
             portal.call(one.close)
 
     def _reader(self, wait: float) -> Reader:
@@ -168,7 +169,8 @@ class Campaign:
         ended = asyncio.Event()
         url, seed = self._links["client to CRM"].url, self.plan.seed
         clients = [Client(n, url, seed, self.book) for n in range(CLIENTS)]
-        running = [portal.start_task_soon(one.run, ended) for one in (*clients, *readers)]
+        at_work: list[Client | Reader] = [*clients, *readers]
+        running = [portal.start_task_soon(one.run, ended) for one in at_work]
         try:
             yield
         finally:
@@ -180,7 +182,12 @@ class Campaign:
 
     def _end(self, portal: BlockingPortal, killer: Killer, readers: list[Reader]) -> Score:
         began_at = time.monotonic()
-        until(lambda: killer.tend(float("inf")) or self._is_ready(), "all are up again")
+
+        def are_up() -> bool:
+            killer.tend(float("inf"))
+            return self._is_ready()
+
+        until(are_up, "all are up again")
         until(self.trouble.end, "they send again")
         quiet_seconds = self.plan.quiet_seconds
         if self.book.may_forget:
@@ -229,11 +236,12 @@ class Campaign:
 
         Returns its exit code and what it found.
         """
-        return until(
+        found: tuple[int, Any] = until(
             lambda: self._try_to_reconcile(options),
             "the command reconcile compares both sides",
             seconds=QUIET_SECONDS,
         )
+        return found
 
     def _try_to_reconcile(self, options: Sequence[str]) -> tuple[int, Any] | None:
         integration = self._stack.integration

@@ -128,6 +128,7 @@ class Disk:
 
     def write(self, process: Process, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run a transaction, which is all there or not at all, wherever the process dies."""
+        assert self._connection is not None
         self._driver.execute("BEGIN IMMEDIATE")
         try:
             result = work(self._connection, *args, **kwargs)
@@ -147,17 +148,17 @@ class Disk:
 class _Cursor(sqlite3.Cursor):
     """Where a process dies that is to die before a statement; what looks from outside has none."""
 
-    def execute(self, *given: Any) -> sqlite3.Cursor:
+    def execute(self, *given: Any) -> sqlite3.Cursor:  # type: ignore[override]
         _before_statement()
         return super().execute(*given)
 
-    def executemany(self, *given: Any) -> sqlite3.Cursor:
+    def executemany(self, *given: Any) -> sqlite3.Cursor:  # type: ignore[override]
         _before_statement()
         return super().executemany(*given)
 
 
 class _Driver(sqlite3.Connection):
-    def cursor(self, *_: Any) -> sqlite3.Cursor:
+    def cursor(self, *_: Any) -> sqlite3.Cursor:  # type: ignore[override]
         return super().cursor(_Cursor)
 
 
