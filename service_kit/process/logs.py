@@ -17,6 +17,8 @@ _EMAIL = re.compile(rf"(?<!{_WORD}){_WORD}++@{_WORD}++")
 _BEARER = re.compile(r"(?i)\bbearer\s++\S++")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
+_TRACEBACK = "Traceback (most recent call last):\n"
+
 LONGEST = 8 * 1024  # characters of one message, field or line of a traceback
 
 # What every LogRecord has, and what uvicorn adds for terminals; the rest came with `extra=` and is
@@ -74,10 +76,13 @@ def _fields(record: logging.LogRecord) -> dict[str, str]:
 
 
 class _Formatter(logging.Formatter):
-    def traceback(self, record: logging.LogRecord) -> list[str]:
-        """Return the lines of the error's traceback, cleaned; none where there is no error."""
-        text = self.formatException(record.exc_info) if record.exc_info else ""
-        return [clean(line) for line in text.splitlines()]
+    def parts(self, record: logging.LogRecord) -> tuple[str, list[str]]:
+        """Return the message and the lines of a traceback, cleaned."""
+        message = record.getMessage()
+        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        if message.startswith(_TRACEBACK):  # as uvicorn tells why a service does not start
+            message, trace = "The service ends, since a part of it has failed.", message
+        return clean(message), [clean(line) for line in trace.splitlines()]
 
 
 class TextFormatter(_Formatter):
@@ -86,21 +91,23 @@ class TextFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         # Piece by piece: what is taken out of one must not take our bracket along.
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
-        line = f"{record.levelname}: {clean(record.getMessage())} [{_instant(record)}{fields}]"
-        return "\n    ".join([line, *self.traceback(record)])
+        message, trace = self.parts(record)
+        line = f"{record.levelname}: {message} [{_instant(record)}{fields}]"
+        return "\n    ".join([line, *trace])
 
 
 class JsonFormatter(_Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
+        message, trace = self.parts(record)
         line = {
             "time": _instant(record),
             "level": record.levelname,
             "logger": record.name,
-            "message": clean(record.getMessage()),
+            "message": message,
             **_fields(record),
         }
-        if traceback := self.traceback(record):
-            line["traceback"] = "\n".join(traceback)
+        if trace:
+            line["traceback"] = "\n".join(trace)
         return json.dumps(line, ensure_ascii=False)

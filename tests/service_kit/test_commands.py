@@ -224,6 +224,17 @@ def test_what_can_not_be_started_with_is_told_in_one_line(
     assert "clerk123" not in err
 
 
+def test_a_service_that_does_not_come_up_says_why(migrated: str) -> None:
+    with closing(sqlite3.connect(migrated.removeprefix("sqlite:///"))) as database:
+        database.execute("DROP TABLE customers")
+
+    code, _, err = run("serve", PORT=str(free_port()), DATABASE_URL=migrated, SEED_DEMO_DATA="true")
+
+    assert code == 3
+    assert "ERROR: The service ends, since a part of it has failed. [" in err
+    assert "\n    sqlite3.OperationalError: no such table: customers\n" in err
+
+
 def test_a_database_that_may_forget_is_not_served(postgres_server: str) -> None:
     run_sql(postgres_server, "CREATE DATABASE forgetful")
     run_sql(postgres_server, "ALTER DATABASE forgetful SET synchronous_commit = off")
