@@ -26,8 +26,7 @@ from service_kit.process.stopping import Stopping
 from service_kit.web import docs as pages
 from service_kit.web import openapi
 from service_kit.web.auth import FindToken, Tokens, refuse_unguarded
-from service_kit.web.cors import Cors
-from service_kit.web.edge import Edge, Prefixed
+from service_kit.web.edge import Cors, Edge, Prefixed
 from service_kit.web.idempotency import StoredAnswers
 from service_kit.web.overload import Bounded
 from service_kit.web.problem_responses import install_problem_handlers

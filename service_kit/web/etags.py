@@ -1,7 +1,6 @@
 """Entity tags: a caller changes what it has seen, or learns that it has changed since."""
 
 import re
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
@@ -24,16 +23,6 @@ class PreconditionFailed(Problem):
 
     status = HTTPStatus.PRECONDITION_FAILED
     slug = "precondition-failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Versions that a caller has; None for whichever there is."""
-
-    versions: frozenset[int] | None
-
-    def covers(self, version: int) -> bool:
-        return self.versions is None or version in self.versions
 
 
 def etag(version: int) -> str:
@@ -80,16 +69,14 @@ async def _known(
             description="The ETag of what you have; 304 and no body where that is still it.",
         ),
     ] = None,
-) -> Known:
-    if if_none_match is None:
-        return Known(frozenset())
-    if if_none_match.strip() == "*":
-        return Known(None)
-    return Known(frozenset(int(tag) for tag in _ANY_TAG.findall(if_none_match)))
+) -> frozenset[int] | None:
+    if if_none_match is not None and if_none_match.strip() == "*":
+        return None
+    return frozenset(int(tag) for tag in _ANY_TAG.findall(if_none_match or ""))
 
 
-# What the caller of a GET has already.
-IfNoneMatch = Annotated[Known, Depends(_known)]
+# The versions that the caller of a GET has already, or None for any.
+IfNoneMatch = Annotated[frozenset[int] | None, Depends(_known)]
 
 # For the description of such a GET.
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
@@ -101,9 +88,11 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def unless_known(known: Known, response: Response, version: int, found: T) -> T | Response:
+def unless_known(
+    known: frozenset[int] | None, response: Response, version: int, found: T
+) -> T | Response:
     """Answer what was found with its ETag, or with 304 where the caller has this version."""
-    if known.covers(version):
+    if known is None or version in known:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag(version)})
     set_etag(response, version)
     return found
