@@ -1,4 +1,4 @@
-"""The outermost layers of every service: what happens to each request, whatever it asks for."""
+"""The outermost middleware: request ids, slashes, HEAD, metrics, prefixes and CORS."""
 
 import logging
 import re
@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 
 
 class Edge:
-    """Names each request, makes both slash forms one, counts it, and answers HEAD as GET.
+    """Gives each request an id, ignores a trailing slash, counts it, and answers HEAD as GET.
 
-    What layers further in append to the scope's `answer_headers` goes out with any answer.
+    Headers that inner layers append to the scope's `answer_headers` are part of every answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class PreconditionFailed(Problem):
-    """It was changed since you read it: no If-Match names its present ETag."""
+    """It has changed since you read it: If-Match does not have its current ETag."""
 
     status = HTTPStatus.PRECONDITION_FAILED
     slug = "precondition-failed"
@@ -40,7 +40,7 @@ async def _versions(
         Header(
             alias="If-Match",
             max_length=500,
-            description="Change it only if it still has this ETag; else 412.",
+            description="Change it only if it still has this ETag; otherwise 412.",
         ),
     ] = None,
 ) -> frozenset[int] | None:
@@ -66,7 +66,7 @@ async def _known(
         Header(
             alias="If-None-Match",
             max_length=500,
-            description="The ETag of what you have; 304 and no body where that is still it.",
+            description="The ETag of what you have; if it is still current, 304 without a body.",
         ),
     ] = None,
 ) -> frozenset[int] | None:
@@ -82,7 +82,7 @@ IfNoneMatch = Annotated[frozenset[int] | None, Depends(_known)]
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
     **answering(200, ETAG),
     304: {
-        "description": "It is as the caller has it: If-None-Match names its ETag. No body.",
+        "description": "Not modified: If-None-Match has its current ETag. No body.",
         **answering(304, ETAG)[304],
     },
 }

@@ -67,7 +67,7 @@ class StillRunning(Problem):
 
 
 class Erased(Problem):
-    """What this Idempotency-Key made was erased since, and is not made again."""
+    """What was created with this Idempotency-Key has been erased and is not created again."""
 
     status = HTTPStatus.GONE
     slug = "erased"
@@ -290,8 +290,8 @@ async def idempotency_key(
             max_length=200,
             pattern=r"^[\x21-\x7e]+$",
             description=(
-                "Any text of your choice; the same again answers as the first time did, for seven "
-                "days. It counts for your token and this route alone."
+                "Any text of your choice. For seven days, the same request with the same key gets "
+                "the first response again. A key belongs to your token and this route."
             ),
         ),
     ] = None,

@@ -52,30 +52,32 @@ class ResponseHeader:
 
 
 REQUEST_ID = ResponseHeader(
-    "X-Request-ID", "The request's id, as sent or made here; every log line about it has it.", _ID
+    "X-Request-ID",
+    "The request's id, as sent or made here; every log line has it.",
+    _ID,
 )
 # So many answers have these that they are described once.
 _SHARED = (
     REQUEST_ID,
     ResponseHeader(
         "RateLimit",
-        "Where a rate limit is on: how many requests the caller has left, for how many seconds.",
+        "With a rate limit: how many requests the caller has left, and for how many seconds.",
         '"caller";r=99;t=0',
         is_optional=True,
     ),
     ResponseHeader(
         "RateLimit-Policy",
-        "Where a rate limit is on: how many requests a caller may make within how many seconds.",
+        "With a rate limit: how many requests a caller may make, and within how many seconds.",
         '"caller";q=100;w=2',
         is_optional=True,
     ),
 )
 ETAG = ResponseHeader(
-    "ETag", "The version that was answered; send it as If-Match with a change.", '"1"'
+    "ETag", "The version in this response; send it as If-Match with a change.", '"1"'
 )
 LOCATION = ResponseHeader("Location", "The path of what was created.", "/")
 DEPRECATION = ResponseHeader(
-    "Deprecation", "Since when this address is deprecated: RFC 9745.", "@1767225600"
+    "Deprecation", "When this address was deprecated (RFC 9745).", "@1767225600"
 )
 # What an operation's parameter, if it has it, adds to its successful answers.
 _OF_PARAMETERS = {
@@ -96,15 +98,14 @@ _OF_PARAMETERS = {
     "idempotency-key": (
         ResponseHeader(
             "Idempotent-Replayed",
-            "`true` where this is the first answer again, to an Idempotency-Key that was used "
-            "before.",
+            "`true` if this is the stored response to an earlier request with this key.",
             "true",
             is_optional=True,
         ),
     ),
 }
 _OF_PROBLEMS = {
-    "Retry-After": "After how many seconds it is worth while to try again.",
+    "Retry-After": "How many seconds to wait before trying again.",
     "WWW-Authenticate": "How to authenticate.",
 }
 _MEMBERS: Json = {
@@ -116,7 +117,7 @@ _MEMBERS: Json = {
 _PLACE: Json = {"type": "array", "items": {"type": ["string", "integer"]}}
 _ERRORS: Json = {
     "type": "array",
-    "description": "With 422: each fault's place and reason.",
+    "description": "With 422: where each error is, and what is wrong.",
     "items": {
         "type": "object",
         "required": ["loc", "msg"],
@@ -127,11 +128,11 @@ _SCHEMAS: Json = {
     "Problem": {
         "type": "object",
         "title": "Problem",
-        "description": "An error as of RFC 9457. Some have members of their own besides.",
+        "description": "An error as defined by RFC 9457. Some have additional members.",
         "required": [*_MEMBERS, "instance", "request_id"],
         "properties": {
             **_MEMBERS,
-            "instance": {"type": "string", "description": "The path that was asked for."},
+            "instance": {"type": "string", "description": "The path of the request."},
             "request_id": {"type": "string", "description": "Quote it when you ask for help."},
             "errors": _ERRORS,
         },
@@ -139,7 +140,7 @@ _SCHEMAS: Json = {
     "ItemProblem": {
         "type": "object",
         "title": "ItemProblem",
-        "description": "Why one item of a batch was refused; a problem that is not a whole answer.",
+        "description": "Why one item of a batch was refused.",
         "required": list(_MEMBERS),
         "properties": {**_MEMBERS, "errors": _ERRORS},
     },

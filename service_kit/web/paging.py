@@ -17,20 +17,21 @@ T = TypeVar("T")
 LARGEST_PAGE = 500
 
 Limit = Annotated[
-    int, Query(ge=1, le=LARGEST_PAGE, description="How many to answer at most.", examples=[50])
+    int,
+    Query(ge=1, le=LARGEST_PAGE, description="The most results to return.", examples=[50]),
 ]
-Sort = Annotated[Literal["id", "-id"], Query(description="-id is newest first.")]
+Sort = Annotated[Literal["id", "-id"], Query(description="`-id` returns the newest first.")]
 Cursor = Annotated[
     str | None,
-    Query(max_length=200, description="Where to go on: the X-Next-Cursor of the page before."),
+    Query(max_length=200, description="Where to continue: the X-Next-Cursor of the previous page."),
 ]
 CreatedAfter = Annotated[
     Instant | None,
-    Query(description="Only those made later.", examples=["2026-01-05T12:00:00Z"]),
+    Query(description="Only those created after this instant.", examples=["2026-01-05T12:00:00Z"]),
 ]
 CreatedBefore = Annotated[
     Instant | None,
-    Query(description="Only those made earlier.", examples=["2036-01-05T12:00:00Z"]),
+    Query(description="Only those created before this instant.", examples=["2036-01-05T12:00:00Z"]),
 ]
 
 

@@ -51,7 +51,7 @@ class BadRequest(Problem):
 
 
 class InvalidRequest(Problem):
-    """A parameter or the body does not match the schema; or a query parameter is not known."""
+    """A parameter or the body does not match the schema, or a query parameter is unknown."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     slug = "invalid-request"
@@ -66,21 +66,21 @@ class NotFound(Problem):
 
 
 class InternalError(Problem):
-    """A fault of ours. The log has the details under this request id."""
+    """An error on our side. The log has the details under this request id."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     slug = "internal-error"
 
 
 class UnsupportedMediaType(Problem):
-    """A body is not application/json."""
+    """The body is not application/json."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     slug = "unsupported-media-type"
 
 
 class BodyTooLarge(HTTPException):
-    """A body is over the limit of 1 MiB.
+    """The body is over the limit of 1 MiB.
 
     An HTTPException, since FastAPI hides any other error in reading a body.
     """
@@ -94,7 +94,7 @@ class BodyTooLarge(HTTPException):
 
 
 class ServiceUnavailable(Problem):
-    """The service, or what it stands on, can't do it now; the same request may succeed later."""
+    """The service or its database is unavailable; the same request may succeed later."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     slug = "service-unavailable"
