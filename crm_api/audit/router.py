@@ -22,14 +22,15 @@ async def _filter(
         Line | None, Query(max_length=100, description="The caller's name.", examples=["agent"])
     ] = None,
     action: Annotated[
-        Action | None, Query(description="Only what was done so.", examples=["customer.created"])
+        Action | None, Query(description="Filter by action.", examples=["customer.created"])
     ] = None,
     subject: Annotated[
-        Line | None, Query(max_length=36, description="What was changed, as entries name it.")
+        Line | None,
+        Query(max_length=36, description="Filter by what was changed, named as in the entries."),
     ] = None,
     request_id: Annotated[
         Line | None,
-        Query(max_length=128, description="All of one request, or of one run of an import."),
+        Query(max_length=128, description="Filter by one request, or one run of an import."),
     ] = None,
     created_after: CreatedAfter = None,
     created_before: CreatedBefore = None,
@@ -47,7 +48,7 @@ Wanted = Annotated[Filter, Depends(_filter)]
 async def list_audit_entries(
     database: DatabaseDep, _: CanReadAudit, paging: PagingDep, wanted: Wanted
 ) -> list[AnyRow]:
-    """List who changed what, newest last. Each entry was written together with its change."""
+    """List who changed what, newest last. Each entry is committed together with its change."""
     order = "id" if wanted.ascending else "-id"
     run = database.read if wanted.is_indexed else database.scan
     page = await run(service.page, wanted, paging.after(order), paging.limit)

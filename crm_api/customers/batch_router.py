@@ -40,7 +40,7 @@ Items = Annotated[
     response_model=list[BatchResult],
 )
 async def register_customers(items: Items, who: CanCreateCustomers, once: Idempotent) -> Response:
-    """Add each customer for itself, and answer for each, in order, what became of it."""
+    """Register each customer independently, and return a result for each, in order."""
     read = read_items(CustomerNew, items)
     new = [item for item in read if isinstance(item, CustomerNew)]
     return await once.write(

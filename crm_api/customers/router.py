@@ -58,8 +58,8 @@ router = APIRouter(prefix="/api/customers", route_class=HotRoute, tags=["custome
 
 FEED_CURSOR = ResponseHeader(
     "X-Feed-Cursor",
-    "On the first page: where the change feed stood before its first row was read. It is left out "
-    "while the database can't be written to.",
+    "On the first page: where the change feed stood before its first row was read. Omitted while "
+    "the database is read-only.",
     "MDE5YTVkM2M6NDE",
     is_optional=True,
 )
@@ -79,7 +79,7 @@ async def _filter(
         Address | None,
         Query(
             max_length=320,
-            description="The whole address, in any way in which it can be registered.",
+            description="The whole address, in any form in which it can be registered.",
             examples=["jane@example.com"],
         ),
     ] = None,
@@ -96,14 +96,14 @@ async def _filter(
     created_before: CreatedBefore = None,
     sort: Sort = "id",
     welcome: Annotated[
-        bool | None, Query(description="Those who are to get a welcome package, or who are not.")
+        bool | None, Query(description="Whether the customer gets a welcome package.")
     ] = None,
     since: Annotated[
         str | None,
         Query(
             max_length=200,
-            description="A cursor of the change feed: only those whose registration stands behind "
-            "it, also where that event is deleted by now. No clock has a part in it.",
+            description="A cursor of the change feed: only customers registered after it, even if "
+            "that event has since been deleted. No clock is involved.",
         ),
     ] = None,
 ) -> Filter:
@@ -157,7 +157,7 @@ async def _get_by_hand(request: Request) -> Response | None:
 async def register_customer(
     new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, once: Idempotent
 ) -> Response:
-    """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
+    """Add a customer. Its e-mail address must be new; upper and lower case count as the same."""
     if once.key is not None:
         return await once.write(service.register, registered, new, who)
     return registered(await database.write_at_once(service.register, new, who)).response()
@@ -179,8 +179,8 @@ async def list_customers(
     """List customers, newest last.
 
     The first page's `X-Feed-Cursor` is where the change feed stood before its first row was read:
-    all pages and then the feed from there show every customer. Whoever was committed before this
-    request stands before that cursor, and the feed behind it does not tell of them again.
+    all pages, and then the feed from there, show every customer. Customers committed before this
+    request come before that cursor, and the feed after it does not repeat them.
     """
     order = "id" if wanted.ascending else "-id"
     headers = {}

@@ -24,7 +24,7 @@ router = APIRouter(prefix="/api/events", route_class=HotRoute, tags=["events"])
 
 After = Annotated[
     str | None,
-    Query(max_length=200, description="The `next_cursor` of the page before; absent: the start."),
+    Query(max_length=200, description="The `next_cursor` of the previous page; absent: the start."),
 ]
 Types = Annotated[
     str | None,
@@ -37,7 +37,12 @@ Types = Annotated[
 _SECONDS = re.compile(r"(1?[0-9]|2[0-5])(\.0)?")
 Wait = Annotated[
     float,
-    Query(ge=0, le=25, description="Seconds to wait for news when there is none.", examples=[0]),
+    Query(
+        ge=0,
+        le=25,
+        description="How many seconds to wait for new events when there are none.",
+        examples=[0],
+    ),
 ]
 
 
@@ -67,9 +72,9 @@ async def read_events(
     limit: Limit = 50,
     wait: Wait = 0,
 ) -> Response:
-    """Answer the events after a cursor, in the order of their commits.
+    """Return the events after a cursor, in the order of their commits.
 
-    Positions run 1, 2, 3 … without holes: whoever sees one sees all below it. Check that
+    Positions run 1, 2, 3 … without gaps: whoever sees one sees all below it. Check that
     `from_position` follows the last page's `through_position`; then nothing can be missed.
     """
     with place_of(request).waiting(wait) if wait else nullcontext():

@@ -51,7 +51,7 @@ async def list_notes(
 async def add_note(
     ticket_id: TicketId, new: Note, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
 ) -> Response:
-    """Say something; what a customer says in public reopens a pending or resolved ticket."""
+    """Add a note. A public note by the customer reopens a pending or resolved ticket."""
     return await once.write(service.add_note, _noted, ticket_id, new, policy, who)
 
 

@@ -70,14 +70,16 @@ async def _filter(
     priority: Annotated[
         Priority | None, Query(description="Only those of this priority.", examples=["high"])
     ] = None,
-    assignee: Annotated[Assignee | None, Query(description="Only this person's.")] = None,
+    assignee: Annotated[
+        Assignee | None, Query(description="Only tickets assigned to this person.")
+    ] = None,
     tag: Annotated[
         Tag | None, Query(description="Only those with this tag.", examples=["delivery"])
     ] = None,
     q: Text = None,
     overdue: Annotated[
         bool | None,
-        Query(description="Whether a deadline has passed that is not met.", examples=[True]),
+        Query(description="Whether a deadline was missed.", examples=[True]),
     ] = None,
     sort: Sort = "id",
 ) -> Filter:
@@ -113,7 +115,7 @@ TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", e
 async def open_ticket(
     new: Opening, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
 ) -> Response:
-    """Open a ticket for a customer; with `follow_up_of` it goes on from a closed one."""
+    """Open a ticket for a customer; with `follow_up_of` it continues a closed one."""
     return await once.write(service.open_ticket, _opened, new, policy, who)
 
 
@@ -176,9 +178,9 @@ async def get_ticket(
     known: IfNoneMatch,
     response: Response,
 ) -> TicketRow | Response:
-    """Look up one ticket with its deadlines and the statuses it may be given.
+    """Look up one ticket with its deadlines and the statuses it may take.
 
-    304 says that nobody has changed it: that its clocks have gone on is no change.
+    304 means that nobody has changed it; running clocks are not a change.
     """
     found = await database.read(service.show, ticket_id, policy)
     return unless_known(known, response, found.version, found.out)
@@ -222,7 +224,7 @@ async def change_ticket(
 async def delete_ticket(
     ticket_id: TicketId, database: DatabaseDep, who: CanDeleteTickets, versions: IfMatch
 ) -> None:
-    """Delete a ticket with its notes, its history and what Idempotency-Keys are answered of it."""
+    """Delete a ticket with its notes, its history and the stored responses that show it."""
     await database.forget(service.remove, ticket_id, versions, who)
 
 

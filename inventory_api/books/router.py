@@ -17,7 +17,7 @@ async def verify(database: DatabaseDep, _: CanReadStock) -> Verification:
     return await database.scan(service.verify)
 
 
-@router.post("/verify/repair", summary="Put the books right")
+@router.post("/verify/repair", summary="Repair the books")
 async def repair(database: DatabaseDep, who: CanRepair) -> Repair:
     """Correct what does not balance, with a row in the ledger for each correction."""
     return await database.write(service.repair, who.name)

@@ -42,7 +42,7 @@ SkuInPath = Annotated[
     },
 )
 async def add_item(new: ItemNew, who: CanWriteStock, once: Idempotent) -> Response:
-    """Add an item. How many of it there are is its first movement."""
+    """Add an item. Its initial quantity becomes its first movement."""
     return await once.write(service.add, _created, new, who)
 
 
@@ -52,7 +52,7 @@ async def list_items(
     _: CanReadStock,
     paging: PagingDep,
     below_reorder_level: Annotated[
-        bool, Query(description="Only tracked items of which too few are available.")
+        bool, Query(description="Only tracked items that are below their reorder level.")
     ] = False,
 ) -> list[ItemRow]:
     """List items, newest last."""
@@ -100,7 +100,7 @@ async def change_item(
     versions: IfMatch,
     response: Response,
 ) -> ItemRow:
-    """Change its name or reorder level; its stock changes by movements alone."""
+    """Change its name or reorder level; its stock changes only through movements."""
     item = await database.write(service.change, sku, wanted, versions)
     set_etag(response, item.version)
     return item

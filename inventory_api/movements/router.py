@@ -31,9 +31,9 @@ router = APIRouter(prefix="/items/{sku}/movements", route_class=GuardedRoute, ta
 async def move_stock(
     sku: SkuInPath, new: MovementNew, who: CanWriteStock, once: Idempotent
 ) -> Response:
-    """Write down that stock came in, went out or was counted, never below what is reserved.
+    """Record that stock came in, went out or was counted; never below what is reserved.
 
-    What is waiting for the item gets it at once, the oldest first.
+    Package requests that wait for the item get it at once, oldest first.
     """
     return await once.write(service.move_stock, _moved, sku, new, who)
 

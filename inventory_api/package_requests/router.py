@@ -51,7 +51,9 @@ router = APIRouter(prefix="/package-requests", route_class=HotRoute, tags=["pack
 
 
 async def _filter(
-    customer_id: Annotated[CustomerId | None, Query(description="Only this customer's.")] = None,
+    customer_id: Annotated[
+        CustomerId | None, Query(description="Only package requests for this customer.")
+    ] = None,
     status: Annotated[
         Status | None, Query(description="Only those in this status.", examples=["pending"])
     ] = None,
@@ -98,7 +100,7 @@ Items = Annotated[
         **answering(201, LOCATION, ETAG),
         200: {
             "model": PackageRequestOut,
-            "description": "It was requested before: that request.",
+            "description": "It was requested before; this is that request.",
             **answering(200, LOCATION, ETAG)[200],
         },
     },
@@ -106,10 +108,10 @@ Items = Annotated[
 async def request_package(
     new: PackageRequestNew, who: CanWritePackages, once: Idempotent
 ) -> Response:
-    """Have a package made: one for ever for a customer, a type and an occurrence.
+    """Request a package: at most one, ever, for a customer, a type and an occurrence.
 
-    Send it again as often as you like: you get the request that is there, with 200. For a customer
-    who was erased it is 410, also where a package had been requested before.
+    It is safe to repeat: you get the existing request, with 200. For an erased customer it is 410,
+    even if a package was requested before.
     """
     outcome = await once.outcome(service.request, _answer, new, who)
     if outcome.result is not None:
@@ -130,9 +132,9 @@ async def _request_all_by_hand(request: Request) -> Response | None:
 )
 @hot(_request_all_by_hand)
 async def request_packages(items: Items, who: CanWritePackages, once: Idempotent) -> Response:
-    """Have each package made for itself, and answer for each, in order, what became of it.
+    """Request each package independently, and return a result for each, in order.
 
-    The problem of an item that was refused names its `customer_id`, where that can be one.
+    The problem of a refused item has its `customer_id`, if that is a valid one.
     """
     read = read_items(PackageRequestNew, items)
     new = [item for item in read if isinstance(item, PackageRequestNew)]
@@ -173,15 +175,15 @@ async def get_package_request(
 
 @router.post("/erasures", summary="Erase customers")
 async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanErasePackages) -> Erased:
-    """Cancel what is not shipped to these customers, forget their names and notes, for ever.
+    """Cancel what has not shipped to these customers, and forget their names and notes for ever.
 
-    What was reserved for a cancelled package goes to whoever waits for it. A packed one is
+    What was reserved for a cancelled package goes to the next that waits for it. A packed one is
     cancelled too, but its goods stay reserved: it shows `to_unpack`, here and in `GET /pick-list`,
     until somebody has emptied the box. What was shipped only loses its name and note.
 
-    Later requests for these customers answer 410, also where there was none before. Safe to repeat.
-    With `dry_run` it tells what is still to do, so that a caller who knows all erasures can check,
-    for example after a restored backup, that they are all applied.
+    Later requests for these customers are answered 410, even for new ones. Safe to repeat. With
+    `dry_run` it returns what is still to do, so that a caller who knows all erasures can check that
+    all are applied, for example after a backup was restored.
     """
     if wanted.dry_run:
         return await database.read(erasing.preview, wanted.customer_ids)
@@ -190,7 +192,7 @@ async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanEraseP
 
 @router.post(
     "/{request_id}/{move}",
-    summary="Take a package request one step on",
+    summary="Move a package request on",
     response_model=PackageRequestOut,
     responses={
         **documented(service.PackageRequestNotFound, moves.InvalidTransition, PreconditionFailed),
@@ -201,14 +203,17 @@ async def move_package_request(
     request_id: RequestId,
     move: Annotated[
         Move,
-        Path(description="What was done with it.", examples=["pack", "ship", "deliver", "return"]),
+        Path(
+            description="What was done with the package.",
+            examples=["pack", "ship", "deliver", "return"],
+        ),
     ],
     database: DatabaseDep,
     who: CanWritePackages,
     versions: IfMatch,
     response: Response,
 ) -> AnyRow:
-    """Pack, ship, deliver, cancel, unpack or return it. What was done already is not done again.
+    """Pack, ship, deliver, cancel, unpack or return it. Repeating a move changes nothing.
 
     Shipping alone takes goods out of stock; cancelling frees what was promised, and returning puts
     back what was shipped: what is waiting for it gets it at once, the oldest first. One that is
@@ -245,7 +250,7 @@ def _result(item: Any, done: Requested | Problem) -> dict[str, Any]:
 
 
 def _whose(item: Any) -> dict[str, Any]:
-    """Say whom an item is for, so that its refusal can be told from that of another."""
+    """Say whom a refused item is for, so that the caller can match it."""
     try:
         return {"customer_id": _CUSTOMER_ID.validate_python(item["customer_id"])}
     except (TypeError, KeyError, ValidationError):
