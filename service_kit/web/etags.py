@@ -1,4 +1,4 @@
-"""Entity tags: a caller changes what it has seen, or learns that it has changed since."""
+"""Entity tags: a caller changes the version it has read, or learns that there is a newer one."""
 
 import re
 from http import HTTPStatus
@@ -12,7 +12,7 @@ from service_kit.web.problems import Problem
 # Elements of a list; a weak one (W/"1", as a proxy makes that compresses) never matches: RFC 9110,
 # section 13.1.1.
 _TAG = re.compile(r'(?:^|,)\s*"([1-9][0-9]{0,17})"\s*(?=,|$)')
-# To a reader a weak one is as good: section 13.1.2.
+# For reading, weak tags match as well: section 13.1.2.
 _ANY_TAG = re.compile(r'(?:^|,)\s*(?:W/)?"([1-9][0-9]{0,17})"\s*(?=,|$)')
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ async def _versions(
     return frozenset(int(tag) for tag in _TAG.findall(if_match))
 
 
-# The versions a caller will change, or None for any.
+# The versions that the caller wants to change, or None for any.
 IfMatch = Annotated[frozenset[int] | None, Depends(_versions)]
 
 
@@ -75,10 +75,10 @@ async def _known(
     return frozenset(int(tag) for tag in _ANY_TAG.findall(if_none_match or ""))
 
 
-# The versions that the caller of a GET has already, or None for any.
+# The versions that the caller of a GET has, or None for any.
 IfNoneMatch = Annotated[frozenset[int] | None, Depends(_known)]
 
-# For the description of such a GET.
+# The `responses=` of such a GET.
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
     **answering(200, ETAG),
     304: {
@@ -91,7 +91,7 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 def unless_known(
     known: frozenset[int] | None, response: Response, version: int, found: T
 ) -> T | Response:
-    """Answer what was found with its ETag, or with 304 where the caller has this version."""
+    """Return what was found and set its ETag, or return 304 if the caller has this version."""
     if known is None or version in known:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag(version)})
     set_etag(response, version)

@@ -27,7 +27,7 @@ from service_kit.web.problems import (
 from service_kit.web.rate_limits import TooManyRequests
 
 Json = dict[str, Any]
-Refusal = type[Problem] | type[BodyTooLarge]  # what can leave as a problem
+Refusal = type[Problem] | type[BodyTooLarge]  # what is answered as a problem
 
 _JSON = "application/json"
 _ID = "7c0e5f0a4b1d4c9e8f3a2b6d5e4c1f00"
@@ -79,7 +79,7 @@ LOCATION = ResponseHeader("Location", "The path of what was created.", "/")
 DEPRECATION = ResponseHeader(
     "Deprecation", "When this address was deprecated (RFC 9745).", "@1767225600"
 )
-# What an operation's parameter, if it has it, adds to its successful answers.
+# The headers that an operation with this parameter adds to successful answers.
 _OF_PARAMETERS = {
     "cursor": (
         ResponseHeader(
@@ -195,7 +195,7 @@ def _parameters(operation: Json) -> set[str]:
 
 
 def _add_problems(operation: Json, path: str) -> None:
-    """Describe what the layers around a handler may answer instead of it."""
+    """Describe the problems that the middleware and the route may answer."""
     responses = operation["responses"]
     if _JSON in responses.get("422", {}).get("content", {}):
         del responses["422"]  # FastAPI's own, in another shape
@@ -219,7 +219,7 @@ def _around(operation: Json) -> Iterator[Refusal]:
 
 
 def _add_problem(responses: dict[Any, Any], status: int | str, refusal: Refusal) -> None:
-    """Describe a problem by its slug, by what its class says first, and by an example."""
+    """Describe a problem by its slug, the first paragraph of its docstring, and an example."""
     response = responses.setdefault(status, {"description": "", "content": {}})
     of_problems = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
     examples = response["content"].setdefault(MEDIA_TYPE, of_problems)["examples"]
@@ -248,7 +248,7 @@ def _add_problem(responses: dict[Any, Any], status: int | str, refusal: Refusal)
 
 
 def _add_headers(operation: Json) -> None:
-    """Describe the headers that follow from an operation's parameters, and those that all have."""
+    """Describe the headers that follow from an operation's parameters, and the common ones."""
     of_success = [
         header
         for name, headers in _OF_PARAMETERS.items()
@@ -265,7 +265,7 @@ def _add_headers(operation: Json) -> None:
 
 
 def _add_examples(document: Json, operation: Json) -> None:
-    """Show a body's examples under names, and what /docs can't do without: a path's values."""
+    """Name a body's examples, and give path parameters the value that /docs fills in."""
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path" and (examples := parameter["schema"].get("examples")):
             parameter["example"] = examples[0]
@@ -282,7 +282,7 @@ def _add_examples(document: Json, operation: Json) -> None:
 
 
 def _describe_successes(document: Json, operation: Json) -> None:
-    """Describe a success by what it answers, where nobody has described it."""
+    """Describe a success by its schema, unless the route describes it."""
     for status, response in operation["responses"].items():
         if response["description"] == "Successful Response":  # FastAPI's words
             schema = response.get("content", {}).get(_JSON, {}).get("schema", {})

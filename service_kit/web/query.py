@@ -17,7 +17,7 @@ _LONGEST_NAME = 40
 
 
 def query_parameters(call: Callable[..., Any]) -> dict[str, bool]:
-    """Name the query parameters of a handler and its dependencies; true for one that may repeat.
+    """List the query parameters of a handler and its dependencies; true for those that may repeat.
 
     Each must say `Query` in its annotation; one that does not is refused as unknown.
     """
