@@ -127,16 +127,17 @@ COPY --chown=1000:1000 . .
 RUN chown 1000:1000 . && ln -s /data data
 USER 1000:1000
 
-# --- the published images; the last, which a plain `docker build .` makes, is the CRM's
+# --- the published images; the last, which a plain `docker build .` makes, is the CRM's. A start may have a
+#     large database to migrate, and takes no requests meanwhile.
 FROM runtime AS inventory_api
 EXPOSE 8001
-HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
+HEALTHCHECK --interval=30s --timeout=5s --start-period=15m --start-interval=1s --retries=3 \
     CMD ["python", "-m", "inventory_api", "healthcheck"]
 CMD ["python", "-m", "inventory_api", "serve"]
 
 FROM runtime AS integration_service
 EXPOSE 8002
-HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
+HEALTHCHECK --interval=30s --timeout=5s --start-period=15m --start-interval=1s --retries=3 \
     CMD ["python", "-m", "integration_service", "healthcheck"]
 CMD ["python", "-m", "integration_service", "serve"]
 
@@ -144,10 +145,10 @@ CMD ["python", "-m", "integration_service", "serve"]
 FROM runtime AS lambda
 ARG SERVICE=crm_api
 ENV SERVICE=${SERVICE}
-CMD ["python", "-m", "service_kit.process.aws_lambda"]
+CMD ["python", "-m", "awslambdaric", "service_kit.process.aws_lambda.answer"]
 
 FROM runtime AS crm_api
 EXPOSE 8000
-HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
+HEALTHCHECK --interval=30s --timeout=5s --start-period=15m --start-interval=1s --retries=3 \
     CMD ["python", "-m", "crm_api", "healthcheck"]
 CMD ["python", "-m", "crm_api", "serve"]

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test bench test-postman test-docs chaos simulate coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
+.PHONY: help run test test-quick test-oldest mutants bench test-postman test-docs chaos simulate coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
 # The command that .venv was made by, where it is there.
 PYTHON ?= $(shell made_by=$$(sed -n 1p .venv/made-by 2>/dev/null); \
 	command -v "$$made_by" >/dev/null && echo "$$made_by" || echo python3)
@@ -26,6 +26,21 @@ PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
 
 test: .venv/for-development ## all tests but those that need a Docker engine
 	$(PYTEST) $(ARGS)
+
+# One engine and no whole processes: what to run between two edits.
+QUICK_TESTS := -k "not postgresql" --ignore=tests/system --ignore=tests/simulation
+
+test-quick: .venv/for-development ## the tests on SQLite that need no process of their own
+	$(PYTEST) $(QUICK_TESTS) $(ARGS)
+
+test-oldest: .venv/for-development ## the same, with the oldest versions that pyproject.toml allows
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/oldest
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --group dev --output-file .venv/oldest.txt
+	$(BIN)/uv pip install --quiet --no-deps --python .venv/oldest --requirement .venv/oldest.txt
+	.venv/oldest/bin/python -m pytest -n 4 --dist worksteal $(QUICK_TESTS) $(ARGS)
+
+mutants: .venv/for-development ## plant bugs, room by room; the tests must catch each
+	$(BIN)/python -m pytest -n 2 tests/mutants/run.py $(ARGS)
 
 bench: .venv/for-development ## measure against what else one would use; PARTS="http pipeline", QUICK=1
 	$(BIN)/python -m bench $(if $(QUICK),--quick) --json bench.json $(PARTS)

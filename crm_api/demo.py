@@ -1,4 +1,4 @@
-"""What an empty database starts with in development, so that the first look shows something."""
+"""Demo data for an empty database in development."""
 
 from sqlalchemy import Connection
 

@@ -1,4 +1,4 @@
-"""Finds rows that hold a text somewhere, at a million rows, in the same way on both engines.
+"""Substring search over a million rows, the same on both engines.
 
 An index keeps, for each row, the text that is searched and the trigrams in it: every three letters
 that follow each other. What is asked for is looked up by the rarest of its own trigrams, and the
@@ -31,16 +31,16 @@ from sqlalchemy import (
 )
 
 from service_kit.database.listed import is_listed
-from service_kit.database.prepared import Prepared
+from service_kit.database.prepared import PreparedChange, PreparedValues
 
 _LENGTH = 3
 # Between two texts that are searched together. A query is one line, so none reaches across.
 _SEPARATOR = "\n"
-# How rare a trigram is, so many texts of the table tell, one from each part of it.
+# How many texts are sampled, one from each part of the table, to estimate how rare a trigram is.
 _SAMPLED = 16
-# So many rare ones leave few rows; each costs the more, the more rows have it.
+# How many rare trigrams are enough: each costs more, the more rows have it.
 _ENOUGH = 4
-# Of a longer query no others are weighed, since each is sought in every text of the sample.
+# How many trigrams of a long query are considered: each is looked for in every sampled text.
 _MOST_WEIGHED = 32
 
 
@@ -98,11 +98,13 @@ class SearchIndex:
         )
         new = insert(self._table).inline()
         self._add = {
-            "sqlite": Prepared(new, columns=["rowid", "text"]),
-            "postgresql": Prepared(new, columns=["rowid", "text", "trigrams"]),
+            "sqlite": PreparedChange(new, columns=["rowid", "text"]),
+            "postgresql": PreparedChange(new, columns=["rowid", "text", "trigrams"]),
         }
-        self._last = Prepared(select(func.max(self.rowid).label("id")))
-        self._some = Prepared(select(self._table.c.text).where(is_listed(self.rowid, "ids")))
+        self._last = PreparedValues[int | None](select(func.max(self.rowid)))
+        self._some = PreparedValues[str](
+            select(self._table.c.text).where(is_listed(self.rowid, "ids"))
+        )
         self._change = update(self._table).where(self.rowid == bindparam("row"))
         self._remove = delete(self._table).where(self.rowid == bindparam("row"))
 
@@ -152,9 +154,9 @@ class SearchIndex:
 
     def _sample(self, db: Connection) -> list[str]:
         """Read some texts, from the middle of each part of the table."""
-        last = self._last.all(db)[0].id or 0
+        last = self._last.first(db) or 0
         middles = range(last // (2 * _SAMPLED), last + 1, last // _SAMPLED + 1)
-        return [row.text for row in self._some.all(db, ids=list(middles))]
+        return self._some.all(db, ids=list(middles))
 
 
 def _columns(db: Connection, text: str) -> dict[str, object]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from integration_service.control_router import router as control_router
-from integration_service.poller import Poller
-from integration_service.reconcile_router import router as reconcile_router
-from integration_service.router import router
+from integration_service.deliveries.router import router as deliveries
+from integration_service.operations.router import router as operations
+from integration_service.poller.poller import Poller
+from integration_service.reconcile.router import router as reconcile
 from integration_service.settings import Settings
 from service_kit.database import Database
 from service_kit.process import clock
@@ -48,13 +48,13 @@ def create_app(settings: Settings) -> FastAPI:
         name="integration_service",
         description=DESCRIPTION,
         settings=settings,
-        routers=[router, control_router, reconcile_router],
+        routers=[operations, deliveries, reconcile],
         running=running,
     )
 
 
 async def _metrics(database: Database) -> "list[Metric]":
     # It brings Prometheus' library, which a start has no need of.
-    from integration_service import metrics
+    from integration_service.operations import metrics
 
     return await metrics.read(database, clock.now())

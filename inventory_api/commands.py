@@ -3,13 +3,14 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from service_kit.process import cli as commands
-from service_kit.process.cli import Service
+from service_kit.process import cli
+from service_kit.process.cli import Add, Service
 
 if TYPE_CHECKING:
     from inventory_api.books.schemas import Difference, Repair, Verification
+    from service_kit.database import Database
 
 SERVICE = Service(name="inventory_api", port=8001)
 
@@ -17,46 +18,29 @@ EXIT_UNBALANCED = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return commands.main(SERVICE, argv, _add)
+    return cli.main(SERVICE, argv, _add)
 
 
-def _add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    about = "check the books; exit with 1 when they do not balance"
-    command = found.add_parser("verify", help=about, description=about)
+def _add(add: Add) -> None:
+    command = add("verify", verify, "check the books; exit with 1 when they do not balance")
     command.add_argument("--repair", action="store_true", help="put right what does not balance")
-    command.set_defaults(run=verify)
 
 
 def verify(service: Service, options: argparse.Namespace) -> int:
     """Compare levels with the ledger and reservations with live requests; print each difference."""
-    import asyncio
+    from inventory_api.books import service as books
 
-    from service_kit.database import DatabaseUnavailable
-    from service_kit.database.migrations import SchemaMismatch
+    async def work(_: Any, database: "Database") -> "tuple[Verification, Repair | None]":
+        done = await database.write(books.repair, "command line") if options.repair else None
+        return await database.scan(books.verify), done
 
-    settings = commands.prepare(service)
-    if settings is None:
-        return commands.EXIT_REFUSED
-    try:
-        found, repair = asyncio.run(_verify(service, settings.database_url, repair=options.repair))
-    except (DatabaseUnavailable, SchemaMismatch) as error:
-        return commands.refuse_database(service, error)
+    found, repair = cli.with_database(service, work)
     if repair is not None:
         _print("repaired", repair.repaired)
     _print("differs", found.differences)
     state = "balance" if found.balanced else "do not balance"
     sys.stdout.write(f"{found.items_checked} tracked items checked: the books {state}\n")
     return 0 if found.balanced else EXIT_UNBALANCED
-
-
-async def _verify(
-    service: Service, url: str, *, repair: bool
-) -> "tuple[Verification, Repair | None]":
-    from inventory_api.books import service as books
-
-    async with commands.opened_database(service, url) as database:
-        done = await database.write(books.repair, "command line") if repair else None
-        return await database.scan(books.verify), done
 
 
 def _print(what: str, differences: "Sequence[Difference]") -> None:

@@ -74,7 +74,8 @@ def keeps_its_word(client: httpx.AsyncClient) -> httpx.AsyncClient:
             assert str(response.status_code) in promised, f"{operation.name}: its status"
             assert_headers(operation, response)
         if response.status_code >= 400 and response.request.url.path != "/health/ready":
-            document = await response.aread() and response.json()
+            await response.aread()
+            document = response.json()
             assert response.headers["content-type"] == PROBLEM
             assert document["status"] == response.status_code
             if document["type"] != _OWN_REQUEST_ID:

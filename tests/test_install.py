@@ -40,7 +40,7 @@ runpy.run_path({path!r}, run_name="__main__")
 def test_no_command_resolves_what_it_installs() -> None:
     commands = [(file, found) for file in FILES for found in COMMAND.findall(file.read_text())]
 
-    assert {file.name for file, _ in commands} == {"Dockerfile"}
+    assert {file.name for file, _ in commands} == {"Dockerfile", "Makefile"}
     assert [found for _, found in commands if "--no-deps" not in found] == []
     assert '"install", "--require-hashes", "--no-deps"' in SOURCE
 

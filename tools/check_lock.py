@@ -40,7 +40,7 @@ def is_stale(group: str) -> bool:
         compiled = Path(folder) / locked.name
         shutil.copy(locked, compiled)
         uv = Path(sys.executable).with_name("uv")
-        command = [uv, *COMPILE, "--group", group, "--output-file", compiled]
+        command = [str(uv), *COMPILE, "--group", group, "--output-file", str(compiled)]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         return compiled.read_text() != locked.read_text()
 

@@ -5,10 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from crm_api.access import CanReadAudit
-from crm_api.audit import service
+from crm_api.audit import models, service
 from crm_api.audit.schemas import Action, AuditEntry
 from crm_api.audit.store import Filter
-from service_kit.database.types import AnyRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.fields import Line
@@ -25,12 +24,14 @@ async def _filter(
         Action | None, Query(description="Filter by action.", examples=["customer.created"])
     ] = None,
     subject: Annotated[
-        Line | None,
-        Query(max_length=36, description="Filter by what was changed, named as in the entries."),
+        Line | None, Query(max_length=36, description="Filter by subject: a uid, or a token's id.")
     ] = None,
     request_id: Annotated[
         Line | None,
-        Query(max_length=128, description="Filter by one request, or one run of an import."),
+        Query(
+            max_length=128,
+            description="Filter by request id; all changes of one import have the same.",
+        ),
     ] = None,
     created_after: CreatedAfter = None,
     created_before: CreatedBefore = None,
@@ -47,8 +48,8 @@ Wanted = Annotated[Filter, Depends(_filter)]
 @router.get("", summary="Read the audit", response_model=list[AuditEntry])
 async def list_audit_entries(
     database: DatabaseDep, _: CanReadAudit, paging: PagingDep, wanted: Wanted
-) -> list[AnyRow]:
-    """List who changed what, newest last. Each entry is committed together with its change."""
+) -> list[models.AuditEntry]:
+    """List who changed what, newest last. Each entry was written together with its change."""
     order = "id" if wanted.ascending else "-id"
     run = database.read if wanted.is_indexed else database.scan
     page = await run(service.page, wanted, paging.after(order), paging.limit)

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from crm_api.audit.models import audit_entries
+from crm_api.audit.models import AuditEntry, audit_entries
 from service_kit.database.prepared import PreparedInsert
-from service_kit.database.types import AnyRow
+from service_kit.database.rows import find_all, page_after
 
 _ADD = PreparedInsert(audit_entries)
 
@@ -43,12 +43,9 @@ def add(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     _ADD.each(db, rows)
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[AnyRow]:
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[AuditEntry]:
     """List entries by id, from the one behind `after`."""
     statement = select(audit_entries)
-    if after is not None:
-        in_order = audit_entries.c.id > after if wanted.ascending else audit_entries.c.id < after
-        statement = statement.where(in_order)
     for column in ("actor", "action", "subject", "request_id"):
         if (value := getattr(wanted, column)) is not None:
             statement = statement.where(audit_entries.c[column] == value)
@@ -56,5 +53,6 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
         statement = statement.where(audit_entries.c.at > wanted.created_after)
     if wanted.created_before is not None:
         statement = statement.where(audit_entries.c.at < wanted.created_before)
-    order = audit_entries.c.id.asc() if wanted.ascending else audit_entries.c.id.desc()
-    return db.execute(statement.order_by(order).limit(limit)).all()
+    key = audit_entries.c.id
+    statement = page_after(statement, key, after, limit, ascending=wanted.ascending)
+    return find_all(AuditEntry, db, statement)

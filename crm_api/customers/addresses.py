@@ -1,4 +1,4 @@
-"""E-mail addresses, of which the plain ones are taken as they are."""
+"""E-mail addresses, with a fast path for plain ones."""
 
 import functools
 import re
@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import EmailStr, ValidatorFunctionWrapHandler, WrapValidator
 
-# Most addresses are like this. email-validator, which has the rules for all others, takes longer
-# for one than SQLite takes to write it down; what it would say of these a test makes sure of.
+# Most addresses are like this. email-validator, which knows all others, takes longer for one
+# than SQLite takes to store it; a test checks that it accepts these unchanged.
 _PLAIN = re.compile(
     r"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+[a-z]{2,}", re.ASCII
 )
@@ -25,7 +25,7 @@ def is_plain(value: object) -> bool:
 
 @functools.cache
 def _special() -> tuple[str, ...]:
-    # Not loaded before its time: a start needs none of it.
+    # Loaded when first needed: a start needs none of it.
     from email_validator import SPECIAL_USE_DOMAIN_NAMES
 
     return tuple(f"{before}{name}" for name in SPECIAL_USE_DOMAIN_NAMES for before in "@.")

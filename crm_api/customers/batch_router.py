@@ -8,8 +8,8 @@ from pydantic_core import to_json
 
 from crm_api.access import CanCreateCustomers
 from crm_api.customers import service
+from crm_api.customers.models import Customer
 from crm_api.customers.schemas import BatchResult, CustomerNew, as_shown
-from crm_api.customers.store import CustomerRow
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
 from service_kit.web.idempotency import Answer, Idempotent
@@ -40,7 +40,7 @@ Items = Annotated[
     response_model=list[BatchResult],
 )
 async def register_customers(items: Items, who: CanCreateCustomers, once: Idempotent) -> Response:
-    """Register each customer independently, and return a result for each, in order."""
+    """Add each customer on its own, and answer the result of each, in order."""
     read = read_items(CustomerNew, items)
     new = [item for item in read if isinstance(item, CustomerNew)]
     return await once.write(
@@ -48,13 +48,13 @@ async def register_customers(items: Items, who: CanCreateCustomers, once: Idempo
     )
 
 
-def _answer_all(done: Sequence[CustomerRow | Problem]) -> Answer:
+def _answer_all(done: Sequence[Customer | Problem]) -> Answer:
     body = to_json([_result(one) for one in done]).decode()
     uids = [None if isinstance(one, Problem) else one.uid for one in done]
     return Answer(200, body, item_subjects=uids)
 
 
-def _result(found: CustomerRow | Problem) -> dict[str, Any]:
+def _result(found: Customer | Problem) -> dict[str, Any]:
     """Return what `BatchResult` describes."""
     if isinstance(found, Problem):
         return {"status": found.status.value, "problem": found.document()}

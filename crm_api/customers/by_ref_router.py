@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from crm_api.access import CanReadCustomers, CanWriteCustomers
-from crm_api.customers import by_ref, service
+from crm_api.customers import service
+from crm_api.customers.models import Customer
 from crm_api.customers.router import registered
 from crm_api.customers.schemas import CustomerOut, CustomerPut, ExternalRef
-from crm_api.customers.store import CustomerRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.etags import (
@@ -45,7 +45,7 @@ async def get_customer_by_ref(
     _: CanReadCustomers,
     known: IfNoneMatch,
     response: Response,
-) -> CustomerRow | Response:
+) -> Customer | Response:
     """Look up one customer by the key that it has in the system it came from."""
     found = await database.read(service.get_ref, external_ref)
     return unless_known(known, response, found.version, found)
@@ -85,7 +85,7 @@ async def put_customer(
             errors=[{"loc": ["body", "external_ref"], "msg": "Not the one of the path"}],
         )
     customer, is_new = await database.write(
-        by_ref.put,
+        service.put,
         wanted.model_copy(update={"external_ref": external_ref}),
         versions,
         who,

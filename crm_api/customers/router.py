@@ -15,8 +15,9 @@ from crm_api.access import (
 )
 from crm_api.customers import service
 from crm_api.customers.addresses import Address
+from crm_api.customers.models import Customer
 from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
-from crm_api.customers.store import CustomerRow, Filter
+from crm_api.customers.store import Filter
 from crm_api.feed import service as feed
 from service_kit.database.as_json import json_array
 from service_kit.process.health import DatabaseDep, database_of
@@ -58,8 +59,8 @@ router = APIRouter(prefix="/api/customers", route_class=HotRoute, tags=["custome
 
 FEED_CURSOR = ResponseHeader(
     "X-Feed-Cursor",
-    "On the first page: where the change feed stood before its first row was read. Omitted while "
-    "the database is read-only.",
+    "On the first page: the position of the change feed before the first row was read. Omitted "
+    "while the database is read-only.",
     "MDE5YTVkM2M6NDE",
     is_optional=True,
 )
@@ -79,7 +80,7 @@ async def _filter(
         Address | None,
         Query(
             max_length=320,
-            description="The whole address, in any form in which it can be registered.",
+            description="Filter by e-mail address: the whole address, however it is written.",
             examples=["jane@example.com"],
         ),
     ] = None,
@@ -88,7 +89,7 @@ async def _filter(
         Query(
             min_length=1,
             max_length=200,
-            description="Part of the name, e-mail or company.",
+            description="Search text: part of the name, e-mail or company.",
             examples=["jane"],
         ),
     ] = None,
@@ -96,14 +97,14 @@ async def _filter(
     created_before: CreatedBefore = None,
     sort: Sort = "id",
     welcome: Annotated[
-        bool | None, Query(description="Whether the customer gets a welcome package.")
+        bool | None, Query(description="Filter by whether a welcome package is wanted.")
     ] = None,
     since: Annotated[
         str | None,
         Query(
             max_length=200,
-            description="A cursor of the change feed: only customers registered after it, even if "
-            "that event has since been deleted. No clock is involved.",
+            description="A cursor of the change feed: only customers registered after it, "
+            "also where that event was pruned. Clocks play no part.",
         ),
     ] = None,
 ) -> Filter:
@@ -118,7 +119,7 @@ _NEW: TypeAdapter[CustomerNew] = TypeAdapter(CustomerNew)
 async def _register_by_hand(request: Request) -> Response | None:
     if "idempotency-key" in request.headers or not (new := await plain_body(request, _NEW)):
         return None
-    write = database_of(request).write_at_once
+    write = database_of(request).write_autocommit
     return registered(await write(service.register, new, principal_of(request))).response()
 
 
@@ -157,10 +158,10 @@ async def _get_by_hand(request: Request) -> Response | None:
 async def register_customer(
     new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, once: Idempotent
 ) -> Response:
-    """Add a customer. Its e-mail address must be new; upper and lower case count as the same."""
+    """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
     if once.key is not None:
         return await once.write(service.register, registered, new, who)
-    return registered(await database.write_at_once(service.register, new, who)).response()
+    return registered(await database.write_autocommit(service.register, new, who)).response()
 
 
 @router.get(
@@ -178,9 +179,9 @@ async def list_customers(
 ) -> Response:
     """List customers, newest last.
 
-    The first page's `X-Feed-Cursor` is where the change feed stood before its first row was read:
-    all pages, and then the feed from there, show every customer. Customers committed before this
-    request come before that cursor, and the feed after it does not repeat them.
+    The first page's `X-Feed-Cursor` is the position of the change feed before the first row was
+    read: all pages, and then the feed from there, show every customer. Customers committed before
+    this request come before that cursor; the feed after it does not repeat them.
     """
     order = "id" if wanted.ascending else "-id"
     headers = {}
@@ -209,7 +210,7 @@ async def get_customer(
     _: CanReadCustomers,
     known: IfNoneMatch,
     response: Response,
-) -> CustomerRow | Response:
+) -> Customer | Response:
     """Look up one customer by its id or its uid."""
     found = await database.read(service.get, customer)
     return unless_known(known, response, found.version, found)
@@ -237,7 +238,7 @@ async def change_customer(
     who: CanWriteCustomers,
     versions: IfMatch,
     response: Response,
-) -> CustomerRow:
+) -> Customer:
     """Change the fields that are sent and leave the others as they are."""
     changed = await database.write(service.change, customer, wanted, versions, who)
     set_etag(response, changed.version)
@@ -259,10 +260,10 @@ async def erase_customer(
     are kept word by word. A late request with an Idempotency-Key that made the customer, one of its
     tickets or a note is answered 410, so that it makes nobody again.
     """
-    await database.forget(service.erase, customer, versions, who)
+    await database.erase(service.erase, customer, versions, who)
 
 
-def registered(customer: CustomerRow) -> Answer:
+def registered(customer: Customer) -> Answer:
     body = to_json(as_shown(customer)).decode()
     headers = {
         "Location": f"/api/customers/{customer.id}",

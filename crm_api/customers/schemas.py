@@ -49,7 +49,7 @@ class CustomerNew(BaseModel):
 
 
 class CustomerPut(CustomerNew):
-    """What a customer with a known external_ref is to be like, whether it is there or not."""
+    """A customer to create or update by its external_ref."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -108,7 +108,7 @@ as_shown = fields_of(CustomerOut)
 
 
 class BatchResult(BaseModel):
-    """What became of one item of a batch."""
+    """The result of one item of a batch."""
 
     status: Literal[201, 409, 410, 422] = Field(
         description="410: an Idempotency-Key's first answer had a customer here who was erased.",

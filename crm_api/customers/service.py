@@ -7,28 +7,20 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from crm_api.audit import service as audit
-from crm_api.customers import registration, store
-from crm_api.customers.schemas import CustomerChange, CustomerNew
-from crm_api.customers.store import CustomerRow, Filter
+from crm_api.customers import events, registration, store
+from crm_api.customers.models import Customer, customers
+from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerPut
+from crm_api.customers.store import Filter
+from crm_api.events import record
 from crm_api.feed import service as feed
-from crm_api.feed.service import Change
-from service_kit.database import Database, DatabaseUnavailable
+from service_kit.database import Database, DatabaseUnavailable, RunAgain
+from service_kit.database.as_json import JsonRow
+from service_kit.database.personal import blanks
 from service_kit.process import clock
 from service_kit.web.auth import Principal
-from service_kit.web.etags import check_version
+from service_kit.web.etags import PreconditionFailed, check_version
 from service_kit.web.paging import Page, page_of
 from service_kit.web.problems import Problem
-
-# What is left of a person that was erased.
-_BLANK: Mapping[str, Any] = {
-    "name": "",
-    "email": "",
-    "company": None,
-    "phone": None,
-    "external_ref": None,
-    "metadata": {},
-}
 
 
 class CustomerNotFound(Problem):
@@ -60,19 +52,19 @@ class ExternalRefTaken(Problem):
     slug = "external-ref-taken"
 
 
-def get(db: Connection, key: int | str) -> CustomerRow:
+def get(db: Connection, key: int | str) -> Customer:
     """Look up one customer by id or uid. Raises CustomerNotFound."""
     return _found(store.find(db, key))
 
 
-def get_ref(db: Connection, external_ref: str) -> CustomerRow:
+def get_ref(db: Connection, external_ref: str) -> Customer:
     """Look up one customer by its external_ref. Raises CustomerNotFound."""
     return _found(store.find_ref(db, external_ref))
 
 
 async def read_first_page(
     database: Database, wanted: Filter, limit: int
-) -> tuple[str | None, Page[CustomerRow]]:
+) -> tuple[str | None, Page[JsonRow]]:
     """Read where the feed stands behind all that is committed by now, then the first customers.
 
     Where nothing can be written, nobody knows where that is: then None. Raises what `page` does.
@@ -88,7 +80,7 @@ async def read_first_page(
     return cursor, found
 
 
-def first_page(db: Connection, wanted: Filter, limit: int) -> tuple[str, Page[CustomerRow], bool]:
+def first_page(db: Connection, wanted: Filter, limit: int) -> tuple[str, Page[JsonRow], bool]:
     """Read where the feed stands, the first customers, and whether the feed has to be numbered.
 
     In this order a snapshot and the feed after it overlap, and no customer falls between them.
@@ -97,44 +89,64 @@ def first_page(db: Connection, wanted: Filter, limit: int) -> tuple[str, Page[Cu
     return cursor, page(db, wanted, None, limit), is_behind
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[CustomerRow]:
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[JsonRow]:
     """Read a page. With `since` raises CursorMalformed, FeedDiverged or CursorExpired."""
     since = None if wanted.since is None else feed.position_of(db, wanted.since)
     return page_of(store.page(db, wanted, after, limit + 1, since), limit, key="id")
 
 
-def register(db: Connection, new: CustomerNew, who: Principal) -> CustomerRow:
+def register(db: Connection, new: CustomerNew, who: Principal) -> Customer:
     """Add a customer. Raises EmailTaken or ExternalRefTaken."""
-    row = {**_row(new), "welcome": True}
-    [event] = feed.rows_of([Change("customer.created", row["uid"], _told(row))], who)
-    [entry] = audit.rows_of("customer.created", [row["uid"]], who)
-    added = registration.add(db, row, event, entry)
-    if added is None:
-        raise _reasons(db, [row], who)[0]
-    return store.as_stored(row, added)
+    [added] = register_all(db, [new], who)
+    if isinstance(added, Problem):
+        raise added
+    return added
 
 
 def register_all(
     db: Connection, new: Sequence[CustomerNew], who: Principal, *, welcome: bool = True
-) -> list[CustomerRow | Problem]:
+) -> list[Customer | Problem]:
     """Add customers, each for itself: one that can't be added becomes a problem in its place.
 
-    Without `welcome` the feed says of each that no welcome package is wanted.
+    Without `welcome` their events say that no welcome package is wanted.
 
     The constraints decide, not a look-up beforehand: two callers can both pass a look-up, but only
     one can pass a constraint.
     """
     rows = [{**_row(customer), "welcome": welcome} for customer in new]
-    added = store.add_all(db, rows) if rows else {}
-    if added:
-        in_order = [added[row["uid"]] for row in rows if row["uid"] in added]
-        more = {} if welcome else {"welcome": False}
-        created = [_change("customer.created", customer, **more) for customer in in_order]
-        feed.record(db, created, who)
-        audit.record(db, "customer.created", [customer.uid for customer in in_order], who)
+    added = registration.add(db, rows, who) if rows else {}
     refused = [row for row in rows if row["uid"] not in added]
     problems = iter(_reasons(db, refused, who))
     return [added[row["uid"]] if row["uid"] in added else next(problems) for row in rows]
+
+
+def put(
+    db: Connection,
+    wanted: CustomerPut,
+    versions: frozenset[int] | None,
+    who: Principal,
+    *,
+    must_exist: bool = False,
+) -> tuple[Customer, bool]:
+    """Make the customer with this external_ref be as wanted. Returns it, and whether it is new.
+
+    What is not sent is emptied; what is as wanted already is not touched and leaves no event. An
+    erased customer has given its external_ref back, so that the next one to bring it is new.
+
+    Raises PreconditionFailed or EmailTaken.
+    """
+    assert wanted.external_ref is not None
+    before = store.find_ref_for_change(db, wanted.external_ref)
+    if before is None:
+        if must_exist:
+            raise PreconditionFailed("There is no customer with this external_ref.")
+        [added] = register_all(db, [wanted], who)
+        if not isinstance(added, Problem):
+            return added, True
+        before = _added_meanwhile(db, wanted.external_ref, added)
+    check_version(versions, before.version)
+    values: dict[str, Any] = wanted.model_dump()
+    return change_row(db, before, values, who), False
 
 
 def change(
@@ -143,7 +155,7 @@ def change(
     wanted: CustomerChange,
     versions: frozenset[int] | None,
     who: Principal,
-) -> CustomerRow:
+) -> Customer:
     """Change the fields that were sent. Changing nothing is no change and leaves no event.
 
     Raises CustomerNotFound, CustomerErased, PreconditionFailed, EmailTaken or ExternalRefTaken.
@@ -156,8 +168,8 @@ def change(
 
 
 def change_row(
-    db: Connection, before: CustomerRow, wanted: Mapping[str, Any], who: Principal
-) -> CustomerRow:
+    db: Connection, before: Customer, wanted: Mapping[str, Any], who: Principal
+) -> Customer:
     """Change those of these fields that differ. Raises EmailTaken or ExternalRefTaken."""
     values = {name: value for name, value in wanted.items() if getattr(before, name) != value}
     if not values:
@@ -169,13 +181,12 @@ def change_row(
             after = store.change(db, before.id, {**values, "updated_at": clock.now()})
     except IntegrityError:
         raise _reasons(db, [values], who)[0] from None
-    feed.record(db, [_change("customer.updated", after)], who)
-    audit.record(db, "customer.updated", [after.uid], who)
+    record(db, events.CustomerUpdated(after), by=who)
     return after
 
 
 def erase(db: Connection, key: int | str, versions: frozenset[int] | None, who: Principal) -> None:
-    """Forget who this customer was, in the customer and in all that the feed has told of it.
+    """Erase a customer's personal data, in its row and in all past events.
 
     The row stays, so that what other systems store still leads somewhere. Erasing once more does
     nothing. Raises CustomerNotFound or PreconditionFailed.
@@ -187,15 +198,23 @@ def erase(db: Connection, key: int | str, versions: frozenset[int] | None, who: 
     now = clock.now()
     # No address holds a colon and no @, so none can be in the way of this one.
     gone = {"email_key": f"erased:{before.uid}", "erased_at": now, "updated_at": now}
-    store.erase(db, before.id, {**_BLANK, **gone})
-    feed.forget(db, before.uid, _BLANK)
+    blank = blanks(customers)
+    store.erase(db, before.id, {**blank, **gone})
+    feed.forget(db, before.uid, blank)
     store.forget_answers(db, before.uid)
-    told = {"id": before.id, "uid": before.uid, "erased_at": now}
-    feed.record(db, [Change("customer.erased", before.uid, told)], who)
-    audit.record(db, "customer.erased", [before.uid], who)
+    record(db, events.CustomerErased(before, now), by=who)
 
 
-def _found(customer: CustomerRow | None) -> CustomerRow:
+def _added_meanwhile(db: Connection, external_ref: str, refusal: Problem) -> Customer:
+    """Find the customer that was not there a moment ago; without one the refusal stands."""
+    if (found := store.find_ref_for_change(db, external_ref)) is not None:
+        return found
+    if isinstance(refusal, ExternalRefTaken):
+        raise RunAgain  # and gone again
+    raise refusal
+
+
+def _found(customer: Customer | None) -> Customer:
     if customer is None:
         raise CustomerNotFound("There is no customer with this id.")
     return customer
@@ -213,18 +232,8 @@ def _row(new: CustomerNew) -> dict[str, Any]:
     }
 
 
-def _change(kind: str, customer: CustomerRow, **more: Any) -> Change:
-    told = _told(customer._asdict())
-    return Change(kind, customer.uid, {"id": customer.id, **told, **more})
-
-
-def _told(customer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the feed tells of a customer besides its id."""
-    return {name: customer[name] for name in store.SHOWN if name != "id"}
-
-
 def _reasons(db: Connection, refused: Sequence[dict[str, Any]], who: Principal) -> list[Problem]:
-    """Find out, for rows that a constraint refused, which customer stands in the way of each."""
+    """For rows that a constraint refused, find the customer that each conflicts with."""
     if not refused:
         return []
     emails = [row["email_key"] for row in refused if row.get("email_key")]
@@ -236,7 +245,7 @@ def _reasons(db: Connection, refused: Sequence[dict[str, Any]], who: Principal) 
 
 
 def _reason(
-    row: dict[str, Any], by_email: dict[str, int], by_ref: dict[str, int], who: Principal
+    row: dict[str, Any], by_email: dict[str, int], by_ref: dict[str | None, int], who: Principal
 ) -> Problem:
     known: dict[str, Any] = {}
     if (owner := by_email.get(row.get("email_key", ""))) is not None:

@@ -1,4 +1,4 @@
-"""A place in the feed, as callers keep it: opaque, and able to tell that its feed was replaced."""
+"""A place in the feed, as callers keep it: opaque, and tied to its database."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ _AT_THE_START = bytes(8)
 
 
 class MalformedCursor(ValueError):
-    """Text that no feed gave out."""
+    """Text that is not a cursor of any feed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class FeedCursor:
 
     @classmethod
     def at(cls, epoch: str, position: int, event_id: str | None) -> Self:
-        """Make the cursor behind this event; `event_id` is None at the very start."""
+        """Make the cursor after this event; `event_id` is None at the very start."""
         mark = bytes.fromhex(event_id.replace("-", ""))[-8:] if event_id else _AT_THE_START
         return cls(epoch, position, mark)
 

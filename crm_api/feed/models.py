@@ -1,4 +1,7 @@
-"""The tables of the feed."""
+"""The tables of the feed, and their rows."""
+
+from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Column, Index, Integer, String, Table, Text, text
 
@@ -27,6 +30,20 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
+
+class Event(NamedTuple):
+    id: int
+    event_id: str
+    type: str
+    subject: str
+    occurred_at: datetime
+    actor: str
+    request_id: str
+    data: str
+    traceparent: str | None
+    position: int | None
+
+
 # One row. It outlives the events it counted, so that no position is ever given twice.
 feed_head = Table(
     "feed_head",
@@ -35,15 +52,29 @@ feed_head = Table(
     Column("epoch", String(16), nullable=False),
     Column("last_position", BigInt, nullable=False),
     Column("pruned_position", BigInt, nullable=False),
-    # What was pruned up to this position, by an older version, is not in pruned_registrations.
+    # Registrations that an older version pruned, up to here, are not in pruned_registrations.
     Column("traced_from", BigInt, nullable=False, server_default=text("0")),
 )
 
-# Where each registration stood whose event is pruned: by it a reader who starts anew tells who
-# came before and who after a place in the feed.
+
+class FeedHead(NamedTuple):
+    id: int
+    epoch: str
+    last_position: int
+    pruned_position: int
+    traced_from: int
+
+
+# The positions of registrations whose events are pruned: by them a reader that starts again
+# knows who was registered before a place in the feed and who after.
 pruned_registrations = Table(
     "pruned_registrations",
     metadata,
     Column("subject", String(36), primary_key=True),
     Column("position", BigInt, nullable=False),
 )
+
+
+class PrunedRegistration(NamedTuple):
+    subject: str
+    position: int

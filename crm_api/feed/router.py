@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from crm_api.access import CanReadEvents
 from crm_api.feed import service
 from crm_api.feed.schemas import EVENT_TYPES, FeedPage
-from service_kit.database.types import AnyRow
+from crm_api.feed.store import ShownEvent
 from service_kit.process.health import DatabaseDep, database_of
 from service_kit.web.auth import principal_of
 from service_kit.web.hot import HotRoute, hot, plain_limit, plain_query
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/api/events", route_class=HotRoute, tags=["events"])
 
 After = Annotated[
     str | None,
-    Query(max_length=200, description="The `next_cursor` of the previous page; absent: the start."),
+    Query(max_length=200, description="The `next_cursor` of the page before; absent: the start."),
 ]
 Types = Annotated[
     str | None,
@@ -38,10 +38,7 @@ _SECONDS = re.compile(r"(1?[0-9]|2[0-5])(\.0)?")
 Wait = Annotated[
     float,
     Query(
-        ge=0,
-        le=25,
-        description="How many seconds to wait for new events when there are none.",
-        examples=[0],
+        ge=0, le=25, description="Seconds to wait for new events when there are none.", examples=[0]
     ),
 ]
 
@@ -72,9 +69,9 @@ async def read_events(
     limit: Limit = 50,
     wait: Wait = 0,
 ) -> Response:
-    """Return the events after a cursor, in the order of their commits.
+    """Read the events after a cursor, in commit order.
 
-    Positions run 1, 2, 3 … without gaps: whoever sees one sees all below it. Check that
+    Positions run 1, 2, 3 … without gaps: whoever has read one has read all before it. Check that
     `from_position` follows the last page's `through_position`; then nothing can be missed.
     """
     with place_of(request).waiting(wait) if wait else nullcontext():
@@ -99,7 +96,7 @@ def _written(page: service.Page) -> bytes:
     return b'{"events":[' + events.encode() + b"]," + rest[1:]
 
 
-def _event(row: AnyRow) -> str:
+def _event(row: ShownEvent) -> str:
     # Ids, types and instants hold nothing that JSON writes in another way.
     traceparent = f'"traceparent":"{row.traceparent}",' if row.traceparent else ""
     return (

@@ -35,17 +35,17 @@ class Event(BaseModel):
         description="The span of the change, as of W3C Trace Context, where it was traced.",
     )
     data: dict[str, Any] = Field(
-        description="How the subject looked after the change. A created customer's has `welcome`, "
-        "false, where whoever added it asked for no welcome package."
+        description="How the subject looked after the change. For a new customer it holds "
+        "`welcome: false` where no welcome package is wanted."
     )
 
 
 class FeedPage(BaseModel):
-    """Events in order, and which positions this answer covers."""
+    """Events in order, and the positions that this page covers."""
 
     events: list[Event]
     from_position: int = Field(description="The first position covered.", examples=[41])
     through_position: int = Field(description="The last position covered.", examples=[57])
     head_position: int = Field(description="The newest position there is.", examples=[57])
-    next_cursor: str = Field(description="Send it as `after` to go on.")
-    has_more: bool = Field(description="Whether more can be read at once.")
+    next_cursor: str = Field(description="Send it as `after` to continue.")
+    has_more: bool = Field(description="Whether there is more to read now.")

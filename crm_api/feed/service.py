@@ -1,4 +1,4 @@
-"""Recording changes, and reading them so that none is ever missed."""
+"""Reading changes so that none is ever missed."""
 
 import asyncio
 import json
@@ -7,22 +7,22 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn, Protocol
 
 from pydantic_core import to_json
 from sqlalchemy import Connection
 
 from crm_api.feed import store
 from crm_api.feed.cursor import FeedCursor, MalformedCursor
+from crm_api.feed.schemas import EventType
 from service_kit.database import Database
-from service_kit.database.types import AnyRow
 from service_kit.process import clock, tracing
 from service_kit.process.logs import current_request_id
 from service_kit.process.stopping import Stopping
 from service_kit.web.auth import Principal
 from service_kit.web.problems import Problem
 
-# How soon a waiting reader sees what another process has written when no notification came.
+# How soon a waiting reader sees another process's commit when no notification came.
 RECHECK_SECONDS = 0.5
 PRUNED_AT_ONCE = 5000
 
@@ -48,20 +48,24 @@ class CursorExpired(Problem):
     slug = "cursor-expired"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What is to be told about one change: its type, the uid of what changed, how it looks now."""
+class Change(Protocol):
+    """What the feed publishes about one change."""
 
-    type: str
-    subject: str
-    data: dict[str, Any]
+    type: ClassVar[EventType]
+
+    @property
+    def subject(self) -> str:
+        """The uid of what changed."""
+
+    def data(self) -> Mapping[str, object]:
+        """How it looks now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """Rows of the feed, and the positions they cover."""
 
-    rows: Sequence[AnyRow]
+    rows: Sequence[store.ShownEvent]
     from_position: int
     through_position: int
     head_position: int
@@ -71,14 +75,6 @@ class Page:
     @property
     def has_more(self) -> bool:
         return self.through_position < self.head_position
-
-
-def record(db: Connection, changes: Sequence[Change], who: Principal) -> None:
-    """Write events in the transaction of their changes, after them.
-
-    After them, because the changed row's lock then orders the events of one subject.
-    """
-    store.add(db, rows_of(changes, who))
 
 
 def rows_of(changes: Sequence[Change], who: Principal) -> list[dict[str, Any]]:
@@ -93,7 +89,7 @@ def rows_of(changes: Sequence[Change], who: Principal) -> list[dict[str, Any]]:
             "occurred_at": now,
             "actor": who.name,
             "request_id": current_request_id(),
-            "data": _json(change.data),
+            "data": _json(change.data()),
             "traceparent": traceparent,
         }
         for change in changes
@@ -101,7 +97,7 @@ def rows_of(changes: Sequence[Change], who: Principal) -> list[dict[str, Any]]:
 
 
 def forget(db: Connection, subject: str, blank: Mapping[str, Any]) -> None:
-    """Overwrite these fields in all that the feed has told about a subject."""
+    """Overwrite these fields in all past events about a subject."""
 
     def rewritten(data: str) -> str:
         known = json.loads(data)
@@ -111,9 +107,9 @@ def forget(db: Connection, subject: str, blank: Mapping[str, Any]) -> None:
 
 
 def head_cursor(db: Connection) -> tuple[str, bool]:
-    """Return the cursor behind all that is numbered, and whether there is more than that.
+    """Return the cursor after the last numbered event, and whether unnumbered ones are left.
 
-    Then `number_all` helps: who goes on from a cursor is told what is behind it, however old.
+    Then call `number_all`, or a reader that continues there gets events of customers it has seen.
     """
     head = store.head(db)
     cursor = FeedCursor.at(head.epoch, head.last_position, head.last_id)
@@ -121,15 +117,15 @@ def head_cursor(db: Connection) -> tuple[str, bool]:
 
 
 async def number_all(database: Database) -> None:
-    """Number all that is committed by now, also while another is at it."""
+    """Number all that is committed by now, also while another process does."""
     while await database.write(store.number, in_turn=True) == store.NUMBERED_AT_ONCE:
         pass
 
 
 def position_of(db: Connection, cursor: str) -> int:
-    """Return the position of a place in the feed that tells who was registered before and after it.
+    """Return the position of a cursor, to tell who was registered before it and who after.
 
-    Raises CursorMalformed, FeedDiverged, or CursorExpired where nobody knows any more.
+    Raises CursorMalformed, FeedDiverged, or CursorExpired where that is no longer known.
     """
     head = store.head(db)
     position = _position_of(db, cursor, head.epoch, head.last_position)
@@ -172,7 +168,7 @@ async def next_page(
     limit: int,
     wait: float,
 ) -> Page:
-    """Read what follows a cursor; where there is nothing yet, wait for it up to `wait` seconds."""
+    """Read what follows a cursor, waiting up to `wait` seconds for the first event."""
     give_up_at = time.monotonic() + wait
     while True:
         beat = database.committed.next()  # taken before looking, so that no news falls between
@@ -189,8 +185,8 @@ async def next_page(
 
 
 async def prune(database: Database, before: datetime) -> int:
-    """Delete all events older than an instant, a few at a time. Returns how many."""
-    # Only what has a position is pruned, and it may be that nobody reads this feed.
+    """Delete all events older than an instant, in small transactions. Returns how many."""
+    # Only numbered events are pruned, and perhaps nobody reads this feed.
     await number_all(database)
     total = 0
     while pruned := await database.write(store.prune, before, PRUNED_AT_ONCE):
@@ -198,7 +194,7 @@ async def prune(database: Database, before: datetime) -> int:
     return total
 
 
-def _json(data: Mapping[str, Any]) -> str:
+def _json(data: Mapping[str, object]) -> str:
     return to_json(data).decode()
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -20,8 +20,7 @@ from sqlalchemy import (
 from crm_api.feed.models import events, feed_head, pruned_registrations
 from service_kit.database.as_json import rfc3339
 from service_kit.database.listed import is_listed
-from service_kit.database.prepared import Prepared, PreparedInsert
-from service_kit.database.types import AnyRow
+from service_kit.database.prepared import Prepared, PreparedInsert, PreparedValues
 
 # So that one transaction stays short however much has piled up.
 NUMBERED_AT_ONCE = 1000
@@ -33,6 +32,37 @@ REGISTRATION = "customer.created"
 # Any number; it is this database's own.
 LOCK = 0x66656564
 
+
+class Head(NamedTuple):
+    """Where the feed ends."""
+
+    epoch: str
+    last_position: int
+    pruned_position: int
+    last_id: str | None
+    # Whether events wait to be numbered, which then are not before the last position.
+    unnumbered: bool
+
+
+class Rest(NamedTuple):
+    """Whether events wait to be numbered, and through which position they are deleted."""
+
+    unnumbered: bool
+    pruned_position: int
+
+
+class ShownEvent(NamedTuple):
+    """What callers are shown of an event; `data` is JSON as it was written down."""
+
+    event_id: str
+    type: str
+    subject: str
+    time: str
+    position: int
+    traceparent: str | None
+    data: str
+
+
 _ADD = PreparedInsert(events)
 _ID_AT_THE_END = (
     select(events.c.event_id)
@@ -41,19 +71,21 @@ _ID_AT_THE_END = (
 )
 _UNNUMBERED = exists().where(events.c.position.is_(None)).label("unnumbered")
 _HEAD = Prepared(
+    Head,
     select(
         feed_head.c.epoch,
         feed_head.c.last_position,
         feed_head.c.pruned_position,
         _ID_AT_THE_END.label("last_id"),
         _UNNUMBERED,
-    )
+    ),
 )
 _TRACED_FROM = select(feed_head.c.traced_from)
 _LOCK_HEAD = select(feed_head.c.id).with_for_update()
-_REST = Prepared(select(_UNNUMBERED, feed_head.c.pruned_position))
-_ID_AT = Prepared(select(events.c.event_id).where(events.c.position == bindparam("position")))
-# What callers are shown; `data` is JSON as it was written down.
+_REST = Prepared(Rest, select(_UNNUMBERED, feed_head.c.pruned_position))
+_ID_AT = PreparedValues[str](
+    select(events.c.event_id).where(events.c.position == bindparam("position"))
+)
 _SHOWN = select(
     events.c.event_id,
     events.c.type,
@@ -68,8 +100,8 @@ _BETWEEN = (
     .order_by(events.c.position)
     .limit(bindparam("limit"))
 )
-_BETWEEN_ANY = Prepared(_BETWEEN)
-_BETWEEN_OF_TYPES = Prepared(_BETWEEN.where(is_listed(events.c.type, "types")))
+_BETWEEN_ANY = Prepared(ShownEvent, _BETWEEN)
+_BETWEEN_OF_TYPES = Prepared(ShownEvent, _BETWEEN.where(is_listed(events.c.type, "types")))
 _OF_SUBJECT = select(events.c.id, events.c.data).where(events.c.subject == bindparam("about"))
 _REWRITE = update(events).where(events.c.id == bindparam("event")).values(data=bindparam("to_data"))
 _NUMBER = text("""
@@ -100,32 +132,26 @@ def add(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     _ADD.each(db, rows)
 
 
-def head(db: Connection) -> AnyRow:
-    """Read the epoch, the last position, the last that is deleted, and the id at the last.
-
-    And whether events wait to be numbered, which then are not before that last position.
-    """
+def head(db: Connection) -> Head:
     return _HEAD.all(db)[0]
 
 
 def lock_head(db: Connection) -> None:
-    """Keep others who lock the head out until this transaction ends."""
+    """Lock the head until this transaction ends."""
     db.execute(_LOCK_HEAD)
 
 
-def rest(db: Connection) -> AnyRow:
-    """Read whether events wait to be numbered, and through which position they are deleted."""
+def rest(db: Connection) -> Rest:
     return _REST.all(db)[0]
 
 
 def find_event_id(db: Connection, position: int) -> str | None:
-    found = _ID_AT.first(db, position=position)
-    return found.event_id if found else None
+    return _ID_AT.first(db, position=position)
 
 
 def between(
     db: Connection, after: int, through: int, types: Collection[str], limit: int
-) -> Sequence[AnyRow]:
+) -> Sequence[ShownEvent]:
     values = {"after": after, "through": through, "limit": limit}
     if types:
         return _BETWEEN_OF_TYPES.all(db, **values, types=list(types))
@@ -133,13 +159,13 @@ def between(
 
 
 def traced_from(db: Connection) -> int:
-    """Return from which position on it is known where a registration stood."""
+    """Return the position from which registrations are known."""
     found: int = db.execute(_TRACED_FROM).scalar_one()
     return found
 
 
 def registered_after(subject: ColumnElement[str], position: int) -> ColumnElement[bool]:
-    """Tell whose registration stands behind a position, or has none yet."""
+    """Tell whether a customer was registered after a position, or has none yet."""
     event, pruned = events.c, pruned_registrations.c
     return or_(
         exists().where(
@@ -152,9 +178,9 @@ def registered_after(subject: ColumnElement[str], position: int) -> ColumnElemen
 
 
 def number(db: Connection, *, in_turn: bool = False) -> int:
-    """Give the next positions to events that are committed and have none. Returns how many.
+    """Number the committed events that have no position. Returns how many.
 
-    Only one transaction does so at a time; one that comes second leaves it to the first, or with
+    Only one transaction does so at a time; a second one leaves it to the first, or with
     `in_turn` waits for it. The lock is taken before anything is read: under READ COMMITTED each
     statement then sees all that was committed before it, so no event can be passed over.
     """

@@ -4,12 +4,12 @@ The texts are folded by the code that searches them, as no two ways of folding m
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
 
 from crm_api.search import SearchIndex, folded
-from service_kit.database.types import AnyRow
 
 revision = "0004"
 down_revision = "0003"
@@ -51,7 +51,7 @@ def fill(name: str, source: str, columns: tuple[str, ...]) -> None:
         index.add(op.get_bind(), [(row[0], folded(*row[1:])) for row in rows])
 
 
-def some_at_a_time(source: str, columns: tuple[str, ...]) -> Iterator[Sequence[AnyRow]]:
+def some_at_a_time(source: str, columns: tuple[str, ...]) -> Iterator[Sequence[Any]]:
     """Read rows in the order of their ids, without those of people who were erased."""
     table = sa.table(source, *(sa.column(name) for name in ("id", "erased_at", *columns)))
     chosen = sa.select(table.c.id, *(table.c[name] for name in columns))

@@ -13,5 +13,5 @@ router = APIRouter(prefix="/api/stats", route_class=GuardedRoute, tags=["stats"]
 
 @router.get("", summary="Count customers and tickets")
 async def read_stats(database: DatabaseDep, _: CanReadTickets) -> Stats:
-    """Count customers and tickets now; the cost grows with their number."""
+    """Count what there is now; the cost grows with the number of customers and tickets."""
     return await database.scan(service.count)

@@ -2,13 +2,21 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, select
 
 from crm_api.customers.models import customers
 from crm_api.feed.models import events, feed_head
 from crm_api.tickets.models import tickets
-from service_kit.database.types import AnyRow
+from service_kit.database.rows import find_all
+
+
+class TicketCount(NamedTuple):
+    status: str
+    priority: str
+    number: int
+
 
 _CUSTOMERS = select(func.count()).select_from(customers)
 _ERASED = _CUSTOMERS.where(customers.c.erased_at.is_not(None))
@@ -29,9 +37,9 @@ def customer_count(db: Connection) -> int:
     return total - erased
 
 
-def ticket_counts(db: Connection) -> Sequence[AnyRow]:
+def ticket_counts(db: Connection) -> Sequence[TicketCount]:
     """Count tickets by status and priority."""
-    return db.execute(_TICKETS).all()
+    return find_all(TicketCount, db, _TICKETS)
 
 
 def overdue_count(db: Connection, now: datetime) -> int:

@@ -1,16 +1,18 @@
-"""Which move of a ticket is allowed when. Nothing here knows a database."""
+"""Which status a ticket may change to. Nothing here knows a database."""
 
 from datetime import datetime, timedelta
 from typing import Literal, get_args
 
 Status = Literal["open", "in_progress", "pending", "on_hold", "resolved", "closed"]
 Priority = Literal["low", "normal", "high", "urgent"]
+Visibility = Literal["public", "internal"]
+AuthorKind = Literal["agent", "customer"]
 
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 STATUSES: tuple[Status, ...] = get_args(Status)
-# Among these a ticket moves as it likes.
+# A ticket moves freely among these.
 WORKING: tuple[Status, ...] = ("open", "in_progress", "pending", "on_hold")
-# While someone else has to act, the clock of the resolution stands still.
+# While someone else has to act, the resolution clock is paused.
 WAITING: frozenset[Status] = frozenset({"pending", "on_hold"})
 DONE: frozenset[Status] = frozenset({"resolved", "closed"})
 
@@ -18,7 +20,7 @@ REOPEN_WINDOW = timedelta(days=7)
 
 
 def allowed(status: Status, resolved_at: datetime | None, now: datetime) -> list[Status]:
-    """List the statuses that a ticket may be given besides the one it has."""
+    """List the statuses that a ticket may change to."""
     if status in WORKING:
         return [other for other in STATUSES if other != status]
     if status == "resolved":

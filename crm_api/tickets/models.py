@@ -1,8 +1,12 @@
-"""Tickets, and what hangs on them."""
+"""Tickets, their tags, notes and history: the tables, and their rows."""
+
+from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Text
 
 from crm_api.tables import metadata
+from crm_api.tickets.lifecycle import AuthorKind, Priority, Status, Visibility
 from service_kit.database.types import BigInt, UtcDateTime
 
 tickets = Table(
@@ -34,6 +38,25 @@ tickets = Table(
     sqlite_autoincrement=True,
 )
 
+
+class Ticket(NamedTuple):
+    id: int
+    uid: str
+    customer_id: int
+    subject: str
+    description: str
+    status: Status
+    priority: Priority
+    assignee: str | None
+    follow_up_of: int | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    resolved_at: datetime | None
+    closed_at: datetime | None
+    due_at: datetime | None
+
+
 ticket_tags = Table(
     "ticket_tags",
     metadata,
@@ -41,6 +64,12 @@ ticket_tags = Table(
     Column("tag", String(50), primary_key=True),
     Index("ix_ticket_tags_tag", "tag", "ticket_id"),
 )
+
+
+class TicketTag(NamedTuple):
+    ticket_id: int
+    tag: str
+
 
 notes = Table(
     "notes",
@@ -55,6 +84,17 @@ notes = Table(
     Index("ix_notes_ticket", "ticket_id", "id"),
     sqlite_autoincrement=True,
 )
+
+
+class TicketNote(NamedTuple):
+    id: int
+    ticket_id: int
+    body: str
+    visibility: Visibility
+    author_kind: AuthorKind
+    author: str
+    created_at: datetime
+
 
 # Append-only.
 ticket_history = Table(
@@ -71,3 +111,16 @@ ticket_history = Table(
     Index("ix_ticket_history_ticket", "ticket_id", "id"),
     sqlite_autoincrement=True,
 )
+
+
+class HistoryEntry(NamedTuple):
+    """One entry of the history."""
+
+    id: int
+    ticket_id: int
+    at: datetime
+    actor: str
+    field: str
+    old: str | None
+    new: str | None
+    request_id: str

@@ -3,12 +3,10 @@
 from fastapi import APIRouter, Response
 
 from crm_api.access import CanReadTickets, CanWriteTickets
-from crm_api.tickets import service
-from crm_api.tickets.examples import Note
+from crm_api.tickets import models, service
 from crm_api.tickets.router import PolicyDep, TicketId
-from crm_api.tickets.schemas import HistoryEntry, NoteOut
+from crm_api.tickets.schemas import HistoryEntry, Note, NoteOut
 from crm_api.tickets.service import Noted
-from service_kit.database.types import AnyRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.idempotency import (
@@ -35,8 +33,8 @@ _ADDING = documented(service.TicketNotFound, service.TicketClosed, Erased)
 )
 async def list_notes(
     ticket_id: TicketId, database: DatabaseDep, _: CanReadTickets, paging: PagingDep
-) -> list[AnyRow]:
-    """List what was said, newest last."""
+) -> list[models.TicketNote]:
+    """List the notes, newest last."""
     page = await database.read(service.notes, ticket_id, paging.after(), paging.limit)
     return paging.rows(page)
 
@@ -51,7 +49,7 @@ async def list_notes(
 async def add_note(
     ticket_id: TicketId, new: Note, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
 ) -> Response:
-    """Add a note. A public note by the customer reopens a pending or resolved ticket."""
+    """Add a note. A customer's public note reopens a pending or resolved ticket."""
     return await once.write(service.add_note, _noted, ticket_id, new, policy, who)
 
 
@@ -81,7 +79,7 @@ async def add_note_at_old_address(
 )
 async def list_history(
     ticket_id: TicketId, database: DatabaseDep, _: CanReadTickets, paging: PagingDep
-) -> list[AnyRow]:
+) -> list[models.HistoryEntry]:
     """List every change of every field, newest last."""
     page = await database.read(service.history, ticket_id, paging.after(), paging.limit)
     return paging.rows(page)

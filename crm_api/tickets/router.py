@@ -9,16 +9,18 @@ from crm_api.access import CanDeleteTickets, CanReadTickets, CanWriteTickets
 from crm_api.customers.router import CustomerKey
 from crm_api.customers.service import CustomerNotFound
 from crm_api.tickets import service
-from crm_api.tickets.examples import Change, Opening
 from crm_api.tickets.lifecycle import Priority, Status
 from crm_api.tickets.schemas import (
     Assignee,
+    Change,
+    Opening,
     Tag,
     TicketOut,
 )
 from crm_api.tickets.service import Opened
 from crm_api.tickets.sla import Policy
-from crm_api.tickets.store import Filter, TicketRow
+from crm_api.tickets.store import Filter
+from crm_api.tickets.view import TicketView
 from service_kit.process import clock
 from service_kit.process.health import DatabaseDep, database_of
 from service_kit.web.etags import (
@@ -53,7 +55,7 @@ Text = Annotated[
     Query(
         min_length=1,
         max_length=200,
-        description="Part of the subject or description.",
+        description="Search text: part of the subject or description.",
         examples=["parcel"],
     ),
 ]
@@ -62,24 +64,20 @@ Text = Annotated[
 async def _filter(
     customer_id: Annotated[
         int | None,
-        Query(ge=1, lt=2**63, description="Only this customer's, by integer id.", examples=[1]),
+        Query(ge=1, lt=2**63, description="Filter by customer, by its integer id.", examples=[1]),
     ] = None,
     status: Annotated[
-        Status | None, Query(description="Only those in this status.", examples=["open"])
+        Status | None, Query(description="Filter by status.", examples=["open"])
     ] = None,
     priority: Annotated[
-        Priority | None, Query(description="Only those of this priority.", examples=["high"])
+        Priority | None, Query(description="Filter by priority.", examples=["high"])
     ] = None,
-    assignee: Annotated[
-        Assignee | None, Query(description="Only tickets assigned to this person.")
-    ] = None,
-    tag: Annotated[
-        Tag | None, Query(description="Only those with this tag.", examples=["delivery"])
-    ] = None,
+    assignee: Annotated[Assignee | None, Query(description="Filter by assignee.")] = None,
+    tag: Annotated[Tag | None, Query(description="Filter by tag.", examples=["delivery"])] = None,
     q: Text = None,
     overdue: Annotated[
         bool | None,
-        Query(description="Whether a deadline was missed.", examples=[True]),
+        Query(description="Filter by whether a deadline has passed unmet.", examples=[True]),
     ] = None,
     sort: Sort = "id",
 ) -> Filter:
@@ -115,7 +113,7 @@ TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", e
 async def open_ticket(
     new: Opening, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
 ) -> Response:
-    """Open a ticket for a customer; with `follow_up_of` it continues a closed one."""
+    """Open a ticket for a customer; `follow_up_of` names a closed one that it follows up."""
     return await once.write(service.open_ticket, _opened, new, policy, who)
 
 
@@ -138,7 +136,7 @@ async def list_tickets(
     paging: PagingDep,
     wanted: Wanted,
     policy: PolicyDep,
-) -> Sequence[TicketRow]:
+) -> Sequence[TicketView]:
     """List tickets, newest last."""
     order = "id" if wanted.ascending else "-id"
     run = database.scan if wanted.q else database.read
@@ -158,7 +156,7 @@ async def list_customer_tickets(
     _: CanReadTickets,
     paging: PagingDep,
     policy: PolicyDep,
-) -> Sequence[TicketRow]:
+) -> Sequence[TicketView]:
     """List a customer's tickets, newest last."""
     page = await database.read(service.of_customer, customer, paging.after(), paging.limit, policy)
     return paging.rows(page)
@@ -177,13 +175,13 @@ async def get_ticket(
     policy: PolicyDep,
     known: IfNoneMatch,
     response: Response,
-) -> TicketRow | Response:
-    """Look up one ticket with its deadlines and the statuses it may take.
+) -> TicketView | Response:
+    """Look up one ticket with its deadlines and the statuses it may change to.
 
-    304 means that nobody has changed it; running clocks are not a change.
+    304 says that nobody has changed it; the passing of its clocks is no change.
     """
     found = await database.read(service.show, ticket_id, policy)
-    return unless_known(known, response, found.version, found.out)
+    return unless_known(known, response, found.version, found)
 
 
 @router.patch(
@@ -208,11 +206,11 @@ async def change_ticket(
     versions: IfMatch,
     policy: PolicyDep,
     response: Response,
-) -> TicketRow:
+) -> TicketView:
     """Change the fields that are sent. The status moves as `allowed_statuses` says."""
     changed = await database.write(service.change, ticket_id, wanted, versions, policy, who)
     set_etag(response, changed.version)
-    return changed.out
+    return changed
 
 
 @router.delete(
@@ -224,12 +222,12 @@ async def change_ticket(
 async def delete_ticket(
     ticket_id: TicketId, database: DatabaseDep, who: CanDeleteTickets, versions: IfMatch
 ) -> None:
-    """Delete a ticket with its notes, its history and the stored responses that show it."""
-    await database.forget(service.remove, ticket_id, versions, who)
+    """Delete a ticket with its notes, its history and its stored answers to Idempotency-Keys."""
+    await database.erase(service.remove, ticket_id, versions, who)
 
 
 def _opened(opened: Opened) -> Answer:
-    out, version = opened.ticket.out, opened.ticket.version
-    headers = {"Location": f"/api/tickets/{out.id}", "ETag": etag(version)}
-    body = TicketOut.model_validate(out).model_dump_json()
-    return Answer(201, body, headers, subjects=[out.uid, opened.customer_uid])
+    ticket = opened.ticket
+    headers = {"Location": f"/api/tickets/{ticket.id}", "ETag": etag(ticket.version)}
+    body = TicketOut.model_validate(ticket).model_dump_json()
+    return Answer(201, body, headers, subjects=[ticket.uid, opened.customer_uid])

@@ -1,12 +1,14 @@
 """What callers send and get about tickets."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
+from fastapi import Body as RequestBody
+from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic.config import JsonDict
 
-from crm_api.tickets.lifecycle import Priority, Status
+from crm_api.tickets.lifecycle import AuthorKind, Priority, Status, Visibility
 from crm_api.tickets.sla import ClockState
 from service_kit.web.fields import Line, Text
 
@@ -19,8 +21,6 @@ Tag = Annotated[
 ]
 Tags = Annotated[list[Tag], Field(max_length=20, fail_fast=True, examples=[["delivery"]])]
 Body = Annotated[Text, Field(min_length=1, max_length=20_000, examples=["We send you another."])]
-Visibility = Literal["public", "internal"]
-AuthorKind = Literal["agent", "customer"]
 
 _NEW: JsonDict = {
     "customer_id": 1,
@@ -43,7 +43,7 @@ class TicketNew(BaseModel):
     assignee: Assignee | None = None
     tags: Tags = []
     follow_up_of: int | None = Field(
-        None, ge=1, lt=2**63, strict=True, description="The closed ticket that this goes on from."
+        None, ge=1, lt=2**63, strict=True, description="The closed ticket that this one follows up."
     )
 
 
@@ -82,10 +82,10 @@ class ClockOut(BaseModel):
 
 
 class SlaOut(BaseModel):
-    """The ticket's deadlines as of now."""
+    """The ticket's current deadlines."""
 
     first_response: ClockOut
-    next_response: ClockOut | None = Field(description="Once the customer has written.")
+    next_response: ClockOut | None = Field(description="Present once the customer has written.")
     resolution: ClockOut
 
 
@@ -100,7 +100,7 @@ class TicketOut(BaseModel):
     subject: str = Field(examples=["The parcel is damaged"])
     description: str = Field(examples=["The box came open."])
     status: Status = Field(examples=["open"])
-    allowed_statuses: list[Status] = Field(description="What it may become as of now.")
+    allowed_statuses: list[Status] = Field(description="The statuses it may change to now.")
     priority: Priority = Field(examples=["high"])
     assignee: str | None = Field(examples=["maria"])
     tags: list[str] = Field(examples=[["delivery"]])
@@ -157,3 +157,40 @@ class HistoryEntry(BaseModel):
     old: str | None = Field(examples=["open"])
     new: str | None = Field(examples=["in_progress"])
     request_id: str
+
+
+# Bodies as people send them, under names, for the API's description.
+_PARCEL = {
+    "customer_id": 1,
+    "subject": "The parcel is damaged",
+    "description": "The box came open.",
+}
+_OPENED = {
+    "shortest": Example(summary="With what it takes at least", value=_PARCEL),
+    "urgent": Example(
+        summary="For somebody, at once",
+        value={**_PARCEL, "priority": "urgent", "assignee": "maria", "tags": ["delivery"]},
+    ),
+}
+_CHANGED = {
+    "start": Example(
+        summary="Start to work on it", value={"status": "in_progress", "assignee": "maria"}
+    ),
+    "wait": Example(summary="Wait for the customer", value={"status": "pending"}),
+    "raise": Example(summary="Raise its priority", value={"priority": "urgent"}),
+    "hand-back": Example(summary="Hand it back", value={"status": "open", "assignee": None}),
+    "resolve": Example(summary="Say that it is solved", value={"status": "resolved"}),
+}
+_SAID = {
+    "answer": Example(summary="Answer the customer", value={"body": "We send you another."}),
+    "internal": Example(
+        summary="Tell a colleague", value={"body": "The third one.", "visibility": "internal"}
+    ),
+    "customer": Example(
+        summary="What the customer said", value={"body": "Thank you!", "author_kind": "customer"}
+    ),
+}
+
+Opening = Annotated[TicketNew, RequestBody(openapi_examples=_OPENED)]
+Change = Annotated[TicketChange, RequestBody(openapi_examples=_CHANGED)]
+Note = Annotated[NoteNew, RequestBody(openapi_examples=_SAID)]

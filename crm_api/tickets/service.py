@@ -2,23 +2,33 @@
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
-from crm_api.audit import service as audit
 from crm_api.customers import service as customers
-from crm_api.tickets import lifecycle, record, sla, store
+from crm_api.events import Event, record
+from crm_api.tickets import lifecycle, sla, store
+from crm_api.tickets.events import (
+    TicketCreated,
+    TicketDeleted,
+    TicketNoteAdded,
+    TicketStatusChanged,
+    TicketUpdated,
+)
+from crm_api.tickets.models import HistoryEntry, Ticket, TicketNote
 from crm_api.tickets.schemas import NoteNew, TicketChange, TicketNew
 from crm_api.tickets.sla import Policy
-from crm_api.tickets.store import Filter, TicketRow
-from crm_api.tickets.view import Shown, next_due, present
-from service_kit.database.types import AnyRow
+from crm_api.tickets.store import Filter, WholeTicket
+from crm_api.tickets.view import TicketView, next_due, present
 from service_kit.process import clock
+from service_kit.process.logs import current_request_id
 from service_kit.web.auth import Principal
 from service_kit.web.etags import check_version
 from service_kit.web.paging import Page, page_of
 from service_kit.web.problems import Problem
+
+T = TypeVar("T", Ticket, WholeTicket)
 
 
 class TicketNotFound(Problem):
@@ -44,7 +54,7 @@ class InvalidTransition(Problem):
 
 
 class NoFollowUp(Problem):
-    """A follow-up goes on from a closed ticket of the same customer."""
+    """A follow-up needs a closed ticket of the same customer."""
 
     status = HTTPStatus.CONFLICT
     slug = "no-follow-up"
@@ -53,32 +63,31 @@ class NoFollowUp(Problem):
 class Opened(NamedTuple):
     """A new ticket, and the uid of the customer it is for."""
 
-    ticket: Shown
+    ticket: TicketView
     customer_uid: str
 
 
 class Noted(NamedTuple):
     """A new note, and the uids of its ticket and of the ticket's customer."""
 
-    note: AnyRow
+    note: TicketNote
     ticket_uid: str
     customer_uid: str
 
 
-def show(db: Connection, ticket_id: int, policy: Policy) -> Shown:
+def show(db: Connection, ticket_id: int, policy: Policy) -> TicketView:
     """Look up one ticket. Raises TicketNotFound."""
-    found = _whole(db, ticket_id)
-    [out] = present([found], policy, clock.now())
-    return Shown(out, found.version)
+    [shown] = present([_whole(db, ticket_id)], policy, clock.now())
+    return shown
 
 
-def get(db: Connection, ticket_id: int, *, lock: bool = False) -> TicketRow:
+def get(db: Connection, ticket_id: int, *, lock: bool = False) -> Ticket:
     return _found(store.find(db, ticket_id, lock=lock))
 
 
 def page(
     db: Connection, wanted: Filter, after: int | None, limit: int, policy: Policy
-) -> Page[TicketRow]:
+) -> Page[TicketView]:
     found = page_of(store.page(db, wanted, after, limit + 1), limit, key="id")
     rows = present(found.rows, policy, clock.now())
     return Page(rows=rows, next_key=found.next_key)
@@ -86,14 +95,14 @@ def page(
 
 def of_customer(
     db: Connection, key: int | str, after: int | None, limit: int, policy: Policy
-) -> Page[TicketRow]:
+) -> Page[TicketView]:
     """List a customer's tickets. Raises CustomerNotFound."""
     customer = customers.get(db, key)
     return page(db, Filter(customer_id=customer.id), after, limit, policy)
 
 
 def open_ticket(db: Connection, new: TicketNew, policy: Policy, who: Principal) -> Opened:
-    """Open a ticket. Raises CustomerNotFound, or NoFollowUp where it can't go on from another."""
+    """Open a ticket. Raises CustomerNotFound or NoFollowUp."""
     customer = customers.get(db, new.customer_id)
     if new.follow_up_of is not None:
         _check_follow_up(store.find(db, new.follow_up_of), customer.id)
@@ -107,8 +116,7 @@ def open_ticket(db: Connection, new: TicketNew, policy: Policy, who: Principal) 
         | {"due_at": due_at},
     )
     store.set_tags(db, ticket.id, new.tags)
-    record.tell(db, ticket, "ticket.created", who, record.facts(ticket, tags=sorted(set(new.tags))))
-    audit.record(db, "ticket.created", [ticket.uid], who)
+    record(db, TicketCreated(ticket, new.tags), by=who)
     return Opened(show(db, ticket.id, policy), customer.uid)
 
 
@@ -119,14 +127,14 @@ def change(
     versions: frozenset[int] | None,
     policy: Policy,
     who: Principal,
-) -> Shown:
-    """Change what was sent and differs; the history and the feed tell of each field.
+) -> TicketView:
+    """Change the fields that were sent and differ; the history and the feed name each.
 
     Raises TicketNotFound, PreconditionFailed, TicketClosed or InvalidTransition.
     """
     before = get(db, ticket_id, lock=True)
     check_version(versions, before.version)
-    tags = show(db, ticket_id, policy).out.tags
+    tags = show(db, ticket_id, policy).tags
     changes = _differences(before, tags, wanted)
     if not changes:
         return show(db, ticket_id, policy)
@@ -137,14 +145,13 @@ def change(
         raise TicketClosed("A closed ticket is not changed any more; open a follow-up.")
     if "tags" in changes:
         store.set_tags(db, ticket_id, changes["tags"])
-    record.changes_of(db, before, tags, changes, now, who)
-    audit.record(db, "ticket.updated", [before.uid], who)
-    _write(db, before, changes, policy, now, who)
+    _keep_history(db, before, tags, changes, now, who)
+    record(db, *_write(db, before, changes, policy, now), by=who)
     return show(db, ticket_id, policy)
 
 
 def add_note(db: Connection, ticket_id: int, new: NoteNew, policy: Policy, who: Principal) -> Noted:
-    """Add a note. What a customer writes in public reopens a pending or resolved ticket.
+    """Add a note. A customer's public note reopens a pending or resolved ticket.
 
     Raises TicketNotFound or TicketClosed.
     """
@@ -154,14 +161,12 @@ def add_note(db: Connection, ticket_id: int, new: NoteNew, policy: Policy, who: 
     now = clock.now()
     values = {**new.model_dump(), "ticket_id": ticket_id, "author": who.name, "created_at": now}
     note = store.add_note(db, values)
-    told = {"note_id": note.id, "visibility": note.visibility, "author_kind": note.author_kind}
-    record.tell(db, ticket, "ticket.note_added", who, told)
-    audit.record(db, "ticket.note_added", [ticket.uid], who)
     changes: dict[str, Any] = {}
     if new.author_kind == "customer" and _is_reopened_by_customer(ticket, now):
         changes["status"] = "open"
-        record.changes_of(db, ticket, [], changes, now, who)
-    _write(db, ticket, changes, policy, now, who)
+        _keep_history(db, ticket, [], changes, now, who)
+    changed = _write(db, ticket, changes, policy, now)
+    record(db, TicketNoteAdded(ticket, note), *changed, by=who)
     return Noted(note, ticket.uid, customers.get(db, ticket.customer_id).uid)
 
 
@@ -171,39 +176,60 @@ def remove(db: Connection, ticket_id: int, versions: frozenset[int] | None, who:
     check_version(versions, ticket.version)
     store.remove(db, ticket_id)
     store.forget_answers(db, ticket.uid)
-    record.tell(db, ticket, "ticket.deleted", who, {})
-    audit.record(db, "ticket.deleted", [ticket.uid], who)
+    record(db, TicketDeleted(ticket), by=who)
 
 
-def notes(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[AnyRow]:
+def notes(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[TicketNote]:
     get(db, ticket_id)
     return page_of(store.notes_page(db, ticket_id, after, limit + 1), limit, key="id")
 
 
-def history(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[AnyRow]:
+def history(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[HistoryEntry]:
     get(db, ticket_id)
     return page_of(store.history_page(db, ticket_id, after, limit + 1), limit, key="id")
 
 
-def _whole(db: Connection, ticket_id: int) -> TicketRow:
+def _whole(db: Connection, ticket_id: int) -> WholeTicket:
     return _found(store.find_whole(db, ticket_id))
 
 
-def _found(ticket: TicketRow | None) -> TicketRow:
+def _found(ticket: T | None) -> T:
     if ticket is None:
         raise TicketNotFound("There is no ticket with this id.")
     return ticket
 
 
-def _write(
+def _keep_history(
     db: Connection,
-    before: TicketRow,
+    before: Ticket,
+    tags: list[str],
     changes: dict[str, Any],
-    policy: Policy,
     now: datetime,
     who: Principal,
 ) -> None:
-    """Change the row, and what follows from the change: instants, the next deadline, events."""
+    """Append an entry for each field that changes."""
+    base = {"ticket_id": before.id, "at": now, "actor": who.name}
+    rows = [
+        {
+            **base,
+            "request_id": current_request_id(),
+            "field": name,
+            "old": _text(tags if name == "tags" else getattr(before, name)),
+            "new": _text(value),
+        }
+        for name, value in changes.items()
+    ]
+    store.add_history(db, rows)
+
+
+def _text(value: Any) -> str | None:
+    return ", ".join(value) if isinstance(value, list) else value
+
+
+def _write(
+    db: Connection, before: Ticket, changes: dict[str, Any], policy: Policy, now: datetime
+) -> list[Event]:
+    """Change the row, its instants and its next deadline. Returns the events of the change."""
     values = {name: value for name, value in changes.items() if name != "tags"}
     priority = changes.get("priority", before.priority)
     values["due_at"] = next_due(_whole(db, before.id), priority, policy, now)
@@ -214,14 +240,15 @@ def _write(
         if status not in lifecycle.DONE:
             values["resolved_at"] = None
     after = store.change(db, before.id, values)
+    events: list[Event] = []
     if status is not None:
-        moved = {"from": before.status, "to": status}
-        record.tell(db, after, "ticket.status_changed", who, moved)
-    if others := sorted(set(changes) - {"status"}):
-        record.tell(db, after, "ticket.updated", who, {**record.facts(after), "changed": others})
+        events.append(TicketStatusChanged(after, before))
+    if others := set(changes) - {"status"}:
+        events.append(TicketUpdated(after, list(others)))
+    return events
 
 
-def _differences(before: TicketRow, tags: list[str], wanted: TicketChange) -> dict[str, Any]:
+def _differences(before: Ticket, tags: list[str], wanted: TicketChange) -> dict[str, Any]:
     sent = wanted.changes()
     if "tags" in sent:
         sent["tags"] = sorted(set(sent["tags"]))
@@ -232,7 +259,7 @@ def _differences(before: TicketRow, tags: list[str], wanted: TicketChange) -> di
     }
 
 
-def _check_move(before: TicketRow, status: lifecycle.Status, now: datetime) -> None:
+def _check_move(before: Ticket, status: lifecycle.Status, now: datetime) -> None:
     allowed = lifecycle.allowed(before.status, before.resolved_at, now)
     if status in allowed:
         return
@@ -242,12 +269,12 @@ def _check_move(before: TicketRow, status: lifecycle.Status, now: datetime) -> N
     )
 
 
-def _check_follow_up(earlier: TicketRow | None, customer_id: int) -> None:
+def _check_follow_up(earlier: Ticket | None, customer_id: int) -> None:
     if earlier is None or earlier.status != "closed" or earlier.customer_id != customer_id:
-        raise NoFollowUp("A follow-up goes on from a closed ticket of the same customer.")
+        raise NoFollowUp("A follow-up needs a closed ticket of the same customer.")
 
 
-def _is_reopened_by_customer(ticket: TicketRow, now: datetime) -> bool:
+def _is_reopened_by_customer(ticket: Ticket, now: datetime) -> bool:
     if ticket.status == "resolved":
         return lifecycle.may_reopen(ticket.resolved_at, now)
-    return bool(ticket.status == "pending")
+    return ticket.status == "pending"

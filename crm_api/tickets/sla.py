@@ -66,7 +66,7 @@ def _time(text: str) -> timedelta:
 
 
 class Entry(NamedTuple):
-    """Something that happened to a ticket and matters to its clocks."""
+    """Something that happened to a ticket and affects its clocks."""
 
     at: datetime
     what: Happening
@@ -83,7 +83,7 @@ class Clock(NamedTuple):
     due_at: datetime | None
     used: timedelta
     target: timedelta
-    # Whether nobody is awaited any more: it has come, in time or late, or the ticket is done.
+    # Whether the clock has ended: answered, in time or late, or the ticket is done.
     is_over: bool
 
 
@@ -116,7 +116,7 @@ def clocks(
 
 
 def first_due(sla: Sla) -> datetime | None:
-    """Return when the first clock is due whose end has not come; it may be past."""
+    """Return when the first clock that has not ended is due; it may be past."""
     waiting = [sla.first_response, sla.next_response, sla.resolution]
     return min(
         (clock.due_at for clock in waiting if clock and clock.due_at and not clock.is_over),
@@ -175,7 +175,7 @@ def _status(entries: Iterable[Entry]) -> Status:
 def _spans(
     begin: datetime, end: datetime | None, entries: Iterable[Entry], halts: Collection[Status]
 ) -> list[_Span]:
-    """Find when a clock ran that stands still in some statuses; the last may be open."""
+    """Find the spans in which a clock ran that pauses in some statuses; the last may be open."""
     spans: list[_Span] = []
     since: datetime | None = begin
     for entry in entries:

@@ -3,18 +3,25 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, update
 
 from crm_api.search import SearchIndex, folded
 from crm_api.tables import stored_answers
-from crm_api.tickets.models import notes, ticket_history, ticket_tags, tickets
+from crm_api.tickets.lifecycle import Priority, Status
+from crm_api.tickets.models import (
+    HistoryEntry,
+    Ticket,
+    TicketNote,
+    notes,
+    ticket_history,
+    ticket_tags,
+    tickets,
+)
 from service_kit.database.as_json import json_list, json_tuple
 from service_kit.database.prepared import Prepared, PreparedPages
-from service_kit.database.types import AnyRow
-
-TicketRow = AnyRow
+from service_kit.database.rows import find_all, find_one, get_one, page_after
 
 _SEARCH = SearchIndex("ticket_search")
 
@@ -34,14 +41,39 @@ _PUBLIC_NOTES = (
     .where(notes.c.ticket_id == tickets.c.id, notes.c.visibility == "public")
     .order_by(notes.c.id)
 )
-# A ticket with its tags and what moved its clocks, in one statement: each costs a round trip.
+
+
+class WholeTicket(NamedTuple):
+    """A ticket with its tags and what moved its clocks, each as a JSON array."""
+
+    id: int
+    uid: str
+    customer_id: int
+    subject: str
+    description: str
+    status: Status
+    priority: Priority
+    assignee: str | None
+    follow_up_of: int | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    resolved_at: datetime | None
+    closed_at: datetime | None
+    due_at: datetime | None
+    tags: str
+    status_changes: str
+    public_notes: str
+
+
+# In one statement: each costs a round trip.
 _WHOLE = select(
     tickets,
     json_list(_TAGS.scalar_subquery()).label("tags"),
     json_list(_STATUS_CHANGES.scalar_subquery()).label("status_changes"),
     json_list(_PUBLIC_NOTES.scalar_subquery()).label("public_notes"),
 )
-_WHOLE_BY_ID = Prepared(_WHOLE.where(tickets.c.id == bindparam("id")))
+_WHOLE_BY_ID = Prepared(WholeTicket, _WHOLE.where(tickets.c.id == bindparam("id")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,36 +91,36 @@ class Filter:
     ascending: bool = True
 
 
-_ALL = PreparedPages(_WHOLE, tickets.c.id)
+_ALL = PreparedPages(WholeTicket, _WHOLE, tickets.c.id)
 
 
-def find_whole(db: Connection, ticket_id: int) -> TicketRow | None:
+def find_whole(db: Connection, ticket_id: int) -> WholeTicket | None:
     """Look up with tags, status changes and public notes."""
     return _WHOLE_BY_ID.first(db, id=ticket_id)
 
 
-def find(db: Connection, ticket_id: int, *, lock: bool = False) -> TicketRow | None:
+def find(db: Connection, ticket_id: int, *, lock: bool = False) -> Ticket | None:
     statement = _BY_ID.with_for_update() if lock else _BY_ID
-    return db.execute(statement, {"id": ticket_id}).one_or_none()
+    return find_one(Ticket, db, statement, {"id": ticket_id})
 
 
-def add(db: Connection, values: Mapping[str, Any]) -> TicketRow:
-    ticket = db.execute(insert(tickets).returning(tickets), dict(values)).one()
+def add(db: Connection, values: Mapping[str, Any]) -> Ticket:
+    ticket = get_one(Ticket, db, insert(tickets).returning(tickets), values)
     _SEARCH.add(db, [(ticket.id, folded(ticket.subject, ticket.description))])
     return ticket
 
 
-def change(db: Connection, ticket_id: int, values: Mapping[str, Any]) -> TicketRow:
+def change(db: Connection, ticket_id: int, values: Mapping[str, Any]) -> Ticket:
     statement = update(tickets).where(tickets.c.id == ticket_id)
     counted = {**values, "version": tickets.c.version + 1}
-    ticket = db.execute(statement.values(counted).returning(tickets)).one()
+    ticket = get_one(Ticket, db, statement.values(counted).returning(tickets))
     if "subject" in values or "description" in values:
         _SEARCH.change(db, ticket_id, folded(ticket.subject, ticket.description))
     return ticket
 
 
 def remove(db: Connection, ticket_id: int) -> None:
-    """Delete a ticket and all that hangs on it."""
+    """Delete a ticket with its tags, notes and history."""
     db.execute(update(tickets).where(tickets.c.follow_up_of == ticket_id).values(follow_up_of=None))
     for table in (ticket_tags, notes, ticket_history):
         db.execute(delete(table).where(table.c.ticket_id == ticket_id))
@@ -108,15 +140,15 @@ def set_tags(db: Connection, ticket_id: int, tags: Collection[str]) -> None:
         db.execute(insert(ticket_tags), rows)
 
 
-def add_note(db: Connection, values: Mapping[str, Any]) -> AnyRow:
-    return db.execute(insert(notes).returning(notes), dict(values)).one()
+def add_note(db: Connection, values: Mapping[str, Any]) -> TicketNote:
+    return get_one(TicketNote, db, insert(notes).returning(notes), values)
 
 
-def notes_page(db: Connection, ticket_id: int, after: int | None, limit: int) -> Sequence[AnyRow]:
+def notes_page(
+    db: Connection, ticket_id: int, after: int | None, limit: int
+) -> Sequence[TicketNote]:
     statement = select(notes).where(notes.c.ticket_id == ticket_id)
-    if after is not None:
-        statement = statement.where(notes.c.id > after)
-    return db.execute(statement.order_by(notes.c.id).limit(limit)).all()
+    return find_all(TicketNote, db, page_after(statement, notes.c.id, after, limit))
 
 
 def add_history(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -124,14 +156,14 @@ def add_history(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         db.execute(insert(ticket_history), [dict(row) for row in rows])
 
 
-def history_page(db: Connection, ticket_id: int, after: int | None, limit: int) -> Sequence[AnyRow]:
+def history_page(
+    db: Connection, ticket_id: int, after: int | None, limit: int
+) -> Sequence[HistoryEntry]:
     statement = select(ticket_history).where(ticket_history.c.ticket_id == ticket_id)
-    if after is not None:
-        statement = statement.where(ticket_history.c.id > after)
-    return db.execute(statement.order_by(ticket_history.c.id).limit(limit)).all()
+    return find_all(HistoryEntry, db, page_after(statement, ticket_history.c.id, after, limit))
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[TicketRow]:
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[WholeTicket]:
     """List tickets by id, from the one behind `after`, as `find_whole` finds one."""
     if wanted == Filter(ascending=wanted.ascending):
         return _ALL.page(db, after, limit, ascending=wanted.ascending)
@@ -141,8 +173,6 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
         key = _SEARCH.rowid
         statement = statement.join(_SEARCH.table, key == tickets.c.id)
         statement = statement.where(*_SEARCH.holding(db, wanted.q))
-    if after is not None:
-        statement = statement.where(key > after if wanted.ascending else key < after)
     for column in ("customer_id", "status", "priority", "assignee"):
         if (value := getattr(wanted, column)) is not None:
             statement = statement.where(tickets.c[column] == value)
@@ -153,5 +183,5 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
         due = tickets.c.due_at <= wanted.overdue_at
         is_not = or_(tickets.c.due_at.is_(None), tickets.c.due_at > wanted.overdue_at)
         statement = statement.where(due if wanted.is_overdue else is_not)
-    order = key.asc() if wanted.ascending else key.desc()
-    return db.execute(statement.order_by(order).limit(limit)).all()
+    statement = page_after(statement, key, after, limit, ascending=wanted.ascending)
+    return find_all(WholeTicket, db, statement)

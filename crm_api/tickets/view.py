@@ -1,63 +1,80 @@
 """Tickets as callers see them: with their tags, their deadlines and what they may become."""
 
-from collections import namedtuple
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
 from crm_api.tickets import lifecycle, sla
-from crm_api.tickets.schemas import TicketOut
+from crm_api.tickets.lifecycle import Priority, Status
 from crm_api.tickets.sla import Clock, Entry, Policy
-from crm_api.tickets.store import TicketRow
-
-_COMPUTED = ("allowed_statuses", "tags", "sla")
-_COLUMNS = tuple(name for name in TicketOut.model_fields if name not in _COMPUTED)
-_columns_of = attrgetter(*_COLUMNS)
-_Ticket = namedtuple("_Ticket", _COLUMNS + _COMPUTED)  # type: ignore[misc] # noqa: PYI024
-_new_ticket: Any = _Ticket
+from crm_api.tickets.store import WholeTicket
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A ticket as callers see it, and its version."""
+class TicketView(NamedTuple):
+    """What `TicketOut` shows of a ticket, and its version."""
 
-    out: TicketRow
+    id: int
+    uid: str
+    customer_id: int
+    subject: str
+    description: str
+    status: Status
+    allowed_statuses: list[Status]
+    priority: Priority
+    assignee: str | None
+    tags: list[str]
+    follow_up_of: int | None
+    sla: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    resolved_at: datetime | None
+    closed_at: datetime | None
     version: int
 
 
-def present(rows: Sequence[TicketRow], policy: Policy, now: datetime) -> list[TicketRow]:
-    """Show whole tickets with their deadlines and what they may become, in TicketOut's fields."""
-    return [_shown(row, policy, now) for row in rows]
+def present(rows: Sequence[WholeTicket], policy: Policy, now: datetime) -> list[TicketView]:
+    """Show whole tickets with their deadlines and what they may become."""
+    return [_view(row, policy, now) for row in rows]
 
 
-def _shown(row: TicketRow, policy: Policy, now: datetime) -> TicketRow:
+def _view(row: WholeTicket, policy: Policy, now: datetime) -> TicketView:
     found = sla.clocks(row.created_at, row.priority, _entries(row), policy, now)
     following = found.next_response
-    out: TicketRow = _new_ticket(
-        *_columns_of(row),
-        lifecycle.allowed(row.status, row.resolved_at, now),
-        [tag for [tag] in from_json(row.tags)],
-        {
+    return TicketView(
+        id=row.id,
+        uid=row.uid,
+        customer_id=row.customer_id,
+        subject=row.subject,
+        description=row.description,
+        status=row.status,
+        allowed_statuses=lifecycle.allowed(row.status, row.resolved_at, now),
+        priority=row.priority,
+        assignee=row.assignee,
+        tags=[tag for [tag] in from_json(row.tags)],
+        follow_up_of=row.follow_up_of,
+        sla={
             "first_response": _clock(found.first_response),
             "next_response": _clock(following) if following else None,
             "resolution": _clock(found.resolution),
         },
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        resolved_at=row.resolved_at,
+        closed_at=row.closed_at,
+        version=row.version,
     )
-    return out
 
 
 def next_due(
-    ticket: TicketRow, priority: lifecycle.Priority, policy: Policy, now: datetime
+    ticket: WholeTicket, priority: Priority, policy: Policy, now: datetime
 ) -> datetime | None:
-    """Compute when the first of a whole ticket's clocks is due that still run."""
+    """Compute when the first running clock of a ticket is due."""
     return sla.first_due(sla.clocks(ticket.created_at, priority, _entries(ticket), policy, now))
 
 
-def _entries(ticket: TicketRow) -> Iterator[Entry]:
+def _entries(ticket: WholeTicket) -> Iterator[Entry]:
     for at, status in from_json(ticket.status_changes):
         yield Entry(datetime.fromisoformat(at), "status", status)
     for at, author in from_json(ticket.public_notes):

@@ -1,4 +1,4 @@
-"""The issued tokens as one process knows them: looked up once, and again every few seconds."""
+"""A process's cache of issued tokens, refreshed every few seconds."""
 
 import asyncio
 import logging
@@ -10,17 +10,17 @@ from datetime import datetime, timedelta
 
 from crm_api.roles import ROLES
 from crm_api.tokens import minting, service, store
-from crm_api.tokens.store import TokenRow
+from crm_api.tokens.models import Token
 from service_kit.database import Database
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.problems import ServiceUnavailable
 
-# A token that another process revokes is refused by this one at most so much later.
+# How long after another process revokes a token this one may still accept it.
 MAX_AGE_SECONDS = 3.0
-# Beyond this many tokens in use at once the database is asked more often; nothing else changes.
+# The size of the cache; beyond it the database is asked more often.
 REMEMBERED = 1000
-# How exactly last_used_at is known, and how long uses are gathered to be written together.
+# The precision of last_used_at, and how long uses are collected before they are written.
 USE_PRECISION = timedelta(minutes=1)
 GATHER_SECONDS = 1.0
 
@@ -44,9 +44,9 @@ class _Known:
 
 
 class IssuedTokens:
-    """Finds whose token one is without asking the database each time.
+    """Looks up tokens without asking the database each time.
 
-    Only tokens that are good are remembered, so whoever tries many fills nothing.
+    Only valid tokens are cached, so guessing fills nothing.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class IssuedTokens:
             await self._uses.close(database)
 
     async def find(self, token: str) -> Principal | None:
-        """Find whose token this is; None for any that is not good."""
+        """Find whose token this is; None for an invalid one."""
         if not minting.is_wellformed(token):
             return None
         digest = minting.digest(token)
@@ -80,7 +80,7 @@ class IssuedTokens:
         return known.principal
 
     def forget(self, token_id: int) -> None:
-        """Look a token up again at its next use: this process has just changed it."""
+        """Drop a token from the cache: this process has just changed it."""
         self._known = {
             digest: known for digest, known in self._known.items() if known.token_id != token_id
         }
@@ -113,13 +113,13 @@ class IssuedTokens:
 
 
 class _Uses:
-    """Writes down when tokens were last used: a moment later and together, in no caller's time."""
+    """Writes last_used_at in the background, a moment later and in batches."""
 
     def __init__(self) -> None:
         self._pending: dict[int, datetime] = {}
         self._writing: asyncio.Task[None] | None = None
 
-    def note(self, row: TokenRow, database: Database) -> None:
+    def note(self, row: Token, database: Database) -> None:
         now = clock.now()
         if row.last_used_at is not None and now - row.last_used_at < USE_PRECISION:
             return
@@ -142,7 +142,7 @@ class _Uses:
         pending, self._pending = self._pending, {}
         if not pending:
             return
-        # Nobody waits for it, and the next look-up notes the use again: no error may matter.
+        # Nobody waits for it, and the next look-up notes the use again: errors are only logged.
         try:
             await database.write(store.note_uses, pending)
         except ServiceUnavailable as error:
@@ -152,5 +152,5 @@ class _Uses:
 
 
 def _refused(token_id: int, reason: str) -> None:
-    # There is a WARNING that tells of the caller; this adds which token it was.
+    # A WARNING names the caller; this adds which token it was.
     logger.debug("The token with the id %d %s.", token_id, reason)

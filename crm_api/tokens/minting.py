@@ -23,7 +23,7 @@ def mint() -> str:
 
 
 def is_wellformed(token: str) -> bool:
-    """Tell by the text alone whether this can be one of ours: a typing error or a guess is not."""
+    """Check by the text alone whether this can be one of ours: a typing error or a guess is not."""
     return bool(_SHAPE.fullmatch(token)) and _checksum(token[:-_CHECKSUM]) == token[-_CHECKSUM:]
 
 
@@ -32,7 +32,7 @@ def visible_prefix(token: str) -> str:
 
 
 def digest(token: str) -> bytes:
-    """Make what is stored in place of the token; for 256 random bits a plain hash is enough."""
+    """Hash a token for storage; for 256 random bits a plain hash is enough."""
     return hashlib.sha256(token.encode()).digest()
 
 

@@ -1,4 +1,7 @@
-"""The table of tokens."""
+"""The table of tokens, and its rows."""
+
+from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Column, LargeBinary, String, Table
 
@@ -23,3 +26,15 @@ tokens = Table(
     # Never hand out an id again: the audit names tokens by it.
     sqlite_autoincrement=True,
 )
+
+
+class Token(NamedTuple):
+    id: int
+    name: str
+    role: str
+    prefix: str
+    digest: bytes
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from crm_api.access import CanManageTokens
 from crm_api.tokens import service
 from crm_api.tokens.known import IssuedTokens
+from crm_api.tokens.models import Token
 from crm_api.tokens.schemas import TokenIssued, TokenNew, TokenOut
-from crm_api.tokens.store import TokenRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.idempotency import Answer, Idempotent
@@ -24,7 +24,7 @@ async def _issued_tokens(request: Request) -> IssuedTokens:
 
 
 IssuedTokensDep = Annotated[IssuedTokens, Depends(_issued_tokens)]
-_NO_STORE = ResponseHeader("Cache-Control", "Do not store this response.", "no-store")
+_NO_STORE = ResponseHeader("Cache-Control", "Keep this answer nowhere.", "no-store")
 TokenId = Annotated[int, Path(ge=1, lt=2**63, description="The token's id.", examples=[1])]
 
 
@@ -36,10 +36,10 @@ TokenId = Annotated[int, Path(ge=1, lt=2**63, description="The token's id.", exa
     responses=answering(201, _NO_STORE),
 )
 async def issue_token(new: TokenNew, who: CanManageTokens, once: Idempotent) -> Response:
-    """Issue a token. Its text is in this response only: we store its hash.
+    """Issue a token. Its text is in this answer and nowhere else: only its hash is stored.
 
-    So repeating the request with the same `Idempotency-Key` returns that token with `token` null.
-    If the first response was lost, revoke the token and issue another with a new key.
+    So with an `Idempotency-Key` the same request again answers the same token with `token` null. If
+    the first answer was lost, revoke that token and issue another under a new key.
     """
     outcome = await once.outcome(service.issue, lambda issued: _answer(issued.row), new, who)
     if outcome.result is None:
@@ -50,8 +50,8 @@ async def issue_token(new: TokenNew, who: CanManageTokens, once: Idempotent) -> 
 @router.get("", summary="List tokens", response_model=list[TokenOut])
 async def list_tokens(
     database: DatabaseDep, _: CanManageTokens, paging: PagingDep, sort: Sort = "id"
-) -> list[TokenRow]:
-    """List every token that was issued, newest last; tokens from `API_TOKENS` are not included."""
+) -> list[Token]:
+    """List every token that was issued, newest last; those of `API_TOKENS` are not among them."""
     after, ascending = paging.after(sort), sort == "id"
     page = await database.read(service.page, after, paging.limit, ascending=ascending)
     return paging.rows(page, sort)
@@ -66,15 +66,15 @@ async def list_tokens(
 async def revoke_token(
     token_id: TokenId, database: DatabaseDep, who: CanManageTokens, issued: IssuedTokensDep
 ) -> None:
-    """Revoke this token; every process of the CRM refuses it within five seconds.
+    """Refuse this token from now on; every process of the CRM does within five seconds.
 
-    It stays in the list. Revoking it again does nothing.
+    It stays in the list. Revoking it once more does nothing.
     """
     await database.write(service.revoke, token_id, who)
     issued.forget(token_id)
 
 
-def _answer(row: TokenRow, token: str | None = None) -> Answer:
+def _answer(row: Token, token: str | None = None) -> Answer:
     fields = {name: getattr(row, name) for name in TokenOut.model_fields}
     body = TokenIssued(**fields, token=token).model_dump_json()
     return Answer(201, body, {_NO_STORE.name: _NO_STORE.example})

@@ -9,7 +9,7 @@ from pydantic.config import JsonDict
 from crm_api.roles import ROLES, Role
 from service_kit.web.fields import Instant, Line
 
-# As whom others appear in the audit, who were never issued a token here.
+# Names that appear in the audit for callers without an issued token.
 RESERVED = frozenset(ROLES) | {"anonymous", "command-line", "demo-data", "import-customers"}
 
 Name = Annotated[
@@ -17,7 +17,7 @@ Name = Annotated[
     Field(
         min_length=1,
         max_length=100,
-        description="Who will use it, as the audit and a ticket's history will name the caller.",
+        description="Who will use it: the caller's name in the audit and in a ticket's history.",
         examples=["web-shop"],
     ),
 ]
@@ -25,7 +25,7 @@ _EXAMPLE: JsonDict = {"name": "web-shop", "role": "agent"}
 
 
 class TokenNew(BaseModel):
-    """What a caller sends to have a token issued."""
+    """A token to issue."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
@@ -33,7 +33,7 @@ class TokenNew(BaseModel):
     role: Role
     expires_at: Instant | None = Field(
         None,
-        description="From when on it is refused; without it the token is good until it is revoked.",
+        description="Expiry time; without one the token is valid until it is revoked.",
         examples=["2099-12-31T00:00:00Z"],
     )
 
@@ -46,7 +46,7 @@ class TokenNew(BaseModel):
 
 
 class TokenOut(BaseModel):
-    """A token, by all but its text, which is stored nowhere."""
+    """A token without its text, which is not stored."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -56,7 +56,7 @@ class TokenOut(BaseModel):
     prefix: str = Field(description="How the token begins.", examples=["crm_4fZk2x"])
     created_at: datetime
     expires_at: datetime | None = Field(examples=["2099-12-31T00:00:00Z"])
-    last_used_at: datetime | None = Field(description="To the minute or so.")
+    last_used_at: datetime | None = Field(description="Accurate to about a minute.")
     revoked_at: datetime | None
 
 

@@ -6,10 +6,10 @@ from http import HTTPStatus
 
 from sqlalchemy import Connection
 
-from crm_api.audit import service as audit
+from crm_api.events import Act, record
 from crm_api.tokens import minting, store
+from crm_api.tokens.models import Token
 from crm_api.tokens.schemas import TokenNew
-from crm_api.tokens.store import TokenRow
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.paging import Page, page_of
@@ -24,15 +24,32 @@ class TokenNotFound(Problem):
 
 
 @dataclass(frozen=True, slots=True)
+class _OfToken(Act):
+    token_id: int
+
+    @property
+    def subject(self) -> str:
+        return str(self.token_id)
+
+
+class TokenIssued(_OfToken):
+    action = "token.issued"
+
+
+class TokenRevoked(_OfToken):
+    action = "token.revoked"
+
+
+@dataclass(frozen=True, slots=True)
 class Issued:
     """A new token: its row, and the text, which exists here and with its owner alone."""
 
-    row: TokenRow
+    row: Token
     token: str
 
 
 def issue(db: Connection, new: TokenNew, who: Principal) -> Issued:
-    """Make a token. Raises InvalidRequest for one that would be over already."""
+    """Make a token. Raises InvalidRequest for an expiry time in the past."""
     now = clock.now()
     if new.expires_at is not None and new.expires_at <= now:
         raise InvalidRequest(
@@ -49,23 +66,23 @@ def issue(db: Connection, new: TokenNew, who: Principal) -> Issued:
             "created_at": now,
         },
     )
-    audit.record(db, "token.issued", [str(row.id)], who)
+    record(db, TokenIssued(row.id), by=who)
     return Issued(row, token)
 
 
 def revoke(db: Connection, token_id: int, who: Principal) -> None:
-    """Refuse this token from now on. Once more does nothing. Raises TokenNotFound."""
+    """Revoke a token. Repeating it does nothing. Raises TokenNotFound."""
     if store.revoke(db, token_id, clock.now()):
-        audit.record(db, "token.revoked", [str(token_id)], who)
+        record(db, TokenRevoked(token_id), by=who)
     elif not store.is_there(db, token_id):
         raise TokenNotFound("There is no token with this id.")
 
 
-def find(db: Connection, digest: bytes) -> TokenRow | None:
-    """Look up a token by the hash of its text, whether or not it is still good."""
+def find(db: Connection, digest: bytes) -> Token | None:
+    """Look up a token by the hash of its text, valid or not."""
     row = store.find(db, digest)
     return row if row is not None and compare_digest(row.digest, digest) else None
 
 
-def page(db: Connection, after: int | None, limit: int, *, ascending: bool) -> Page[TokenRow]:
+def page(db: Connection, after: int | None, limit: int, *, ascending: bool) -> Page[Token]:
     return page_of(store.page(db, after, limit + 1, ascending=ascending), limit, key="id")

@@ -6,10 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, exists, insert, or_, select, update
 
-from crm_api.tokens.models import tokens
-from service_kit.database.types import AnyRow, UtcDateTime
-
-TokenRow = AnyRow
+from crm_api.tokens.models import Token, tokens
+from service_kit.database.rows import find_all, find_one, get_one, page_after
+from service_kit.database.types import UtcDateTime
 
 _BY_DIGEST = select(tokens).where(tokens.c.digest == bindparam("digest"))
 _IS_THERE = select(exists().where(tokens.c.id == bindparam("id")))
@@ -28,12 +27,12 @@ _NOTE_USE = (
 )
 
 
-def add(db: Connection, values: Mapping[str, Any]) -> TokenRow:
-    return db.execute(insert(tokens).returning(tokens), dict(values)).one()
+def add(db: Connection, values: Mapping[str, Any]) -> Token:
+    return get_one(Token, db, insert(tokens).returning(tokens), values)
 
 
-def find(db: Connection, digest: bytes) -> TokenRow | None:
-    return db.execute(_BY_DIGEST, {"digest": digest}).one_or_none()
+def find(db: Connection, digest: bytes) -> Token | None:
+    return find_one(Token, db, _BY_DIGEST, {"digest": digest})
 
 
 def is_there(db: Connection, token_id: int) -> bool:
@@ -46,17 +45,14 @@ def revoke(db: Connection, token_id: int, at: datetime) -> bool:
 
 
 def note_uses(db: Connection, uses: Mapping[int, datetime]) -> None:
-    """Write down when tokens were used, unless a later use is written down already.
+    """Set when tokens were last used, unless a later use is known.
 
-    In the order of their ids: two processes that wait for each other's rows are a deadlock.
+    In the order of their ids, so that two processes never deadlock.
     """
     db.execute(_NOTE_USE, [{"token": token, "at": uses[token]} for token in sorted(uses)])
 
 
-def page(db: Connection, after: int | None, limit: int, *, ascending: bool) -> Sequence[TokenRow]:
+def page(db: Connection, after: int | None, limit: int, *, ascending: bool) -> Sequence[Token]:
     """List tokens by id, from the one behind `after`."""
-    statement = select(tokens)
-    if after is not None:
-        statement = statement.where(tokens.c.id > after if ascending else tokens.c.id < after)
-    order = tokens.c.id.asc() if ascending else tokens.c.id.desc()
-    return db.execute(statement.order_by(order).limit(limit)).all()
+    statement = page_after(select(tokens), tokens.c.id, after, limit, ascending=ascending)
+    return find_all(Token, db, statement)

@@ -5,19 +5,18 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO
 
-from service_kit.process import cli as commands
-from service_kit.process.cli import Service
+from service_kit.process import cli
+from service_kit.process.cli import Add, Service
+from service_kit.process.environment import Refused
 
 if TYPE_CHECKING:
     from crm_api.transfer.importing import Order, Tally
     from service_kit.database import Database
-
-T = TypeVar("T")
 
 EXIT_SOME_REFUSED = 1
 EXIT_INTERRUPTED = 130
@@ -27,12 +26,12 @@ LARGEST_CHUNK = 2000
 STDIN = Path("-")
 
 
-def add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_commands(add: Add) -> None:
     about = (
         "add and update the customers of a CSV file: one who is known by the external_ref becomes "
         "as the file says, one who is known by the e-mail address alone is left as is"
     )
-    taking = found.add_parser("import-customers", help=about, description=about)
+    taking = add("import-customers", import_customers, about)
     taking.add_argument("file", type=Path, metavar="FILE.csv", help="or - for standard input")
     size = f"lines that are one transaction, 1 to {LARGEST_CHUNK}"
     taking.add_argument("--chunk-size", type=int, default=CHUNK_SIZE, metavar="N", help=size)
@@ -40,11 +39,10 @@ def add(found: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     taking.add_argument("--no-welcome", action="store_true", help="ask for no welcome packages")
     report = "write each row that is refused, with its line and the reason, to be corrected"
     taking.add_argument("--report", type=Path, metavar="FILE.csv", help=report)
-    taking.set_defaults(run=import_customers)
     about = "write all customers as CSV, to a file or to stdout"
-    giving = found.add_parser("export-customers", help=about, description=about)
-    giving.add_argument("file", type=Path, nargs="?", metavar="FILE")
-    giving.set_defaults(run=export_customers)
+    add("export-customers", export_customers, about).add_argument(
+        "file", type=Path, nargs="?", metavar="FILE"
+    )
 
 
 def import_customers(service: Service, options: argparse.Namespace) -> int:
@@ -61,16 +59,15 @@ def _import(service: Service, options: argparse.Namespace) -> int:
     from crm_api.transfer import importing, table
     from crm_api.transfer.progress import shown
     from crm_api.transfer.repeats import Repeats
-    from crm_api.transfer.report import Report
     from service_kit.process.logs import new_request_id, use_request_id
 
     if not 1 <= options.chunk_size <= LARGEST_CHUNK:
-        raise _Refused(f"--chunk-size takes 1 to {LARGEST_CHUNK}")
+        raise Refused(f"--chunk-size takes 1 to {LARGEST_CHUNK}")
     if options.report is not None and _is_same(options.file, options.report):
-        raise _Refused("--report would overwrite the file that is imported: name another")
+        raise Refused("--report would overwrite the file that is imported: name another")
     use_request_id(run_id := new_request_id())
-    url = _database_url(service)
-    _with_database(service, url, _is_there)  # before a long file is gone through
+    settings = cli.prepare(service)
+    cli.with_database(service, _is_there, settings)  # before a long file is gone through
     with _regular_file(options.file) as path, _named(options.file):
         header, rows = table.check(path)
         order = importing.Order(
@@ -80,11 +77,11 @@ def _import(service: Service, options: argparse.Namespace) -> int:
             with shown("checked", rows) as advance:
                 repeats.read(path, advance)
             with _report_to(options.report) as file, shown("lines", rows) as advance:
-                report = Report(file, header)
-                tally = _with_database(
+                report = table.Report(file, header)
+                tally = cli.with_database(
                     service,
-                    url,
-                    lambda database: importing.run(database, order, repeats, report, advance),
+                    lambda _, database: importing.run(database, order, repeats, report, advance),
+                    settings,
                 )
     return _tell(tally, order, run_id, has_report=options.report is not None)
 
@@ -93,14 +90,14 @@ def _export(service: Service, path: Path | None) -> int:
     from crm_api.transfer import exporting
     from crm_api.transfer.progress import shown
 
-    async def run(database: "Database") -> int:
+    async def run(_: Any, database: "Database") -> int:
         columns, number, last = await exporting.header(database)
         with shown("customers", number) as advance:
             return await exporting.write(database, columns, last, file, advance)
 
     with _destination(path) as file:
-        if late := _with_database(service, _database_url(service), run):
-            raise _Refused(
+        if late := cli.with_database(service, run):
+            raise Refused(
                 f"{late} customers were given new metadata meanwhile, which has no column: "
                 "export again"
             )
@@ -108,7 +105,7 @@ def _export(service: Service, path: Path | None) -> int:
 
 
 def _tell(tally: "Tally", order: "Order", run_id: str, *, has_report: bool) -> int:
-    from crm_api.transfer.intake import Fate
+    from crm_api.transfer.importing import Fate
 
     refused = tally.counts[Fate.REFUSED]
     told = ", ".join(f"{tally.counts[fate]} {fate}" for fate in Fate)
@@ -126,48 +123,19 @@ def _tell(tally: "Tally", order: "Order", run_id: str, *, has_report: bool) -> i
     return EXIT_SOME_REFUSED if refused else 0
 
 
-class _Refused(Exception):
-    """The command can't do what it was told, for a reason that may have been printed already."""
-
-
 def _explained(service: Service, run: Callable[[], int]) -> int:
-    """Run a command; where it can't do its work, say why."""
-    from service_kit.database import DatabaseUnavailable, DurabilityMissing
-    from service_kit.database.migrations import SchemaMismatch
-
+    """Run a command; where a file or its user keeps it from its work, say so."""
     try:
         return run()
-    except _Refused as error:
-        return commands.refuse(service, str(error))
     except OSError as error:
-        return commands.refuse(service, f"{error.filename or 'the file'}: {error.strerror}")
-    except (DatabaseUnavailable, DurabilityMissing, SchemaMismatch) as error:
-        return commands.refuse_database(service, error)
+        raise Refused(f"{error.filename or 'the file'}: {error.strerror}") from error
     except KeyboardInterrupt:
         reason = "stopped; what was taken in stays, and taking the file in again goes on from there"
-        return commands.refuse(service, reason, code=EXIT_INTERRUPTED)
+        return cli.refuse(service, reason, code=EXIT_INTERRUPTED)
 
 
-async def _is_there(database: "Database") -> None:
+async def _is_there(_settings: Any, _database: "Database") -> None:
     """Ask nothing: opening it has told whether it can be used."""
-
-
-def _database_url(service: Service) -> str:
-    """Read the environment, once a command: it warns of what it finds there."""
-    settings = commands.prepare(service)
-    if settings is None:
-        raise _Refused
-    return settings.database_url
-
-
-def _with_database(service: Service, url: str, work: "Callable[[Database], Awaitable[T]]") -> T:
-    import asyncio
-
-    async def run() -> T:
-        async with commands.opened_database(service, url) as database:
-            return await work(database)
-
-    return asyncio.run(run())
 
 
 def _is_same(path: Path, other: Path) -> bool:
@@ -197,7 +165,7 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except NotATable as error:
         name = "standard input" if path == STDIN else path
-        raise _Refused(f"{name}: {error}") from None
+        raise Refused(f"{name}: {error}") from None
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TextIO
 
 from crm_api.customers import store
-from crm_api.customers.store import CustomerRow
+from crm_api.customers.models import Customer
 from crm_api.transfer.table import METADATA, PLAIN, cells_of
 from service_kit.database import Database
 
@@ -30,7 +30,7 @@ async def write(
     file: TextIO,
     advance: Callable[[int], None],
 ) -> int:
-    """Write everybody up to an id. Returns how many have metadata that came after the header."""
+    """Write all customers up to an id. Returns how many have metadata newer than the header."""
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(columns)
     late = 0
@@ -44,9 +44,7 @@ async def write(
     return late
 
 
-async def _pages(
-    database: Database, last: int | None = None
-) -> AsyncIterator[Sequence[CustomerRow]]:
+async def _pages(database: Database, last: int | None = None) -> AsyncIterator[Sequence[Customer]]:
     after = 0
     while True:
         found = await database.scan(store.whole_page, after, ROWS_AT_ONCE)

@@ -1,30 +1,56 @@
-"""A whole file into the database, some lines at a time, in constant memory."""
+"""A CSV file of customers into the database, some lines at a time, in constant memory.
+
+A customer is known by its external_ref where the file gives one, else by its e-mail address. One
+that is known by its external_ref becomes as the file says, in the columns that the file has; one
+that is known by its address alone is left as it is. So a file can be imported any number of times.
+"""
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
+from typing import Any, Self
 
-from crm_api.transfer import intake, table
-from crm_api.transfer.intake import Fate, Outcome
+from sqlalchemy import Connection
+
+from crm_api.customers import service, store
+from crm_api.customers.models import Customer
+from crm_api.customers.schemas import CustomerNew
+from crm_api.transfer import table
 from crm_api.transfer.repeats import Repeats
-from crm_api.transfer.report import Report
-from crm_api.transfer.table import Fault, Line
-from service_kit.database import Database
+from crm_api.transfer.table import METADATA, PLAIN, Fault, Line, Report
+from service_kit.database import Database, RunAgain
 from service_kit.web.auth import Principal
+from service_kit.web.problems import Problem
 
 IMPORTER = Principal("import-customers", "admin", frozenset())
 SHOWN_FAULTS = 20
-# A service that waits for SQLite's one writer's lock looks for it about as often; without a pause
-# it would find the next chunk's transaction there again and again.
+# A service that waits for SQLite's writer lock polls about as often; without a pause it would
+# meet the next chunk's transaction again and again.
 PAUSE_SECONDS = 0.02
+
+
+class Fate(StrEnum):
+    """The outcome of a line."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    KNOWN = "already there"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    fate: Fate
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be taken in, and how."""
+    """What to import, and how."""
 
     path: Path
     header: Sequence[str]
@@ -35,7 +61,7 @@ class Order:
 
 @dataclass(slots=True)
 class Tally:
-    """What has become of the lines so far, and the first of those that were refused."""
+    """The outcomes so far, and the first lines that were refused."""
 
     counts: Counter[Fate] = field(default_factory=Counter)
     first_refused: list[str] = field(default_factory=list)
@@ -52,10 +78,10 @@ async def run(
     report: Report,
     advance: Callable[[int], None],
 ) -> Tally:
-    """Take in a file, each chunk of lines in one transaction; tell `advance` after each how many.
+    """Import a file, each chunk of lines in one transaction; `advance` is called after each.
 
-    Dying anywhere leaves whole chunks; taking the file in again goes on from there, since whoever
-    is there already is passed over.
+    A crash leaves whole chunks; importing the file again continues from there, since customers
+    that exist already are skipped.
     """
     tally = Tally()
     for chunk in _chunks(map(repeats.refuse, table.lines(order.path, order.header)), order):
@@ -63,10 +89,10 @@ async def run(
         if not readable:
             outcomes: list[Outcome] = []
         elif order.dry_run:
-            outcomes = await database.scan(intake.preview, readable, order.header)
+            outcomes = await database.scan(preview, readable, order.header)
         else:
             outcomes = await database.write(
-                intake.take, readable, order.header, IMPORTER, welcome=order.welcome
+                take, readable, order.header, IMPORTER, welcome=order.welcome
             )
             await asyncio.sleep(PAUSE_SECONDS)
         _count(tally, report, chunk, outcomes)
@@ -91,3 +117,113 @@ def _count(
 def _chunks(lines: Iterator[Line], order: Order) -> Iterator[list[Line]]:
     while chunk := list(islice(lines, order.chunk_size)):
         yield chunk
+
+
+_TAKEN_BY_OTHER = Fault("email", "belongs to a customer with another external_ref, or with none")
+_CREATED, _UPDATED, _KNOWN = Outcome(Fate.CREATED), Outcome(Fate.UPDATED), Outcome(Fate.KNOWN)
+_REFUSED = Outcome(Fate.REFUSED, _TAKEN_BY_OTHER)
+
+
+def take(
+    db: Connection,
+    new: Sequence[CustomerNew],
+    header: Collection[str],
+    who: Principal,
+    *,
+    welcome: bool,
+) -> list[Outcome]:
+    """Create, update or skip each of these; no two share a reference or an address."""
+    outcomes: dict[int, Outcome] = {}
+    missing = _settle(db, new, range(len(new)), header, who, outcomes)
+    added = service.register_all(db, [new[at] for at in missing], who, welcome=welcome)
+    raced = []
+    for at, result in zip(missing, added, strict=True):
+        if isinstance(result, Problem):
+            raced.append(at)
+        else:
+            outcomes[at] = _CREATED
+    # Somebody else has added them meanwhile.
+    if raced and _settle(db, new, raced, header, who, outcomes):
+        raise RunAgain  # and erased again
+    return [outcomes[at] for at in range(len(new))]
+
+
+def preview(db: Connection, new: Sequence[CustomerNew], header: Collection[str]) -> list[Outcome]:
+    """Predict the outcome of each, if the database stays as it is."""
+    known = _Known.among(db, new)
+    outcomes = []
+    for one in new:
+        if (before := known.by_ref.get(one.external_ref or "")) is not None:
+            owner = known.refs_by_email.get(store.email_key(one.email), one.external_ref)
+            if owner != one.external_ref:
+                outcomes.append(_REFUSED)
+            else:
+                outcomes.append(_UPDATED if _changes(before, one, header) else _KNOWN)
+        else:
+            outcomes.append(known.standing_in_the_way(one) or _CREATED)
+    return outcomes
+
+
+def _changes(before: Customer, wanted: CustomerNew, header: Collection[str]) -> dict[str, Any]:
+    """Find what differs in the columns that the file has."""
+    values = {name: getattr(wanted, name) for name in PLAIN if name in header}
+    keys = {name.removeprefix(METADATA) for name in header if name.startswith(METADATA)}
+    if keys:
+        kept = {key: value for key, value in before.metadata.items() if key not in keys}
+        values["metadata"] = {**kept, **wanted.metadata}
+    return {name: value for name, value in values.items() if getattr(before, name) != value}
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Existing customers with one of the file's references or addresses."""
+
+    by_ref: Mapping[str | None, Customer]
+    refs_by_email: Mapping[str, str | None]
+
+    @classmethod
+    def among(cls, db: Connection, new: Sequence[CustomerNew], *, lock: bool = False) -> Self:
+        emails = [store.email_key(one.email) for one in new]
+        refs = [one.external_ref for one in new if one.external_ref]
+        owners = store.in_the_way(db, emails, refs)
+        return cls(
+            {row.external_ref: row for row in store.with_refs(db, refs, lock=lock)} if refs else {},
+            {row.email_key: row.external_ref for row in owners},
+        )
+
+    def standing_in_the_way(self, new: CustomerNew) -> Outcome | None:
+        """Find the outcome by its address, for one without a known external_ref."""
+        if store.email_key(new.email) not in self.refs_by_email:
+            return None
+        return _REFUSED if new.external_ref else _KNOWN
+
+
+def _settle(
+    db: Connection,
+    new: Sequence[CustomerNew],
+    places: Sequence[int],
+    header: Collection[str],
+    who: Principal,
+    outcomes: dict[int, Outcome],
+) -> list[int]:
+    """Find the outcomes of known customers, and update them. Returns the others' places."""
+    known = _Known.among(db, [new[at] for at in places], lock=True)
+    missing = []
+    for at in places:
+        if (before := known.by_ref.get(new[at].external_ref or "")) is not None:
+            outcomes[at] = _update(db, before, _changes(before, new[at], header), who)
+        elif (outcome := known.standing_in_the_way(new[at])) is not None:
+            outcomes[at] = outcome
+        else:
+            missing.append(at)
+    return missing
+
+
+def _update(db: Connection, before: Customer, values: Mapping[str, Any], who: Principal) -> Outcome:
+    if not values:
+        return _KNOWN
+    try:
+        service.change_row(db, before, values, who)
+    except service.EmailTaken:
+        return _REFUSED
+    return _UPDATED

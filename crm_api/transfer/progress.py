@@ -1,4 +1,4 @@
-"""How far a long work has come: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of a long job: a bar on a terminal, a plain line now and then elsewhere."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ _PARTS = 10
 
 @contextmanager
 def shown(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Give what is to be called with the number of rows that were done, each time some were."""
+    """Yield a function to call with the number of rows done, each time some are."""
     if not sys.stderr.isatty():
         yield _plain(what, total)
         return

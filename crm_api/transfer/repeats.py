@@ -1,4 +1,4 @@
-"""References and addresses that stand in a file more than once, so that nobody can tell whose."""
+"""References and addresses that occur in a file more than once, so that their owner is unclear."""
 
 import hashlib
 import sqlite3
@@ -45,7 +45,7 @@ class Repeats:
         self._db.close()
 
     def read(self, path: Path, advance: Callable[[int], None]) -> None:
-        """Read the whole file; tell `advance` now and then how many rows it was."""
+        """Read the whole file; call `advance` now and then with the number of rows."""
         count = 0
         for number, cells in table.rows(path):
             for _, key in self._keys(cells):

@@ -9,25 +9,31 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pydantic import ValidationError
+from sqlalchemy import JSON
 
+from crm_api.customers.models import SHOWN, Customer, customers
 from crm_api.customers.schemas import CustomerNew
-from crm_api.customers.store import CustomerRow
+from service_kit.database.personal import personal
 
-PLAIN = ("name", "email", "company", "phone", "external_ref")
+PLAIN = tuple(
+    name
+    for name in SHOWN
+    if name in personal(customers) and not isinstance(customers.c[name].type, JSON)
+)
 METADATA = "metadata."
-# What a report adds to the rows that were refused. They are read past, so that it can be imported.
+# What a report adds to the refused rows. Import ignores them, so a report can be imported.
 REPORTED = ("line", "reason")
 _REQUIRED = ("name", "email")
 _BYTES_AT_ONCE = 1 << 16
 # Far more than a customer has; a file without an end of a line is not read into memory.
 _LONGEST_LINE = 1 << 18
-# What tables are separated by that call themselves CSV and are none of ours.
+# Separators of files that are called CSV but are not separated by commas.
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _SHOWN_COLUMNS = 3
 _SHOWN_CHARACTERS = 40
 
-# A spreadsheet would run such a cell as a formula. An apostrophe in front keeps it a text; one that
-# is there already gets another, so that reading takes back just what writing has added.
+# A spreadsheet would run such a cell as a formula. An apostrophe in front keeps it text; one that
+# is there already gets another, so that reading removes just what writing has added.
 _FORMULA = re.compile(r"'*[=+\-@]")
 _ESCAPED = re.compile(r"'+[=+\-@]")
 
@@ -38,7 +44,7 @@ class NotATable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a line is refused. The value itself is nobody's business but the file's."""
+    """Why a line is refused, without the value, which may be personal."""
 
     field: str
     reason: str
@@ -54,11 +60,32 @@ class Line:
     faults: Sequence[Fault] = ()
 
 
-def check(path: Path) -> tuple[list[str], int]:
-    """Read a whole file without believing it. Returns its header and how many rows it has.
+class Report:
+    """Writes the refused rows, each with why: a table to correct and import again; or nothing."""
 
-    So that a file that breaks off being a table is refused before its first row is taken. Raises
-    NotATable.
+    def __init__(self, file: TextIO | None, header: Sequence[str]) -> None:
+        # A report on a report has those two columns once.
+        self._places = [place for place, name in enumerate(header) if name not in REPORTED]
+        self._width = len(header)
+        self._rows = None if file is None else csv.writer(file, lineterminator="\n")
+        if self._rows is not None:
+            self._rows.writerow([*(header[place] for place in self._places), *REPORTED])
+
+    def add(self, line: Line, faults: Sequence[Fault]) -> None:
+        """Write the cells as they were read. Those beyond the header's come last."""
+        if self._rows is None:
+            return
+        cells = [*line.cells, *[""] * (self._width - len(line.cells))]
+        reason = "; ".join(f"{fault.field}: {fault.reason}" for fault in faults)
+        kept = [cells[place] for place in self._places]
+        self._rows.writerow([*kept, line.number, reason, *cells[self._width :]])
+
+
+def check(path: Path) -> tuple[list[str], int]:
+    """Check a whole file. Returns its header and how many rows it has.
+
+    So a file that stops being a table half-way is refused before its first row is imported.
+    Raises NotATable.
     """
     _check_encoding(path)
     records = _records(path)
@@ -89,7 +116,7 @@ def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     yield from records
 
 
-def cells_of(customer: CustomerRow, header: Sequence[str]) -> list[str]:
+def cells_of(customer: Customer, header: Sequence[str]) -> list[str]:
     """Write a customer as a row."""
     return [
         _as_text(
@@ -201,7 +228,7 @@ def _fault(error: Any) -> Fault:
     first, *rest = [str(part) for part in error["loc"]]
     if first == "metadata":
         return Fault(METADATA + rest[0] if rest else first, _reason(error))
-    # The checker of addresses quotes what it dislikes.
+    # email-validator quotes the rejected part.
     is_address = first == "email"
     return Fault(first, "is no e-mail address" if is_address else _reason(error))
 

@@ -1,1 +1,1 @@
-"""What is owed and what was done about it; all that the poller knows survives in here."""
+"""The lease, the fence, and the row that every process locks. Knows no other room."""

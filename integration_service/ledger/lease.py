@@ -4,6 +4,7 @@ import fcntl
 import os
 import socket
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,11 +14,14 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from integration_service.ledger.models import poller
 from service_kit.database import DatabaseUnavailable
-from service_kit.database.prepared import Prepared
+from service_kit.database.prepared import PreparedValues
 from service_kit.process import clock
 
+# How the loops ask for the time, so that a test can answer.
+Clock = Callable[[], datetime]
+
 _ROW = select(poller.c.lease_epoch, poller.c.lease_until, poller.c.lease_seconds).with_for_update()
-_EPOCH = Prepared(select(poller.c.lease_epoch).with_for_update())
+_EPOCH = PreparedValues[int](select(poller.c.lease_epoch).with_for_update())
 _SET = update(poller).values(
     lease_holder=bindparam("holder"),
     lease_epoch=bindparam("epoch"),
@@ -133,8 +137,7 @@ class FileClaim:
 
 
 def _epoch(db: Connection) -> int:
-    [row] = _EPOCH.all(db)
-    epoch: int = row.lease_epoch
+    [epoch] = _EPOCH.all(db)
     return epoch
 
 

@@ -1,1 +1,1 @@
-"""Do the books balance: levels against the ledger, reservations against live requests."""
+"""Do the books balance? Levels against the ledger, reservations against live requests."""

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 
 class Difference(BaseModel):
-    """Something that should be the same and is not."""
+    """A difference between two numbers that should agree."""
 
     kind: Literal["on_hand", "reserved", "promised", "reservations", "orphaned"] = Field(
         description="on_hand and reserved: a level against its ledger. promised: what is reserved "
@@ -14,8 +14,8 @@ class Difference(BaseModel):
         "rows that no live request needs."
     )
     sku: str = Field(examples=["MUG-BLUE"])
-    level: int = Field(description="What is written.", examples=[7])
-    should_be: int = Field(description="What its ledger, or live requests, add up to.")
+    level: int = Field(description="The recorded number.", examples=[7])
+    should_be: int = Field(description="The sum of its ledger, or of live requests.")
 
 
 class Verification(BaseModel):
@@ -27,7 +27,7 @@ class Verification(BaseModel):
 
 
 class Repair(BaseModel):
-    """What was put right."""
+    """What was repaired."""
 
     repaired: list[Difference]
     verification: Verification

@@ -1,4 +1,4 @@
-"""Checking the books, and putting them right."""
+"""Checking the books, and repairing them."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +9,6 @@ from inventory_api.books.schemas import Difference, Repair, Stats, Verification
 from inventory_api.items import store as items
 from inventory_api.package_requests import allocation
 from inventory_api.package_requests import store as package_requests
-from service_kit.database.types import AnyRow
 from service_kit.process import clock
 
 
@@ -21,7 +20,7 @@ def verify(db: Connection) -> Verification:
 
 
 def repair(db: Connection, actor: str) -> Repair:
-    """Put right what does not balance.
+    """Repair what does not balance.
 
     What is on hand follows the ledger, what is reserved follows the live requests; where the ledger
     said otherwise a correcting row is appended to it. Stock that this frees is allocated.
@@ -43,7 +42,7 @@ def stats(db: Connection) -> Stats:
     return Stats(package_requests=package_requests.counts(db), low_stock=store.low_stock(db))
 
 
-def _differences(row: AnyRow) -> Iterator[Difference]:
+def _differences(row: store.Compared) -> Iterator[Difference]:
     compared: Sequence[tuple[str, int, int]] = (
         ("on_hand", row.on_hand, row.ledger_on_hand),
         ("reserved", row.reserved, row.ledger_reserved),
@@ -58,8 +57,8 @@ def _differences(row: AnyRow) -> Iterator[Difference]:
             )
 
 
-def _repair(db: Connection, row: AnyRow, actor: str) -> None:
-    # More can't be promised than there is: what live requests were promised is here.
+def _repair(db: Connection, row: store.Compared, actor: str) -> None:
+    # No more can be reserved than there is, so what live requests have reserved is here.
     on_hand = max(row.ledger_on_hand, row.promised)
     now = clock.now()
     correction = {

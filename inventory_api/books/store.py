@@ -1,16 +1,17 @@
 """The statements about the books; each compares in one statement, so that it sees one moment."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select
 
 from inventory_api.items.models import items, movements
 from inventory_api.kits.models import kit_lines
 from inventory_api.package_requests.models import package_requests, reservations
-from service_kit.database.types import AnyRow
+from service_kit.database.rows import find_all
 
-# What a request has been promised follows from its kit; the reservations say it once more. The
-# promise of one that was cancelled when it was packed holds until it is unpacked.
+# What a request needs follows from its kit; the reservations repeat it. A request that was
+# cancelled after packing keeps its reservations until it is unpacked.
 _PROMISED_TO = or_(
     package_requests.c.status.in_(("pending", "packed")), package_requests.c.to_unpack
 )
@@ -36,7 +37,7 @@ _RESERVED = (
     .group_by(reservations.c.item_id)
     .subquery()
 )
-# Those of them that a live request's kit wants just so: what one lacks, another's doesn't make up.
+# Only those that match a live request's kit exactly: a surplus elsewhere makes up for nothing.
 _DUE = (
     select(reservations.c.item_id, func.sum(reservations.c.quantity).label("quantity"))
     .join(package_requests, package_requests.c.id == reservations.c.package_request_id)
@@ -52,6 +53,21 @@ _DUE = (
     .group_by(reservations.c.item_id)
     .subquery()
 )
+
+
+class Compared(NamedTuple):
+    """What a tracked item's levels say, beside what they should say."""
+
+    id: int
+    sku: str
+    on_hand: int
+    reserved: int
+    ledger_on_hand: int
+    ledger_reserved: int
+    reservations: int
+    orphaned: int
+    promised: int
+
 
 _COMPARED = (
     select(
@@ -88,13 +104,13 @@ _LOW = (
 )
 
 
-def compare(db: Connection) -> Sequence[AnyRow]:
-    """Put what each tracked item says beside what it should say."""
-    return db.execute(_COMPARED).all()
+def compare(db: Connection) -> Sequence[Compared]:
+    """Compare each tracked item's levels with what they should be."""
+    return find_all(Compared, db, _COMPARED)
 
 
 def renew_reservations(db: Connection) -> None:
-    """Write all reservations anew, as the live requests need them."""
+    """Rewrite all reservations from the live requests."""
     db.execute(delete(reservations))
     db.execute(_RESERVE_LIVE)
 

@@ -13,8 +13,8 @@ from service_kit.process import clock
 
 
 @dataclass(frozen=True, slots=True)
-class Movement:
-    """What happens to one item: how many come or go, how many are promised or no longer are."""
+class StockChange:
+    """A change of one item's stock: how many come or go, and are reserved or released."""
 
     item_id: int
     on_hand: int
@@ -23,8 +23,8 @@ class Movement:
     reference: str | None = None
 
 
-def write(db: Connection, moved: Sequence[Movement], actor: str) -> None:
-    """Append these movements and change the levels, a statement an item however many they are.
+def write(db: Connection, moved: Sequence[StockChange], actor: str) -> None:
+    """Append these movements and change the levels, with one statement for each item.
 
     The items must be locked by this transaction, in the order of their ids.
     """
@@ -32,7 +32,7 @@ def write(db: Connection, moved: Sequence[Movement], actor: str) -> None:
     store.move(db, [_row(one, actor, now) for one in moved], _totals(moved, now))
 
 
-def _row(one: Movement, actor: str, now: datetime) -> dict[str, Any]:
+def _row(one: StockChange, actor: str, now: datetime) -> dict[str, Any]:
     return {
         "item_id": one.item_id,
         "on_hand_delta": one.on_hand,
@@ -44,7 +44,7 @@ def _row(one: Movement, actor: str, now: datetime) -> dict[str, Any]:
     }
 
 
-def _totals(moved: Sequence[Movement], now: datetime) -> list[dict[str, Any]]:
+def _totals(moved: Sequence[StockChange], now: datetime) -> list[dict[str, Any]]:
     sums: dict[int, list[int]] = defaultdict(lambda: [0, 0])
     for one in moved:
         sums[one.item_id][0] += one.on_hand

@@ -1,4 +1,7 @@
-"""Items and the movements of their stock."""
+"""Items and the movements of their stock: the tables, and their rows."""
+
+from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import (
     Boolean,
@@ -33,6 +36,25 @@ items = Table(
     sqlite_autoincrement=True,
 )
 
+
+class Item(NamedTuple):
+    id: int
+    sku: str
+    name: str
+    tracked: bool
+    on_hand: int
+    reserved: int
+    reorder_level: int
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def available(self) -> int:
+        """How many are not reserved."""
+        return self.on_hand - self.reserved
+
+
 # Append-only. The sums over an item's rows are its levels.
 movements = Table(
     "movements",
@@ -49,3 +71,14 @@ movements = Table(
     Index("ix_movements_item", "item_id", "id"),
     sqlite_autoincrement=True,
 )
+
+
+class Movement(NamedTuple):
+    id: int
+    item_id: int
+    on_hand_delta: int
+    reserved_delta: int
+    reason: str
+    reference: str | None
+    actor: str
+    at: datetime

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Path, Query, Response
 
 from inventory_api.access import CanReadStock, CanWriteStock
 from inventory_api.items import service
+from inventory_api.items.models import Item
 from inventory_api.items.schemas import ItemChange, ItemNew, ItemOut
-from inventory_api.items.store import ItemRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.etags import (
@@ -42,7 +42,7 @@ SkuInPath = Annotated[
     },
 )
 async def add_item(new: ItemNew, who: CanWriteStock, once: Idempotent) -> Response:
-    """Add an item. Its initial quantity becomes its first movement."""
+    """Add an item. How many of it there are is its first movement."""
     return await once.write(service.add, _created, new, who)
 
 
@@ -52,9 +52,9 @@ async def list_items(
     _: CanReadStock,
     paging: PagingDep,
     below_reorder_level: Annotated[
-        bool, Query(description="Only tracked items that are below their reorder level.")
+        bool, Query(description="Only tracked items of which too few are available.")
     ] = False,
-) -> list[ItemRow]:
+) -> list[Item]:
     """List items, newest last."""
     page = await database.read(
         service.page,
@@ -77,7 +77,7 @@ async def get_item(
     _: CanReadStock,
     known: IfNoneMatch,
     response: Response,
-) -> ItemRow | Response:
+) -> Item | Response:
     """Look up one item and its levels."""
     item = await database.read(service.get, sku)
     return unless_known(known, response, item.version, item)
@@ -99,13 +99,13 @@ async def change_item(
     _: CanWriteStock,
     versions: IfMatch,
     response: Response,
-) -> ItemRow:
-    """Change its name or reorder level; its stock changes only through movements."""
+) -> Item:
+    """Change its name or reorder level; its stock changes by movements alone."""
     item = await database.write(service.change, sku, wanted, versions)
     set_etag(response, item.version)
     return item
 
 
-def _created(item: ItemRow) -> Answer:
+def _created(item: Item) -> Answer:
     body = ItemOut.model_validate(item).model_dump_json()
     return Answer(201, body, {"Location": f"/items/{item.sku}", "ETag": etag(item.version)})

@@ -19,7 +19,7 @@ ReorderLevel = Annotated[
         ge=0,
         le=MOST,
         strict=True,
-        description="Below so many available it is time to order more; 0 for never.",
+        description="Reorder when fewer than this are available; 0 for never.",
         examples=[20],
     ),
 ]
@@ -79,8 +79,8 @@ class ItemOut(BaseModel):
     name: str = Field(examples=["Blue mug"])
     tracked: bool
     on_hand: int = Field(description="How many are here.", examples=[100])
-    reserved: int = Field(description="How many of them are promised.", examples=[40])
-    available: int = Field(description="How many can still be promised.", examples=[60])
+    reserved: int = Field(description="How many of them are reserved.", examples=[40])
+    available: int = Field(description="How many are not reserved.", examples=[60])
     reorder_level: int = Field(examples=[20])
     created_at: datetime
     updated_at: datetime
@@ -95,7 +95,10 @@ class MovementNew(BaseModel):
     )
 
     quantity: int = Field(
-        ge=-MOST, le=MOST, strict=True, description="How many more, or with a minus how many less."
+        ge=-MOST,
+        le=MOST,
+        strict=True,
+        description="The change in stock; negative where it shrinks.",
     )
     reason: Annotated[Line, Field(min_length=1, max_length=100)]
 

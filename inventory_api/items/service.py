@@ -5,10 +5,9 @@ from http import HTTPStatus
 from sqlalchemy import Connection
 
 from inventory_api.items import ledger, store
-from inventory_api.items.ledger import Movement
+from inventory_api.items.ledger import StockChange
+from inventory_api.items.models import Item, Movement
 from inventory_api.items.schemas import ItemChange, ItemNew
-from inventory_api.items.store import ItemRow
-from service_kit.database.types import AnyRow
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.etags import check_version
@@ -38,13 +37,13 @@ class ItemUntracked(Problem):
 
 
 class StockBelowReserved(Problem):
-    """There would be less in stock than is promised."""
+    """There would be less in stock than is reserved."""
 
     status = HTTPStatus.CONFLICT
     slug = "stock-below-reserved"
 
 
-def get(db: Connection, sku: str, *, lock: bool = False) -> ItemRow:
+def get(db: Connection, sku: str, *, lock: bool = False) -> Item:
     """Look up one item. Raises ItemNotFound."""
     found = store.find(db, sku, lock=lock)
     if found is None:
@@ -52,14 +51,12 @@ def get(db: Connection, sku: str, *, lock: bool = False) -> ItemRow:
     return found
 
 
-def page(
-    db: Connection, *, below_reorder_level: bool, after: int | None, limit: int
-) -> Page[ItemRow]:
+def page(db: Connection, *, below_reorder_level: bool, after: int | None, limit: int) -> Page[Item]:
     rows = store.page(db, below_reorder_level=below_reorder_level, after=after, limit=limit + 1)
     return page_of(rows, limit, key="id")
 
 
-def add(db: Connection, new: ItemNew, who: Principal) -> ItemRow:
+def add(db: Connection, new: ItemNew, who: Principal) -> Item:
     """Add an item; what there is of it is its first movement. Raises SkuTaken."""
     now = clock.now()
     values = {**new.model_dump(), "on_hand": 0, "reserved": 0, "version": 1}
@@ -67,13 +64,11 @@ def add(db: Connection, new: ItemNew, who: Principal) -> ItemRow:
         raise SkuTaken("An item with this SKU exists already.")
     if new.on_hand:
         added = get(db, new.sku, lock=True)
-        ledger.write(db, [Movement(added.id, new.on_hand, 0, "initial stock")], who.name)
+        ledger.write(db, [StockChange(added.id, new.on_hand, 0, "initial stock")], who.name)
     return get(db, new.sku)
 
 
-def change(
-    db: Connection, sku: str, wanted: ItemChange, versions: frozenset[int] | None
-) -> ItemRow:
+def change(db: Connection, sku: str, wanted: ItemChange, versions: frozenset[int] | None) -> Item:
     """Change the fields that were sent. Raises ItemNotFound or PreconditionFailed."""
     before = get(db, sku, lock=True)
     check_version(versions, before.version)
@@ -85,6 +80,6 @@ def change(
     return get(db, sku)
 
 
-def movements(db: Connection, sku: str, after: int | None, limit: int) -> Page[AnyRow]:
+def movements(db: Connection, sku: str, after: int | None, limit: int) -> Page[Movement]:
     item = get(db, sku)
     return page_of(store.movements_page(db, item.id, after, limit + 1), limit, key="id")

@@ -5,22 +5,18 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from inventory_api.items.models import items, movements
+from inventory_api.items.models import Item, Movement, items, movements
 from service_kit.database.on_conflict import insert_missing
-from service_kit.database.prepared import Prepared
-from service_kit.database.types import AnyRow
+from service_kit.database.prepared import PreparedChange
+from service_kit.database.rows import find_all, find_one, get_one, page_after
 
-ItemRow = AnyRow
-
-available = (items.c.on_hand - items.c.reserved).label("available")
-
-_ITEMS = select(items, available)
+_ITEMS = select(items)
 _BY_SKU = _ITEMS.where(items.c.sku == bindparam("sku"))
 _BY_SKUS = _ITEMS.where(items.c.sku.in_(bindparam("skus", expanding=True)))
 # In the order of their ids, for every caller: whoever locks several items does so in one order,
-# so that no two can wait for each other.
+# so that no two deadlock.
 _LOCK = _ITEMS.where(items.c.id.in_(bindparam("ids", expanding=True))).order_by(items.c.id)
-_APPEND = Prepared(
+_APPEND = PreparedChange(
     insert(movements).inline(), columns=[one.key for one in movements.c if one.key != "id"]
 )
 _MOVE = (
@@ -35,18 +31,19 @@ _MOVE = (
 )
 
 
-def find(db: Connection, sku: str, *, lock: bool = False) -> ItemRow | None:
+def find(db: Connection, sku: str, *, lock: bool = False) -> Item | None:
     statement = _BY_SKU.with_for_update() if lock else _BY_SKU
-    return db.execute(statement, {"sku": sku}).one_or_none()
+    return find_one(Item, db, statement, {"sku": sku})
 
 
-def by_sku(db: Connection, skus: Collection[str]) -> dict[str, ItemRow]:
-    return {row.sku: row for row in db.execute(_BY_SKUS, {"skus": list(skus)})}
+def by_sku(db: Connection, skus: Collection[str]) -> dict[str, Item]:
+    return {item.sku: item for item in find_all(Item, db, _BY_SKUS, {"skus": list(skus)})}
 
 
-def lock(db: Connection, ids: Collection[int]) -> dict[int, ItemRow]:
-    """Keep others from changing these items' levels until this transaction ends."""
-    return {row.id: row for row in db.execute(_LOCK.with_for_update(), {"ids": sorted(ids)})}
+def lock(db: Connection, ids: Collection[int]) -> dict[int, Item]:
+    """Lock these items until this transaction ends."""
+    found = find_all(Item, db, _LOCK.with_for_update(), {"ids": sorted(ids)})
+    return {item.id: item for item in found}
 
 
 def add(db: Connection, values: Mapping[str, Any]) -> bool:
@@ -62,14 +59,13 @@ def change(db: Connection, item_id: int, values: Mapping[str, Any]) -> None:
 
 def page(
     db: Connection, *, below_reorder_level: bool, after: int | None, limit: int
-) -> Sequence[ItemRow]:
+) -> Sequence[Item]:
     """List items in the order in which they were added."""
-    statement = _ITEMS.order_by(items.c.id).limit(limit)
-    if after is not None:
-        statement = statement.where(items.c.id > after)
+    statement = page_after(_ITEMS, items.c.id, after, limit)
     if below_reorder_level:
-        statement = statement.where(items.c.tracked, available.element < items.c.reorder_level)
-    return db.execute(statement).all()
+        available = items.c.on_hand - items.c.reserved
+        statement = statement.where(items.c.tracked, available < items.c.reorder_level)
+    return find_all(Item, db, statement)
 
 
 def move(
@@ -81,19 +77,14 @@ def move(
         db.execute(_MOVE, dict(total))
 
 
-def movements_page(db: Connection, item_id: int, after: int | None, limit: int) -> Sequence[AnyRow]:
-    statement = (
-        select(movements)
-        .where(movements.c.item_id == item_id)
-        .order_by(movements.c.id)
-        .limit(limit)
-    )
-    if after is not None:
-        statement = statement.where(movements.c.id > after)
-    return db.execute(statement).all()
+def movements_page(
+    db: Connection, item_id: int, after: int | None, limit: int
+) -> Sequence[Movement]:
+    statement = select(movements).where(movements.c.item_id == item_id)
+    return find_all(Movement, db, page_after(statement, movements.c.id, after, limit))
 
 
-def newest_movement(db: Connection, item_id: int) -> AnyRow:
+def newest_movement(db: Connection, item_id: int) -> Movement:
     """Return the last ledger row of an item that is locked and has one."""
     statement = select(movements).where(movements.c.item_id == item_id)
-    return db.execute(statement.order_by(movements.c.id.desc()).limit(1)).one()
+    return get_one(Movement, db, statement.order_by(movements.c.id.desc()).limit(1))

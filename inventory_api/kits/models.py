@@ -1,4 +1,10 @@
-"""Kits and their lines. A version is never changed, so a request keeps what it was promised."""
+"""Kits and their lines: the tables, and their rows.
+
+A version is never changed, so a request keeps what it was promised.
+"""
+
+from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Integer, String, Table, UniqueConstraint
 
@@ -17,6 +23,17 @@ kits = Table(
     sqlite_autoincrement=True,
 )
 
+
+class KitVersion(NamedTuple):
+    """One version of what goes into a package."""
+
+    id: int
+    package_type: str
+    version: int
+    actor: str
+    created_at: datetime
+
+
 kit_lines = Table(
     "kit_lines",
     metadata,
@@ -25,3 +42,9 @@ kit_lines = Table(
     Column("quantity", Integer, nullable=False),
     CheckConstraint("quantity > 0", name="ck_kit_lines_quantity"),
 )
+
+
+class KitLine(NamedTuple):
+    kit_id: int
+    item_id: int
+    quantity: int

@@ -18,14 +18,14 @@ router = APIRouter(prefix="/kits", route_class=GuardedRoute, tags=["stock"])
 
 @router.get("", summary="List kits", response_model=list[KitOut])
 async def list_kits(database: DatabaseDep, _: CanReadStock, paging: PagingDep) -> list[Kit]:
-    """List the current contents of each type of package, newest type last."""
+    """List what goes into a package of each type, as of now; the newest type last."""
     page = await database.read(service.page, paging.after(), paging.limit)
     return paging.rows(page)
 
 
 @router.put(
     "/{package_type}",
-    summary="Define a kit",
+    summary="Set what goes into a package",
     response_model=KitOut,
     responses={
         **documented(service.KitChanged),
@@ -48,7 +48,7 @@ async def put_kit(
     who: CanWriteStock,
     response: Response,
 ) -> Kit:
-    """Create the next version of a kit. Existing package requests keep their version."""
+    """Make the next version of a kit. Existing package requests keep the version they have."""
     kit, is_new = await database.write(service.put, package_type, new, who)
     response.status_code = 201 if is_new else 200
     return kit

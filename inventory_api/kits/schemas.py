@@ -29,7 +29,7 @@ class KitLine(BaseModel):
 
 
 class KitNew(BaseModel):
-    """What a caller sends to say what goes into a package."""
+    """What goes into a package of a type."""
 
     model_config = ConfigDict(
         extra="forbid",

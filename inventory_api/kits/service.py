@@ -31,9 +31,9 @@ def page(db: Connection, after: int | None, limit: int) -> Page[Kit]:
 
 
 def put(db: Connection, package_type: str, new: KitNew, who: Principal) -> tuple[Kit, bool]:
-    """Say what goes into packages of a type from now on. Returns the kit and whether it is new.
+    """Set what goes into packages of a type from now on. Returns the kit and whether it is new.
 
-    Saying what is so already is no new version. Requests that are there keep theirs. Raises
+    Repeating the same contents makes no new version. Existing requests keep theirs. Raises
     InvalidRequest for an item that does not exist.
     """
     there = store.newest(db, [package_type]).get(package_type)

@@ -4,19 +4,19 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select
 
 from inventory_api.items.models import items
-from inventory_api.kits.models import kit_lines, kits
-from service_kit.database.types import AnyRow
+from inventory_api.kits.models import KitVersion, kit_lines, kits
+from service_kit.database.rows import find_all
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """An item of a kit."""
 
+    kit_id: int
     item_id: int
     sku: str
     quantity: int
@@ -60,21 +60,21 @@ _LINES = (
 _OF_IDS = select(kits).where(kits.c.id.in_(bindparam("ids", expanding=True)))
 
 
-def first_versions(db: Connection, after: int | None, limit: int) -> Sequence[AnyRow]:
+def first_versions(db: Connection, after: int | None, limit: int) -> Sequence[KitVersion]:
     """List the first version of each kit, in the order in which they were made."""
-    return db.execute(_FIRST, {"after": after or 0, "limit": limit}).all()
+    return find_all(KitVersion, db, _FIRST, {"after": after or 0, "limit": limit})
 
 
 def newest(db: Connection, package_types: Collection[str]) -> dict[str, Kit]:
     """Find the newest version for each of these types; by type."""
-    rows = db.execute(_OF_TYPES, {"package_types": list(package_types)}).all()
+    rows = find_all(KitVersion, db, _OF_TYPES, {"package_types": list(package_types)})
     return {kit.package_type: kit for kit in _with_lines(db, rows)}
 
 
 def by_id(db: Connection, ids: Collection[int]) -> dict[int, Kit]:
     if not ids:
         return {}
-    rows = db.execute(_OF_IDS, {"ids": list(ids)}).all()
+    rows = find_all(KitVersion, db, _OF_IDS, {"ids": list(ids)})
     return {kit.id: kit for kit in _with_lines(db, rows)}
 
 
@@ -92,11 +92,11 @@ def add(db: Connection, kit: Mapping[str, Any], quantities: Mapping[int, int]) -
     return kit_id
 
 
-def _with_lines(db: Connection, rows: Sequence[AnyRow]) -> list[Kit]:
+def _with_lines(db: Connection, rows: Sequence[KitVersion]) -> list[Kit]:
     lines: dict[int, list[Line]] = defaultdict(list)
     if rows:
-        for row in db.execute(_LINES, {"ids": [row.id for row in rows]}):
-            lines[row.kit_id].append(Line(row.item_id, row.sku, row.quantity, row.tracked))
+        for line in find_all(Line, db, _LINES, {"ids": [row.id for row in rows]}):
+            lines[line.kit_id].append(line)
     return [
         Kit(row.id, row.package_type, row.version, row.created_at, lines[row.id]) for row in rows
     ]

@@ -1,1 +1,1 @@
-"""Moving stock, and giving what comes in to whoever waits for it."""
+"""Moving stock, and allocating what comes in."""

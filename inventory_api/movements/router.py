@@ -4,10 +4,10 @@ from fastapi import APIRouter, Response
 
 from inventory_api.access import CanReadStock, CanWriteStock
 from inventory_api.items import service as items
+from inventory_api.items.models import Movement
 from inventory_api.items.router import SkuInPath
 from inventory_api.items.schemas import MovementNew, MovementOut
 from inventory_api.movements import service
-from service_kit.database.types import AnyRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.idempotency import Answer, Idempotent
@@ -31,9 +31,9 @@ router = APIRouter(prefix="/items/{sku}/movements", route_class=GuardedRoute, ta
 async def move_stock(
     sku: SkuInPath, new: MovementNew, who: CanWriteStock, once: Idempotent
 ) -> Response:
-    """Record that stock came in, went out or was counted; never below what is reserved.
+    """Record that stock came in, went out or was counted, never below what is reserved.
 
-    Package requests that wait for the item get it at once, oldest first.
+    Requests waiting for the item get it at once, the oldest first.
     """
     return await once.write(service.move_stock, _moved, sku, new, who)
 
@@ -46,11 +46,11 @@ async def move_stock(
 )
 async def list_movements(
     sku: SkuInPath, database: DatabaseDep, _: CanReadStock, paging: PagingDep
-) -> list[AnyRow]:
+) -> list[Movement]:
     """List every movement of the item, newest last; their sums are its levels."""
     page = await database.read(items.movements, sku, paging.after(), paging.limit)
     return paging.rows(page)
 
 
-def _moved(movement: AnyRow) -> Answer:
+def _moved(movement: Movement) -> Answer:
     return Answer(201, MovementOut.model_validate(movement).model_dump_json())

@@ -1,18 +1,18 @@
-"""Stock that comes in goes to whoever has waited longest, in the same transaction."""
+"""Incoming stock goes to the request that has waited longest, in the same transaction."""
 
 from sqlalchemy import Connection
 
 from inventory_api.items import ledger
 from inventory_api.items import service as items
 from inventory_api.items import store as item_store
-from inventory_api.items.ledger import Movement
+from inventory_api.items.ledger import StockChange
+from inventory_api.items.models import Movement
 from inventory_api.items.schemas import MovementNew
 from inventory_api.package_requests import allocation
-from service_kit.database.types import AnyRow
 from service_kit.web.auth import Principal
 
 
-def move_stock(db: Connection, sku: str, new: MovementNew, who: Principal) -> AnyRow:
+def move_stock(db: Connection, sku: str, new: MovementNew, who: Principal) -> Movement:
     """Change an item's stock, never below what is reserved, and allocate what has come.
 
     Raises ItemNotFound, ItemUntracked or StockBelowReserved.
@@ -29,7 +29,7 @@ def move_stock(db: Connection, sku: str, new: MovementNew, who: Principal) -> An
             on_hand=level.on_hand,
             reserved=level.reserved,
         )
-    ledger.write(db, [Movement(item.id, new.quantity, 0, new.reason)], who.name)
+    ledger.write(db, [StockChange(item.id, new.quantity, 0, new.reason)], who.name)
     written = item_store.newest_movement(db, item.id)
     if new.quantity > 0:
         allocation.allocate(db, {item.id}, locked, who.name)

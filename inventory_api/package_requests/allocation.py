@@ -1,7 +1,7 @@
-"""Promising stock to package requests: all that one needs or none of it, the oldest first.
+"""Reserving stock for package requests: all that one needs or nothing, the oldest first.
 
 Every transaction that touches levels locks the items it needs first, in the order of their ids, and
-package requests after them. So no two can wait for each other.
+package requests after them. So no two can deadlock.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,10 +11,11 @@ from sqlalchemy import Connection
 
 from inventory_api.items import ledger
 from inventory_api.items import store as items
-from inventory_api.items.ledger import Movement
+from inventory_api.items.ledger import StockChange
 from inventory_api.kits import store as kits
 from inventory_api.kits.store import Kit
 from inventory_api.package_requests import store
+from inventory_api.package_requests.models import PackageRequest
 from service_kit.database import RunAgain
 
 AT_ONCE = 500
@@ -30,7 +31,7 @@ class Waiting:
 
 
 def reserve(db: Connection, waiting: Sequence[Waiting], actor: str) -> set[int]:
-    """Promise stock to new requests, in their order. Returns the ids of those that got theirs.
+    """Reserve stock for new requests, in their order. Returns the ids of those that got theirs.
 
     It costs a few statements, however many requests there are.
     """
@@ -56,7 +57,7 @@ def lock_with_backorders(db: Connection, item_ids: Collection[int]) -> set[int]:
 def allocate(
     db: Connection, item_ids: Collection[int], locked: Collection[int], actor: str
 ) -> None:
-    """Promise what has become available of these items to the requests that wait for it.
+    """Reserve what has become available of these items for the requests that wait for it.
 
     Raises RunAgain where one of them wants an item that this transaction has not locked, since it
     began to wait after the locking.
@@ -65,8 +66,9 @@ def allocate(
     after = 0
     while item_ids and any(available[item_id] > 0 for item_id in item_ids):
         rows = store.backorders(db, item_ids, after, AT_ONCE)
-        known = kits.by_id(db, {row.kit_id for row in rows})
-        waiting = [Waiting(row.id, row.request_id, known[row.kit_id]) for row in rows]
+        wanted = [(row, row.kit_id) for row in rows if row.kit_id is not None]
+        known = kits.by_id(db, {kit_id for _, kit_id in wanted})
+        waiting = [Waiting(row.id, row.request_id, known[kit_id]) for row, kit_id in wanted]
         if not _items_of(waiting) <= set(locked):
             raise RunAgain
         served = _promise(db, waiting, available, actor)
@@ -76,10 +78,10 @@ def allocate(
         after = rows[-1].id
 
 
-def cancel(db: Connection, rows: Sequence[store.PackageRequestRow], actor: str) -> None:
-    """Cancel requests that are not shipped, and take their promises back.
+def cancel(db: Connection, rows: Sequence[PackageRequest], actor: str) -> None:
+    """Cancel requests that are not shipped, and release what was reserved for them.
 
-    What is packed lies in a box and not on the shelf: its promise holds until it is unpacked. The
+    What is packed is in a box and not on the shelf: it stays reserved until it is unpacked. The
     items and the requests must be locked by this transaction.
     """
     for row in rows:
@@ -89,17 +91,17 @@ def cancel(db: Connection, rows: Sequence[store.PackageRequestRow], actor: str) 
 
 
 def release(db: Connection, row_id: int, request_id: str, reason: str, actor: str) -> None:
-    """Take a promise back; the goods stay."""
+    """Release a reservation; the goods stay."""
     held = store.take_reservations(db, row_id)
-    moved = [Movement(item, 0, -quantity, reason, request_id) for item, quantity in held.items()]
+    moved = [StockChange(item, 0, -quantity, reason, request_id) for item, quantity in held.items()]
     ledger.write(db, moved, actor)
 
 
 def hand_out(db: Connection, row_id: int, request_id: str, actor: str) -> None:
-    """Let the goods go that were promised; the only way by which a package lowers on_hand."""
+    """Ship the goods that were reserved: the only way in which a package lowers on_hand."""
     held = store.take_reservations(db, row_id)
     moved = [
-        Movement(item, -quantity, -quantity, "shipped", request_id)
+        StockChange(item, -quantity, -quantity, "shipped", request_id)
         for item, quantity in held.items()
     ]
     ledger.write(db, moved, actor)
@@ -108,7 +110,7 @@ def hand_out(db: Connection, row_id: int, request_id: str, actor: str) -> None:
 def take_back(db: Connection, kit: Kit | None, request_id: str, actor: str) -> None:
     """Put what was shipped back on the shelf."""
     moved = [
-        Movement(line.item_id, line.quantity, 0, "returned", request_id)
+        StockChange(line.item_id, line.quantity, 0, "returned", request_id)
         for line in tracked_lines(kit)
     ]
     ledger.write(db, moved, actor)
@@ -121,7 +123,7 @@ def tracked_lines(kit: Kit | None) -> Iterator[kits.Line]:
 def _promise(
     db: Connection, waiting: Sequence[Waiting], available: dict[int, int], actor: str
 ) -> set[int]:
-    """Go through the requests in order; write down for each what it gets, if it gets all."""
+    """Go through the requests in order; reserve for each all that it needs, or nothing."""
     served, moved, reserved = set(), [], []
     for one in waiting:
         lines = list(tracked_lines(one.kit))
@@ -131,7 +133,7 @@ def _promise(
         for line in lines:
             available[line.item_id] -= line.quantity
             reserved.append(_reservation(one, line))
-            moved.append(Movement(line.item_id, 0, line.quantity, "reserved", one.request_id))
+            moved.append(StockChange(line.item_id, 0, line.quantity, "reserved", one.request_id))
     store.add_reservations(db, reserved)
     ledger.write(db, moved, actor)
     return served

@@ -1,4 +1,4 @@
-"""Erased customers: nothing more is sent to them, and nobody remembers who they were."""
+"""Erased customers: nothing more is sent to them, and who they were is forgotten."""
 
 from collections.abc import Collection
 
@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from inventory_api.kits import store as kits
 from inventory_api.package_requests import allocation, store
+from inventory_api.package_requests.models import PackageRequest
 from inventory_api.package_requests.schemas import Erased
 from service_kit.web.auth import Principal
 
@@ -34,7 +35,7 @@ def erase(db: Connection, customer_ids: Collection[str], who: Principal) -> Eras
 
 def _to_change(
     db: Connection, customer_ids: Collection[str], *, dry_run: bool
-) -> tuple[Erased, Collection[store.PackageRequestRow]]:
+) -> tuple[Erased, Collection[PackageRequest]]:
     rows = store.to_erase(db, customer_ids)
     settled = store.erased_among(db, customer_ids) - {row.customer_id for row in rows}
     news = [one for one in dict.fromkeys(customer_ids) if one not in settled]

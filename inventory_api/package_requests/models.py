@@ -1,4 +1,7 @@
-"""Package requests, and what is reserved for them."""
+"""Package requests and what is reserved for them: the tables, and their rows."""
+
+from datetime import datetime
+from typing import Literal, NamedTuple
 
 from sqlalchemy import (
     Boolean,
@@ -15,7 +18,12 @@ from sqlalchemy import (
 )
 
 from inventory_api.tables import metadata
+from service_kit.database.personal import PERSONAL
 from service_kit.database.types import BigInt, UtcDateTime
+
+Status = Literal[
+    "pending", "backordered", "packed", "shipped", "delivered", "cancelled", "returned"
+]
 
 package_requests = Table(
     "package_requests",
@@ -25,8 +33,8 @@ package_requests = Table(
     Column("customer_id", String(64), nullable=False),
     Column("package_type", String(64), nullable=False),
     Column("occurrence", Integer, nullable=False),
-    Column("customer_name", String(200)),
-    Column("note", Text),
+    Column("customer_name", String(200), info=PERSONAL),
+    Column("note", Text, info=PERSONAL),
     Column("status", String(20), nullable=False),
     # The version of the kit that it was promised; empty where its type had none.
     Column("kit_id", BigInt, ForeignKey("kits.id")),
@@ -49,6 +57,24 @@ package_requests = Table(
     sqlite_autoincrement=True,
 )
 
+
+class PackageRequest(NamedTuple):
+    id: int
+    request_id: str
+    customer_id: str
+    package_type: str
+    occurrence: int
+    customer_name: str | None
+    note: str | None
+    status: Status
+    kit_id: int | None
+    version: int
+    erased_at: datetime | None
+    to_unpack: bool
+    created_at: datetime
+    updated_at: datetime
+
+
 # Customers who were erased, kept for ever: a request for one of them may still be on its way.
 erased_customers = Table(
     "erased_customers",
@@ -56,6 +82,12 @@ erased_customers = Table(
     Column("customer_id", String(64), primary_key=True),
     Column("erased_at", UtcDateTime, nullable=False),
 )
+
+
+class ErasedCustomer(NamedTuple):
+    customer_id: str
+    erased_at: datetime
+
 
 # A row is a promise that still holds: it goes when its goods are shipped or back on the shelf.
 reservations = Table(
@@ -67,3 +99,9 @@ reservations = Table(
     CheckConstraint("quantity > 0", name="ck_reservations_quantity"),
     Index("ix_reservations_item", "item_id"),
 )
+
+
+class Reservation(NamedTuple):
+    package_request_id: int
+    item_id: int
+    quantity: int

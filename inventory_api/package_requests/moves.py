@@ -8,8 +8,9 @@ from inventory_api.items import store as items
 from inventory_api.kits import store as kits
 from inventory_api.kits.store import Kit
 from inventory_api.package_requests import allocation, service, store
-from inventory_api.package_requests.schemas import Move, Status
-from inventory_api.package_requests.service import Shown
+from inventory_api.package_requests.models import PackageRequest, Status
+from inventory_api.package_requests.schemas import Move
+from inventory_api.package_requests.service import PackageView
 from service_kit.web.auth import Principal
 from service_kit.web.etags import check_version
 from service_kit.web.problems import Problem
@@ -47,8 +48,8 @@ class InvalidTransition(Problem):
 
 def move(
     db: Connection, request_id: str, wanted: Move, versions: frozenset[int] | None, who: Principal
-) -> Shown:
-    """Take a package request one step on. A step that was taken already is no step.
+) -> PackageView:
+    """Move a package request one step forward. A step that was taken already is no step.
 
     Raises PackageRequestNotFound, PreconditionFailed, or InvalidTransition with what is allowed.
     """
@@ -80,9 +81,9 @@ def move(
 
 
 def _carry_out(
-    db: Connection, row: store.PackageRequestRow, wanted: Move, kit: Kit | None, actor: str
+    db: Connection, row: PackageRequest, wanted: Move, kit: Kit | None, actor: str
 ) -> None:
-    """Move the stock that a step moves, and write down where the request stands after it."""
+    """Move the stock that a step moves, and set the request's new status."""
     if wanted == "cancel":
         allocation.cancel(db, [row], actor)
     elif wanted == "unpack":

@@ -9,6 +9,7 @@ from pydantic_core import to_json
 
 from inventory_api.access import CanErasePackages, CanReadPackages, CanWritePackages
 from inventory_api.package_requests import erasing, moves, service
+from inventory_api.package_requests.models import Status
 from inventory_api.package_requests.schemas import (
     BatchResult,
     CustomerId,
@@ -18,11 +19,9 @@ from inventory_api.package_requests.schemas import (
     PackageRequestNew,
     PackageRequestOut,
     PackageType,
-    Status,
 )
-from inventory_api.package_requests.service import Requested
+from inventory_api.package_requests.service import PackageView, Requested
 from inventory_api.package_requests.store import Filter
-from service_kit.database.types import AnyRow
 from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import principal_of
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
@@ -51,11 +50,9 @@ router = APIRouter(prefix="/package-requests", route_class=HotRoute, tags=["pack
 
 
 async def _filter(
-    customer_id: Annotated[
-        CustomerId | None, Query(description="Only package requests for this customer.")
-    ] = None,
+    customer_id: Annotated[CustomerId | None, Query(description="Only this customer's.")] = None,
     status: Annotated[
-        Status | None, Query(description="Only those in this status.", examples=["pending"])
+        Status | None, Query(description="Filter by status.", examples=["pending"])
     ] = None,
     package_type: Annotated[PackageType | None, Query(description="Only this type.")] = None,
     created_after: CreatedAfter = None,
@@ -100,7 +97,7 @@ Items = Annotated[
         **answering(201, LOCATION, ETAG),
         200: {
             "model": PackageRequestOut,
-            "description": "It was requested before; this is that request.",
+            "description": "It was requested before: the existing request.",
             **answering(200, LOCATION, ETAG)[200],
         },
     },
@@ -108,10 +105,10 @@ Items = Annotated[
 async def request_package(
     new: PackageRequestNew, who: CanWritePackages, once: Idempotent
 ) -> Response:
-    """Request a package: at most one, ever, for a customer, a type and an occurrence.
+    """Request a package: only one is ever made for a customer, a type and an occurrence.
 
-    It is safe to repeat: you get the existing request, with 200. For an erased customer it is 410,
-    even if a package was requested before.
+    Repeating is safe: it answers the existing request with 200. For an erased customer the answer
+    is 410, also where a package had been requested before.
     """
     outcome = await once.outcome(service.request, _answer, new, who)
     if outcome.result is not None:
@@ -132,9 +129,9 @@ async def _request_all_by_hand(request: Request) -> Response | None:
 )
 @hot(_request_all_by_hand)
 async def request_packages(items: Items, who: CanWritePackages, once: Idempotent) -> Response:
-    """Request each package independently, and return a result for each, in order.
+    """Request each package on its own, and answer the result of each, in order.
 
-    The problem of a refused item has its `customer_id`, if that is a valid one.
+    The problem of an item that was refused names its `customer_id`, where that can be one.
     """
     read = read_items(PackageRequestNew, items)
     new = [item for item in read if isinstance(item, PackageRequestNew)]
@@ -149,7 +146,7 @@ async def request_packages(items: Items, who: CanWritePackages, once: Idempotent
 @router.get("", summary="List package requests", response_model=list[PackageRequestOut])
 async def list_package_requests(
     database: DatabaseDep, _: CanReadPackages, paging: PagingDep, wanted: Wanted
-) -> Sequence[AnyRow]:
+) -> Sequence[PackageView]:
     """List package requests, newest last."""
     page = await database.read(service.page, wanted, paging.after(), paging.limit)
     return paging.rows(page)
@@ -167,32 +164,32 @@ async def get_package_request(
     _: CanReadPackages,
     known: IfNoneMatch,
     response: Response,
-) -> AnyRow | Response:
+) -> PackageView | Response:
     """Look up one package request by its id."""
     shown = await database.read(service.show, request_id)
-    return unless_known(known, response, shown.version, shown.out)
+    return unless_known(known, response, shown.version, shown)
 
 
 @router.post("/erasures", summary="Erase customers")
 async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanErasePackages) -> Erased:
-    """Cancel what has not shipped to these customers, and forget their names and notes for ever.
+    """Cancel what is not shipped to these customers, forget their names and notes, for ever.
 
-    What was reserved for a cancelled package goes to the next that waits for it. A packed one is
+    What was reserved for a cancelled package goes to whoever waits for it. A packed one is
     cancelled too, but its goods stay reserved: it shows `to_unpack`, here and in `GET /pick-list`,
     until somebody has emptied the box. What was shipped only loses its name and note.
 
-    Later requests for these customers are answered 410, even for new ones. Safe to repeat. With
-    `dry_run` it returns what is still to do, so that a caller who knows all erasures can check that
-    all are applied, for example after a backup was restored.
+    Later requests for these customers answer 410, also where there was none before. Safe to repeat.
+    With `dry_run` it tells what is still to do, so that a caller who knows all erasures can check,
+    for example after a restored backup, that they are all applied.
     """
     if wanted.dry_run:
         return await database.read(erasing.preview, wanted.customer_ids)
-    return await database.forget(erasing.erase, wanted.customer_ids, who)
+    return await database.erase(erasing.erase, wanted.customer_ids, who)
 
 
 @router.post(
     "/{request_id}/{move}",
-    summary="Move a package request on",
+    summary="Move a package request one step forward",
     response_model=PackageRequestOut,
     responses={
         **documented(service.PackageRequestNotFound, moves.InvalidTransition, PreconditionFailed),
@@ -204,16 +201,15 @@ async def move_package_request(
     move: Annotated[
         Move,
         Path(
-            description="What was done with the package.",
-            examples=["pack", "ship", "deliver", "return"],
+            description="The step that was taken.", examples=["pack", "ship", "deliver", "return"]
         ),
     ],
     database: DatabaseDep,
     who: CanWritePackages,
     versions: IfMatch,
     response: Response,
-) -> AnyRow:
-    """Pack, ship, deliver, cancel, unpack or return it. Repeating a move changes nothing.
+) -> PackageView:
+    """Pack, ship, deliver, cancel, unpack or return it. Repeating a step changes nothing.
 
     Shipping alone takes goods out of stock; cancelling frees what was promised, and returning puts
     back what was shipped: what is waiting for it gets it at once, the oldest first. One that is
@@ -222,11 +218,11 @@ async def move_package_request(
     """
     shown = await database.write(moves.move, request_id, move, versions, who)
     set_etag(response, shown.version)
-    return shown.out
+    return shown
 
 
 def _answer(requested: Requested) -> Answer:
-    out = requested.shown.out
+    out = requested.shown
     headers = {
         "Location": f"/package-requests/{out.request_id}",
         "ETag": etag(requested.shown.version),
@@ -238,19 +234,19 @@ def _answer(requested: Requested) -> Answer:
 
 def _answer_all(items: Sequence[Any], done: Sequence[Requested | Problem]) -> Answer:
     results = [_result(item, one) for item, one in zip(items, done, strict=True)]
-    whose = [None if isinstance(one, Problem) else one.shown.out.customer_id for one in done]
+    whose = [None if isinstance(one, Problem) else one.shown.customer_id for one in done]
     return Answer(200, to_json(results).decode(), item_subjects=whose)
 
 
 def _result(item: Any, done: Requested | Problem) -> dict[str, Any]:
     if isinstance(done, Problem):
         return {"status": done.status.value, "problem": {**done.document(), **_whose(item)}}
-    shown = _as_shown(done.shown.out)
+    shown = _as_shown(done.shown)
     return {"status": 201 if done.is_new else 200, "package_request": shown}
 
 
 def _whose(item: Any) -> dict[str, Any]:
-    """Say whom a refused item is for, so that the caller can match it."""
+    """Say whom an item is for, so that its refusal can be told from that of another."""
     try:
         return {"customer_id": _CUSTOMER_ID.validate_python(item["customer_id"])}
     except (TypeError, KeyError, ValidationError):

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from inventory_api.kits.schemas import LineOut
+from inventory_api.package_requests.models import Status
 from service_kit.web.body import LARGEST_BATCH, ItemProblem
 from service_kit.web.fields import Line, Text
 
@@ -13,16 +14,13 @@ _UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
 # Another one: whoever sends all the examples has no package made for it afterwards.
 _ERASED_UID = "019a5d3c-7a11-7cc0-9b0e-000000000041"
 
-Status = Literal[
-    "pending", "backordered", "packed", "shipped", "delivered", "cancelled", "returned"
-]
 Move = Literal["pack", "ship", "deliver", "cancel", "unpack", "return"]
 CustomerId = Annotated[
     Line,
     Field(
         min_length=1,
         max_length=64,
-        description="Whom it is for: any text; the CRM's customers go by their uid.",
+        description="The customer it is for: any text; for the CRM's customers, the uid.",
         examples=[_UID],
     ),
 ]
@@ -33,7 +31,7 @@ PackageType = Annotated[
 
 
 class PackageRequestNew(BaseModel):
-    """What a caller sends to have a package made."""
+    """A package to request."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -44,7 +42,11 @@ class PackageRequestNew(BaseModel):
     customer_id: CustomerId
     package_type: PackageType = "welcome_package"
     occurrence: int = Field(
-        1, ge=1, le=1_000_000, strict=True, description="The how manieth of its type."
+        1,
+        ge=1,
+        le=1_000_000,
+        strict=True,
+        description="Which occurrence of this type, starting at 1.",
     )
     customer_name: Annotated[Line, Field(min_length=1, max_length=200)] | None = None
     note: Annotated[Text, Field(max_length=2000)] | None = None
@@ -67,8 +69,8 @@ class PackageRequestOut(BaseModel):
     note: str | None = Field(examples=[None])
     status: Status = Field(examples=["pending"])
     to_unpack: bool = Field(
-        description="Whether it was cancelled when it was packed: its goods stay reserved until "
-        "somebody has emptied the box and says so with `unpack`.",
+        description="Whether it was cancelled after packing: its goods stay reserved until the box "
+        "is emptied and reported with `unpack`.",
         examples=[False],
     )
     lines: list[LineOut] = Field(description="What goes into it: the kit of its type at the time.")
@@ -94,7 +96,7 @@ class Erasure(BaseModel):
         ),
     ]
     dry_run: bool = Field(
-        False, strict=True, description="Change nothing; answer what would be changed."
+        False, strict=True, description="Change nothing; answer what would change."
     )
 
 
@@ -111,7 +113,7 @@ class Erased(BaseModel):
 
 
 class BatchResult(BaseModel):
-    """What became of one item of a batch."""
+    """The result of one item of a batch."""
 
     status: Literal[201, 200, 409, 410, 422] = Field(
         description="410: the customer was erased.",

@@ -1,12 +1,12 @@
 """The rules about package requests."""
 
 import logging
-from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -14,9 +14,10 @@ from inventory_api.kits import store as kits
 from inventory_api.kits.schemas import LineOut
 from inventory_api.kits.store import Kit
 from inventory_api.package_requests import allocation, store
-from inventory_api.package_requests.schemas import PackageRequestNew, PackageRequestOut
-from inventory_api.package_requests.store import Filter, PackageRequestRow
-from service_kit.database.types import AnyRow
+from inventory_api.package_requests.models import PackageRequest, Status, package_requests
+from inventory_api.package_requests.schemas import PackageRequestNew
+from inventory_api.package_requests.store import Filter
+from service_kit.database.personal import personal
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.paging import Page, page_of
@@ -47,11 +48,20 @@ class CustomerErased(Problem):
     slug = "customer-erased"
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A package request as callers see it, and its version."""
+class PackageView(NamedTuple):
+    """What `PackageRequestOut` shows of a package request, and its version."""
 
-    out: AnyRow
+    request_id: str
+    customer_id: str
+    package_type: str
+    occurrence: int
+    customer_name: str | None
+    note: str | None
+    status: Status
+    to_unpack: bool
+    lines: list[LineOut]
+    created_at: datetime
+    updated_at: datetime
     version: int
 
 
@@ -59,11 +69,11 @@ class Shown:
 class Requested:
     """A package request, and whether it was made just now or was there already."""
 
-    shown: Shown
+    shown: PackageView
     is_new: bool
 
 
-def get(db: Connection, request_id: str) -> PackageRequestRow:
+def get(db: Connection, request_id: str) -> PackageRequest:
     """Look up one package request. Raises PackageRequestNotFound."""
     found = store.find(db, request_id)
     if found is None:
@@ -71,32 +81,29 @@ def get(db: Connection, request_id: str) -> PackageRequestRow:
     return found
 
 
-def show(db: Connection, request_id: str) -> Shown:
+def show(db: Connection, request_id: str) -> PackageView:
     """Look up one package request with its lines. Raises PackageRequestNotFound."""
     [shown] = present(db, [get(db, request_id)])
     return shown
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[AnyRow]:
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[PackageView]:
     found = page_of(store.page(db, wanted, after, limit + 1), limit, key="id")
-    rows = [shown.out for shown in present(db, found.rows)]
-    return Page(rows=rows, next_key=found.next_key)
+    return Page(rows=present(db, found.rows), next_key=found.next_key)
 
 
-def present(db: Connection, rows: Sequence[PackageRequestRow]) -> list[Shown]:
+def present(db: Connection, rows: Sequence[PackageRequest]) -> list[PackageView]:
     """Show rows with what goes into each package."""
     known = kits.by_id(db, {row.kit_id for row in rows if row.kit_id is not None})
     lines = {
         kit.id: [LineOut(sku=line.sku, quantity=line.quantity) for line in kit.lines]
         for kit in known.values()
     }
-    return [
-        Shown(_new_row(*_values_of(row), lines.get(row.kit_id, [])), row.version) for row in rows
-    ]
+    return [_view(row, lines[row.kit_id] if row.kit_id else []) for row in rows]
 
 
 def request(db: Connection, new: PackageRequestNew, who: Principal) -> Requested:
-    """Have a package made, once. Raises PackageRequestConflict or CustomerErased."""
+    """Request a package, once. Raises PackageRequestConflict or CustomerErased."""
     [result] = request_all(db, [new], who)
     if isinstance(result, Problem):
         raise result
@@ -106,10 +113,10 @@ def request(db: Connection, new: PackageRequestNew, who: Principal) -> Requested
 def request_all(
     db: Connection, new: Sequence[PackageRequestNew], who: Principal
 ) -> list[Requested | Problem]:
-    """Have packages made, each for itself, and each once for ever; none for who was erased.
+    """Request packages, each on its own and each once for ever; none for erased customers.
 
-    Insert first and read after: whoever comes second, at the same moment or years later, finds the
-    request of whoever came first. A request is never refused for lack of stock; it waits for it.
+    Insert first, read after: a second caller, at the same moment or years later, finds the first
+    one's request. A request is never refused for lack of stock; it waits.
     """
     if not new:
         return []
@@ -133,7 +140,9 @@ def _request_kept(
     identities = [item.identity for item in new]
     there = store.of_identities(db, identities)
     own_ids = {row["request_id"] for row in rows}
-    made = sorted((row for row in there.values() if row.request_id in own_ids), key=_age)
+    made = sorted(
+        (row for row in there.values() if row.request_id in own_ids), key=attrgetter("id")
+    )
     if _reserve(db, made, known, who):
         there = store.of_identities(db, identities)
     shown = dict(zip(there, present(db, list(there.values())), strict=True))
@@ -144,29 +153,36 @@ def _request_kept(
 
 
 def tell(results: Sequence[Requested | Problem]) -> None:
-    """Log what was made; called when it is committed."""
+    """Log what was made, after the commit."""
     for result in results:
         if isinstance(result, Requested) and result.is_new:
             logger.info(
                 "INVENTORY_API: Created package request for customer: %s",
-                result.shown.out.customer_id,
+                result.shown.customer_id,
             )
 
 
-_COLUMNS = [name for name in PackageRequestOut.model_fields if name != "lines"]
-_values_of = attrgetter(*_COLUMNS)
-# A row, since a row needs no check when it is written as an answer.
-_new_row = cast("Callable[..., AnyRow]", namedtuple("Row", [*_COLUMNS, "lines"]))  # noqa: PYI024
-
-
-def _age(row: PackageRequestRow) -> int:
-    return int(row.id)
+def _view(row: PackageRequest, lines: list[LineOut]) -> PackageView:
+    return PackageView(
+        request_id=row.request_id,
+        customer_id=row.customer_id,
+        package_type=row.package_type,
+        occurrence=row.occurrence,
+        customer_name=row.customer_name,
+        note=row.note,
+        status=row.status,
+        to_unpack=row.to_unpack,
+        lines=lines,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        version=row.version,
+    )
 
 
 def _reserve(
-    db: Connection, made: Sequence[PackageRequestRow], known: Mapping[str, Kit], who: Principal
+    db: Connection, made: Sequence[PackageRequest], known: Mapping[str, Kit], who: Principal
 ) -> bool:
-    """Promise stock to new requests. Returns whether some did not get theirs."""
+    """Reserve stock for new requests. Returns whether some did not get theirs."""
     waiting = [
         allocation.Waiting(row.id, row.request_id, known[row.package_type])
         for row in made
@@ -183,12 +199,12 @@ def _row(new: PackageRequestNew, kit: Kit | None) -> dict[str, Any]:
 
 
 def _answer(
-    wanted: PackageRequestNew, own_id: str, there: PackageRequestRow, shown: Shown
+    wanted: PackageRequestNew, own_id: str, there: PackageRequest, shown: PackageView
 ) -> Requested | PackageRequestConflict:
     if there.request_id == own_id:
         return Requested(shown, is_new=True)
     # What a repeated request leaves out is no contradiction, nor what was erased meanwhile.
-    for name in () if there.erased_at else ("customer_name", "note"):
+    for name in () if there.erased_at else personal(package_requests):
         value = getattr(wanted, name)
         if value is not None and value != getattr(there, name):
             return PackageRequestConflict(

@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from inventory_api.kits.models import kit_lines
 from inventory_api.package_requests.models import (
+    PackageRequest,
     erased_customers,
     package_requests,
     reservations,
@@ -29,23 +30,23 @@ from inventory_api.package_requests.models import (
 from inventory_api.tables import stored_answers
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
-from service_kit.database.prepared import Prepared
-from service_kit.database.types import AnyRow
+from service_kit.database.personal import blanks
+from service_kit.database.prepared import Prepared, PreparedChange, PreparedValues
+from service_kit.database.rows import find_all, find_one, get_one, page_after
 from service_kit.process import clock
-
-PackageRequestRow = AnyRow
 
 _BY_REQUEST_ID = select(package_requests).where(
     package_requests.c.request_id == bindparam("request_id")
 )
 _OF_CUSTOMERS = Prepared(
+    PackageRequest,
     select(package_requests).where(
         is_listed(package_requests.c.customer_id, "customer_ids"),
         is_listed(package_requests.c.package_type, "package_types"),
         is_listed(package_requests.c.occurrence, "occurrences"),
-    )
+    ),
 )
-_ADD = Prepared(
+_ADD = PreparedChange(
     insert_missing(package_requests).inline(),
     columns=[
         one.key for one in package_requests.c if one.key not in {"id", "erased_at", "to_unpack"}
@@ -93,7 +94,7 @@ _BACKORDERS_PAGE = (
     .order_by(package_requests.c.id)
     .limit(bindparam("limit"))
 )
-_RESERVE = Prepared(insert(reservations).inline(), columns=reservations.c.keys())
+_RESERVE = PreparedChange(insert(reservations).inline(), columns=reservations.c.keys())
 _TAKE = (
     delete(reservations)
     .where(reservations.c.package_request_id == bindparam("row_id"))
@@ -101,7 +102,7 @@ _TAKE = (
 )
 # On PostgreSQL the lock on the table keeps `close_to_new` waiting until the package is made; there
 # is seldom a row to lock.
-_ERASED_AMONG = Prepared(
+_ERASED_AMONG = PreparedValues[str](
     select(erased_customers.c.customer_id)
     .where(is_listed(erased_customers.c.customer_id, "customer_ids"))
     .with_for_update(read=True, key_share=True)
@@ -129,8 +130,7 @@ _ERASE = (
         package_requests.c.erased_at.is_(None),
     )
     .values(
-        customer_name=None,
-        note=None,
+        **blanks(package_requests),
         erased_at=bindparam("at"),
         updated_at=bindparam("at"),
         version=package_requests.c.version + 1,
@@ -151,14 +151,14 @@ class Filter:
     created_after: datetime | None = None
 
 
-def find(db: Connection, request_id: str) -> PackageRequestRow | None:
-    return db.execute(_BY_REQUEST_ID, {"request_id": request_id}).one_or_none()
+def find(db: Connection, request_id: str) -> PackageRequest | None:
+    return find_one(PackageRequest, db, _BY_REQUEST_ID, {"request_id": request_id})
 
 
 def add_missing(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Insert those whose identity is new, as pending; the unique constraint decides which are.
 
-    In one order whoever asks: two that insert the same in different orders wait for each other.
+    In one order for every caller: two that insert the same rows in different orders deadlock.
     """
     identity = itemgetter("customer_id", "package_type", "occurrence")
     now = clock.now()
@@ -168,7 +168,7 @@ def add_missing(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
 
 def of_identities(
     db: Connection, identities: Collection[tuple[str, str, int]]
-) -> dict[tuple[str, str, int], PackageRequestRow]:
+) -> dict[tuple[str, str, int], PackageRequest]:
     """Find requests by customer, type and occurrence."""
     customer_ids, package_types, occurrences = (
         list(set(part)) for part in zip(*identities, strict=True)
@@ -179,27 +179,21 @@ def of_identities(
     return {(row.customer_id, row.package_type, row.occurrence): row for row in found}
 
 
-def page(
-    db: Connection, wanted: Filter, after: int | None, limit: int
-) -> Sequence[PackageRequestRow]:
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[PackageRequest]:
     """List requests in the order in which they were made."""
     statement = select(package_requests)
-    if after is not None:
-        statement = statement.where(package_requests.c.id > after)
-    if wanted.customer_id is not None:
-        statement = statement.where(package_requests.c.customer_id == wanted.customer_id)
-    if wanted.status is not None:
-        statement = statement.where(package_requests.c.status == wanted.status)
-    if wanted.package_type is not None:
-        statement = statement.where(package_requests.c.package_type == wanted.package_type)
+    for column in ("customer_id", "status", "package_type"):
+        if (value := getattr(wanted, column)) is not None:
+            statement = statement.where(package_requests.c[column] == value)
     if wanted.created_after is not None:
         statement = statement.where(package_requests.c.created_at > wanted.created_after)
-    return db.execute(statement.order_by(package_requests.c.id).limit(limit)).all()
+    statement = page_after(statement, package_requests.c.id, after, limit)
+    return find_all(PackageRequest, db, statement)
 
 
-def get_locked(db: Connection, row_id: int) -> PackageRequestRow:
-    """Read a request that exists, and keep others from changing it until the transaction ends."""
-    return db.execute(_LOCKED, {"id": row_id}).one()
+def get_locked(db: Connection, row_id: int) -> PackageRequest:
+    """Read a request that exists, and lock it until the transaction ends."""
+    return get_one(PackageRequest, db, _LOCKED, {"id": row_id})
 
 
 def set_status(db: Connection, row_ids: Collection[int], status: str) -> None:
@@ -225,10 +219,10 @@ def kits_of_backorders(db: Connection, item_ids: Collection[int]) -> set[int]:
 
 def backorders(
     db: Connection, item_ids: Collection[int], after: int, limit: int
-) -> Sequence[PackageRequestRow]:
-    """List who waits for one of these items, the oldest first."""
+) -> Sequence[PackageRequest]:
+    """List the requests that wait for one of these items, the oldest first."""
     values = {"items": list(item_ids), "after": after, "limit": limit}
-    return db.execute(_BACKORDERS_PAGE, values).all()
+    return find_all(PackageRequest, db, _BACKORDERS_PAGE, values)
 
 
 def add_reservations(db: Connection, rows: Sequence[Mapping[str, int]]) -> None:
@@ -236,17 +230,17 @@ def add_reservations(db: Connection, rows: Sequence[Mapping[str, int]]) -> None:
 
 
 def take_reservations(db: Connection, row_id: int) -> dict[int, int]:
-    """Delete what is reserved for a request, and return it; the second time there is nothing."""
+    """Delete what is reserved for a request, and return it; repeated, it finds nothing."""
     return {row.item_id: row.quantity for row in db.execute(_TAKE, {"row_id": row_id})}
 
 
 def erased_among(db: Connection, customer_ids: Collection[str]) -> set[str]:
-    """Find which of these customers were erased; no other is until this transaction ends."""
-    return {row.customer_id for row in _ERASED_AMONG.all(db, customer_ids=list(customer_ids))}
+    """Find which of these customers were erased; no other can be until this transaction ends."""
+    return set(_ERASED_AMONG.all(db, customer_ids=list(customer_ids)))
 
 
 def close_to_new(db: Connection) -> None:
-    """Wait for those who are making packages, and keep others from it until the transaction ends.
+    """Wait for transactions that make packages, and block new ones until this one ends.
 
     On SQLite there is one writer at a time anyway.
     """
@@ -254,14 +248,14 @@ def close_to_new(db: Connection) -> None:
         db.execute(text("LOCK TABLE erased_customers IN EXCLUSIVE MODE"))
 
 
-def to_erase(db: Connection, customer_ids: Collection[str]) -> Sequence[PackageRequestRow]:
+def to_erase(db: Connection, customer_ids: Collection[str]) -> Sequence[PackageRequest]:
     """List the requests of these customers that can still be shipped or that hold who they are."""
-    return db.execute(_TO_ERASE, {"customer_ids": list(customer_ids)}).all()
+    return find_all(PackageRequest, db, _TO_ERASE, {"customer_ids": list(customer_ids)})
 
 
-def lock_live(db: Connection, row_ids: Collection[int]) -> Sequence[PackageRequestRow]:
-    """Read which of these requests can still be shipped, and keep others from changing them."""
-    return db.execute(_LOCK_LIVE, {"ids": list(row_ids)}).all()
+def lock_live(db: Connection, row_ids: Collection[int]) -> Sequence[PackageRequest]:
+    """Read which of these requests can still be shipped, and lock them."""
+    return find_all(PackageRequest, db, _LOCK_LIVE, {"ids": list(row_ids)})
 
 
 def erase(db: Connection, customer_ids: Collection[str]) -> None:

@@ -17,10 +17,10 @@ def pick_list(db: Connection) -> PickList:
         ],
         to_unpack=[
             ToUnpack(
-                request_id=box.out.request_id,
-                package_type=box.out.package_type,
-                lines=box.out.lines,
-                updated_at=box.out.updated_at,
+                request_id=box.request_id,
+                package_type=box.package_type,
+                lines=box.lines,
+                updated_at=box.updated_at,
             )
             for box in boxes
         ],

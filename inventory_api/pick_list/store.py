@@ -1,15 +1,25 @@
 """The statements about what to pick and what to unpack."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from inventory_api.items.models import items
 from inventory_api.kits.models import kit_lines
-from inventory_api.package_requests.models import package_requests
-from service_kit.database.types import AnyRow
+from inventory_api.package_requests.models import PackageRequest, package_requests
+from service_kit.database.rows import find_all
 
 MOST_TO_UNPACK = 500
+
+
+class Need(NamedTuple):
+    """How much of an item pending requests need."""
+
+    sku: str
+    name: str
+    quantity: int
+
 
 _IS_PENDING = package_requests.c.status == "pending"
 _PENDING = select(func.count()).select_from(package_requests).where(_IS_PENDING)
@@ -43,11 +53,11 @@ def pending(db: Connection) -> int:
     return number
 
 
-def to_pick(db: Connection) -> Sequence[AnyRow]:
+def to_pick(db: Connection) -> Sequence[Need]:
     """Sum up what pending requests need of each item, tracked or not."""
-    return db.execute(_TO_PICK).all()
+    return find_all(Need, db, _TO_PICK)
 
 
-def to_unpack(db: Connection) -> Sequence[AnyRow]:
+def to_unpack(db: Connection) -> Sequence[PackageRequest]:
     """List requests whose boxes are to be emptied, the oldest first."""
-    return db.execute(_TO_UNPACK).all()
+    return find_all(PackageRequest, db, _TO_UNPACK)

@@ -1,21 +1,23 @@
-"""Where and when database work runs; the only place that knows and the only one that commits.
+"""Where and when database work runs. The only place that commits.
 
 A unit of work is a plain function whose first argument is a SQLAlchemy Core connection. It runs in
-one transaction, never waits for anything, and may be run again. `Database` has verbs for it:
+one transaction, never waits for anything but its statements, and may be run again. `Database` has
+verbs for it:
 
 read    a few rows by key
 write   changes; the caller is answered after the commit
-forget  changes that erase something, of which no older copy is to stay
-scan    statements whose cost grows with the table
+erase   changes that delete something of which no older copy may remain
+scan    reads whose cost grows with the table
 """
 
+from service_kit.database.engines import open_database
 from service_kit.database.errors import (
     DatabaseBusy,
     DatabaseUnavailable,
     DurabilityMissing,
     RunAgain,
 )
-from service_kit.database.interface import Database, open_database
+from service_kit.database.interface import Database
 
 __all__ = [
     "Database",

@@ -6,14 +6,14 @@ holds the two together.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import JSON, Column, ColumnElement, ScalarSelect, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from service_kit.database.types import AnyRow, UtcDateTime
+from service_kit.database.types import UtcDateTime
 
 _INSTANT_ON_SQLITE = "replace(replace({}, ' ', 'T'), '.000000', '') || 'Z'"
 _INSTANT_ON_POSTGRESQL = (
@@ -55,8 +55,14 @@ class json_list(FunctionElement[str]):  # noqa: N801
         super().__init__(found)
 
 
-def json_array(rows: Iterable[AnyRow]) -> str:
-    """Put the objects of a page, its rows' `json`, into one array."""
+class JsonRow(NamedTuple):
+    """A row as one JSON object, and its id, by which a page goes on."""
+
+    id: int
+    json: str
+
+
+def json_array(rows: Iterable[JsonRow]) -> str:
     return f"[{','.join(row.json for row in rows)}]"
 
 

@@ -1,4 +1,4 @@
-"""What a failing database means to a caller: come back later, or a bug of ours."""
+"""What a database error means: come back later, run the work again, or a bug of ours."""
 
 import sqlite3
 
@@ -20,14 +20,16 @@ _UNAVAILABLE_SQLITE = frozenset(
     }
 )
 
-# Connection, a password that is refused, no such database, insufficient resources, object not in
-# prerequisite state (a database closed to connections, a lock), operator intervention (a time
-# limit, a shutdown), system error; and a server that became a standby.
+# Connection, refused password, no such database, insufficient resources, object not in prerequisite
+# state (a database closed to connections, a lock), operator intervention (a time limit, a
+# shutdown), system error; and a server that became a standby.
 _UNAVAILABLE_SQLSTATES = ("08", "28", "3D", "53", "55000", "55P03", "57", "58", "25006")
 # Of these, what is soon over: lost connections, too many of them, a server that starts or stops.
-_PASSING_SQLSTATES = ("08", "53300", "57P")
-_GONE = frozenset({"InterfaceError", "InternalClientError"})
+_TRANSIENT_SQLSTATES = ("08", "53300", "57P")
 _CONFLICT_SQLSTATES = frozenset({"40001", "40P01"})
+# asyncpg's errors of a lost connection that have no SQLSTATE: the second one for the moment between
+# the server's last message and the end of the socket.
+_LOST_CONNECTION = frozenset({"InterfaceError", "InternalClientError"})
 
 
 class DatabaseUnavailable(ServiceUnavailable):
@@ -46,28 +48,21 @@ class DurabilityMissing(RuntimeError):
     """The database may forget what it has acknowledged, so the service does not start on it."""
 
 
-class DatabaseDamaged(sqlite3.DatabaseError):
-    """The pages of a SQLite file contradict each other."""
-
-    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    sqlite_errorname = "SQLITE_CORRUPT"
-
-
 class RunAgain(Exception):
-    """Raised by a work that has found out too late what it should have locked first."""
+    """Raised by a work that found out too late what it should have locked first."""
 
 
 def origin(error: BaseException) -> BaseException:
-    """Find the driver's own error under SQLAlchemy's."""
+    """Find the driver's error under SQLAlchemy's."""
     while (inner := getattr(error, "orig", None) or error.__cause__) is not None:
         error = inner
     return error
 
 
 def reason(error: BaseException) -> str:
-    """Say for an operator what it was, in the driver's own words; never for a caller.
+    """Describe an error for operators in the driver's words; never for callers.
 
-    SQLAlchemy's words would hold a statement's values.
+    SQLAlchemy's message would contain a statement's values.
     """
     cause = origin(error)
     words = str(cause).partition("\n")[0] or "no answer in time"
@@ -78,54 +73,40 @@ def is_unavailable(error: BaseException) -> bool:
     """Tell a database that can't answer now from a statement that is wrong."""
     cause = origin(error)
     if isinstance(cause, sqlite3.Error):
-        code = getattr(cause, "sqlite_errorcode", None)
-        return code is not None and code & 0xFF in _UNAVAILABLE_SQLITE
-    if (state := getattr(cause, "sqlstate", None)) is not None:
-        return str(state).startswith(_UNAVAILABLE_SQLSTATES)
-    # A connection that is gone is an InterfaceError without a state, and for the moment between the
-    # server's last word and the end of the socket an InternalClientError; a refused one an OSError.
-    return isinstance(cause, OSError) or type(cause).__name__ in _GONE
+        return sqlite_code(cause) in _UNAVAILABLE_SQLITE
+    if state := _sqlstate(cause):
+        return state.startswith(_UNAVAILABLE_SQLSTATES)
+    return isinstance(cause, OSError) or type(cause).__name__ in _LOST_CONNECTION
 
 
-def is_passing(error: BaseException) -> bool:
-    """Tell a server that starts or stops, hangs up or is silent from one that isn't there.
+def is_transient(error: BaseException) -> bool:
+    """Tell a server that starts, stops, hangs up or is silent from one that isn't there.
 
-    The former may be over in a moment; nobody at an address is more likely a wrong address.
+    The former may be over in a moment; a refused connection is more likely a wrong address.
     """
     cause = origin(error)
-    if (state := getattr(cause, "sqlstate", None)) is not None:
-        return str(state).startswith(_PASSING_SQLSTATES)
-    away = (ConnectionResetError, BrokenPipeError, TimeoutError)
-    return isinstance(cause, away) or type(cause).__name__ in _GONE
+    if state := _sqlstate(cause):
+        return state.startswith(_TRANSIENT_SQLSTATES)
+    lost = (ConnectionResetError, BrokenPipeError, TimeoutError)
+    return isinstance(cause, lost) or type(cause).__name__ in _LOST_CONNECTION
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Tell whether a transaction was given up for another's sake, so that it is to run again."""
-    return (
-        isinstance(error, RunAgain)
-        or getattr(origin(error), "sqlstate", None) in _CONFLICT_SQLSTATES
-    )
+    """Tell whether a transaction was rolled back for another's sake, so that it is to run again."""
+    return isinstance(error, RunAgain) or _sqlstate(origin(error)) in _CONFLICT_SQLSTATES
 
 
-def is_outdated(error: BaseException) -> bool:
-    """Tell whether a prepared statement is of a table as it was before a change of its columns.
-
-    PostgreSQL says so before it does anything of the statement.
-    """
-    return type(origin(error)).__name__ == "InvalidCachedStatementError"
+def sqlite_code(error: BaseException) -> int:
+    """Return the primary result code of SQLite's error; 0 where there is none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def unavailable(error: BaseException) -> DatabaseUnavailable:
-    cause = origin(error)
-    if getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-        return DatabaseUnavailable("The database has no room left. Nothing was changed.")
-    return DatabaseUnavailable("The database can't be used at the moment.")
-
-
-def meaning(error: Exception) -> Exception:
-    """Find what to tell a caller: that the database can't answer now, or the error as it is."""
+def translate(error: Exception) -> Exception:
+    """Return what a caller is told: DatabaseUnavailable, or the error as it is."""
     if is_unavailable(error):
-        meant = unavailable(error)
+        meant = DatabaseUnavailable("The database can't be used at the moment.")
+        if sqlite_code(origin(error)) == sqlite3.SQLITE_FULL:
+            meant = DatabaseUnavailable("The database has no room left. Nothing was changed.")
         meant.__cause__ = error
         return meant
     if isinstance(error, StopIteration):
@@ -133,7 +114,11 @@ def meaning(error: Exception) -> Exception:
     return error
 
 
-def explain(error: Exception) -> None:
-    """Raise what the error means to a caller, where that is something else."""
-    if (meant := meaning(error)) is not error:
+def raise_unavailable(error: Exception) -> None:
+    """Raise DatabaseUnavailable if that is what the error means; else return."""
+    if (meant := translate(error)) is not error:
         raise meant from error
+
+
+def _sqlstate(error: BaseException) -> str:
+    return str(getattr(error, "sqlstate", None) or "")

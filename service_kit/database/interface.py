@@ -1,4 +1,4 @@
-"""The verbs, and the choice of an engine by its URL."""
+"""What a database can do, whichever engine is below."""
 
 import asyncio
 import logging
@@ -10,42 +10,43 @@ from sqlalchemy import Connection, text
 
 from service_kit.database.errors import DatabaseUnavailable
 
-# Within the time that probes wait for /health/ready.
+# Less than probes of /health/ready wait.
 PING_SECONDS = 3.0
 
 logger = logging.getLogger("service_kit")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Work = Callable[Concatenate[Connection, P], T]
 
 
-class Pulse:
-    """Wakes everyone who waits, each time it beats. A hint to look again, never the news itself."""
+class Signal:
+    """Wakes all who wait, each time it is set. A hint to look again, never the news itself."""
 
     def __init__(self) -> None:
         self._next: asyncio.Future[None] | None = None
 
-    def beat(self) -> None:
+    def set(self) -> None:
         if self._next is not None and not self._next.done():
             self._next.set_result(None)
         self._next = None
 
     def next(self) -> asyncio.Future[None]:
-        """Return what is done at the next beat. Take it before looking, wait for it after."""
+        """Return a future of the next time. Take it before looking, await it after."""
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
         return self._next
 
 
 class Database(ABC):
-    """One engine, and all of its policy on concurrency."""
+    """One engine, with its whole concurrency policy."""
 
     def __init__(self) -> None:
-        # Beats after each commit of this process, and on PostgreSQL soon after those of others.
-        self.committed = Pulse()
-        # Told when a task of the database's own has ended by itself, and so nothing works any more.
+        # Set after each commit of this process and, on PostgreSQL, soon after those of others.
+        self.committed = Signal()
+        # Called when a task of the database's own has ended by itself; nothing works any more then.
         self.on_failure: Callable[[asyncio.Task[None]], None] = log_failure
-        # Whether the last change failed because of the database; a full disk still lets one read.
+        # Whether the database failed the last write; a full disk, for one, still allows reads.
         self._refuses_writes = False
         self._closing = False
         self._has_failed = False
@@ -57,107 +58,90 @@ class Database(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Finish what was accepted, then let go of every connection."""
+        """Finish what was accepted, then close every connection."""
 
-    def give_up(self) -> None:
-        """Accept nothing more, and let nobody wait any longer for a server that doesn't answer."""
+    def abort(self) -> None:
+        """Refuse new work, and fail at once what waits for a server that doesn't answer."""
         self._closing = True
 
     @abstractmethod
-    async def read(
-        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run a short reading work, each of its statements on what is committed by then."""
+    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a short reading work. Each of its statements sees what is committed by then."""
 
     @abstractmethod
-    async def write(
-        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run a changing work, all of it or nothing, and return after its commit.
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a changing work in a transaction, and return after its commit.
 
         Raises what the work raised, or DatabaseUnavailable when nothing was changed or, after a
-        lost connection, when nobody can say; an answer of any other kind is durable.
+        lost connection, when the outcome is unknown. What it returns is durable.
         """
 
-    async def write_at_once(
-        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run a work that changes with one statement, after which it only reads, as `write` does.
+    async def write_autocommit(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do the same for a work that changes with its first statement alone, and then only reads.
 
-        The statement may be the transaction, with no BEGIN before and no COMMIT after it.
+        On PostgreSQL each statement is its own transaction, which saves BEGIN and COMMIT.
         """
         return await self.write(work, *args, **kwargs)
 
-    async def forget(
-        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run a work that erases something, as `write` does, and leave no older copy of it.
+    async def erase(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a work that deletes something, as `write` does, and leave no older copy of it.
 
-        On PostgreSQL older copies go at the server's next vacuum, and out of its own journal as it
-        is set to keep that.
+        On PostgreSQL older copies go with the server's next vacuum, and from its own journal as
+        that is configured.
         """
         return await self.write(work, *args, **kwargs)
 
     @abstractmethod
-    async def scan(
-        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run a reading work that may be long, out of everyone's way, for ten seconds at most."""
+    async def scan(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a reading work that may be long, without holding up others, for at most 10 s."""
 
     async def ping(self) -> None:
-        """Raise DatabaseUnavailable unless a statement can be answered.
+        """Raise DatabaseUnavailable unless a statement is answered.
 
-        After a change that failed one has to succeed as well, if only a trial: without traffic
-        nobody else would find out that there is room again.
+        After a failed write a trial write must succeed too: without traffic nobody else would find
+        out that there is room again.
         """
+        ping = asyncio.create_task(self._ping())
         try:
-            async with asyncio.timeout(PING_SECONDS):
-                await self.read(_select_one)
-                if self._refuses_writes:
-                    await self.write(self._try_to_write)
-        except TimeoutError:
-            raise DatabaseUnavailable(f"It does not answer within {PING_SECONDS:g} s.") from None
+            # Not `asyncio.timeout`: SQLAlchemy takes two seconds to end a cancelled statement.
+            if not (await asyncio.wait([ping], timeout=PING_SECONDS))[0]:
+                raise DatabaseUnavailable(f"It does not answer within {PING_SECONDS:g} s.")
+            ping.result()
+        finally:
+            ping.cancel()
+
+    async def _ping(self) -> None:
+        await self.read(_select_one)
+        if self._refuses_writes:
+            await self.write(self._trial_write)
 
     @staticmethod
     @abstractmethod
-    def _try_to_write(db: Connection) -> None:
-        """Change something that nobody sees, and that needs room."""
+    def _trial_write(db: Connection) -> None:
+        """Change something that nobody sees, and that needs room on the disk."""
 
-    def refuse_if_closing(self) -> None:
+    def check_open(self) -> None:
+        """Raise DatabaseUnavailable where no work is accepted any more."""
         if self._has_failed:
             raise DatabaseUnavailable("A part of the service has failed.")
         if self._closing:
             raise DatabaseUnavailable("The service is stopping.")
 
-    def keep_running(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run what the database can't do without, until `close`."""
+    def watch_task(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a task that the database can't do without, until `close`."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._note_end)
+        task.add_done_callback(self._on_task_done)
 
-    async def end_tasks(self) -> None:
+    async def cancel_tasks(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _note_end(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         if not self._closing:
             self._has_failed = True
             self.on_failure(task)
-
-
-def open_database(url: str, name: str = "crmsys", *, pool_size: int = 20) -> Database:
-    """Choose the engine for a `sqlite:///…` or `postgresql://…` URL. Nothing is connected yet.
-
-    The service's name is what PostgreSQL shows as the application of its connections.
-    """
-    if url.startswith("sqlite:"):
-        from service_kit.database.sqlite import SqliteDatabase
-
-        return SqliteDatabase(url)
-    from service_kit.database.postgres import PostgresDatabase
-
-    return PostgresDatabase(url, name, pool_size=pool_size)
 
 
 def log_failure(task: asyncio.Task[None]) -> None:

@@ -5,16 +5,15 @@ asked once here: the SQL for each engine, and how values of each type are writte
 """
 
 import functools
-from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from operator import methodcaller
-from typing import Any, TypeVar
+from operator import itemgetter, methodcaller
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Column, Connection, Dialect, Insert, Select, Table, Update, bindparam
 
 from service_kit.database.on_conflict import insert_missing
-from service_kit.database.types import AnyRow
+from service_kit.database.rows import R, check_fields
 
 # The execution option of a connection that has a shorter way to its driver than a cursor: given
 # SQL and values, it returns rows.
@@ -29,53 +28,93 @@ LAST_KEY = 2**63 - 1
 # PostgreSQL's number for double precision, which only the reader of a float asks for.
 _DOUBLE = 701
 
+Statement = Select[*tuple[Any, ...]] | Insert | Update
 T = TypeVar("T")
+_MakeRow = Callable[[Sequence[Any]], Any]
 
 
-class Prepared:
-    """A statement with named parameters, whose rows are read by attribute as Core's are.
+class _Prepared(Generic[T]):
+    """A statement with named parameters.
 
     Use it for what breaks no constraint: errors are the driver's, not SQLAlchemy's.
     """
 
     def __init__(
         self,
-        statement: Select[*tuple[Any, ...]] | Insert | Update,
+        statement: Statement,
+        make_row: _MakeRow,
         constants: Mapping[str, Any] = {},
         columns: Sequence[str] | None = None,
     ) -> None:
         self._statement = statement
+        self._make_row = make_row
         self._columns = columns
         self._constants = constants
         self._compiled: dict[str, _Compiled] = {}
 
-    def all(self, db: Connection, **values: Any) -> list[AnyRow]:
+    def all(self, db: Connection, **values: Any) -> list[T]:
         """Run it, and return what it finds."""
         compiled = self._for(db.dialect)
         return compiled.rows(_run(db, compiled, compiled.given(values), _found))
 
-    def first(self, db: Connection, **values: Any) -> AnyRow | None:
+    def first(self, db: Connection, **values: Any) -> T | None:
         compiled = self._for(db.dialect)
         found = _run(db, compiled, compiled.given(values), _found)
         return compiled.row(found[0]) if found else None
 
+    def _for(self, dialect: Dialect) -> "_Compiled":
+        found = self._compiled.get(dialect.name)
+        if found is None:
+            found = _Compiled(
+                self._statement, self._make_row, self._constants, self._columns, dialect
+            )
+            self._compiled[dialect.name] = found
+        return found
+
+
+class Prepared(_Prepared[R]):
+    """A statement whose rows are NamedTuples, with a field for each column it finds, in order."""
+
+    def __init__(
+        self, row: type[R], statement: Statement, constants: Mapping[str, Any] = {}
+    ) -> None:
+        check_fields(row, (str(one.key) for one in statement.exported_columns))
+        super().__init__(statement, functools.partial(tuple.__new__, row), constants)
+
+
+class PreparedValues(_Prepared[T]):
+    """A statement that finds one column: its values."""
+
+    def __init__(
+        self,
+        statement: Statement,
+        constants: Mapping[str, Any] = {},
+        columns: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(statement, itemgetter(0), constants, columns)
+
+
+class PreparedChange(_Prepared[None]):
+    """An INSERT or UPDATE that is run for one row or for many, and finds nothing."""
+
+    def __init__(
+        self,
+        statement: Insert | Update,
+        constants: Mapping[str, Any] = {},
+        columns: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(statement, itemgetter(0), constants, columns)
+
     def each(self, db: Connection, rows: Sequence[Mapping[str, Any]], **same: Any) -> None:
-        """Run it for each of these, and what is the same for all; what it finds is not read."""
+        """Run it for each of these rows; `same` are values that all of them share."""
         compiled = self._for(db.dialect)
         if len(rows) == 1:
             _run(db, compiled, compiled.given({**rows[0], **same}), _nothing)
         elif rows:
             _run(db, compiled, compiled.given_each(rows, same), _nothing)
 
-    def _for(self, dialect: Dialect) -> "_Compiled":
-        found = self._compiled.get(dialect.name)
-        if found is None:
-            found = _Compiled(self._statement, self._constants, self._columns, dialect)
-            self._compiled[dialect.name] = found
-        return found
 
-
-class PreparedInsert(Prepared):
+class PreparedInsert(PreparedChange):
     """Inserts rows but those that a constraint refuses; a nullable column may be left out."""
 
     def __init__(self, table: Table) -> None:
@@ -83,29 +122,28 @@ class PreparedInsert(Prepared):
         nullable = {column.key: None for column in table.columns if column.nullable}
         written = [key for key in table.columns.keys() if key != "id"]  # noqa: SIM118
         super().__init__(statement.inline(), nullable, written)
-        self._returning = Prepared(statement.returning(table.c.id), nullable, written)
+        self._returning = PreparedValues[int](statement.returning(table.c.id), nullable, written)
 
     def one(self, db: Connection, **values: Any) -> int | None:
         """Insert one row. Returns its id, or None where it is refused."""
         if db.dialect.name != "sqlite":
-            found = self._returning.first(db, **values)
-            return found.id if found else None
+            return self._returning.first(db, **values)
         # RETURNING has SQLite prepare to undo the statement: it writes out its search index.
         compiled = self._for(db.dialect)
         return _run(db, compiled, compiled.given(values), _id_of_added)
 
 
-class PreparedPages:
+class PreparedPages(Generic[R]):
     """Pages of all that a statement selects, in the order of a key or against it."""
 
-    def __init__(self, statement: Select[*tuple[Any, ...]], key: Column[int]) -> None:
+    def __init__(self, row: type[R], statement: Select[*tuple[Any, ...]], key: Column[int]) -> None:
         some = statement.limit(bindparam("limit"))
-        self._upwards = Prepared(some.where(key > bindparam("after")).order_by(key))
-        self._downwards = Prepared(some.where(key < bindparam("after")).order_by(key.desc()))
+        self._upwards = Prepared(row, some.where(key > bindparam("after")).order_by(key))
+        self._downwards = Prepared(row, some.where(key < bindparam("after")).order_by(key.desc()))
 
     def page(
         self, db: Connection, after: int | None, limit: int, *, ascending: bool = True
-    ) -> list[AnyRow]:
+    ) -> list[R]:
         """Read from the one behind `after`, or from the beginning."""
         pages, beginning = (self._upwards, 0) if ascending else (self._downwards, LAST_KEY)
         return pages.all(db, after=beginning if after is None else after, limit=limit)
@@ -116,7 +154,8 @@ class _Compiled:
 
     def __init__(
         self,
-        statement: Select[*tuple[Any, ...]] | Insert | Update,
+        statement: Statement,
+        make_row: _MakeRow,
         constants: Mapping[str, Any],
         written: Sequence[str] | None,
         dialect: Dialect,
@@ -130,11 +169,10 @@ class _Compiled:
         self._sql_for_many = self._for_many(dialect)
         own = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
         self._constants = {**own, **constants}
-        columns = list(statement.exported_columns)
-        row: Any = namedtuple("Row", [str(one.key) for one in columns])  # type: ignore[misc] # noqa: PYI024
-        self._new_row: Callable[[Sequence[Any]], Any] = functools.partial(tuple.__new__, row)
+        self._make_row = make_row
         readers = [
-            one.type.dialect_impl(dialect).result_processor(dialect, _DOUBLE) for one in columns
+            one.type.dialect_impl(dialect).result_processor(dialect, _DOUBLE)
+            for one in statement.exported_columns
         ]
         self._readers = [(place, read) for place, read in enumerate(readers) if read is not None]
 
@@ -180,21 +218,20 @@ class _Compiled:
             cursor.executemany(self._sql_for_many, many)
         cursor.executemany(self.sql, given[joined:])
 
-    def row(self, found: Sequence[Any]) -> AnyRow:
+    def row(self, found: Sequence[Any]) -> Any:
         values = list(found)
         for place, read in self._readers:
             values[place] = read(values[place])
-        row: AnyRow = self._new_row(values)
-        return row
+        return self._make_row(values)
 
-    def rows(self, found: Sequence[Sequence[Any]]) -> list[AnyRow]:
+    def rows(self, found: Sequence[Sequence[Any]]) -> list[Any]:
         """Read values column by column, which is half the work of row by row."""
         if not found:
             return []
         columns: list[Any] = list(zip(*found, strict=True))
         for place, read in self._readers:
             columns[place] = map(read, columns[place])
-        return list(map(self._new_row, zip(*columns, strict=True)))
+        return list(map(self._make_row, zip(*columns, strict=True)))
 
 
 _found: Callable[[Any], Sequence[Sequence[Any]]] = methodcaller("fetchall")

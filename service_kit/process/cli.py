@@ -4,20 +4,22 @@ Each command imports what it needs when it runs, so that a health check costs no
 """
 
 import argparse
-import functools
-import gc
 import json
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from service_kit.process.environment import Refused, near_misses
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -25,12 +27,9 @@ if TYPE_CHECKING:
     from service_kit.database import Database
     from service_kit.database.migrations import Migrations
     from service_kit.process.settings import ServiceSettings
-    from service_kit.process.workers import Worker
 
 EXIT_REFUSED = 2
 EXIT_WORKER_REFUSED = 3  # uvicorn's supervisor takes it for an error that will not heal
-# The header of what a service answers before it is there; see `service_kit.process.starting`.
-STARTING = "x-starting"
 HEALTHCHECK_SECONDS = 4.0
 # How long a service that starts waits for a database server that says it is starting as well.
 DATABASE_SECONDS = 30.0
@@ -41,8 +40,12 @@ DEMO_TOKENS = (
 
 logger = logging.getLogger(__name__)
 
-# The action that add_subparsers returns has no public name.
-AddCommands = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]  # noqa: SLF001
+T = TypeVar("T")
+Run = Callable[["Service", argparse.Namespace], int]
+# Adds a command with its help text, and returns the parser of its arguments.
+Add = Callable[[str, Run, str], argparse.ArgumentParser]
+# What a command does with the service's settings and its open database.
+Work = Callable[[Any, "Database"], Awaitable[T]]
 
 
 @dataclass(frozen=True)
@@ -70,74 +73,75 @@ class Service:
 
 
 def main(
-    service: Service, argv: Sequence[str] | None = None, add: AddCommands | None = None
+    service: Service,
+    argv: Sequence[str] | None = None,
+    add_own: Callable[[Add], None] | None = None,
 ) -> int:
     """Run one command. Returns its exit code; 2 says that the environment or the call was wrong."""
     parser = argparse.ArgumentParser(prog=f"python -m {service.name}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, run, about in (
-        ("serve", serve, "migrate the database, then answer requests until a signal comes"),
-        ("migrate", migrate, "bring the database's schema up to date"),
-        ("openapi", openapi, "print the OpenAPI description"),
-        ("healthcheck", healthcheck, "exit with 0 when a service answers on this machine's PORT"),
-    ):
-        commands.add_parser(name, help=about, description=about).set_defaults(run=run)
-    if add is not None:
-        add(commands)
+
+    def add(name: str, run: Run, about: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=about, description=about)
+        command.set_defaults(run=run)
+        return command
+
+    add("serve", serve, "migrate the database, then answer requests until a signal comes")
+    add("migrate", migrate, "bring the database's schema up to date")
+    add("openapi", openapi, "print the OpenAPI description")
+    add("healthcheck", healthcheck, "exit with 0 when a service answers on this machine's PORT")
+    if add_own is not None:
+        add_own(add)
     options = parser.parse_args(argv)
-    chosen: Callable[[Service, argparse.Namespace], int] = options.run
-    return chosen(service, options)
+    run: Run = options.run
+    try:
+        return run(service, options)
+    except Refused as error:
+        return refuse(service, str(error))
+
+
+def refuse(service: Service, reason: str, code: int = EXIT_REFUSED) -> int:
+    for line in reason.splitlines():
+        print(f"{service.name}: {line}", file=sys.stderr)  # noqa: T201 (a command's own words)
+    return code
 
 
 def serve(service: Service, _options: argparse.Namespace) -> int:
-    gc.disable()  # what a start makes is kept; to look through it is a sixth of the time
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)  # an exception could come into any import
     settings = prepare(service)
-    if settings is None:
-        return EXIT_REFUSED
     from service_kit.process import server
 
-    server.end_on_signals()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Without a handler the first process of a container would ignore it.
+        signal.signal(number, signal.default_int_handler)
     try:
-        listening = server.listen(settings.host, settings.port)
-    except server.CannotListen as error:
-        return refuse(service, str(error))
-    if settings.workers == 1:
-        return _serve(service, settings, listening)
-    if not _prepare_database(service, settings):
-        return EXIT_REFUSED
-    from service_kit.process.starting import end_of_start
-    from service_kit.process.workers import supervise
-
-    end_of_start()
-    return supervise(functools.partial(_worker, service), settings, listening)
+        with server.bind(settings.host, settings.port) as bound:
+            _migrate_until_signal(service, settings)
+            if settings.uses_demo_tokens:
+                logger.warning(DEMO_TOKENS)
+            return server.run(partial(create_app, service), settings, bound)
+    except KeyboardInterrupt:  # before anything was served
+        return 0
 
 
 def migrate(service: Service, _options: argparse.Namespace) -> int:
-    settings = prepare(service)
-    return 0 if settings is not None and _migrate(service, settings) else EXIT_REFUSED
+    migrate_database(service, prepare(service))
+    return 0
 
 
 def openapi(service: Service, _options: argparse.Namespace) -> int:
     """Print the description; it is the same whatever the environment says."""
-    from service_kit.process.environment import Refused
-
-    try:
-        settings = service.settings()
-    except Refused as error:
-        return refuse(service, str(error))
-    json.dump(service.app(settings).openapi(), sys.stdout, indent=2)
+    json.dump(service.app(service.settings()).openapi(), sys.stdout, indent=2)
     sys.stdout.write("\n")
     return 0
 
 
 def healthcheck(service: Service, _options: argparse.Namespace) -> int:
-    """Ask /health over a bare socket: an HTTP client would cost more than the answer.
-
-    A service that is still starting is alive, but whoever asks here would send it requests.
-    """
+    """Ask /health over a bare socket: an HTTP client would cost more than the answer."""
     port = os.environ.get("PORT") or str(service.port)
     if not port.isdecimal():
-        return refuse(service, "PORT must be a number")
+        raise Refused("PORT must be a number")
     host = os.environ.get("HOST") or "127.0.0.1"
     host = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 (a comparison)
     request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -147,73 +151,29 @@ def healthcheck(service: Service, _options: argparse.Namespace) -> int:
             head = connection.recv(1024)
     except OSError as error:
         return refuse(service, f"nothing answers on {host}:{port} ({error})", code=1)
-    return 0 if head.startswith(b"HTTP/1.1 200") and STARTING.encode() not in head else 1
+    return 0 if head.startswith(b"HTTP/1.1 200") else 1
 
 
-def prepare(service: Service) -> "ServiceSettings | None":
-    """Read the environment and set up the log; None, with the reason printed, if that failed."""
+def prepare(service: Service) -> "ServiceSettings":
+    """Read the environment and set up the log. Raises Refused."""
     settings = _configure(service)
-    if settings is not None:
-        from service_kit.process.environment import near_misses
-
-        for warning in near_misses(type(settings).model_fields):
-            logger.warning("%s", warning)
+    for warning in near_misses(type(settings).model_fields):
+        logger.warning("%s", warning)
     return settings
 
 
-def _configure(service: Service) -> "ServiceSettings | None":
-    from service_kit.process import logs
-    from service_kit.process.environment import Refused
-
+def create_app(service: Service) -> "FastAPI":
+    """Make the app of one process; a worker reads the environment and sets up its log itself."""
     try:
-        settings = service.settings()
+        return service.app(_configure(service))
     except Refused as error:
-        refuse(service, str(error))
-        return None
-    logs.configure(settings.log_level, settings.log_style)
-    return settings
+        sys.exit(refuse(service, str(error), EXIT_WORKER_REFUSED))
 
 
-def refuse(service: Service, reason: str, code: int = EXIT_REFUSED) -> int:
-    for line in reason.splitlines():
-        print(f"{service.name}: {line}", file=sys.stderr)  # noqa: T201 (a command's own words)
-    return code
-
-
-@asynccontextmanager
-async def opened_database(service: Service, url: str) -> "AsyncIterator[Database]":
-    """Open the database for a command that takes it as it is: nothing is made or migrated.
-
-    Raises SchemaMismatch where there is none or its schema is not this version's,
-    DatabaseUnavailable, or DurabilityMissing.
-    """
-    from service_kit.database import open_database
-    from service_kit.database.migrations import SchemaMismatch, current_revision
-    from service_kit.database.sqlite_engine import file_of
-
-    migrate = f"'python -m {service.name} migrate'"
-    if url.startswith("sqlite:") and not (path := file_of(url).absolute()).exists():
-        raise SchemaMismatch(f"there is none at {path}. {migrate} makes one.")
-    database = open_database(url, service.name)
-    try:
-        await database.open()
-        if (found := await database.write(current_revision)) != service.migrations().head:
-            raise SchemaMismatch(f"its schema is at {found or 'nothing'}: run {migrate}.")
-        yield database
-    finally:
-        await database.close()
-
-
-def refuse_database(service: Service, error: Exception) -> int:
-    """Say why the database can't be used: in the driver's own words, never a caller's."""
-    from service_kit.database.errors import reason
-
-    return refuse(service, f"the database can't be used: {reason(error)}")
-
-
-def _migrate(service: Service, settings: "ServiceSettings", patience: float = 0.0) -> bool:
+def migrate_database(service: Service, settings: "ServiceSettings", patience: float = 0.0) -> None:
+    """Bring the schema up to date. Raises Refused where the database can't be used."""
     from service_kit.database import DatabaseUnavailable, DurabilityMissing
-    from service_kit.database.errors import is_passing, reason
+    from service_kit.database.errors import is_transient, reason
     from service_kit.database.migrations import SchemaMismatch
 
     migrations = service.migrations()
@@ -222,48 +182,82 @@ def _migrate(service: Service, settings: "ServiceSettings", patience: float = 0.
         try:
             before = migrations.upgrade(settings.database_url)
         except (SchemaMismatch, DurabilityMissing, DatabaseUnavailable, ValueError) as error:
-            if is_passing(error) and time.monotonic() < give_up_at:
-                logger.warning("The database can't be used yet: %s", reason(error))
-                time.sleep(1)
-                continue
-            refuse_database(service, error)
-            return False
-        break
-    if before != migrations.head:
-        logger.info("Migrated the database from %s to %s.", before or "nothing", migrations.head)
-    return True
+            if not is_transient(error) or time.monotonic() >= give_up_at:
+                raise _unusable(error) from error
+            logger.warning("The database can't be used yet: %s", reason(error))
+            time.sleep(1)
+            continue
+        if before != migrations.head:
+            told = "Migrated the database from %s to %s."
+            logger.info(told, before or "nothing", migrations.head)
+        return
 
 
-def _worker(service: Service) -> "Worker":
-    """Make what a worker process serves; it has a log and a settings object of its own."""
-    from service_kit.process.starting import end_of_start
-    from service_kit.process.workers import Worker, ending_on_signals
+def with_database(service: Service, work: Work[T], settings: "ServiceSettings | None" = None) -> T:
+    """Do a command's work on the database as it is: nothing is made or migrated.
 
-    gc.disable()
-    with ending_on_signals():
-        settings = _configure(service)
-        if settings is None:
-            sys.exit(EXIT_WORKER_REFUSED)
-        worker = Worker(service.app(settings))
-    end_of_start()
-    return worker
+    Raises Refused where there is none, it can't be used, or its schema is another version's.
+    """
+    import asyncio
 
+    from service_kit.database import DatabaseUnavailable, DurabilityMissing
+    from service_kit.database.migrations import SchemaMismatch
 
-def _serve(service: Service, settings: "ServiceSettings", listening: socket.socket) -> int:
-    from service_kit.process import server
-    from service_kit.process.starting import Starting
-
-    load = functools.partial(_prepare_and_load, service, settings)
-    return server.run(Starting(service.name, settings, load), settings, listening)
+    try:
+        return asyncio.run(_on_database(service, settings or prepare(service), work))
+    except (DatabaseUnavailable, DurabilityMissing, SchemaMismatch) as error:
+        raise _unusable(error) from error
 
 
-def _prepare_and_load(service: Service, settings: "ServiceSettings") -> "FastAPI | None":
-    return service.app(settings) if _prepare_database(service, settings) else None
+async def _on_database(service: Service, settings: "ServiceSettings", work: Work[T]) -> T:
+    from service_kit.database import open_database
+    from service_kit.database.migrations import SchemaMismatch, current_revision
+    from service_kit.database.sqlite.connect import file_of
+
+    url = settings.database_url
+    migrate = f"'python -m {service.name} migrate'"
+    if url.startswith("sqlite:") and not (path := file_of(url).absolute()).exists():
+        raise SchemaMismatch(f"there is none at {path}. {migrate} makes one.")
+    database = open_database(url, service.name)
+    try:
+        await database.open()
+        if (found := await database.write(current_revision)) != service.migrations().head:
+            raise SchemaMismatch(f"its schema is at {found or 'nothing'}: run {migrate}.")
+        return await work(settings, database)
+    finally:
+        await database.close()
 
 
-def _prepare_database(service: Service, settings: "ServiceSettings") -> bool:
-    if not _migrate(service, settings, patience=DATABASE_SECONDS):
-        return False
-    if settings.uses_demo_tokens:
-        logger.warning(DEMO_TOKENS)
-    return True
+def _configure(service: Service) -> "ServiceSettings":
+    from service_kit.process import logs
+
+    settings = service.settings()
+    logs.configure(settings.log_level, settings.log_style)
+    return settings
+
+
+def _unusable(error: Exception) -> Refused:
+    """Say why the database can't be used: in the driver's own words, never a caller's."""
+    from service_kit.database.errors import reason
+
+    return Refused(f"the database can't be used: {reason(error)}")
+
+
+def _migrate_until_signal(service: Service, settings: "ServiceSettings") -> None:
+    """Migrate in a thread, which no signal waits for: it may be in the middle of a long statement.
+
+    What it has begun is rolled back when the process ends.
+    """
+    faults: list[Exception] = []
+
+    def run() -> None:
+        try:
+            migrate_database(service, settings, DATABASE_SECONDS)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is raised below)
+            faults.append(error)
+
+    thread = threading.Thread(target=run, name="migration", daemon=True)
+    thread.start()
+    thread.join()
+    if faults:
+        raise faults[0]

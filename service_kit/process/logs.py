@@ -5,9 +5,8 @@ import logging
 import os
 import re
 import sys
-import time
 from contextvars import ContextVar
-from typing import Any
+from datetime import UTC, datetime
 
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -62,33 +61,36 @@ def clean(text: str) -> str:
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
+def _instant(record: logging.LogRecord) -> str:
+    at = datetime.fromtimestamp(record.created, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _fields(record: logging.LogRecord) -> dict[str, str]:
     fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
     if request_id := _request_id.get():
         fields.setdefault("request_id", request_id)
-    return fields
+    return {name: clean(str(value)) for name, value in fields.items()}
 
 
-def _instant(record: logging.LogRecord) -> str:
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    return f"{seconds}.{int(record.msecs):03d}Z"
+class _Formatter(logging.Formatter):
+    def traceback(self, record: logging.LogRecord) -> list[str]:
+        """Return the lines of the error's traceback, cleaned; none where there is no error."""
+        text = self.formatException(record.exc_info) if record.exc_info else ""
+        return [clean(line) for line in text.splitlines()]
 
 
-class TextFormatter(logging.Formatter):
+class TextFormatter(_Formatter):
     """`INFO: what happened [2026-01-05T12:00:00.000Z request_id=…]`, a traceback below it."""
 
     def format(self, record: logging.LogRecord) -> str:
         # Piece by piece: what is taken out of one must not take our bracket along.
-        pairs = _fields(record).items()
-        fields = "".join(f" {name}={clean(str(value))}" for name, value in pairs)
+        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         line = f"{record.levelname}: {clean(record.getMessage())} [{_instant(record)}{fields}]"
-        if record.exc_info:
-            trace = self.formatException(record.exc_info)
-            line += "".join(f"\n    {clean(part)}" for part in trace.splitlines())
-        return line
+        return "\n    ".join([line, *self.traceback(record)])
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(_Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -97,10 +99,8 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": clean(record.getMessage()),
-            **{name: clean(str(value)) for name, value in _fields(record).items()},
+            **_fields(record),
         }
-        if record.exc_info:
-            line["traceback"] = "\n".join(
-                clean(part) for part in self.formatException(record.exc_info).splitlines()
-            )
+        if traceback := self.traceback(record):
+            line["traceback"] = "\n".join(traceback)
         return json.dumps(line, ensure_ascii=False)

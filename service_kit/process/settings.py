@@ -1,42 +1,70 @@
 """What every service reads from its environment, or from files of the same names."""
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
-    BaseModel,
+    AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
-from pydantic import model_validator as validator_of_all
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-import service_kit.process.quick_start  # noqa: F401 (settings come first in every process)
-from service_kit.process.environment import SECRETS_DIR, Refused, near_misses, variables
+from service_kit.process.environment import Refused, near_misses
 from service_kit.web.rates import Rate, parse_rate
 
+SECRETS_DIR = Path("/run/secrets")
+PRODUCTION_RATE = Rate(50, 1)
 # RFC 6750, section 2.1: what may stand after "Bearer", with a length that bounds the work.
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,512}=*")
 
-PRODUCTION_RATE = Rate(50, 1)
+
+def _sendable(token: SecretStr) -> SecretStr:
+    if not TOKEN.fullmatch(token.get_secret_value()):
+        raise ValueError("a token has 1 to 512 letters, digits or . _ ~ + / - =")
+    return token
+
+
+def _parts(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return [part for part in map(str.strip, value.split(",")) if part]
+
+
+def _roles_and_tokens(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    entries = [part.partition(":") for part in _parts(value)]
+    if not all(colon for _, colon, _ in entries):
+        raise ValueError("each entry is role:token")
+    return [(role.strip(), token.strip()) for role, _, token in entries]
+
 
 Roles = Mapping[str, frozenset[str]]
+Token = Annotated[SecretStr, AfterValidator(_sendable)]
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
     BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
 ]
 
 
-class ServiceSettings(BaseModel):
+class ServiceSettings(BaseSettings):
     """The variables all three services share; a service adds its own and says its roles."""
 
-    # A start-up error must not print the tokens.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,  # an error at the start must not print the tokens
+        env_ignore_empty=True,
+        enable_decoding=False,  # lists are separated by commas, and no JSON
+    )
 
     roles: ClassVar[Roles] = {}
 
@@ -54,14 +82,14 @@ class ServiceSettings(BaseModel):
     database_pool_size: int = Field(
         20, ge=2, le=500, description="PostgreSQL connections that one process may hold."
     )
-    api_tokens: tuple[tuple[str, SecretStr], ...] = Field(
-        (), description="role:token, comma-separated; by default demo tokens in development."
+    api_tokens: Annotated[tuple[tuple[str, Token], ...], BeforeValidator(_roles_and_tokens)] = (
+        Field((), description="role:token, comma-separated; by default demo tokens in development.")
     )
-    admin_token: SecretStr | None = Field(None, description="One more token with the role admin.")
-    anonymous_scopes: frozenset[str] = Field(
+    admin_token: Token | None = Field(None, description="One more token with the role admin.")
+    anonymous_scopes: Annotated[frozenset[str], BeforeValidator(_parts)] = Field(
         frozenset(), description="Scopes that a caller without a token has, comma-separated."
     )
-    cors_origins: tuple[str, ...] = Field(
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_parts)] = Field(
         (), description="Web origins whose pages may call this service, comma-separated."
     )
     rate_limit: Annotated[Rate | Literal["off"] | None, BeforeValidator(parse_rate)] = Field(
@@ -78,62 +106,56 @@ class ServiceSettings(BaseModel):
     def from_environment(cls, secrets: Path = SECRETS_DIR) -> Self:
         """Read variables and secrets. Raises Refused with a line for each fault."""
         try:
-            return cls.model_validate(variables(cls.model_fields, secrets))
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # of secrets that it would leave out
+                return cls(_secrets_dir=secrets if secrets.is_dir() else None)
         except ValidationError as error:
             lines = [explain(error), *near_misses(cls.model_fields)]
             raise Refused("\n".join(lines)) from None
+        except SettingsError as error:
+            raise Refused(_explain_file(error, secrets)) from None
 
-    @field_validator("api_tokens", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _split_tokens(cls, value: object) -> object:
-        return (
-            [_role_and_token(part) for part in _parts(value)] if isinstance(value, str) else value
-        )
-
-    @field_validator("anonymous_scopes", "cors_origins", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return _parts(value) if isinstance(value, str) else value
+    def _empty_is_not_set(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if value != ""}
 
     @field_validator("database_url")
     @classmethod
-    def _known_engine(cls, value: str) -> str:
-        if not re.match(r"(sqlite:///|postgres(ql)?(\+\w+)?://)", value):
+    def _known_engine(cls, url: str) -> str:
+        if not re.match(r"(sqlite:///|postgres(ql)?(\+\w+)?://)", url):
             raise ValueError("it must start with sqlite:/// or postgresql://")
-        return value
+        return url
 
-    @validator_of_all(mode="after")
-    def _roles_and_scopes_exist(self) -> Self:
-        for place, (role, token) in enumerate(self.api_tokens, start=1):
-            if role not in self.roles:
+    @field_validator("api_tokens")
+    @classmethod
+    def _roles_exist(cls, entries: tuple[tuple[str, Token], ...]) -> tuple[tuple[str, Token], ...]:
+        for place, (role, _) in enumerate(entries, start=1):
+            if role not in cls.roles:
                 # By its place, for who writes token:role has put the token here.
-                known = ", ".join(self.roles)
-                raise ValueError(f"API_TOKENS: the role of entry {place} is none of {known}")
-            _check_token("API_TOKENS", token)
-        if self.admin_token is not None:
-            _check_token("ADMIN_TOKEN", self.admin_token)
-        if unknown := self.anonymous_scopes - frozenset().union(*self.roles.values()):
-            raise ValueError(f"ANONYMOUS_SCOPES: no scope {', '.join(sorted(unknown))}")
-        return self
+                raise ValueError(f"the role of entry {place} is none of {', '.join(cls.roles)}")
+        return entries
 
-    @validator_of_all(mode="after")
-    def _production_has_tokens_of_its_own(self) -> Self:
-        if self.environment != "production":
-            return self
-        if not self.api_tokens and self.admin_token is None:
+    @field_validator("anonymous_scopes")
+    @classmethod
+    def _scopes_exist(cls, scopes: frozenset[str]) -> frozenset[str]:
+        if unknown := scopes - frozenset().union(*cls.roles.values()):
+            raise ValueError(f"no scope {', '.join(sorted(unknown))}")
+        return scopes
+
+    @model_validator(mode="after")
+    def _tokens_are_its_own(self) -> Self:
+        """Refuse a token of two roles, and in production one that anybody may know."""
+        is_production = self.environment == "production"
+        named, roles = self._named_tokens(), dict[str, str]()
+        if is_production and not named:
             raise ValueError("set API_TOKENS or ADMIN_TOKEN: production starts with no demo token")
-        for variable, role, token in self._named_tokens():
-            if is_demo(token):
+        for variable, role, token in named:
+            if is_production and is_demo(token):
                 raise ValueError(
                     f"{variable} holds a demo token for the role {role}; "
                     "production starts with tokens of its own only"
                 )
-        return self
-
-    @validator_of_all(mode="after")
-    def _a_token_has_one_role(self) -> Self:
-        roles: dict[str, str] = {}
-        for variable, role, token in self._named_tokens():
             if roles.setdefault(token, role) != role:
                 raise ValueError(
                     f"{variable}: the token for the role {role} is there for {roles[token]} too"
@@ -179,9 +201,8 @@ class DemoDataSettings(ServiceSettings):
 
     @property
     def wants_demo_data(self) -> bool:
-        if self.seed_demo_data is None:
-            return self.environment == "development"
-        return self.seed_demo_data
+        by_default = self.environment == "development"
+        return by_default if self.seed_demo_data is None else self.seed_demo_data
 
 
 def demo_token(role: str) -> str:
@@ -202,17 +223,11 @@ def explain(error: ValidationError) -> str:
     return "\n".join(lines)
 
 
-def _parts(value: str) -> list[str]:
-    return [part for part in (part.strip() for part in value.split(",")) if part]
-
-
-def _role_and_token(part: str) -> tuple[str, str]:
-    role, colon, token = part.partition(":")
-    if not colon:
-        raise ValueError("each entry is role:token")
-    return role.strip(), token.strip()
-
-
-def _check_token(variable: str, token: SecretStr) -> None:
-    if not TOKEN.fullmatch(token.get_secret_value()):
-        raise ValueError(f"{variable}: a token has 1 to 512 letters, digits or . _ ~ + / - =")
+def _explain_file(error: SettingsError, secrets: Path) -> str:
+    """Say which file can't be read; the text of another error may hold a part of the secret."""
+    match error.__cause__:
+        case OSError() as cause:
+            return f"{cause.filename or secrets} can't be read: {cause.strerror}"
+        case UserWarning() as cause:
+            return str(cause)
+    return f"A file in {secrets} is no text: {error}"

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable
+from types import FrameType
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +18,23 @@ class Stopping:
 
     def begin(self) -> None:
         self._event.set()
+
+    def begin_on_signals(self) -> None:
+        """Hear of a signal when the server does, which tells the app only when all is answered.
+
+        Long polls then end at once, and nothing new is begun.
+        """
+        loop = asyncio.get_running_loop()
+        of_server = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self.begin)
+            handler = of_server[signal.Signals(number)]
+            if callable(handler):
+                handler(number, frame)
+
+        for number in of_server:
+            signal.signal(number, on_signal)
 
     @property
     def begun(self) -> bool:
@@ -37,10 +55,9 @@ class Stopping:
                 one.cancel()
 
     def watch(self, task: asyncio.Task[None]) -> None:
-        """End the process when this task dies, so that whoever runs it starts it again.
+        """End the process when this task raises, so that whoever runs it starts it again.
 
-        A task that raises does so silently otherwise: the service would look healthy for ever and
-        never do its work again.
+        Otherwise nobody would hear of it, and the service would look healthy and do nothing.
         """
         task.add_done_callback(self._on_done)
 

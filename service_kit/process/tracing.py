@@ -1,23 +1,38 @@
-"""Traces by OpenTelemetry; span_export.py sends them, where OTEL_EXPORTER_OTLP_ENDPOINT is set.
+"""Traces by OpenTelemetry, which are sent where OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
-This speaks to OpenTelemetry's interface, which does nothing until an SDK is behind it. No span
-holds more than names, counts and statuses: no path with its ids, no query, no header, no words of
-an error.
+OpenTelemetry's interface does nothing until its SDK is behind it, which is loaded only to be used.
+No span holds more than names, counts and statuses: no path with its ids, no query, no header, no
+words of an error.
 """
 
+import logging
+import os
 import re
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service_kit import VERSION
 from service_kit.web.overload import UNLIMITED
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+# For the last spans, when the service stops; a receiver that does not answer gets no longer.
+LAST_SECONDS = 2.0
+QUIET_SECONDS = 300.0
+
+logger = logging.getLogger(__name__)
 
 _SERVER_ERRORS = 500
 
@@ -48,9 +63,9 @@ def span(
 
     Without parents it is part of what is being traced already.
     """
-    known = list(dict.fromkeys(filter(None, parents)))
-    around = _context_of(known[0]) if len(known) == 1 else Context() if known else None
-    links = [Link(_span_context_of(parent)) for parent in known] if len(known) > 1 else []
+    known = [_context_of(parent) for parent in dict.fromkeys(filter(None, parents))]
+    around = known[0] if len(known) == 1 else Context() if known else None
+    links = [Link(_span_in(parent)) for parent in known] if len(known) > 1 else []
     with _tracer.start_as_current_span(
         name,
         context=around,
@@ -71,8 +86,8 @@ def span(
 @contextmanager
 def spans(name: str, kind: SpanKind, parents: Iterable[str | None]) -> Iterator[None]:
     """Trace what is done inside once in the trace of each parent."""
-    known = dict.fromkeys(filter(None, parents))
-    begun = [_tracer.start_span(name, context=_context_of(one), kind=kind) for one in known]
+    known = map(_context_of, dict.fromkeys(filter(None, parents)))
+    begun = [_tracer.start_span(name, context=one, kind=kind) for one in known]
     try:
         yield
     finally:
@@ -90,9 +105,7 @@ class Traced:
         if scope["type"] != "http" or scope["path"] in UNLIMITED:
             await self.app(scope, receive, send)
             return
-        given = [
-            value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"
-        ]
+        given = Headers(scope=scope).getlist("traceparent")
         parent = valid_traceparent(given[0]) if len(given) == 1 else None
         method = scope["method"]
         with span(method, SpanKind.SERVER, [parent], **{"http.request.method": method}) as current:
@@ -118,5 +131,49 @@ def _context_of(parent: str) -> Context:
     return _propagator.extract({"traceparent": parent}, Context())
 
 
-def _span_context_of(parent: str) -> trace.SpanContext:
-    return trace.get_current_span(_context_of(parent)).get_span_context()
+def _span_in(context: Context) -> trace.SpanContext:
+    return trace.get_current_span(context).get_span_context()
+
+
+@contextmanager
+def sending(service: str, endpoint: str) -> Iterator[None]:
+    """Send the spans of this process until the end; OTEL_* variables say how."""
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    os.environ.setdefault(ENDPOINT, endpoint)  # it may have come from a file
+    named = Resource({"service.name": service, "service.version": VERSION})
+    provider = TracerProvider(
+        resource=Resource.create().merge(named).merge(OTELResourceDetector().detect()),
+        shutdown_on_exit=False,
+    )
+    provider.add_span_processor(BatchSpanProcessor(new_exporter()))
+    trace.set_tracer_provider(provider)
+    try:
+        yield
+    finally:
+        # In a thread that nobody waits for: its own time-outs are longer than a stop may take.
+        last = threading.Thread(target=provider.shutdown, daemon=True)
+        last.start()
+        last.join(LAST_SECONDS)
+
+
+def new_exporter(**arguments: Any) -> "SpanExporter":
+    """Make what says once in a while that spans are lost, where the SDK would at each try."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace.export import SpanExportResult
+
+    class Exporter(OTLPSpanExporter):
+        told_at = -QUIET_SECONDS
+
+        def export(self, *spans: Any) -> SpanExportResult:
+            result = super().export(*spans)
+            now = time.monotonic()
+            if result is not SpanExportResult.SUCCESS and now - self.told_at >= QUIET_SECONDS:
+                self.told_at = now
+                logger.warning("Spans are lost: nothing takes them at %s.", ENDPOINT)
+            return result
+
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    return Exporter(**arguments)

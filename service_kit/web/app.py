@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 from service_kit import VERSION
 from service_kit.database import Database, DatabaseUnavailable, open_database
-from service_kit.database.errors import is_passing
+from service_kit.database.errors import is_transient
 from service_kit.process import health, tracing
 from service_kit.process.metrics import Metrics
 from service_kit.process.settings import ServiceSettings
@@ -109,15 +109,11 @@ async def _give_up_in_time(stopping: Stopping, database: Database) -> None:
     """Keep no process alive for a database that does not answer."""
     await stopping.wait()
     await asyncio.sleep(GIVE_UP_SECONDS)
-    database.give_up()
+    database.abort()
 
 
 def _traces(name: str, endpoint: str | None) -> AbstractContextManager[None]:
-    if not endpoint:
-        return nullcontext()
-    from service_kit.process.span_export import sending
-
-    return sending(name, endpoint)
+    return tracing.sending(name, endpoint) if endpoint else nullcontext()
 
 
 async def patiently(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -130,7 +126,7 @@ async def patiently(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.
         try:
             return await work(*args, **kwargs)
         except DatabaseUnavailable as error:
-            if not is_passing(error) or time.monotonic() > give_up_at:
+            if not is_transient(error) or time.monotonic() > give_up_at:
                 raise
         await asyncio.sleep(0.5)
 

@@ -207,7 +207,7 @@ class Client:
             return None  # no answer, or one that is none
         if answer.status_code in TRANSIENT:
             return None
-        if not answer.is_success and body["type"] == "urn:problem:still-running":
+        if not answer.is_success and body and body["type"] == "urn:problem:still-running":
             return None
         return answer.status_code, body
 

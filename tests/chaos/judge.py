@@ -81,7 +81,7 @@ def _unfinished(stack: Stack) -> Iterator[Any]:
     if unnumbered or position != head:
         yield f"the feed is read to {position} of {head}, and {unnumbered} have no position"
     yield from stack.integration.rows(
-        "SELECT customer_uid, state, error FROM deliveries WHERE state IN ('pending', 'retrying')"
+        "SELECT subject, state, error FROM deliveries WHERE state IN ('pending', 'retrying')"
     )
     yield from stack.integration.rows(
         "SELECT customer_uid, 'to be forgotten' FROM erasures WHERE done_at IS NULL"
@@ -135,7 +135,7 @@ def judge(
         dead=[
             (uid, state, error)
             for uid, state, error in stack.integration.rows(
-                "SELECT customer_uid, state, error FROM deliveries WHERE state NOT IN"
+                "SELECT subject, state, error FROM deliveries WHERE state NOT IN"
                 " ('pending', 'retrying', 'delivered')"
             )
             if state == "dead" or uid not in unserved
@@ -184,7 +184,7 @@ def _remembered(stack: Stack, book: Book, there: dict[str, Any]) -> Iterator[str
             yield f"the CRM remembers {uid}"
     for server, table, uid in (
         (stack.inventory, "package_requests", "customer_id"),
-        (stack.integration, "deliveries", "customer_uid"),
+        (stack.integration, "deliveries", "subject"),
     ):
         named = server.rows(f"SELECT {uid} FROM {table} WHERE customer_name IS NOT NULL")  # noqa: S608
         for (found,) in named:

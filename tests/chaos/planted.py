@@ -51,33 +51,33 @@ _SEEN = set()
 ]
 KEY_PER_ATTEMPT = [
     Change(
-        "integration_service/links/inventory.py",
-        '"occurrence": 1,',
+        "integration_service/targets/inventory.py",
+        '"occurrence": wanted.occurrence,',
         '"occurrence": __import__("random").randrange(1, 1_000_000),',
     ),
 ]
 ANY_SUCCESS_COUNTS = [
     Change(
-        "integration_service/links/link.py",
+        "integration_service/targets/http.py",
         "raise of_unreadable(status, headers) from None",
         "return Answer(status, headers, None)",
     ),
     Change(
-        "integration_service/links/inventory.py",
+        "integration_service/targets/inventory.py",
         'raise Misconfigured("its answer is not one result an item", status=answer.status)',
         'return [Made(200, "taken-on-trust") for _ in wanted]',
     ),
 ]
 FEW_TRIES = [
     Change(
-        "integration_service/retries.py",
+        "integration_service/deliveries/retry_policy.py",
         "if is_refused or is_hopeless:",
         "if is_refused or delivery.attempt_count >= 1:",
     ),
 ]
 NOT_RESCUED = [
     Change(
-        "integration_service/ledger/claims.py",
+        "integration_service/deliveries/claims.py",
         'deliveries.c.claimed_epoch != bindparam("epoch")',
         'deliveries.c.claimed_epoch == bindparam("epoch") + 1_000_000',
     ),
@@ -98,7 +98,7 @@ TWO_POLLERS_AND_NO_CONSTRAINT = [
         "        pass\n    lease = Lease(holder, epoch + 1)",
     ),
     Change(
-        "integration_service/ledger/store.py",
+        "integration_service/feed/store.py",
         """
     .where(
         poller.c.cursor.is_not_distinct_from(bindparam("old")),
@@ -118,7 +118,7 @@ TWO_POLLERS_AND_NO_CONSTRAINT = [
 ]
 NEVER_AN_HEIR = [
     Change(
-        "integration_service/poller.py",
+        "integration_service/poller/poller.py",
         "await self._stopping.sleep(self._settings.lease_seconds / 3)",
         "await self._stopping.wait()",
     ),
@@ -131,7 +131,7 @@ ANSWER_NOT_STORED = [
     ),
 ]
 ERASURE_FORGOTTEN = [
-    Change("integration_service/ledger/store.py", "    erasures.note(db, erased, now)\n", ""),
+    Change("integration_service/feed/store.py", "    erasures.note(db, erased, now)\n", ""),
 ]
 ERASURE_ONLY_BLANKS = [
     Change(
@@ -142,7 +142,7 @@ ERASURE_ONLY_BLANKS = [
 ]
 DESCRIPTORS_KEPT = [
     Change(
-        "integration_service/links/link.py",
+        "integration_service/targets/http.py",
         "self._pace.note(response.headers)",
         '[__import__("os").dup(2) for _ in range(8)]; self._pace.note(response.headers)',
     ),

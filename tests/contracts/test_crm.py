@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from integration_service.links.crm import TYPES
+from integration_service.feed.client import TYPES
 from tests.contracts.conftest import Crm
 
 FEED, LIST = "/api/events", "/api/customers"

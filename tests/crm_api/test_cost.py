@@ -57,20 +57,20 @@ def test_another_app_builds_no_route_anew(tmp_path: Path) -> None:
 @ON_SQLITE  # PostgreSQL groups commits itself
 async def test_writes_that_wait_together_share_a_commit(crm: httpx.AsyncClient) -> None:
     database = app_of(crm).state.database
-    beats = 0
-    beat = database.committed.beat
+    commits = 0
+    set_signal = database.committed.set
 
     def counted() -> None:
-        nonlocal beats
-        beats += 1
-        beat()
+        nonlocal commits
+        commits += 1
+        set_signal()
 
-    database.committed.beat = counted  # type: ignore[method-assign]
+    database.committed.set = counted  # type: ignore[method-assign]
     posts = (crm.post("/api/customers", json=numbered(n)) for n in range(64))
     answers = await asyncio.gather(*posts)
 
     assert {answer.status_code for answer in answers} == {201}
-    assert beats <= 8
+    assert commits <= 8
 
 
 @ON_SQLITE

@@ -10,13 +10,12 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from crm_api.customers.schemas import CustomerNew
 from crm_api.customers.service import register_all
 from crm_api.settings import Settings
-from service_kit.database.connections import Connections
-from service_kit.database.postgres import postgres_engine
+from service_kit.database.postgres.connect import Connections
 from service_kit.web.auth import Principal
 from service_kit.web.body import MAX_VALUES
 from tests.crm_api.conftest import app_of, numbered, read_feed, register
@@ -39,7 +38,7 @@ def statements_of(crm: httpx.AsyncClient) -> Iterator[list[str]]:
     """Note each statement that the CRM's writing connection sends to its database."""
     database = app_of(crm).state.database
     writing = getattr(database, "_writing", None)
-    source = database._engine if writing is None else writing
+    source = database._pool._engine.sync_engine if writing is None else writing
     seen: list[str] = []
 
     def note(connection, cursor, statement, parameters, context, executemany) -> None:
@@ -241,7 +240,7 @@ async def test_a_batch_holds_no_address_while_it_waits_for_an_earlier_one(
 ) -> None:
     """Two that each hold what the other waits for are a deadlock: six batches once took 40 s."""
     connections = Connections(settings.database_url, "other", lock_timeout="500")
-    engine = AsyncEngine(postgres_engine(connections, pool_size=1))
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connections.open)
     first, second = CustomerNew(**numbered(1)), CustomerNew(**numbered(2))
     async with engine.begin() as other:
         await other.run_sync(register_all, [first], OTHER)

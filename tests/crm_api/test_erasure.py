@@ -8,8 +8,10 @@ import httpx
 
 from crm_api.app import create_app
 from crm_api.settings import Settings
+from crm_api.tables import metadata
 from tests.conftest import SERVICES, bearer, running
-from tests.crm_api.conftest import all_there_is
+from tests.crm_api.conftest import all_there_is, app_of
+from tests.personal import all_marks, leave_marks, marks
 
 JANE: dict[str, Any] = {
     "name": "Jane Doe",
@@ -85,6 +87,25 @@ async def test_nothing_personal_is_left_anywhere_in_the_database(crm: httpx.Asyn
     assert [word for word in PERSONAL if word in left] == []
     assert "john smith" in left
     assert "it was to come today." in left, "tickets are kept"
+
+
+async def test_no_personal_column_of_any_table_survives(crm: httpx.AsyncClient) -> None:
+    """Not in its row, nor in events, search texts and stored answers made of it."""
+    database, tables = app_of(crm).state.database, metadata.tables
+    wanted = marks(tables.values())
+    await crm.post("/api/customers", json=JANE, headers={"Idempotency-Key": "1"})
+    await database.write(leave_marks, tables, wanted)
+    # So that the feed and the search hold the marks too.
+    changed = await crm.patch("/api/customers/1", json={"name": "mark-again"})
+    assert changed.status_code == 200, changed.text
+    await database.write(leave_marks, tables, wanted)
+    before = await all_there_is(crm)
+
+    assert (await crm.delete("/api/customers/1")).status_code == 204
+
+    left = await all_there_is(crm)
+    assert [mark for mark in all_marks(wanted) if mark not in before] == []
+    assert [mark for mark in [*all_marks(wanted), "mark-again"] if mark in left] == []
 
 
 def content_of(folder: Path) -> bytes:

@@ -17,15 +17,14 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from crm_api.app import create_app
 from crm_api.customers import service
 from crm_api.customers.schemas import CustomerNew
 from crm_api.settings import Settings
 from service_kit.database import open_database
-from service_kit.database.connections import Connections
-from service_kit.database.postgres import postgres_engine
+from service_kit.database.postgres.connect import Connections
 from service_kit.web.auth import Principal
 from tests.conftest import running
 from tests.crm_api.conftest import keeps_its_word, read_feed
@@ -56,8 +55,10 @@ class Load:
             work = [asyncio.to_thread(self._in_thread, n, until) for n in range(SQLITE_WRITERS)]
             await asyncio.gather(*work)
         else:
-            engine = AsyncEngine(
-                postgres_engine(Connections(self.url, "writers"), pool_size=POSTGRES_WRITERS)
+            engine = create_async_engine(
+                "postgresql+asyncpg://",
+                async_creator=Connections(self.url, "writers").open,
+                pool_size=POSTGRES_WRITERS,
             )
             work = [self._slowly(engine, n, until) for n in range(POSTGRES_WRITERS)]
             await asyncio.gather(*work)
@@ -186,7 +187,8 @@ async def test_a_snapshot_and_the_feed_after_it_show_every_customer(settings: Se
 async def test_a_reader_that_goes_by_the_last_id_misses_some(settings: Settings) -> None:
     """The same writers, and the way of reading that the feed is there to replace."""
     load = Load(settings.database_url)
-    engine = AsyncEngine(postgres_engine(Connections(load.url, "reader"), pool_size=1))
+    connections = Connections(load.url, "reader")
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connections.open)
     after = text("SELECT id, subject FROM events WHERE id > :last ORDER BY id LIMIT 50")
 
     async def follow_by_id() -> set[str]:

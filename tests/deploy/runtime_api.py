@@ -1,7 +1,7 @@
 """AWS Lambda's Runtime API, as far as a function sees it: events go out, answers come in.
 
 There is no service of AWS on a tests' machine to send the same cases to. What this double is held
-to is what AWS documents for the Runtime API (version 2018-06-01: the paths, the two headers of an
+to is what AWS documents for the Runtime API (version 2018-06-01: the paths, the headers of an
 invocation, the 202 to an answer) and for payload format 2.0. It does nothing else.
 """
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+FUNCTION = "arn:aws:lambda:eu-central-1:123456789012:function:crm"
 PREFIX = "/2018-06-01/runtime/"
 
 
@@ -53,6 +54,8 @@ def serving(
                 {
                     "Lambda-Runtime-Aws-Request-Id": f"event-{next(api.numbers)}",
                     "Lambda-Runtime-Deadline-Ms": str(deadline),
+                    "Lambda-Runtime-Invoked-Function-Arn": FUNCTION,
+                    "Lambda-Runtime-Trace-Id": "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700",
                 },
             )
 
@@ -64,6 +67,7 @@ def serving(
         def reply(self, status: int, content: Any, headers: Mapping[str, str]) -> None:
             body = json.dumps(content).encode()
             self.send_response(status)
+            self.send_header("Content-Type", "application/json")
             for name, value in headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from integration_service.app import create_app
-from integration_service.comparing import KINDS
+from integration_service.reconcile.store import KINDS
 from integration_service.settings import Settings
 from tests.conftest import ROOT, NewDatabase, running
 

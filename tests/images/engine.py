@@ -110,10 +110,12 @@ def manifest(repository: str, reference: str) -> dict[str, Any]:
     url = f"http://{REGISTRY}/v2/{repository}/manifests/{reference}"
     status, found = ask(url, Accept=kinds)
     assert status == 200, (repository, reference, status)
+    assert isinstance(found, dict)
     return found
 
 
 def inspect(name: str) -> dict[str, Any]:
+    found: dict[str, Any]
     [found] = json.loads(run("docker", "inspect", name))
     return found
 

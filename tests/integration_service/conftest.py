@@ -13,15 +13,19 @@ import respx
 from sqlalchemy import Connection, Table, text
 from tenacity import wait_none
 
-from integration_service import dispatch, poller
-from integration_service.ledger import views
-from integration_service.ledger.models import metadata
-from integration_service.ledger.store import DeliveryRow
-from integration_service.poller import Poller
-from integration_service.schemas import DeliveryDetail, ReconcileRun, Status
+from integration_service.deliveries import dispatch, service, store
+from integration_service.deliveries.models import Delivery
+from integration_service.deliveries.schemas import DeliveryDetail
+from integration_service.operations import overview
+from integration_service.operations.schemas import Status
+from integration_service.poller import poller
+from integration_service.poller.poller import Poller
+from integration_service.reconcile import store as runs
+from integration_service.reconcile.schemas import ReconcileRun
 from integration_service.settings import Settings
+from integration_service.tables import metadata
 from service_kit.database import Database, open_database
-from service_kit.database.sqlite_engine import sqlite_engine
+from service_kit.database.sqlite.connect import sqlite_engine
 from service_kit.process.stopping import Stopping
 from tests.conftest import run_sql, with_database
 from tests.integration_service.doubles import CrmDouble, InventoryDouble
@@ -59,7 +63,7 @@ class Integration:
         self.database = database
         self.clock = clock
         self.poller = Poller(settings, database, Stopping(), clock=clock, monotonic=clock.monotonic)
-        for link in (self.poller._crm, self.poller._inventory):
+        for link in (self.poller.crm.link, self.poller.targets.inventory.link):
             link._blip_wait = wait_none()
 
     async def start(self) -> "Integration":
@@ -99,27 +103,25 @@ class Integration:
         settings = self.settings.model_copy(update=changes)
         return await Integration(settings, self.database, self.clock).start()
 
-    async def rows(self) -> dict[str, DeliveryRow]:
+    async def rows(self) -> dict[str, Delivery]:
         """Return all deliveries by their customers, in order."""
-        page = await self.database.read(views.page, None, None, 10_000)
+        page = await self.database.read(store.page, None, None, 10_000)
         return {row.customer_uid: row for row in page.rows}
 
     async def states(self) -> dict[str, str]:
         return {uid: row.state for uid, row in (await self.rows()).items()}
 
     async def delivery(self, uid: str) -> DeliveryDetail:
-        return await self.database.read(views.delivery, uid)
+        return await self.database.read(service.show, uid)
 
     async def reconcile(self, *, repair: bool = False, confirm: bool = False) -> ReconcileRun:
         """Compare both sides; what is on its way must be there already."""
         reconciler = self.poller.reconciler
         comparison = await reconciler.begin("cli", repair=repair, confirm=confirm)
-        run = views.run_of(await comparison.carry_out())
-        assert run is not None
-        return run
+        return runs.show(await comparison.carry_out())
 
     async def status(self) -> Status:
-        return await self.database.scan(views.status, self.clock(), self.poller.holder)
+        return await self.database.scan(overview.status, self.clock(), self.poller.holder)
 
 
 Start = Callable[..., Awaitable[Integration]]
@@ -132,7 +134,7 @@ def change(db: Connection, *statements: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _only_these_far_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+def _only_these_services(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
 

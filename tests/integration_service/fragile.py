@@ -49,8 +49,8 @@ class FragileDatabase(Database):
         _fail(self.after)
         return result
 
-    def _try_to_write(self, db: Connection) -> None:
-        self._sound._try_to_write(db)
+    def _trial_write(self, db: Connection) -> None:
+        self._sound._trial_write(db)
 
     def go_away(self) -> None:
         self.is_away, self.has_refused = True, False

@@ -168,7 +168,7 @@ async def mixed(
     crm.register("new")
     await integration.look()
     await integration.database.write(
-        change, "UPDATE deliveries SET state = 'skipped' WHERE customer_uid = 'left-out'"
+        change, "UPDATE deliveries SET state = 'skipped' WHERE subject = 'left-out'"
     )
     return integration
 

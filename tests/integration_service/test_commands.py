@@ -13,11 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
-from integration_service import comparing
 from integration_service.commands import main
+from integration_service.ledger import control
 from integration_service.ledger import lease as leases
-from integration_service.ledger import reconciliations, store
-from integration_service.schemas import CONFIRM_COMMAND, Status
+from integration_service.operations.schemas import Status
+from integration_service.reconcile import comparison as comparing
+from integration_service.reconcile import store as reconciliations
+from integration_service.reconcile.schemas import CONFIRM_COMMAND
 from service_kit.database import Database, open_database
 from tests.conftest import ROOT, NewDatabase
 from tests.integration_service.conftest import Ledger, Rows, change
@@ -196,7 +198,7 @@ def test_run_once_keeps_its_lease_for_as_long_as_it_takes(
         if "after" in request.url.params:
             database = open_database(ledger_url)
             await database.open()
-            row = await database.read(store.feed)
+            row = await database.read(control.state)
             assert row.lease_until.year > 2020
             await database.write(change, "UPDATE poller SET lease_until = '2020-01-01 00:00:00'")
             await database.close()
@@ -210,12 +212,12 @@ def test_run_once_keeps_its_lease_for_as_long_as_it_takes(
 def test_status_changes_nothing_and_needs_no_far_side(
     ledger_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = at(ledger_url, lambda database: database.read(store.feed))
+    before = at(ledger_url, lambda database: database.read(control.state))
 
     assert main(["status"]) == 0
 
     assert capsys.readouterr().out.startswith("feed        running, position 0 of 0\n")
-    assert at(ledger_url, lambda database: database.read(store.feed)) == before
+    assert at(ledger_url, lambda database: database.read(control.state)) == before
 
 
 def test_status_says_what_is_wrong(

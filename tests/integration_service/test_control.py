@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from integration_service import retries
 from integration_service.app import create_app
-from integration_service.ledger import control, erasures
+from integration_service.deliveries import erasures, retry_policy, service
+from integration_service.deliveries.models import ErasedCustomer
+from integration_service.ledger import control
 from integration_service.ledger import lease as leases
-from integration_service.ledger.records import ErasedCustomer
 from integration_service.settings import Settings
 from service_kit.process import clock as system_clock
 from service_kit.process.clock import rfc3339
@@ -124,14 +124,14 @@ async def test_many_are_retried_by_state_and_class_page_by_page(
     inventory: InventoryDouble,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(control, "PAGE", 2)
+    monkeypatch.setattr(service, "PAGE", 2)
     crm.register(*(f"c{n}" for n in range(7)))
     await integration.look()
     await integration.database.write(
         change,
         "UPDATE deliveries SET state = 'dead', next_attempt_at = NULL, error_class = 'refused'",
-        "UPDATE deliveries SET error_class = 'transient' WHERE customer_uid IN ('c1', 'c3')",
-        "UPDATE deliveries SET error_class = 'unreadable' WHERE customer_uid = 'c6'",
+        "UPDATE deliveries SET error_class = 'transient' WHERE subject IN ('c1', 'c3')",
+        "UPDATE deliveries SET error_class = 'unreadable' WHERE subject = 'c6'",
     )
 
     dry = await told(api, "/deliveries/retry", error_class="refused", dry_run=True)
@@ -274,14 +274,14 @@ async def test_no_delivery_grows_older_while_it_is_paused(
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retries, "LEAST_ATTEMPTS", 3)
+    monkeypatch.setattr(retry_policy, "LEAST_ATTEMPTS", 3)
     crm.register("ada")
     inventory.fault = answers(429)
     await integration.work()
     first = clock()
 
     async def heed() -> None:
-        await integration.poller.heeding.heed(integration.lease)
+        await integration.poller.control.look(integration.lease)
 
     clock.advance(hours=1)
     await integration.database.write(control.pause, clock())
@@ -290,7 +290,7 @@ async def test_no_delivery_grows_older_while_it_is_paused(
     heir = await integration.restarted()  # paused on both sides of a restart
     clock.advance(hours=1000)
     await heir.database.write(control.resume)
-    await heir.poller.heeding.heed(heir.lease)
+    await heir.poller.control.look(heir.lease)
     clock.advance(hours=70)
     await heir.send()
     assert (await heir.states())["ada"] == "retrying"  # 71 hours of 72
@@ -308,7 +308,7 @@ async def test_a_pause_during_an_outage_counts_once(
     crm.register("ada")
     inventory.fault = answers(401)  # opens the circuit at once
     await integration.work()
-    circuit = integration.poller._inventory_circuit
+    circuit = integration.poller.targets.inventory.circuit
     clock.advance(hours=1)
     circuit.pause(is_paused=True)
     clock.advance(hours=1)

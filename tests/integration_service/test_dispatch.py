@@ -7,8 +7,8 @@ from collections import Counter
 import httpx
 import pytest
 
-from integration_service import dispatch, ingest, retries
-from integration_service.ledger import claims
+from integration_service.deliveries import claims, dispatch, retry_policy
+from integration_service.feed import ingest
 from service_kit.process.stopping import Stopping
 from tests.integration_service.conftest import Integration, Log, Start, change
 from tests.integration_service.doubles import (
@@ -64,7 +64,7 @@ async def test_batches_are_under_way_side_by_side_up_to_the_limit(
 
 @pytest.mark.parametrize("failed_before", [*range(12), 100, 10**9])
 def test_a_wait_after_a_failure_is_anything_up_to_a_bound_that_doubles(failed_before: int) -> None:
-    waits = [retries.wait_seconds(failed_before) for _ in range(300)]
+    waits = [retry_policy.wait_seconds(failed_before) for _ in range(300)]
 
     longest = min(2 ** min(failed_before, 20), 300)
     assert 0 <= min(waits) < 0.2 * longest
@@ -74,7 +74,7 @@ def test_a_wait_after_a_failure_is_anything_up_to_a_bound_that_doubles(failed_be
 
 @pytest.mark.parametrize("retry_after", [0.5, 7, 3600])
 def test_a_wait_is_never_shorter_than_what_was_asked_for(retry_after: float) -> None:
-    waits = [retries.wait_seconds(0, retry_after) for _ in range(300)]
+    waits = [retry_policy.wait_seconds(0, retry_after) for _ in range(300)]
 
     assert min(waits) >= retry_after
     assert max(waits) <= max(1.1 * retry_after, 1)

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from integration_service import comparing
-from integration_service.ledger import claims, control, erasures
-from integration_service.ledger.control import NotRetryable, Which
-from integration_service.retrying import retry_many
+from integration_service.deliveries import claims, erasures, service
+from integration_service.deliveries.service import NotRetryable, Which, retry_many
+from integration_service.ledger import control
+from integration_service.reconcile import comparison as comparing
 from tests.integration_service.conftest import Integration, Log
 from tests.integration_service.doubles import (
     CrmDouble,
@@ -284,7 +284,7 @@ async def test_a_dead_delivery_of_an_erased_customer_is_not_sent_again(
     await integration.work()
     if is_dismissed:
         await integration.database.write(
-            control.dismiss, "jane", "ann", "By hand.", integration.clock()
+            service.dismiss, "jane", "ann", "By hand.", integration.clock()
         )
     crm.publish(erased("jane", 2))
     await integration.look()
@@ -294,7 +294,7 @@ async def test_a_dead_delivery_of_an_erased_customer_is_not_sent_again(
         if told_inventory:
             await integration.erase()
         with pytest.raises(NotRetryable):
-            await integration.database.write(control.retry, "jane", integration.clock())
+            await integration.database.write(service.retry, "jane", integration.clock())
         done = await retry_many(
             integration.database, integration.clock, Which("dead"), 10, dry_run=False
         )

@@ -8,10 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from integration_service import ingest
-from integration_service.ledger import store
-from integration_service.links import link
-from integration_service.links.lists import Newest
+from integration_service.feed import ingest, store
+from integration_service.feed.models import Newest
+from integration_service.targets import http
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start
 from tests.integration_service.doubles import (
     CrmDouble,
@@ -546,7 +545,7 @@ async def test_a_page_too_large_to_be_read_is_asked_for_in_smaller_ones(
     inventory: InventoryDouble,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(link, "LARGEST_ANSWER", 40_000)
+    monkeypatch.setattr(http, "LARGEST_ANSWER", 40_000)
     for number in range(1, 301):
         crm.publish(created(f"c{number}", sequence=number, company="x" * 100))
 
@@ -630,7 +629,7 @@ async def test_news_ends_a_long_poll(integration: Integration, crm: CrmDouble) -
 async def test_a_long_poll_may_take_longer_than_a_call(
     integration: Integration, crm: CrmDouble
 ) -> None:
-    integration.poller._crm._call_seconds = 0.5
+    integration.poller.crm.link._call_seconds = 0.5
 
     assert await integration.look(wait=0.6) == 0
 

@@ -210,7 +210,7 @@ async def test_everybody_ends_with_one_package_whatever_happens_in_whatever_orde
     monkeypatch: pytest.MonkeyPatch,
     steps: list[tuple[str, Any]],
 ) -> None:
-    monkeypatch.setattr("integration_service.dispatch.PAUSE_AFTER_ERROR_SECONDS", 0)
+    monkeypatch.setattr("integration_service.deliveries.dispatch.PAUSE_AFTER_ERROR_SECONDS", 0)
     crm.events.clear()
     inventory.packages.clear()
     crm.may_be_spared = inventory.may_be_spared = True  # a process may die before it asks

@@ -13,15 +13,18 @@ import httpx
 import pytest
 from sqlalchemy import Connection, MetaData
 
-from integration_service.ledger import circuits, claims, erasures, recovery, store
+from integration_service.deliveries import claims, erasures
+from integration_service.deliveries.models import Arrival, Settlement
+from integration_service.feed import store
+from integration_service.feed.models import Newest, Walked
+from integration_service.ledger import control
 from integration_service.ledger import lease as leases
 from integration_service.ledger.lease import Lease, LeaseLost
-from integration_service.ledger.models import metadata
-from integration_service.ledger.records import Arrival, Settlement
-from integration_service.ledger.recovery import Walked
-from integration_service.links.lists import Newest
-from integration_service.poller import Poller
+from integration_service.poller.poller import Poller
 from integration_service.settings import Settings
+from integration_service.tables import metadata
+from integration_service.targets import store as targets
+from integration_service.targets.circuit import Circuit
 from service_kit.database import Database, open_database
 from service_kit.process import clock as system_clock
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
@@ -163,7 +166,7 @@ async def test_the_heir_of_a_killed_process_waits_no_longer_than_it_must(
 NOW = FakeClock()()
 MOVE = {"old": "a-2", "new": "a-9", "through": 9, "head": 9, "caught_up": None}
 SETTLED = Settlement(1, "delivered", NOW, None, 201, 1.0, made_id="r-1")
-COLUMNS = {"opened_at": NOW, "failures": 7}
+CIRCUIT = Circuit("inventory", "Inventory", 5, 5.0, 60.0, opened_at=NOW, failures=7)
 
 WALKING = SimpleNamespace(
     recovery_cursor=None, recovery_page=None, start_from="now", start_cursor=None
@@ -185,9 +188,9 @@ WRITES: dict[Write, tuple[Any, ...]] = {
     claims.unclaim_all: (),
     claims.settle: ([SETTLED],),
     claims.release_held: (NOW,),
-    circuits.save_link: ("inventory", COLUMNS),
-    recovery.begin: ("diverged", "It is another.", NOW),
-    recovery.note: (WALKING, WALKED, NOW),
+    targets.save: (CIRCUIT,),
+    store.begin_recovery: ("diverged", "It is another.", NOW),
+    store.note_walked: (WALKING, WALKED, NOW),
     erasures.done: (["ada"], NOW),
     leases.renew: (1000,),
 }
@@ -197,11 +200,11 @@ READS = {claims.next_due, erasures.due, leases.fence, leases.release}
 def test_the_table_of_writes_is_complete() -> None:
     found = {
         function
-        for module in (store, claims, circuits, erasures, leases, recovery)
+        for module in (store, claims, targets, erasures, leases)
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if not name.startswith("_")
         and function.__module__ == module.__name__
-        and "lease" in inspect.signature(function).parameters
+        and {"db", "lease"} <= inspect.signature(function).parameters.keys()
     }
 
     assert found == WRITES.keys() | READS
@@ -237,8 +240,10 @@ async def test_no_write_of_a_poller_that_was_taken_over_changes_anything(
 
     assert await other.database.read(everything) == before
     # The same is no trouble to whoever has the lease, so it was nothing else that was wrong.
-    if write is recovery.note:
-        await other.database.write(recovery.begin, other.lease, "diverged", "It is another.", NOW)
+    if write is store.note_walked:
+        await other.database.write(
+            store.begin_recovery, other.lease, "diverged", "It is another.", NOW
+        )
     await other.database.write(write, other.lease, *WRITES[write])
 
 
@@ -318,7 +323,12 @@ async def test_what_the_dead_had_claimed_is_sent_by_the_heir(
 @pytest.fixture
 async def lively(start: Start, fragile: FragileDatabase) -> AsyncIterator[Integration]:
     """One that runs by itself, and looks all the time."""
-    integration = await start(polling_interval_seconds=0.01, long_poll_seconds=0, lease_seconds=1.5)
+    integration = await start(
+        polling_interval_seconds=0.01,
+        long_poll_seconds=0,
+        lease_seconds=1.5,
+        reconcile_interval_seconds=0,
+    )
     await integration.poller.give_back(integration.lease)
     integration.poller._database = fragile
     task = asyncio.create_task(integration.poller.run())
@@ -351,10 +361,10 @@ async def test_a_running_poller_that_is_taken_over_stands_by(
 
 async def test_a_running_poller_renews_its_lease(lively: Integration, crm: CrmDouble) -> None:
     await changed(lively, lambda: lively.poller.lease is not None)
-    first = await lively.database.read(store.feed)
+    first = await lively.database.read(control.state)
 
     async with asyncio.timeout(10):
-        while (row := await lively.database.read(store.feed)).lease_until == first.lease_until:
+        while (row := await lively.database.read(control.state)).lease_until == first.lease_until:
             await asyncio.wait([lively.database.committed.next()], timeout=0.02)
 
     assert row.lease_until > first.lease_until
@@ -395,8 +405,8 @@ LOOPS: dict[str, Callable[[Poller, Lease], Awaitable[None]]] = {
     "reading": lambda poller, lease: poller._read(lease),
     "dispatching": lambda poller, lease: poller.dispatch.run(lease, poller._stopping),
     "erasing": lambda poller, lease: poller.erasing.run(lease, poller._stopping),
-    "heeding": lambda poller, lease: poller.heeding.run(lease, poller._stopping),
-    "comparing": lambda poller, _: poller.reconciler.keep_time(poller._stopping),
+    "control": lambda poller, lease: poller.control.run(lease, poller._stopping),
+    "comparing": lambda poller, _: poller.reconciler.run(poller._stopping),
 }
 
 

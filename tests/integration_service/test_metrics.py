@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
-from integration_service import comparing
 from integration_service.app import create_app
 from integration_service.ledger import control
+from integration_service.reconcile import comparison as comparing
 from integration_service.settings import Settings
 from tests.conftest import running
 from tests.integration_service.conftest import Integration

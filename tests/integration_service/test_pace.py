@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from integration_service.links import link as links
-from integration_service.links import pace
-from integration_service.links.link import Link
-from integration_service.links.pace import Pace
+from integration_service.targets import http as links
+from integration_service.targets import pace
+from integration_service.targets.http import Link
+from integration_service.targets.pace import Pace
 from service_kit.web import rates
 from service_kit.web.rates import Rate
 from tests.conftest import running

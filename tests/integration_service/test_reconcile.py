@@ -7,14 +7,15 @@ from typing import Any
 import httpx
 import pytest
 
-from integration_service import comparing
 from integration_service.app import create_app
-from integration_service.ledger import reconcile_keys, reconciliations
-from integration_service.ledger.reconciliations import RunLost
-from integration_service.links import lists
-from integration_service.reconciling import AlreadyRunning
-from integration_service.schemas import CONFIRM_COMMAND
+from integration_service.reconcile import comparison as comparing
+from integration_service.reconcile import keys as reconcile_keys
+from integration_service.reconcile import store as reconciliations
+from integration_service.reconcile.schemas import CONFIRM_COMMAND
+from integration_service.reconcile.service import AlreadyRunning
+from integration_service.reconcile.store import RunLost
 from integration_service.settings import Settings
+from integration_service.targets import http
 from service_kit.process.stopping import Stopping
 from tests.conftest import running
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
@@ -80,7 +81,7 @@ async def test_it_finds_what_is_missing_extra_and_double_page_by_page(
     log: Log,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lists.read_page, "__kwdefaults__", {"limit": 2})
+    monkeypatch.setattr(http.read_page, "__kwdefaults__", {"limit": 2})
     monkeypatch.setattr(comparing, "JUDGED_AT_ONCE", 1)
     lose(inventory, "bob", "dan")
     inventory.make({"customer_id": "ada", "package_type": WELCOME, "occurrence": 2})
@@ -143,7 +144,7 @@ async def test_repair_finds_customers_whom_the_ledger_does_not_know(
     await served.database.write(
         change,
         "DELETE FROM attempts",
-        "DELETE FROM deliveries WHERE customer_uid IN ('ada', 'bob')",
+        "DELETE FROM deliveries WHERE subject IN ('ada', 'bob')",
     )
     then, now = "2026-01-05T12:00:00Z", "2026-01-05T12:30:00Z"
     crm.changed["bob"] = listed("bob", then, name="Robert", updated_at=now)
@@ -187,10 +188,10 @@ async def test_who_is_added_while_both_lists_are_read_is_no_false_alarm(
     monkeypatch.setattr(comparing, "PATIENCE_SECONDS", 10.0)
     read = served.poller.reconciler._sides.inventory.requests
 
-    async def meanwhile(cursor: str | None) -> Any:
+    async def meanwhile(package_type: str, cursor: str | None) -> Any:
         crm.register("late")  # has a package, and is not among the customers that were read
         await served.work()
-        page = await read(cursor)
+        page = await read(package_type, cursor)
         monkeypatch.setattr(served.poller.reconciler._sides.inventory, "requests", read)
         return page
 
@@ -252,7 +253,7 @@ async def test_who_was_skipped_or_erased_is_no_alarm(
 ) -> None:
     lose(inventory, "ada")
     await served.database.write(
-        change, "UPDATE deliveries SET state = 'skipped' WHERE customer_uid = 'ada'"
+        change, "UPDATE deliveries SET state = 'skipped' WHERE subject = 'ada'"
     )
     then = "2026-01-05T12:00:00Z"
     crm.changed["bob"] = listed("bob", then, name="", email="", updated_at="2026-01-05T12:59:00Z")
@@ -385,7 +386,7 @@ async def test_the_timer_compares_and_repairs_when_it_is_time(
     clock.advance(hours=2)
     stopping = Stopping()
 
-    keeping = asyncio.create_task(integration.poller.reconciler.keep_time(stopping))
+    keeping = asyncio.create_task(integration.poller.reconciler.run(stopping))
     async with asyncio.timeout(10):
         while (run := (await integration.status()).reconcile) is None:
             await asyncio.wait([integration.database.committed.next()], timeout=0.05)
@@ -454,7 +455,7 @@ async def test_the_timer_waits_for_a_person_as_well(
     clock.advance(hours=2)
     stopping = Stopping()
 
-    keeping = asyncio.create_task(integration.poller.reconciler.keep_time(stopping))
+    keeping = asyncio.create_task(integration.poller.reconciler.run(stopping))
     async with asyncio.timeout(10):
         while (await integration.status()).repair_held_back is None:
             await asyncio.wait([integration.database.committed.next()], timeout=0.05)
@@ -467,8 +468,16 @@ async def test_the_timer_waits_for_a_person_as_well(
 
 @pytest.fixture
 async def api(settings: Settings, served: Integration) -> AsyncIterator[httpx.AsyncClient]:
+    """Ask one replica, while another one polls."""
+    poller, stopping = served.poller, Stopping()
+    poller.reconciler._interval = 0
+    loops = asyncio.gather(
+        poller.reconciler.run(stopping), poller.control.run(served.lease, stopping)
+    )
     async with running(create_app(settings), token="admin123") as client:
         yield keeps_its_word(client)
+    stopping.begin()
+    await loops
 
 
 async def test_the_api_compares_and_tells(
@@ -509,6 +518,34 @@ async def test_the_api_takes_a_confirmation(
         assert (await compare(repair=True, confirm=True))["repaired"] == 4
     assert (await api.get("/status")).json()["repair_held_back"] is None
     assert (await api.post("/reconcile", json={"confirm": True})).status_code == 422
+
+
+async def test_what_is_wanted_while_nobody_polls_is_carried_out_by_whoever_polls_next(
+    start: Start, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
+) -> None:
+    integration = await start(reconcile_interval_seconds=0)
+    uids = [f"c{n:03}" for n in range(30)]
+    crm.register(*uids)
+    await integration.work()
+    lose(inventory, *uids)
+    clock.advance(hours=1)
+    database = integration.database
+    assert await database.write(reconciliations.want, repair=True, confirm=True)
+    assert not await database.write(reconciliations.want, repair=True, confirm=True)
+
+    heir, stopping = await integration.restarted(), Stopping()
+    running_ = asyncio.create_task(heir.poller.reconciler.run(stopping))
+    async with asyncio.timeout(10):
+        while (run := (await heir.status()).reconcile) is None:
+            await asyncio.wait([database.committed.next()], timeout=0.05)
+    stopping.begin()
+    await running_
+    await heir.send()
+
+    assert (run.trigger, run.state, run.repaired) == ("api", "finished", 30)
+    assert inventory.owners == uids
+    assert await database.write(reconciliations.take_wanted) is None
+    await heir.die()
 
 
 async def test_the_api_refuses_a_second_one(api: httpx.AsyncClient, served: Integration) -> None:

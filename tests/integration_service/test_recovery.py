@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from integration_service.links import lists
-from integration_service.links.crm import CrmClient
+from integration_service.feed.client import CrmClient
+from integration_service.targets import http
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
 from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers, listed, refuses
 from tests.integration_service.fragile import FragileDatabase, Killed
@@ -15,7 +15,7 @@ THEN = "2026-01-05T12:00:00Z"
 
 @pytest.fixture(autouse=True)
 def _short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lists.read_page, "__kwdefaults__", {"limit": 2})
+    monkeypatch.setattr(http.read_page, "__kwdefaults__", {"limit": 2})
     monkeypatch.setattr(CrmClient.customers, "__kwdefaults__", {"limit": 2})
 
 

@@ -1,16 +1,20 @@
-"""A ledger of an older version: its erasures, which only blanked names, are applied once more."""
+"""A ledger of an older version: what it has, it keeps, and nobody gets a second package."""
 
+import json
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from integration_service.settings import Settings
 from service_kit.database import open_database
 from service_kit.database.migrations import Migrations
 from tests.conftest import SERVICES, NewDatabase
 from tests.crm_api.conftest import change_from_outside
-from tests.integration_service.conftest import FakeClock, Integration
+from tests.integration_service.conftest import FakeClock, Integration, change
 from tests.integration_service.doubles import CrmDouble, InventoryDouble
 
 DELIVERY = (
@@ -19,25 +23,58 @@ DELIVERY = (
     " VALUES ('{uid}', 1, '{state}', 0, {due}, 0, {at}, {at}, {dismissed})"
 )
 ERASURE = "INSERT INTO erasures (customer_uid, created_at, done_at) VALUES ('{uid}', {at}, {done})"
+SENT = "'019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c'"
+# Of the version before deliveries had a route.
+LATER_DELIVERY = (
+    "INSERT INTO deliveries (customer_uid, customer_name, sequence, state, attempt_count,"
+    " next_attempt_at, tried_seconds_before, created_at, updated_at, request_id)"
+    " VALUES ('{uid}', '{uid}', 1, '{state}', 1, {due}, 0, {at}, {at}, {request})"
+)
+ANOTHER_ROUTE = (
+    "INSERT INTO deliveries (route, subject, sequence, state, attempt_count,"
+    " tried_seconds_before, created_at, updated_at)"
+    " VALUES ('web-shop', 'sent', 1, 'skipped', 0, 0, {at}, {at})"
+)
+ATTEMPT = (
+    "INSERT INTO attempts (delivery_id, at, status, duration_ms)"
+    " SELECT id, {at}, 201, 1.5 FROM deliveries WHERE customer_uid = 'sent'"
+)
 
 
 @pytest.fixture
-def upgraded(engine: str, new_database: NewDatabase, tmp_path: Path) -> str:
-    """Give the URL of a ledger that was made and filled by an older version."""
-    url = f"sqlite:///{tmp_path}/old.db"
+def noon(engine: str) -> str:
+    noon = "'2026-01-05 12:00:00.000000'"
+    return noon if engine == "sqlite" else f"TIMESTAMP WITH TIME ZONE {noon}"
+
+
+def old_ledger(
+    engine: str, new_database: NewDatabase, folder: Path, newest: str, *statements: str
+) -> str:
+    """Make a ledger by the migrations of an older version, fill it, and upgrade it."""
+    url = f"sqlite:///{folder}/old.db"
     if engine == "postgresql":
         url = new_database("integration_service")
         change_from_outside(url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
-    older = tmp_path / "migrations"
+    older = folder / "migrations"
     older.mkdir()
-    for path in SERVICES["integration_service"].migrations().folder.glob("000[1-7]_*.py"):
-        shutil.copy(path, older)
+    for path in SERVICES["integration_service"].migrations().folder.glob("*.py"):
+        if path.name[:4] <= newest:
+            shutil.copy(path, older)
     Migrations("integration_service", older).upgrade(url)
-    noon = "'2026-01-05 12:00:00.000000'"
-    at = noon if engine == "sqlite" else f"TIMESTAMP WITH TIME ZONE {noon}"
-    none = "NULL"
-    change_from_outside(
-        url,
+    change_from_outside(url, *statements)
+    SERVICES["integration_service"].migrations().upgrade(url)
+    return url
+
+
+@pytest.fixture
+def upgraded(engine: str, new_database: NewDatabase, tmp_path: Path, noon: str) -> str:
+    """Give the URL of a ledger whose erasures were applied by a version that blanked names."""
+    at, none = noon, "NULL"
+    return old_ledger(
+        engine,
+        new_database,
+        tmp_path,
+        "0007",
         *[
             DELIVERY.format(uid=uid, state=state, due=due, at=at, dismissed=dismissed)
             for uid, state, due, dismissed in (
@@ -55,24 +92,27 @@ def upgraded(engine: str, new_database: NewDatabase, tmp_path: Path) -> str:
         ],
     )
 
-    SERVICES["integration_service"].migrations().upgrade(url)
-    return url
+
+@asynccontextmanager
+async def started(url: str, clock: FakeClock) -> AsyncIterator[Integration]:
+    database = open_database(url)
+    await database.open()
+    settings = Settings(
+        database_url=url, crm_api_url="http://crm", inventory_api_url="http://inventory"
+    )
+    integration = await Integration(settings, database, clock).start()
+    yield integration
+    await integration.die()
+    await database.close()
 
 
 async def test_its_erasures_are_applied_again_and_nothing_more_is_sent(
     upgraded: str, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
 ) -> None:
-    database = open_database(upgraded)
-    await database.open()
-    settings = Settings(
-        database_url=upgraded, crm_api_url="http://crm", inventory_api_url="http://inventory"
-    )
-    integration = await Integration(settings, database, clock).start()
-    await integration.work()
-    await integration.erase()
-    rows = await integration.rows()
-    await integration.die()
-    await database.close()
+    async with started(upgraded, clock) as integration:
+        await integration.work()
+        await integration.erase()
+        rows = await integration.rows()
     assert inventory.batches == [["ann"]]
     assert inventory.erasures == [["done", "waits", "late"]]
     assert {uid: (row.state, row.skip_reason) for uid, row in rows.items()} == {
@@ -83,3 +123,46 @@ async def test_its_erasures_are_applied_again_and_nothing_more_is_sent(
         "bob": ("skipped", "unwanted"),
         "cid": ("skipped", "dismissed"),
     }
+
+
+@pytest.fixture
+def before_routes(engine: str, new_database: NewDatabase, tmp_path: Path, noon: str) -> str:
+    """Give the URL of a ledger whose deliveries had no route yet."""
+    return old_ledger(
+        engine,
+        new_database,
+        tmp_path,
+        "0010",
+        LATER_DELIVERY.format(uid="sent", state="delivered", due="NULL", at=noon, request=SENT),
+        LATER_DELIVERY.format(uid="waits", state="retrying", due=noon, at=noon, request="NULL"),
+        ATTEMPT.format(at=noon),
+    )
+
+
+async def test_its_deliveries_are_those_of_the_welcome_route_and_nobody_gets_a_second_package(
+    before_routes: str,
+    noon: str,
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    clock: FakeClock,
+) -> None:
+    crm.register("sent", "waits", "new")
+
+    async with started(before_routes, clock) as integration:
+        await integration.work()
+        rows = await integration.rows()
+        sent = await integration.delivery("sent")
+        await integration.database.write(change, ANOTHER_ROUTE.format(at=noon))
+        with pytest.raises(IntegrityError):
+            await integration.database.write(change, ANOTHER_ROUTE.format(at=noon))
+
+    asked = [item for request in inventory.requests for item in json.loads(request.content)]
+    identities = {(one["customer_id"], one["package_type"], one["occurrence"]) for one in asked}
+    assert identities == {("waits", "welcome_package", 1), ("new", "welcome_package", 1)}
+    assert len(asked) == 2
+    assert {(row.route, row.occurrence) for row in rows.values()} == {("welcome-package", 1)}
+    assert {uid: row.state for uid, row in rows.items()} == dict.fromkeys(
+        ("sent", "waits", "new"), "delivered"
+    )
+    assert sent.request_id == SENT.strip("'")
+    assert [(one.status, one.duration_ms) for one in sent.attempts] == [(201, 1.5)]

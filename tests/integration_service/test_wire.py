@@ -13,11 +13,11 @@ import httpx
 import pytest
 import uvloop
 
-from integration_service.ledger import store
-from integration_service.ledger.records import Arrival
-from integration_service.links import link
-from integration_service.links.failures import Transient
-from integration_service.links.link import Link
+from integration_service.deliveries.models import Arrival
+from integration_service.feed import store
+from integration_service.targets import http
+from integration_service.targets.failures import Transient
+from integration_service.targets.http import Link
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start
 from tests.integration_service.doubles import InventoryDouble
 
@@ -226,9 +226,9 @@ async def test_a_server_that_misbehaves_is_tried_again_in_time(
     said: str,
     tries: int,
 ) -> None:
-    monkeypatch.setattr(link, "LARGEST_ANSWER", 200_000)
+    monkeypatch.setattr(http, "LARGEST_ANSWER", 200_000)
     integration = await start(inventory_api_url=f"http://{address}")
-    integration.poller._inventory._call_seconds = DEADLINE
+    integration.poller.targets.inventory.link._call_seconds = DEADLINE
     await owe(integration, "ada", "bob")
     server.behaviour = behaviour
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, event
 
-from integration_service.links import failures
+from integration_service.targets import failures
 from tests.inventory_api.conftest import (
     BATCH,
     CONFLICT,

@@ -10,8 +10,8 @@ import pytest
 
 from inventory_api.app import create_app
 from inventory_api.settings import Settings
-from service_kit.database import postgres
 from service_kit.database.errors import is_conflict
+from service_kit.database.postgres import database as postgres
 from tests.conftest import running
 from tests.inventory_api.conftest import BATCH, LIST, new_customer
 

@@ -5,9 +5,11 @@ from typing import Any
 import httpx
 import pytest
 
+from inventory_api.tables import metadata
 from tests.inventory_api.conftest import (
     BATCH,
     LIST,
+    app_of,
     change_database,
     new_customer,
     request_package,
@@ -24,6 +26,7 @@ from tests.inventory_api.stock import (
     status_of,
     take,
 )
+from tests.personal import all_marks, everything_in, leave_marks, marks
 
 ERASED = "urn:problem:customer-erased"
 PERSONAL = {"customer_name": "Jane Doe", "note": "Ring twice"}
@@ -62,6 +65,24 @@ async def test_all_requests_of_a_customer_are_cancelled_and_lose_name_and_note(
         one | changed | {"updated_at": ""} for one in before
     ]
     assert await packages_of(shared_inventory, other) == [kept]
+
+
+async def test_no_personal_column_of_any_table_survives(inventory: httpx.AsyncClient) -> None:
+    """Not in its row, and not in stored answers made of it."""
+    database, tables = app_of(inventory).state.database, metadata.tables
+    wanted = marks(tables.values())
+    sent = {"customer_id": "jane", **dict.fromkeys(PERSONAL, "mark-sent")}
+    answer = await inventory.post(LIST, json=sent, headers={"Idempotency-Key": "1"})
+    assert answer.status_code == 201, answer.text
+    await database.write(leave_marks, tables, wanted)
+    before = await database.read(everything_in)
+
+    assert await erase(inventory, "jane") == 1
+
+    left = await database.read(everything_in)
+    every = [*all_marks(wanted), "mark-sent"]
+    assert [mark for mark in every if mark not in before] == []
+    assert [mark for mark in every if mark in left] == []
 
 
 async def test_an_erasure_happens_once(shared_inventory: httpx.AsyncClient) -> None:

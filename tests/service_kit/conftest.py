@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -69,7 +70,7 @@ class Settings(ServiceSettings):
 
 
 class LabelTaken(Problem):
-    status = httpx.codes.CONFLICT
+    status = HTTPStatus.CONFLICT
     slug = "label-taken"
 
 

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
@@ -61,12 +60,14 @@ class Server:
         self.port = free_port()
         self.process = start("serve", PORT=str(self.port), **variables)
         self.log = ""
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
+
+    def wait_until_it_listens(self) -> None:
+        """From then on connections wait in the queue of the socket until they are answered."""
         while "Listening on" not in self.log:
             line = self.process.stderr.readline()
             assert line, self.log
             self.log += line
-        # From now on connections wait in the queue of the socket until they are answered.
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal. Returns the exit code."""
@@ -105,16 +106,26 @@ def migrated(tmp_path: Path, sqlite_template: Callable[[str], Path]) -> str:
 
 
 @pytest.fixture
-def serve(migrated: str) -> Iterator[Serve]:
+def begin(migrated: str) -> Iterator[Serve]:
     servers: list[Server] = []
 
-    def serve(**variables: str) -> Server:
+    def begin(**variables: str) -> Server:
         servers.append(Server(**{"DATABASE_URL": migrated, **variables}))
         return servers[-1]
 
-    yield serve
+    yield begin
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def serve(begin: Serve) -> Serve:
+    def serve(**variables: str) -> Server:
+        server = begin(**variables)
+        server.wait_until_it_listens()
+        return server
+
+    return serve
 
 
 @contextmanager
@@ -206,10 +217,9 @@ def test_what_can_not_be_started_with_is_told_in_one_line(
     code, out, err = run(command, **({"PORT": str(free_port())} | variables))
 
     assert (code, out) == (2, "")
-    told = [line for line in err.splitlines() if "Listening on" not in line]
-    assert len(told) == 1
-    assert told[0].startswith("crm_api: ")
-    assert names in told[0]
+    [told] = err.splitlines()
+    assert told.startswith("crm_api: ")
+    assert names in told
     assert SECRET not in err
     assert "clerk123" not in err
 
@@ -262,25 +272,33 @@ def being_migrated(url: str) -> Iterator[None]:
         yield
 
 
-def test_a_server_is_alive_while_its_database_is_migrated(serve: Serve, migrated: str) -> None:
-    with ThreadPoolExecutor() as pool, being_migrated(migrated):
-        server = serve()
-        assert server.http.get("/health").json() == {"status": "ok"}
-        early = pool.submit(server.http.get, "/api/customers", headers=bearer("admin123"))
-        # By then the server has taken up what was sent before.
+def until_it_migrates(server: Server) -> None:
+    process = psutil.Process(server.process.pid)
+    until(lambda: process.num_threads() > 1)
+
+
+def test_a_server_is_not_healthy_before_its_database_is_migrated(
+    begin: Serve, migrated: str
+) -> None:
+    with being_migrated(migrated):
+        server = begin()
+        until_it_migrates(server)
         assert run("healthcheck", PORT=str(server.port))[0] == 1
-    assert early.result().json() == []
+    server.wait_until_it_listens()
+    assert server.http.get("/health").json() == {"status": "ok"}
     assert run("healthcheck", PORT=str(server.port))[0] == 0
     assert server.stop() == 0
 
 
-def test_a_signal_ends_a_server_whose_database_is_migrated(serve: Serve, migrated: str) -> None:
-    with ThreadPoolExecutor() as pool, being_migrated(migrated):
-        server = serve()
-        early = pool.submit(server.http.get, "/api/customers", headers=bearer("admin123"))
-        ask(server, 3, "/health")
-        assert server.stop() == 0
-        assert early.result().status_code == 503
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_signal_ends_a_server_whose_database_is_migrated(
+    begin: Serve, migrated: str, workers: str, number: signal.Signals
+) -> None:
+    with being_migrated(migrated):
+        server = begin(WORKERS=workers)
+        until_it_migrates(server)
+        assert server.stop(number) == 0
     assert "Traceback" not in server.log
 
 

@@ -62,7 +62,7 @@ async def test_arguments_reach_the_work_by_position_and_by_name(database: Databa
     assert await database.read(lambda db, *, wanted: labels(db)[wanted], wanted=1) == "two"
 
 
-@pytest.mark.parametrize("verb", ["write", "write_at_once"])
+@pytest.mark.parametrize("verb", ["write", "write_autocommit"])
 async def test_an_answer_comes_after_the_commit(
     database: Database, database_url: str, verb: str
 ) -> None:
@@ -107,7 +107,7 @@ async def test_works_that_fail_spoil_no_others(database: Database) -> None:
     assert set(await database.read(labels)) == kept | {"box-1"}
 
 
-@pytest.mark.parametrize("verb", ["read", "scan", "write", "write_at_once"])
+@pytest.mark.parametrize("verb", ["read", "scan", "write", "write_autocommit"])
 async def test_a_work_may_raise_anything(database: Database, verb: str) -> None:
     with pytest.raises(RuntimeError):
         await asyncio.wait_for(getattr(database, verb)(lambda _: next(iter(()))), 5)
@@ -189,7 +189,7 @@ async def test_closing_finishes_what_was_accepted(database: Database, database_u
     assert await asyncio.gather(*writes)
 
 
-@pytest.mark.parametrize("verb", ["read", "scan", "write", "write_at_once"])
+@pytest.mark.parametrize("verb", ["read", "scan", "write", "write_autocommit"])
 async def test_a_closed_database_takes_no_more_work(database: Database, verb: str) -> None:
     await database.close()
 

@@ -19,13 +19,12 @@ from service_kit.database import (
     DatabaseBusy,
     DatabaseUnavailable,
     open_database,
-    sqlite,
-    sqlite_group,
-    sqlite_journal,
 )
 from service_kit.database.errors import reason
-from service_kit.database.sqlite import SqliteDatabase
-from service_kit.database.sqlite_engine import driver, sqlite_engine
+from service_kit.database.sqlite import database as sqlite
+from service_kit.database.sqlite import groups
+from service_kit.database.sqlite.connect import driver, sqlite_engine
+from service_kit.database.sqlite.database import SqliteDatabase
 from tests.service_kit.conftest import LabelTaken, Work, add, labels
 
 PATIENCE = 0.1
@@ -143,7 +142,7 @@ async def test_a_reading_work_can_change_nothing(database: SqliteDatabase, verb:
 async def test_writes_that_wait_together_share_one_transaction(
     database: SqliteDatabase, commits: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_group, "GROUP_SECONDS", 60)
+    monkeypatch.setattr(groups, "GROUP_SECONDS", 60)
 
     await asyncio.gather(*write_many(database, 100))
 
@@ -153,8 +152,8 @@ async def test_writes_that_wait_together_share_one_transaction(
 async def test_a_group_is_bounded_in_works(
     database: SqliteDatabase, commits: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_group, "GROUP_SECONDS", 60)
-    monkeypatch.setattr(sqlite_group, "GROUP_WORKS", 10)
+    monkeypatch.setattr(groups, "GROUP_SECONDS", 60)
+    monkeypatch.setattr(groups, "GROUP_WRITES", 10)
 
     await asyncio.gather(*write_many(database, 100))
 
@@ -164,7 +163,7 @@ async def test_a_group_is_bounded_in_works(
 async def test_a_group_is_bounded_in_time(
     database: SqliteDatabase, commits: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_group, "GROUP_SECONDS", 0.000001)
+    monkeypatch.setattr(groups, "GROUP_SECONDS", 0.000001)
 
     await asyncio.gather(*write_many(database, 20))
 
@@ -175,7 +174,7 @@ async def test_a_group_is_bounded_in_time(
 async def test_only_what_fails_half_way_has_its_group_run_again(
     database: SqliteDatabase, commits: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_group, "GROUP_SECONDS", 60)
+    monkeypatch.setattr(groups, "GROUP_SECONDS", 60)
     ran: list[str] = []
 
     def work(db: Connection, label: str, times: int) -> None:
@@ -216,7 +215,7 @@ async def test_a_work_that_ends_the_transaction_is_a_bug_that_changes_nothing(
 async def test_a_commit_that_fails_is_told_to_its_whole_group(
     database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_group, "GROUP_SECONDS", 60)
+    monkeypatch.setattr(groups, "GROUP_SECONDS", 60)
     writes = [*write_many(database, 3), asyncio.create_task(database.write(add_without_parent))]
 
     answers = await asyncio.gather(*writes, return_exceptions=True)
@@ -304,7 +303,7 @@ async def test_a_caller_that_goes_away_before_its_turn_leaves_nothing(
 async def test_a_full_queue_takes_no_more(
     database: SqliteDatabase, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "QUEUED_WORKS", 3)
+    monkeypatch.setattr(sqlite, "QUEUED_WRITES", 3)
     other.execute("BEGIN IMMEDIATE")
     writes = write_many(database, 3)
     await asyncio.sleep(0)
@@ -440,7 +439,7 @@ async def test_what_is_forgotten_is_in_no_file_when_the_caller_is_answered(
     await database.write(add, "another")
     assert b"unforgettable" in files_of(path), "else it would prove nothing"
 
-    await database.forget(delete, "unforgettable")
+    await database.erase(delete, "unforgettable")
 
     assert b"unforgettable" not in files_of(path)
     assert await database.read(labels) == ["another"]
@@ -450,7 +449,7 @@ async def test_a_forgetting_that_fails_changes_nothing(database: SqliteDatabase)
     await database.write(add, "one")
 
     with pytest.raises(LabelTaken):
-        await database.forget(add, "one")
+        await database.erase(add, "one")
 
     assert await database.read(labels) == ["one"]
 
@@ -461,20 +460,20 @@ async def test_while_somebody_reads_what_is_older_nobody_waits_and_it_goes_after
     other: sqlite3.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sqlite_journal, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(sqlite, "TRUNCATE_RETRY_SECONDS", 0.001)
     await database.write(add, "unforgettable")
     other.execute("BEGIN")
     assert other.execute("SELECT count(*) FROM boxes").fetchone() == (1,)
 
-    await database.forget(delete, "unforgettable")
+    await database.erase(delete, "unforgettable")
     await database.write(add, "another")
     assert b"unforgettable" in files_of(path), "it is what the other one reads"
     assert other.execute("SELECT label FROM boxes").fetchall() == [("unforgettable",)]
     other.execute("COMMIT")
 
-    assert database._journal._later is not None
+    assert database._truncating is not None
     async with asyncio.timeout(20):
-        await database._journal._later
+        await database._truncating
     assert b"unforgettable" not in files_of(path)
     assert await database.read(labels) == ["another"]
 
@@ -509,8 +508,8 @@ async def test_a_writer_that_ends_by_itself_keeps_nobody_waiting(
         raise ZeroDivisionError
 
     # What rolls back fails as well, once.
-    monkeypatch.setattr(sqlite_group.Group, "run", fail)
-    monkeypatch.setattr(sqlite, "_hand_over_transactions", fail)
+    monkeypatch.setattr(groups.Group, "run", fail)
+    monkeypatch.setattr(database, "_roll_back", fail)
 
     async with asyncio.timeout(10):
         answers = await asyncio.gather(*write_many(database, 3), return_exceptions=True)
@@ -531,7 +530,7 @@ async def test_news_that_can_not_be_told_do_not_stop_the_writer(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(database.committed, "beat", fail)
+        patch.setattr(database.committed, "set", fail)
         with pytest.raises(ZeroDivisionError):
             await asyncio.wait_for(database.write(add, "box"), 10)
 

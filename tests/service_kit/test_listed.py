@@ -5,13 +5,13 @@ from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, ins
 
 from service_kit.database import Database
 from service_kit.database.listed import is_listed
-from service_kit.database.prepared import Prepared
+from service_kit.database.prepared import PreparedValues
 
 words = Table(
     "words", MetaData(), Column("word", String(20), primary_key=True), Column("length", Integer)
 )
-FOUND = Prepared(select(words.c.word).where(is_listed(words.c.word, "some")))
-OF_LENGTH = Prepared(select(words.c.word).where(is_listed(words.c.length, "some")))
+FOUND = PreparedValues[str](select(words.c.word).where(is_listed(words.c.word, "some")))
+OF_LENGTH = PreparedValues[str](select(words.c.word).where(is_listed(words.c.length, "some")))
 KNOWN = ["a'b", 'c"d', "é", "\\", "[1]", "null"]
 
 
@@ -27,7 +27,7 @@ async def test_what_is_listed_is_found(database: Database, some: list[str]) -> N
 
     found = await database.read(FOUND.all, some=some)
 
-    assert sorted(row.word for row in found) == sorted(set(some) & set(KNOWN))
+    assert sorted(found) == sorted(set(some) & set(KNOWN))
 
 
 async def test_so_are_numbers(database: Database) -> None:
@@ -36,7 +36,7 @@ async def test_so_are_numbers(database: Database) -> None:
 
     found = await database.read(OF_LENGTH.all, some=[3, 1, 2**40])
 
-    assert sorted(row.word for row in found) == sorted(w for w in KNOWN if len(w) in {1, 3})
+    assert sorted(found) == sorted(w for w in KNOWN if len(w) in {1, 3})
 
 
 def exists(db: Connection) -> bool:

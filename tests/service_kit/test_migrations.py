@@ -34,7 +34,7 @@ OTHERS = re.compile("schema_owner$|(customer|ticket)_search")
 MODELS = {
     "crm_api": "crm_api.tables",
     "inventory_api": "inventory_api.tables",
-    "integration_service": "integration_service.ledger.models",
+    "integration_service": "integration_service.tables",
 }
 
 

@@ -6,17 +6,11 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from service_kit.database import (
-    Database,
-    DatabaseUnavailable,
-    connections,
-    herald,
-    interface,
-    open_database,
-    postgres,
-)
-from service_kit.database.connections import Connections
-from service_kit.database.errors import is_passing
+from service_kit.database import Database, DatabaseUnavailable, interface, open_database
+from service_kit.database.errors import is_transient
+from service_kit.database.postgres import connect, notify, pool, sessions
+from service_kit.database.postgres import database as postgres
+from service_kit.database.postgres.connect import Connections
 from tests.conftest import SERVICES, NewDatabase
 from tests.service_kit.conftest import add, labels
 from tests.system.database_proxy import DatabaseProxy, proxied
@@ -54,7 +48,7 @@ def falls_mute(proxy: DatabaseProxy, *, at_once: bool = True) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, proxy.mute():
         proxy.is_mute = at_once
         patch.setattr(postgres, "WORK_SECONDS", SHORT)
-        patch.setattr(connections, "CONNECT_SECONDS", SHORT)
+        patch.setattr(connect, "CONNECT_SECONDS", SHORT)
         yield
 
 
@@ -65,7 +59,7 @@ async def silenced(proxy: DatabaseProxy) -> None:
             await asyncio.sleep(0.01)
 
 
-VERBS = ["read", "scan", "write", "write_at_once"]
+VERBS = ["read", "scan", "write", "write_autocommit"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -120,11 +114,12 @@ async def test_a_first_connection_that_falls_silent_is_not_waited_for(
     async def open_then_fall_silent(self: Connections) -> object:
         connection = await opened(self)
         proxy.is_mute = True
+        patch.setattr(connect, "CONNECT_SECONDS", SHORT)
         return connection
 
     database = open_database(proxied_url)
     with falls_mute(proxy, at_once=False), monkeypatch.context() as patch:
-        patch.setattr(connections, "CONNECT_SECONDS", 2.0)
+        patch.setattr(connect, "CONNECT_SECONDS", 2.0)
         patch.setattr(Connections, "open", open_then_fall_silent)
         async with asyncio.timeout(10):
             with pytest.raises(DatabaseUnavailable):
@@ -138,7 +133,7 @@ async def test_a_ping_says_so_soon(
 ) -> None:
     monkeypatch.setattr(interface, "PING_SECONDS", SHORT)
     with proxy.mute():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SHORT + 1):
             with pytest.raises(DatabaseUnavailable, match="does not answer"):
                 await database.ping()
     await database.ping()
@@ -158,8 +153,9 @@ async def test_a_caller_that_goes_away_leaves_no_mute_connection_to_the_next(
 async def test_who_listens_for_commits_listens_again(
     database_url: str, proxy: DatabaseProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(herald, "SILENT_SECONDS", 0.1)
-    monkeypatch.setattr(herald, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(notify, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(notify, "ANSWER_SECONDS", SHORT)
+    monkeypatch.setattr(notify, "RECONNECT_SECONDS", 0.05)
     listening = open_database(proxy.url(database_url))
     other = open_database(database_url)
     await listening.open()
@@ -185,7 +181,7 @@ async def test_who_listens_for_commits_listens_again(
 async def test_a_close_does_not_wait_for_a_goodbye(
     proxied_url: str, proxy: DatabaseProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "CLOSE_SECONDS", SHORT)
+    monkeypatch.setattr(pool, "CLOSE_SECONDS", SHORT)
     database = open_database(proxied_url)
     await database.open()
     await database.write(add, "box")
@@ -202,7 +198,7 @@ async def test_who_waits_is_told_at_once_when_the_service_has_to_end(
         # More than there are connections: one waits for its turn, others for a new connection.
         waiting = [asyncio.create_task(getattr(database, verb)(labels)) for _ in range(3)]
         await silenced(proxy)
-        database.give_up()
+        database.abort()
         async with asyncio.timeout(4):
             answers = await asyncio.gather(*waiting, return_exceptions=True)
             await database.close()
@@ -215,7 +211,7 @@ def test_a_migration_is_ended(
     def fall_silent(_: str) -> None:
         proxy.is_mute = True
 
-    monkeypatch.setattr(connections, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(sessions, "WATCH_SECONDS", 0.05)
     url = new_database("crm_api")
     with falls_mute(proxy, at_once=False):
         proxy.watch = fall_silent
@@ -230,18 +226,28 @@ def test_a_start_waits_for_a_silent_server_as_for_one_that_starts(
     with falls_mute(proxy), pytest.raises(DatabaseUnavailable) as told:
         SERVICES["crm_api"].migrations().upgrade(proxy.url(url))
 
-    assert is_passing(told.value)
+    assert is_transient(told.value)
 
 
 async def test_a_migration_may_take_its_time(
     proxied_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "WATCH_SECONDS", 0.02)
+    looked = sessions._is_working
+    looks: list[bool] = []
+
+    async def look(connections: Connections) -> bool:
+        looks.append(await looked(connections))
+        return looks[-1]
+
+    monkeypatch.setattr(sessions, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(sessions, "_is_working", look)
     asked = Connections(proxied_url, "a migration")
     connection = await asked.open()
 
-    watch = asyncio.create_task(asked.watch(connection))
+    watch = asyncio.create_task(sessions.watch(asked, connection))
     assert await connection.fetchval("SELECT 'done' FROM pg_sleep(0.5)") == "done"
 
     watch.cancel()
     await connection.close()
+    assert len(looks) > sessions.MISSES
+    assert all(looks)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy import Connection, text
 
 from service_kit.database import Database
-from service_kit.database.connections import Connections
+from service_kit.database.postgres.connect import Connections
 from service_kit.process.health import DatabaseDep
 from service_kit.web import overload
 from service_kit.web.auth import GuardedRoute, Public

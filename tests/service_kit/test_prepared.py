@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import (
@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from service_kit.database import Database, DatabaseUnavailable
-from service_kit.database.postgres import PostgresDatabase
+from service_kit.database.postgres.database import PostgresDatabase
 from service_kit.database.prepared import ROWS_AT_ONCE, Prepared, PreparedInsert
 from service_kit.database.types import BigInt, UtcDateTime
 from tests.conftest import run_sql
@@ -42,12 +42,24 @@ things = Table(
     Column("gone_at", UtcDateTime),
     sqlite_autoincrement=True,
 )
+
+
+class Thing(NamedTuple):
+    id: int
+    key: str
+    at: datetime
+    data: Any
+    note: str | None
+    number: int | None
+    gone_at: datetime | None
+
+
 AT = datetime(2026, 1, 5, 13, 0, 0, 120, tzinfo=timezone(timedelta(hours=1)))
 THING = {"key": "a'b", "at": AT, "data": {"ä": [1, None, "x"]}, "note": None, "number": -1}
 
 _PAGE = select(things).where(things.c.id > bindparam("after")).order_by(things.c.id).limit(2)
 ADD = PreparedInsert(things)
-PAGE = Prepared(_PAGE)
+PAGE = Prepared(Thing, _PAGE)
 
 
 def named(key: str) -> dict[str, Any]:
@@ -163,3 +175,8 @@ async def test_many_rows_are_inserted_in_their_order_without_those_that_are_ther
     rows = await kept.read(lambda db: db.execute(select(things.c.key).order_by(things.c.id)).all())
     keys = [row.key for row in rows]
     assert keys == ["7", *(str(n) for n in range(number) if n != 7)]
+
+
+def test_a_row_whose_fields_are_not_the_columns_in_their_order_is_refused() -> None:
+    with pytest.raises(TypeError, match="Thing has"):
+        Prepared(Thing, select(things.c.key, things.c.id))

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service_kit.database import sqlite
+from service_kit.database.sqlite import database as sqlite
 from service_kit.web import problem_responses
 from service_kit.web.body import MAX_BODY_BYTES
 from tests.conftest import bearer, running

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from crm_api.settings import Settings as CrmSettings
-from service_kit.process.environment import SECRETS_DIR, Refused, one_slip_apart
-from service_kit.process.settings import ServiceSettings
+from service_kit.process.environment import Refused, near_misses
+from service_kit.process.settings import SECRETS_DIR, ServiceSettings
 from service_kit.web.rates import Rate
 from tests.conftest import SERVICES
 from tests.service_kit.conftest import Settings
@@ -265,18 +265,27 @@ def test_names_may_be_written_in_lower_case(
 
 
 def test_what_else_is_in_the_folder_of_secrets_is_left_alone(read: Any, tmp_path: Path) -> None:
-    (tmp_path / "admin_token").mkdir()
+    (tmp_path / "certificates").mkdir()
     (tmp_path / "tls.key").write_bytes(b"\xff")
     (tmp_path / "API_TOKENS").write_text("\n")
+    (tmp_path / "ADMIN_TOKEN").write_text("")
 
     assert read(tmp_path).uses_demo_tokens
 
 
-def test_a_secret_that_is_no_text_is_named(read: Any, tmp_path: Path) -> None:
-    secret = tmp_path / "ADMIN_TOKEN"
-    secret.write_bytes(SECRET.encode() + b"\xff")
+def test_a_secret_that_is_a_folder_is_named(read: Any, tmp_path: Path) -> None:
+    secret = tmp_path / "ADMIN_TOKEN"  # as Docker makes it where the file to mount is not there
+    secret.mkdir()
 
     assert str(secret) in faults(read, secrets=tmp_path)
+
+
+def test_a_secret_that_is_no_text_is_named(read: Any, tmp_path: Path) -> None:
+    (tmp_path / "ADMIN_TOKEN").write_bytes(SECRET.encode() + b"\xff")
+
+    told = faults(read, secrets=tmp_path)
+    assert told.startswith(f"A file in {tmp_path} is no text: ")
+    assert "admin_token" in told
 
 
 def test_secrets_that_can_not_be_listed_are_named(
@@ -288,7 +297,7 @@ def test_secrets_that_can_not_be_listed_are_named(
     monkeypatch.setattr(Path, "iterdir", refuse)
 
     told = faults(read, secrets=tmp_path)
-    assert told == f"{tmp_path} can't be listed: Permission denied"
+    assert told == f"{tmp_path} can't be read: Permission denied"
 
 
 @pytest.mark.skipif(not UNREADABLE.exists(), reason="there is no file that nobody can read")
@@ -314,33 +323,34 @@ def test_a_service_refuses_a_bad_environment_in_words(
 @pytest.mark.parametrize(
     ("given", "name"),
     [
-        ("databse_url", "database_url"),
-        ("databasee_url", "database_url"),
-        ("datavase_url", "database_url"),
-        ("database_ulr", "database_url"),
-        ("api_token", "api_tokens"),
-        ("xapi_tokens", "api_tokens"),
+        ("DATABSE_URL", "DATABASE_URL"),
+        ("DATABASEE_URL", "DATABASE_URL"),
+        ("datavase_url", "DATABASE_URL"),
+        ("DATABASE_ULR", "DATABASE_URL"),
+        ("API_TOKEN", "API_TOKENS"),
+        ("XAPI_TOKENS", "API_TOKENS"),
+        ("LOG_LEVLE", "LOG_LEVEL"),
+        ("WORKER", "WORKERS"),
     ],
 )
 def test_a_name_with_one_slip_is_recognised(given: str, name: str) -> None:
-    assert one_slip_apart(given, name)
-    assert one_slip_apart(name, given)
+    told = f"{given} has no effect. Did you mean {name}?"
+    assert near_misses(Settings.model_fields, [given]) == [told]
 
 
 @pytest.mark.parametrize(
-    ("given", "name"),
+    "given",
     [
-        ("database_url", "database_url"),
-        ("databse_ulr", "database_url"),
-        ("inventory_api_port", "inventory_api_url"),  # as Kubernetes sets it
-        ("hostname", "host"),
-        ("hosts", "host"),
-        ("sort", "port"),
+        "DATABASE_URL",
+        "INVENTORY_API_PORT",  # as Kubernetes sets it
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "HOSTNAME",
+        "HOSTS",
+        "SORT",
     ],
 )
-def test_a_name_of_something_else_is_not_taken_for_a_slip(given: str, name: str) -> None:
-    assert not one_slip_apart(given, name)
-    assert not one_slip_apart(name, given)
+def test_a_name_of_something_else_is_not_taken_for_a_slip(given: str) -> None:
+    assert near_misses([*Settings.model_fields, "inventory_api_url"], [given]) == []
 
 
 def test_settings_can_not_be_changed(read: Any) -> None:

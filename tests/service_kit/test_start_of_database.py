@@ -9,11 +9,10 @@ import httpx
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.util import await_, greenlet_spawn
 
-from service_kit.database.connections import Connections
 from service_kit.database.migrations import current_revision
-from service_kit.database.postgres import dispose, postgres_engine
+from service_kit.database.postgres.connect import Connections
+from service_kit.database.postgres.pool import AutocommitPool
 from tests.conftest import SERVICES, NewDatabase, running
 
 pytestmark = pytest.mark.parametrize("engine", ["postgresql"])
@@ -63,22 +62,14 @@ def test_a_lost_connection_is_not_taken_for_a_database_without_tables(
     url = new_database("crm_api")
 
     async def look() -> None:
-        connections = Connections(url, "test")
-        engine = postgres_engine(connections, pool_size=1)
-
-        def run() -> None:
-            with engine.connect() as connection:
-                assert current_revision(connection) == SERVICES["crm_api"].migrations().head
-                pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
-                connection.rollback()
-                await_(end(pid))
-                current_revision(connection)
-
-        try:
+        pool = AutocommitPool(Connections(url, "test"), size=1)
+        async with pool.connection() as connection:
+            found = await connection.run_in_transaction(current_revision)
+            assert found == SERVICES["crm_api"].migrations().head
+            await end(connection.driver.get_server_pid())
             with pytest.raises(DBAPIError):
-                await greenlet_spawn(run)
-        finally:
-            await dispose(engine, connections)
+                await connection.run(current_revision)
+        await pool.close()
 
     async def end(pid: int) -> None:
         """End a session of another, and wait until it is gone."""

@@ -5,7 +5,6 @@ import logging
 import pytest
 
 from service_kit.process import tracing
-from service_kit.process.span_export import Exporter
 
 
 @pytest.mark.parametrize(
@@ -36,7 +35,7 @@ def test_a_receiver_that_is_away_is_worth_one_line(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("opentelemetry"), "level", logging.NOTSET)
-    exporter = Exporter(endpoint="http://127.0.0.1:1/v1/traces", timeout=0.05)
+    exporter = tracing.new_exporter(endpoint="http://127.0.0.1:1/v1/traces", timeout=0.05)
     with caplog.at_level(logging.DEBUG):
         for _ in range(3):
             exporter.export([])

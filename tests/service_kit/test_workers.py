@@ -19,17 +19,15 @@ import sys
 import created
 from service_kit.process import logs
 from service_kit.process import server
-from service_kit.process import workers
 
 if __name__ == "__main__":
     logs.configure("INFO", "text")
-    workers.STOP_SECONDS = 0.5
-    sys.exit(workers.supervise(created.create, created.settings, server.listen("127.0.0.1", 0)))
+    server.STOP_SECONDS = 0.5
+    sys.exit(server.run(created.create, created.settings, server.bind("127.0.0.1", 0)))
 """
 CREATED = """
 import sys
 
-from service_kit.process import workers
 from service_kit.process.settings import ServiceSettings
 
 settings = ServiceSettings(database_url="sqlite:///{folder}/boxes.db", port=8009, workers=2)
@@ -45,7 +43,7 @@ SERVE = """
     print("a worker has come", file=sys.stderr, flush=True)
     from tests.service_kit.conftest import create_app
 
-    return workers.Worker(create_app(settings.database_url))
+    return create_app(settings.database_url)
 """
 
 

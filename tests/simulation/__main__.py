@@ -37,7 +37,8 @@ def main() -> int:
     options = parser.parse_args()
     began_at = time.monotonic()
     seeds = range(options.seed, options.seed + options.examples)
-    count = 0
+    count, seconds = 0, 0.0
+    broken: frozenset[str] | set[str] = frozenset()
     with multiprocessing.Pool(min(os.cpu_count() or 1, len(seeds)), _prepare) as pool:
         for outcome in pool.imap(_run, seeds):
             count += 1

@@ -91,7 +91,7 @@ def simulated(
     NumberedTask.count = 0
     state = random.getstate()
     random.seed(chance.random())
-    changed = [
+    changed: list[Any] = [
         mock.patch.object(clock, "now", now),
         mock.patch.object(time, "monotonic", loop.time),
         mock.patch.object(time, "time_ns", nanoseconds),

@@ -80,7 +80,7 @@ def unfinished(world: World) -> Iterator[str]:
     if unnumbered or position != head or state != "running":
         yield f"the feed is {state}, read to {position} of {head}, {unnumbered} not numbered"
     for uid, state in ledger.rows(
-        "SELECT customer_uid, state FROM deliveries WHERE state IN ('pending', 'retrying')"
+        "SELECT subject, state FROM deliveries WHERE state IN ('pending', 'retrying')"
     ):
         yield f"the delivery for {uid} is {state}"
     for (uid,) in ledger.rows("SELECT customer_uid FROM erasures WHERE done_at IS NULL"):
@@ -101,7 +101,7 @@ def look(world: World) -> None:
         return
     made = {uid for (uid,) in inventory.rows("SELECT customer_id FROM package_requests")}
     for (uid,) in world.disks["integration"].rows(
-        "SELECT customer_uid FROM deliveries WHERE state = 'delivered'"
+        "SELECT subject FROM deliveries WHERE state = 'delivered'"
     ):
         if uid not in made:
             world.found("missing", f"the delivery for {uid} counts as done and has no package")

@@ -197,7 +197,7 @@ class SimulatedDatabase(Database):
         await self._turn_of_others()
         self._check()
         result = self._disk.write(self._process, work, *args, **kwargs)
-        self.committed.beat()
+        self.committed.set()
         await self._turn_of_others()
         return result
 
@@ -210,5 +210,5 @@ class SimulatedDatabase(Database):
         await asyncio.sleep(self._process.world.chance.choice((0, 0, 0, 0.001, 0.05)))
 
     @staticmethod
-    def _try_to_write(db: Any) -> None:
+    def _trial_write(db: Any) -> None:
         raise NotImplementedError

@@ -21,7 +21,7 @@ FAULTS: dict[str, Fault] = {}
 
 
 def fault(act: Fault) -> Fault:
-    FAULTS[act.__name__] = act  # type: ignore[attr-defined]
+    FAULTS[act.__name__] = act
     return act
 
 
@@ -54,7 +54,7 @@ class Link:
         await asyncio.wait({task})
         if task.cancelled() or not server.is_alive:
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
-        answer = task.result()
+        answer: httpx.Response = task.result()
         if answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
             self.world.found("bug", f"{request.method} {request.url} was answered 500")
         return answer

@@ -20,42 +20,42 @@ FIRST_PAGE_BEFORE_NUMBERING = [
 ]
 NO_BRAKE = [
     Change(
-        "integration_service/comparing.py",
+        "integration_service/reconcile/comparison.py",
         "if self._absent > by_itself and not self._is_confirmed:",
         "if self._absent > by_itself and not self._repairs:",
     ),
 ]
 ANY_REFUSAL_IS_BELIEVED = [
     Change(
-        "integration_service/links/failures.py",
+        "integration_service/targets/failures.py",
         "    return Misconfigured(error, status=status, problem=problem)\n\n\ndef _own",
         "    return Refused(error, status=status, problem=problem)\n\n\ndef _own",
     ),
 ]
 PROBE_WAITS_FOR_THE_CLOCK = [
     Change(
-        "integration_service/links/circuit.py",
+        "integration_service/targets/circuit.py",
         "return now >= self.next_probe_at or now < self.failed_at",
         "return now >= self.next_probe_at",
     ),
 ]
 COMPARISON_WAITS_FOR_THE_CLOCK = [
     Change(
-        "integration_service/ledger/reconciliations.py",
+        "integration_service/reconcile/store.py",
         "return 0.0 if passed < 0 else seconds - passed",
         "return seconds - passed",
     ),
 ]
 DELIVERY_WAITS_FOR_THE_CLOCK = [
     Change(
-        "integration_service/dispatch.py",
+        "integration_service/deliveries/dispatch.py",
         "if not await self._database.read(claims.is_any_of_later, now):",
         "if await self._database.read(claims.is_any_of_later, now) is not None:",
     ),
 ]
 OWN_DOWNTIME_COUNTS = [
     Change(
-        "integration_service/retries.py",
+        "integration_service/deliveries/retry_policy.py",
         """
         tried - tried_before >= GIVE_UP_SECONDS and delivery.attempt_count + 1 >= LEAST_ATTEMPTS
 """,
@@ -66,7 +66,7 @@ OWN_DOWNTIME_COUNTS = [
 ]
 ERASED_ARE_SENT_ALL_THE_SAME = [
     Change(
-        "integration_service/ledger/erasures.py",
+        "integration_service/deliveries/erasures.py",
         """
     db.execute(_SKIP, {"uids": uids, "at": now})
     db.execute(_FORGET, {"uids": uids})
@@ -85,7 +85,7 @@ INVENTORY_FORGETS_WHOM_IT_ERASED = [
 ]
 ERASURES_ARE_NOT_COMPARED = [
     Change(
-        "integration_service/comparing.py",
+        "integration_service/reconcile/store.py",
         'KINDS: tuple[Kind, ...] = ("missing", "extra", "double", "erased")',
         'KINDS: tuple[Kind, ...] = ("missing", "extra", "double")',
     ),

@@ -13,8 +13,8 @@ from unittest import mock
 import httpx
 
 from crm_api.feed import service as feed
-from integration_service import heeding
-from integration_service.links import link
+from integration_service.poller import control
+from integration_service.targets import http
 from tests.simulation import judge, steps
 from tests.simulation.clocks import SimulatedLoop, simulated
 from tests.simulation.network import Wire
@@ -69,9 +69,9 @@ def _in_place_of_the_real_one(world: World) -> Iterator[None]:
     listener = Listener(world)
     with ExitStack() as stack:
         stack.enter_context(simulated(world.loop, world.chance, world.now))
-        stack.enter_context(mock.patch.object(link, "_Transport", Wire))
+        stack.enter_context(mock.patch.object(http, "_Transport", Wire))
         # What only looks again in case no news came; it is most of what a quiet second costs.
-        stack.enter_context(mock.patch.object(heeding, "HEED_SECONDS", 5.0))
+        stack.enter_context(mock.patch.object(control, "LOOK_SECONDS", 5.0))
         stack.enter_context(mock.patch.object(feed, "RECHECK_SECONDS", 5.0))
         for logger in map(logging.getLogger, LOGGERS):
             stack.callback(logger.setLevel, logger.level)

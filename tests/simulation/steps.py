@@ -14,9 +14,8 @@ from typing import Any
 import httpx
 
 from crm_api.feed import service as feed
+from integration_service.deliveries.service import Which, retry_many
 from integration_service.ledger import control
-from integration_service.ledger.control import Which
-from integration_service.retrying import retry_many
 from tests.simulation.machines import Process
 from tests.simulation.network import FAULTS
 from tests.simulation.world import SERVERS, SERVICES, Person, Setup, World

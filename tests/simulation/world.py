@@ -20,8 +20,8 @@ from fastapi import FastAPI
 
 from crm_api import app as crm
 from crm_api.settings import Settings as CrmSettings
-from integration_service.poller import Poller
-from integration_service.reconciling import Reconciler
+from integration_service.poller.poller import Poller
+from integration_service.reconcile.service import Reconciler
 from integration_service.settings import Settings
 from inventory_api import app as inventory
 from inventory_api.settings import Settings as InventorySettings
@@ -155,7 +155,7 @@ class World:
         )
         poller = Poller(settings, process.database, Stopping(), clock=process.clock.now)
         process.at_death.append(poller._claim.release)
-        for circuit in (poller._crm_circuit, poller._inventory_circuit):
+        for circuit in (poller.crm.circuit, poller.targets.inventory.circuit):
             # Its default is the real time.monotonic, bound before there was a simulated one.
             if hasattr(circuit, "monotonic"):
                 circuit.monotonic = self.loop.time

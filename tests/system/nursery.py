@@ -27,8 +27,8 @@ SERVICES = ("crm_api", "inventory_api", "integration_service")
 ALSO = (
     "service_kit.process.server",
     "service_kit.database.migrations",
-    "service_kit.database.sqlite",
-    "service_kit.database.postgres",
+    "service_kit.database.sqlite.database",
+    "service_kit.database.postgres.database",
     "sqlalchemy.dialects.postgresql.asyncpg",
     "sqlalchemy.dialects.sqlite",
     "uvicorn.lifespan.on",

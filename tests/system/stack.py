@@ -308,7 +308,7 @@ class Stack:
             double=sorted(uid for uid in set(packages) if packages.count(uid) > 1),
             phantom=sorted(set(packages) - set(customers)),
             undelivered=self.integration.rows(
-                "SELECT customer_uid, state, error FROM deliveries WHERE state <> 'delivered'"
+                "SELECT subject, state, error FROM deliveries WHERE state <> 'delivered'"
             ),
             feed=self._faults_of_feed(customers),
             damage=self.damage(),

@@ -145,10 +145,10 @@ TWO_TRANSACTIONS = [
     Change(
         "crm_api/customers/registration.py",
         """
-        feed.add(db, [{**event, "data": f"{_ID}{added}{told}"}])
+    record(db, *map(CustomerCreated, found.values()), by=who)
 """,
         """
-        add.later = [{**event, "data": f"{_ID}{added}{told}"}]
+    add.later = [*map(CustomerCreated, found.values())]
 """,
     ),
     Change(
@@ -160,18 +160,18 @@ TWO_TRANSACTIONS = [
     outcome = await write(work, new, who)
     adding = service.registration
     if later := vars(adding.add).pop("later", None):
-        await database.write(adding.feed.add, later)
+        await database.write(adding.record, *later, by=who)
 """,
     ),
 ]
 CURSOR_BEFORE_DELIVERIES = [
     Change(
-        "integration_service/ingest.py",
+        "integration_service/feed/ingest.py",
         "new = await write(store.note_page, lease, arrivals, ",
         "await write(store.note_page, lease, [], ",
     ),
     Change(
-        "integration_service/ingest.py",
+        "integration_service/feed/ingest.py",
         """
         for arrival in new:
 """,
@@ -180,36 +180,24 @@ CURSOR_BEFORE_DELIVERIES = [
         for arrival in new:
 """,
     ),
-    Change(
-        "integration_service/ledger/store.py",
-        """
-def mark_feed(""",
-        """
-def owe(db, arrivals, now):
-    for arrival in arrivals:
-        db.execute(_OWE, _row(arrival, now))
-    return arrivals
-
-def mark_feed(""",
-    ),
 ]
 DELIVERED_BEFORE_SENT = [
     Change(
-        "integration_service/dispatch.py",
+        "integration_service/deliveries/dispatch.py",
         """
         started_at = time.monotonic()
         try:
-            results = await self._inventory.request_packages(""",
+            results = of_call(""",
         """
         started_at = time.monotonic()
-        sent = [retries.Made(200, "soon") for _ in batch]
+        sent = [retry_policy.Made(200, "soon") for _ in batch]
         done = [
-            retries.after_result(row, one, self._circuit, self._clock(), 0)
+            retry_policy.settle(row, one, self._circuit, self._clock(), 0)
             for row, one in zip(batch, sent, strict=True)
         ]
         await self._settle(batch, lease, done)
         try:
-            results = await self._inventory.request_packages(""",
+            results = of_call(""",
     ),
 ]
 

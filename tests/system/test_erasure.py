@@ -40,7 +40,7 @@ class People:
         assert self.stack.client.post(url, headers=ADMIN).is_success
 
     def wait_until_known(self, uid: str) -> None:
-        owed = f"SELECT 1 FROM deliveries WHERE customer_uid = '{uid}'"  # noqa: S608
+        owed = f"SELECT 1 FROM deliveries WHERE subject = '{uid}'"  # noqa: S608
         until(lambda: self.stack.integration.rows(owed), "the feed has told of the customer")
 
     def wait_until_applied(self, uid: str) -> None:
@@ -52,7 +52,7 @@ class People:
 
     def state(self, uid: str) -> str:
         [(state,)] = self.stack.integration.rows(
-            f"SELECT state FROM deliveries WHERE customer_uid = '{uid}'"  # noqa: S608
+            f"SELECT state FROM deliveries WHERE subject = '{uid}'"  # noqa: S608
         )
         return str(state)
 

@@ -26,7 +26,7 @@ def test_every_command_does_what_the_page_says(stack: Stack, tmp_path: Path) -> 
     stack.start()
     stack.add_customers(2)
     stack.wait_until_quiet()
-    [(uid,)] = stack.integration.rows("SELECT customer_uid FROM deliveries ORDER BY id LIMIT 1")
+    [(uid,)] = stack.integration.rows("SELECT subject FROM deliveries ORDER BY id LIMIT 1")
     [(box,)] = stack.inventory.rows(
         "SELECT request_id FROM package_requests ORDER BY id DESC LIMIT 1"
     )

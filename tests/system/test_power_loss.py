@@ -20,11 +20,11 @@ ROUNDS = 2
 # What many choose for its speed.
 FORGETFUL = [
     Change(
-        "service_kit/database/sqlite_engine.py",
+        "service_kit/database/sqlite/connect.py",
         '"PRAGMA synchronous = FULL"',
         '"PRAGMA synchronous = NORMAL"',
     ),
-    Change("service_kit/database/sqlite_engine.py", "level < 2:", "level < 1:"),
+    Change("service_kit/database/sqlite/connect.py", "level < 2:", "level < 1:"),
 ]
 
 

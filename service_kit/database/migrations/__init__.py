@@ -1,7 +1,7 @@
 """Brings a database's schema up to date, and tells whether it is.
 
-A migration is a file `NNNN_what_it_does.py` whose revision is NNNN, so the newest is known from the
-file names, and a service that is up to date starts without loading Alembic.
+A migration is a file `NNNN_what_it_does.py` whose revision is NNNN. So the newest is known from the
+file names, and a service whose schema is up to date starts without loading Alembic.
 """
 
 import asyncio
@@ -10,12 +10,11 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Column, Connection, MetaData, String, Table, insert, select, text
+from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.util import greenlet_spawn
 
-from service_kit.database.errors import explain, is_unavailable
-from service_kit.database.sqlite_engine import (
+from service_kit.database.errors import is_unavailable, raise_unavailable
+from service_kit.database.sqlite.connect import (
     driver,
     file_of,
     note_file,
@@ -26,18 +25,17 @@ from service_kit.database.sqlite_engine import (
 if TYPE_CHECKING:
     from alembic.config import Config
 
-# Any number that every replica shares; only one of them migrates at a time.
+# Any number that all replicas share; only one of them migrates at a time.
 _LOCK = 0x63726D
 _LOCK_SECONDS = 60.0
 
-
-# Which service a database belongs to, so that no other puts its tables between.
+# Which service a database belongs to, so that no other adds its tables to it.
 _OWNER = Table("schema_owner", MetaData(), Column("service", String(100), primary_key=True))
 _CREATED = re.compile(r"op\.create_table\(\s*[\"'](\w+)")
 
 
 class SchemaMismatch(RuntimeError):
-    """The database's schema is not the one this version works with."""
+    """The database's schema is not the one that this version works with."""
 
 
 class Migrations:
@@ -53,60 +51,53 @@ class Migrations:
         return self.revisions[-1]
 
     def upgrade(self, url: str) -> str | None:
-        """Run what is missing, under a lock. Returns the revision it was at before.
+        """Run the missing migrations, under a lock. Returns the revision before them.
 
         Raises SchemaMismatch where the database is ahead of this version, DatabaseUnavailable,
-        DurabilityMissing, or ValueError for a URL that is none.
+        DurabilityMissing, or ValueError for a malformed URL.
         """
         try:
             if url.startswith("sqlite:"):
-                return self._upgrade_sqlite(url)
+                return self._upgrade_sqlite(file_of(url))
             return asyncio.run(self._upgrade_postgres(url))
         except Exception as error:
-            explain(error)
+            raise_unavailable(error)
             raise
 
-    def _upgrade_sqlite(self, url: str) -> str | None:
-        path = file_of(url)
-        engine = sqlite_engine(path, busy_seconds=_LOCK_SECONDS)
+    def _upgrade_sqlite(self, path: Path) -> str | None:
         try:
-            with engine.connect() as connection:
-                refuse_damaged(driver(connection))
+            with sqlite_engine(path, busy_seconds=_LOCK_SECONDS).connect() as connection:
+                refuse_damaged(driver(connection), path)
                 driver(connection).execute("BEGIN IMMEDIATE")
                 with connection.begin():
                     return self._upgrade(connection)
         except Exception as error:
             note_file(error, path)
             raise
-        finally:
-            engine.dispose()
 
     async def _upgrade_postgres(self, url: str) -> str | None:
         # Loading it takes a tenth of a start, which a service on SQLite need not wait for.
-        from service_kit.database.connections import Connections
-        from service_kit.database.postgres import dispose, driver_of, postgres_engine
+        from service_kit.database.postgres.connect import Connections
+        from service_kit.database.postgres.pool import AutocommitPool
+        from service_kit.database.postgres.sessions import watch
 
-        waiting = {"lock_timeout": f"{_LOCK_SECONDS * 1000:.0f}", "statement_timeout": "0"}
-        name = f"{self.service} migration {uuid.uuid4().hex[:8]}"
-        connections = Connections(url, name, **waiting)
-        engine = postgres_engine(connections, pool_size=1)
+        def upgrade(connection: Connection) -> str | None:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+            return self._upgrade(connection)
 
-        def upgrade() -> str | None:
-            # It may take hours, so it has no deadline.
-            watch: asyncio.Task[None] | None = None
-            try:
-                with engine.begin() as connection:
-                    watch = asyncio.ensure_future(connections.watch(driver_of(connection)))
-                    connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-                    return self._upgrade(connection)
-            finally:
-                if watch is not None:
-                    watch.cancel()
-
+        limits = {"lock_timeout": f"{_LOCK_SECONDS * 1000:.0f}", "statement_timeout": "0"}
+        connections = Connections(url, f"{self.service} migration {uuid.uuid4().hex[:8]}", **limits)
+        pool = AutocommitPool(connections, size=1)
         try:
-            return await greenlet_spawn(upgrade)
+            async with pool.connection() as connection:
+                # It may take hours, so it is watched instead of having a deadline.
+                watching = asyncio.create_task(watch(connections, connection.driver))
+                try:
+                    return await connection.run_in_transaction(upgrade)
+                finally:
+                    watching.cancel()
         finally:
-            await dispose(engine, connections)
+            await pool.close()
 
     def _upgrade(self, connection: Connection) -> str | None:
         revision = current_revision(connection)
@@ -124,12 +115,12 @@ class Migrations:
         return revision
 
     def _own(self, connection: Connection, *, is_new: bool) -> None:
-        """Write down whose database this is. Raises SchemaMismatch where it is another's."""
+        """Record whose database this is. Raises SchemaMismatch where it is another service's."""
         owner = None
-        if connection.dialect.has_table(connection, _OWNER.name):
+        if inspect(connection).has_table(_OWNER.name):
             owner = connection.execute(select(_OWNER)).scalar_one_or_none()
-        elif not is_new and not connection.dialect.has_table(connection, self._first_table()):
-            owner = "another service"  # from before owners were written down
+        elif not is_new and not inspect(connection).has_table(self._first_table()):
+            owner = "another service"  # from before owners were recorded
         if owner is None:
             _OWNER.create(connection, checkfirst=True)
             connection.execute(insert(_OWNER), {"service": self.service})
@@ -140,7 +131,7 @@ class Migrations:
             )
 
     def _first_table(self) -> str:
-        """Name a table that every database of this service has."""
+        """Return the name of a table that every database of this service has."""
         first = next(self.folder.glob(f"{self.revisions[0]}_*.py"))
         found = _CREATED.search(first.read_text())
         return found[1] if found else "alembic_version"
@@ -157,7 +148,7 @@ class Migrations:
 
 
 def current_revision(connection: Connection) -> str | None:
-    """Read which migration a database is at; None before the first."""
+    """Return the revision a database is at; None before the first."""
     try:
         with connection.begin_nested():
             revision: str | None = connection.execute(

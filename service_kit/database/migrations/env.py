@@ -1,4 +1,4 @@
-"""What Alembic runs: every missing migration, inside the transaction that the caller has begun."""
+"""Alembic runs this: every missing migration, in the transaction that the caller has begun."""
 
 from alembic import context
 

@@ -1,0 +1,60 @@
+"""Events: what happened to a customer, a ticket or a token. One call records them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from sqlalchemy import Connection
+
+from crm_api.audit import service as audit
+from crm_api.audit import store as audit_store
+from crm_api.audit.schemas import Action
+from crm_api.feed import service as feed
+from crm_api.feed import store as feed_store
+from crm_api.feed.schemas import EventType
+from service_kit.web.auth import Principal
+
+
+class Act(ABC):
+    """Something that the audit keeps: who did it to what."""
+
+    action: ClassVar[Action]
+
+    @property
+    @abstractmethod
+    def subject(self) -> str:
+        """The uid of what was changed, or a token's id. Never anything personal."""
+
+
+class Event(Act):
+    """An act that the feed publishes as well."""
+
+    type: ClassVar[EventType]
+
+    @abstractmethod
+    def data(self) -> Mapping[str, object]:
+        """The event's data. Its type, a TypedDict, is the published schema."""
+
+
+def record(db: Connection, *acts: Act, by: Principal) -> None:
+    """Write the feed's events and the audit's entries, in the transaction of the change.
+
+    Call it after the change: the changed row's lock then orders the events of one subject.
+    """
+    events, entries = rows_of(acts, by)
+    feed_store.add(db, events)
+    audit_store.add(db, entries)
+
+
+def rows_of(
+    acts: Sequence[Act], by: Principal
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Make the rows of the feed and of the audit.
+
+    The audit has one entry for each subject, by the first act: the others follow from it.
+    """
+    actions: dict[str, Action] = {}
+    for act in acts:
+        actions.setdefault(act.subject, act.action)
+    events = [act for act in acts if isinstance(act, Event)]
+    return feed.rows_of(events, by), audit.rows_of(actions, by)

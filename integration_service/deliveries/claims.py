@@ -1,0 +1,258 @@
+"""Which delivery is sent next, who is sending it, and what came of it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    case,
+    exists,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
+
+from integration_service.deliveries.models import (
+    UNFINISHED,
+    Claimed,
+    Settlement,
+    attempt_counts,
+    attempts,
+    deliveries,
+)
+from integration_service.ledger.lease import Lease, fence
+from integration_service.ledger.models import poller
+from service_kit.database.listed import is_listed
+from service_kit.database.on_conflict import insert_or_update
+from service_kit.database.prepared import Prepared, PreparedChange, PreparedValues
+from service_kit.database.types import UtcDateTime
+
+# An hour of Retry-After and its jitter; nothing is put off for longer.
+LONGEST_WAIT = timedelta(minutes=66)
+_UNCLAIMED = or_(
+    deliveries.c.claimed_epoch.is_(None), deliveries.c.claimed_epoch != bindparam("epoch")
+)
+_DUE = and_(deliveries.c.next_attempt_at <= bindparam("now"), _UNCLAIMED)
+_FRESH = and_(_DUE, deliveries.c.attempt_count == 0)
+# Written out, for the engines to see that the index of what failed before answers it.
+_RETRY = and_(_DUE, deliveries.c.attempt_count > literal_column("0"))
+_IS_SENDING = exists().where(poller.c.paused_at.is_(None))
+_PAUSED_AT = PreparedValues[datetime | None](select(poller.c.paused_at))
+
+
+def _in_order(what: ColumnElement[Any], *which: ColumnElement[bool]) -> Select[Any]:
+    """Find something of what is unfinished, what is due first before all else."""
+    return (
+        select(what)
+        .where(UNFINISHED, *which)
+        .order_by(deliveries.c.next_attempt_at, deliveries.c.id)
+    )
+
+
+def _taking(chosen: Select[Any]) -> Prepared[Claimed]:
+    return Prepared(
+        Claimed,
+        update(deliveries)
+        .where(deliveries.c.id.in_(chosen.limit(bindparam("limit"))))
+        .values(claimed_epoch=bindparam("epoch"), never_claimed=False)
+        .returning(*(deliveries.c[name] for name in Claimed._fields)),
+    )
+
+
+_NEXT_DUE = PreparedValues[datetime](
+    _in_order(deliveries.c.next_attempt_at, _UNCLAIMED, _IS_SENDING).limit(1)
+)
+_FIRST_DUE = PreparedValues[int](_in_order(deliveries.c.attempt_count, _RETRY).limit(1))
+_TAKE_FRESH = _taking(_in_order(deliveries.c.id, _FRESH))
+_TAKE_RETRIES = _taking(
+    _in_order(deliveries.c.id, _RETRY, deliveries.c.attempt_count == bindparam("level"))
+)
+_TAKE_LEAST_TRIED = _taking(
+    select(deliveries.c.id)
+    .where(UNFINISHED, _UNCLAIMED)
+    .order_by(
+        is_listed(deliveries.c.id, "but_last"),
+        deliveries.c.attempt_count,
+        deliveries.c.next_attempt_at,
+        deliveries.c.id,
+    )
+)
+_SETTLE = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("delivery_id"))
+    .values(
+        state=bindparam("to_state"),
+        attempt_count=deliveries.c.attempt_count + 1,
+        claimed_epoch=null(),
+        updated_at=bindparam("at"),
+    )
+)
+_DELIVERED = PreparedChange(
+    _SETTLE.values(
+        next_attempt_at=null(),
+        first_failed_at=null(),
+        tried_seconds_before=literal_column("0.0"),
+        request_id=bindparam("made_id"),
+        error_class=null(),
+        error=null(),
+        problem=null(),
+        delivered_at=bindparam("at"),
+    )
+)
+_FAILED = PreparedChange(
+    _SETTLE.values(
+        # One whose customer was erased meanwhile has none, and gets none.
+        next_attempt_at=case(
+            (deliveries.c.next_attempt_at.is_not(None), bindparam("due_at", type_=UtcDateTime))
+        ),
+        first_failed_at=bindparam("failing_since"),
+        tried_seconds_before=bindparam("tried_before"),
+        request_id=null(),
+        error_class=bindparam("class_of_error"),
+        error=bindparam("text_of_error"),
+        problem=bindparam("document"),
+        delivered_at=null(),
+    )
+)
+_ATTEMPT = PreparedChange(
+    insert(attempts)
+    .values(
+        delivery_id=bindparam("delivery_id"),
+        at=bindparam("at"),
+        status=bindparam("status"),
+        duration_ms=bindparam("duration_ms"),
+        error_class=bindparam("class_of_error"),
+        error=bindparam("text_of_error"),
+    )
+    .inline()
+)
+_COUNT = insert_or_update(
+    attempt_counts, "outcome", "number = attempt_counts.number + excluded.number"
+)
+_UNCLAIM = (
+    update(deliveries)
+    .where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
+    .values(claimed_epoch=None)
+)
+_DUE_NOW = update(deliveries).values(next_attempt_at=bindparam("now"), updated_at=bindparam("now"))
+_RELEASE_HELD = _DUE_NOW.where(
+    deliveries.c.state == "retrying", deliveries.c.next_attempt_at > bindparam("now")
+)
+# Written by a clock that was set back since, this one's or another's.
+_OF_LATER = and_(
+    UNFINISHED,
+    or_(
+        deliveries.c.updated_at > bindparam("now"),
+        deliveries.c.next_attempt_at > bindparam("longest"),
+    ),
+)
+_ANY_OF_LATER = PreparedValues[int](select(deliveries.c.id).where(_OF_LATER).limit(1))
+_BRING_FORWARD = _DUE_NOW.where(_OF_LATER)
+
+
+def next_due(db: Connection, lease: Lease) -> datetime | None:
+    """Return when the next delivery that nobody is sending is due; it may be past.
+
+    None while it is paused.
+    """
+    return _NEXT_DUE.first(db, epoch=lease.epoch)
+
+
+def is_any_of_later(db: Connection, now: datetime) -> bool:
+    """Tell whether something waits that was put off by a clock which was set back since."""
+    return _ANY_OF_LATER.first(db, now=now, longest=now + LONGEST_WAIT) is not None
+
+
+def bring_forward(db: Connection, lease: Lease, now: datetime) -> None:
+    """Make due what was put off by a clock which was set back since.
+
+    What waits by this clock was written in its past and is due within its own wait, so nothing
+    waits longer than it was to, however far a clock jumps.
+    """
+    fence(db, lease)
+    db.execute(_BRING_FORWARD, {"now": now, "longest": now + LONGEST_WAIT})
+
+
+def claim_fresh(db: Connection, lease: Lease, now: datetime, limit: int) -> list[Claimed]:
+    """Take up to `limit` deliveries that were never tried."""
+    if not _may_send(db, lease):
+        return []
+    return _take(db, _TAKE_FRESH, epoch=lease.epoch, now=now, limit=limit)
+
+
+def claim_retries(db: Connection, lease: Lease, now: datetime, limit: int) -> list[Claimed]:
+    """Take some that failed before: fewer the more often they did.
+
+    So whatever spoils a whole batch is soon alone in its own, and no longer holds up the others.
+    """
+    if not _may_send(db, lease):
+        return []
+    level = _FIRST_DUE.first(db, epoch=lease.epoch, now=now)
+    if level is None:
+        return []
+    limit = max(1, limit >> (2 * level))
+    return _take(db, _TAKE_RETRIES, epoch=lease.epoch, now=now, level=level, limit=limit)
+
+
+def claim_probe(db: Connection, lease: Lease, but_last: Sequence[int]) -> list[Claimed]:
+    """Claim one delivery as a probe: the least tried one, whenever it is due.
+
+    Those whose ids are in `but_last` only where there is no other. A delivery that always fails
+    must not stand for all.
+    """
+    if not _may_send(db, lease):
+        return []
+    return _take(db, _TAKE_LEAST_TRIED, epoch=lease.epoch, limit=1, but_last=list(but_last))
+
+
+def unclaim(db: Connection, lease: Lease, ids: Sequence[int]) -> None:
+    """Give deliveries back as if they had not been tried."""
+    fence(db, lease)
+    db.execute(_UNCLAIM, {"ids": list(ids)})
+
+
+def unclaim_all(db: Connection, lease: Lease) -> None:
+    """Give back all that a poller has claimed; for one that is sending nothing."""
+    fence(db, lease)
+    mine = deliveries.c.claimed_epoch == lease.epoch
+    # By their states: those of erased customers are due no more, and are still to be settled.
+    unsettled = deliveries.c.state.in_(("pending", "retrying"))
+    db.execute(update(deliveries).where(unsettled, mine).values(claimed_epoch=None))
+
+
+def settle(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> None:
+    """Write down what came of an attempt at each."""
+    fence(db, lease)
+    rows = [vars(one) for one in settlements]
+    _DELIVERED.each(db, [row for row in rows if row["to_state"] == "delivered"])
+    _FAILED.each(db, [row for row in rows if row["to_state"] != "delivered"])
+    _ATTEMPT.each(db, rows)
+    counts = Counter(one.outcome for one in settlements)
+    db.execute(_COUNT, [{"outcome": name, "number": counts[name]} for name in sorted(counts)])
+
+
+def release_held(db: Connection, lease: Lease, now: datetime) -> int:
+    """Make due what waits for another try, now that the far side answers again."""
+    fence(db, lease)
+    return db.execute(_RELEASE_HELD, {"now": now}).rowcount
+
+
+def _may_send(db: Connection, lease: Lease) -> bool:
+    """Tell whether it is paused, after the row is locked that says so. Raises LeaseLost."""
+    fence(db, lease)
+    [paused_at] = _PAUSED_AT.all(db)
+    return paused_at is None
+
+
+def _take(db: Connection, taking: Prepared[Claimed], **values: Any) -> list[Claimed]:
+    return sorted(taking.all(db, **values), key=attrgetter("id"))

@@ -1,0 +1,106 @@
+"""Customers who were erased: statements about what is not sent to them, and what is undone."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, exists, func, null, select, update
+
+from integration_service.deliveries.models import ErasedCustomer, deliveries, erasures
+from integration_service.ledger.lease import Lease, fence, hold
+from integration_service.ledger.models import poller
+from service_kit.database.listed import is_listed
+from service_kit.database.on_conflict import insert_or_update
+from service_kit.database.prepared import PreparedValues
+
+IS_ERASED = exists().where(erasures.c.customer_uid == deliveries.c.subject)
+
+_NOTE = insert_or_update(
+    erasures,
+    "customer_uid",
+    "customer_number = COALESCE(erasures.customer_number, excluded.customer_number)",
+)
+_OF_THESE = deliveries.c.subject.in_(bindparam("uids", expanding=True))
+_SKIP = (
+    update(deliveries)
+    .where(_OF_THESE, deliveries.c.next_attempt_at.is_not(None), deliveries.c.never_claimed)
+    .values(state="skipped", skip_reason="erased", updated_at=bindparam("at"))
+)
+# What was claimed may be at Inventory: nothing more is sent, and it is undone there.
+_FORGET = update(deliveries).where(_OF_THESE).values(customer_name=null(), next_attempt_at=null())
+_AMONG = PreparedValues[str](
+    select(erasures.c.customer_uid).where(is_listed(erasures.c.customer_uid, "uids"))
+)
+# What is under way is settled first.
+_DUE = (
+    select(erasures.c.customer_uid, erasures.c.customer_number)
+    .where(
+        erasures.c.done_at.is_(None),
+        exists().where(poller.c.paused_at.is_(None)),
+        ~exists().where(
+            deliveries.c.subject == erasures.c.customer_uid,
+            deliveries.c.claimed_epoch == bindparam("epoch"),
+        ),
+    )
+    .order_by(erasures.c.id)
+    .limit(bindparam("limit"))
+)
+_OF_ERASED = erasures.c.customer_uid.in_(bindparam("uids", expanding=True))
+_DONE = update(erasures).where(_OF_ERASED).values(done_at=bindparam("at"))
+_UNDONE = (
+    update(deliveries)
+    .where(_OF_THESE, deliveries.c.state.in_(("pending", "retrying", "delivered", "dead")))
+    .values(
+        state="undone",
+        first_failed_at=null(),
+        error_class=null(),
+        error=null(),
+        problem=null(),
+        updated_at=bindparam("at"),
+    )
+)
+_WAITING = select(func.count()).select_from(erasures).where(erasures.c.done_at.is_(None))
+_AGAIN = update(erasures).where(_OF_ERASED).values(done_at=null())
+
+
+def note(db: Connection, erased: Sequence[ErasedCustomer], now: datetime) -> None:
+    """Send nothing more to these customers, forget them, and write down that Inventory is to.
+
+    What was never claimed is skipped; the rest is undone once Inventory has applied the erasure.
+    """
+    if not erased:
+        return
+    hold(db)
+    db.execute(_NOTE, [{**one._asdict(), "created_at": now} for one in erased])
+    uids = [one.customer_uid for one in erased]
+    db.execute(_SKIP, {"uids": uids, "at": now})
+    db.execute(_FORGET, {"uids": uids})
+
+
+def among(db: Connection, uids: Collection[str]) -> set[str]:
+    """Find which of these customers were erased."""
+    return set(_AMONG.all(db, uids=list(uids)))
+
+
+def due(db: Connection, lease: Lease, limit: int) -> list[ErasedCustomer]:
+    """List customers whose erasure Inventory has not applied yet; none while it is paused."""
+    rows = db.execute(_DUE, {"epoch": lease.epoch, "limit": limit})
+    return [ErasedCustomer._make(row) for row in rows]
+
+
+def done(db: Connection, lease: Lease, uids: Sequence[str], now: datetime) -> None:
+    """Write down that Inventory has applied these erasures, and so undone what it had."""
+    fence(db, lease)
+    db.execute(_DONE, {"uids": list(uids), "at": now})
+    db.execute(_UNDONE, {"uids": list(uids), "at": now})
+
+
+def again(db: Connection, erased: Sequence[ErasedCustomer], now: datetime) -> None:
+    """Have Inventory apply these erasures once more, also those that were not known here."""
+    note(db, erased, now)
+    db.execute(_AGAIN, {"uids": [one.customer_uid for one in erased]})
+
+
+def waiting(db: Connection) -> int:
+    """Count the erasures that Inventory has not applied yet."""
+    found: int = db.execute(_WAITING).scalar_one()
+    return found

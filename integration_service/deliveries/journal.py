@@ -1,0 +1,51 @@
+"""The log lines that operators, and their scripts, look for."""
+
+import logging
+from collections.abc import Sequence
+
+from integration_service.deliveries.models import Arrival, Settlement
+from integration_service.targets.failures import CallFailed
+
+logger = logging.getLogger("integration_service")
+
+
+def found(arrival: Arrival) -> None:
+    if arrival.error:
+        logger.error("%s It is kept as dead: %s", arrival.error, arrival.subject)
+    elif arrival.skip_reason == "erased":
+        logger.info("No package for the erased customer with ID: %s", arrival.subject)
+    else:
+        logger.info("Found new customer: %s (ID: %s)", arrival.customer_name, arrival.subject)
+    if arrival.skip_reason == "unwanted":
+        logger.info("No package is wanted for customer ID: %s", arrival.subject)
+
+
+def erasure_failed(count: int, failure: CallFailed) -> None:
+    """Log that erased customers are not forgotten yet."""
+    logger.warning("%d erased customers wait to be forgotten by Inventory: %s", count, failure)
+
+
+def settled(outcomes: Sequence[tuple[str, Settlement]]) -> None:
+    for uid, one in outcomes:
+        if one.to_state == "delivered":
+            logger.info("Successfully created package request for customer ID: %s", uid)
+        elif one.to_state == "undone":
+            logger.info("Inventory makes no package for the erased customer with ID: %s", uid)
+        elif one.to_state == "dead":
+            logger.error(
+                "The package request for customer ID: %s is dead until someone retries it: %s.",
+                uid,
+                _sentence(one),
+            )
+    if waiting := [(uid, one) for uid, one in outcomes if one.to_state == "retrying"]:
+        uid, one = waiting[0]
+        logger.warning(
+            "%d package requests wait for another try: %s. The first is for customer ID: %s",
+            len(waiting),
+            _sentence(one),
+            uid,
+        )
+
+
+def _sentence(one: Settlement) -> str:
+    return (one.text_of_error or "").rstrip(".")

@@ -1,0 +1,265 @@
+"""The tables of what is owed and of what came of it, and their rows."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    false,
+    text,
+)
+
+from integration_service.ledger.models import metadata
+from integration_service.routes.definitions import WELCOME
+from service_kit.database.types import BigInt, UtcDateTime
+
+_UNFINISHED = "next_attempt_at IS NOT NULL"
+_RETRYING = "next_attempt_at IS NOT NULL AND attempt_count > 0"
+
+# One row for each effect that is owed: the inbox. Identified by route, subject and occurrence.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    Column("route", String(40), nullable=False, server_default=WELCOME.name),
+    # Of the welcome route: the customer's uid.
+    Column("subject", String(64), nullable=False),
+    Column("occurrence", Integer, nullable=False, server_default=text("1")),
+    Column("customer_name", String(200)),
+    Column("sequence", BigInt, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("attempt_count", Integer, nullable=False),
+    # Empty when nothing more is sent: it is finished, or its customer was erased.
+    Column("next_attempt_at", UtcDateTime),
+    # The lease epoch of the poller that is sending it; a claim of an older one counts for nothing.
+    Column("claimed_epoch", BigInt),
+    # While it is so, nothing of it can have reached Inventory.
+    Column("never_claimed", Boolean, nullable=False, server_default=false()),
+    Column("first_failed_at", UtcDateTime),
+    # The link's tried_seconds when it first failed; what they have grown by since is its age.
+    Column("tried_seconds_before", Float, nullable=False),
+    Column("request_id", String(36)),
+    Column("error_class", String(20)),
+    Column("error", Text),
+    Column("problem", JSON),
+    # The event as it came, where it could not be understood.
+    Column("raw", Text),
+    # The span in which the customer came about, where it was traced.
+    Column("traceparent", String(55)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("delivered_at", UtcDateTime),
+    # Why it is skipped: unwanted, erased or dismissed.
+    Column("skip_reason", String(20)),
+    # Since when it is owed, where it was enqueued again by a retry or a repair.
+    Column("enqueued_at", UtcDateTime),
+    # Who settled it without a package after it was dead, when, and why.
+    Column("dismissed_at", UtcDateTime),
+    Column("dismissed_by", String(200)),
+    Column("dismissed_reason", String(500)),
+    # The subject first, since it is what is looked up.
+    UniqueConstraint("subject", "route", "occurrence", name="uq_deliveries_identity"),
+    Index("ix_deliveries_due", "next_attempt_at", "id", info={"where": _UNFINISHED}),
+    # Those that failed before, for whoever looks for them among thousands that are new.
+    Index("ix_deliveries_retrying", "next_attempt_at", "id", info={"where": _RETRYING}),
+    Index("ix_deliveries_state", "state", "id"),
+    sqlite_autoincrement=True,
+)
+
+# Append-only.
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    Column("delivery_id", BigInt, ForeignKey("deliveries.id"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("status", Integer),
+    Column("duration_ms", Float, nullable=False),
+    Column("error_class", String(20)),
+    Column("error", Text),
+    Index("ix_attempts_delivery", "delivery_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+# How many attempts there were in all: success, or the class of error.
+attempt_counts = Table(
+    "attempt_counts",
+    metadata,
+    Column("outcome", String(20), primary_key=True),
+    Column("number", BigInt, nullable=False),
+)
+
+# One row a customer who was erased. Kept for ever: Inventory may be restored and need it again.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    Column("customer_uid", String(64), nullable=False, unique=True),
+    # The CRM's other id, under which packages may have been requested by hand.
+    Column("customer_number", BigInt),
+    Column("created_at", UtcDateTime, nullable=False),
+    # Empty until Inventory has applied it.
+    Column("done_at", UtcDateTime),
+    Index("ix_erasures_due", "id", info={"where": "done_at IS NULL"}),
+    sqlite_autoincrement=True,
+)
+# The one delivery that a customer's welcome package is.
+IS_WELCOME = and_(deliveries.c.route == WELCOME.name, deliveries.c.occurrence == 1)
+# And not by their states: then SQLite would take the index of these, and sort all that it finds.
+UNFINISHED = deliveries.c.next_attempt_at.is_not(None)
+
+
+class Delivery(NamedTuple):
+    """A row of `deliveries`."""
+
+    id: int
+    route: str
+    subject: str
+    occurrence: int
+    customer_name: str | None
+    sequence: int
+    state: str
+    attempt_count: int
+    next_attempt_at: datetime | None
+    claimed_epoch: int | None
+    never_claimed: bool
+    first_failed_at: datetime | None
+    tried_seconds_before: float
+    request_id: str | None
+    error_class: str | None
+    error: str | None
+    problem: dict[str, Any] | None
+    raw: str | None
+    traceparent: str | None
+    created_at: datetime
+    updated_at: datetime
+    delivered_at: datetime | None
+    skip_reason: str | None
+    enqueued_at: datetime | None
+    dismissed_at: datetime | None
+    dismissed_by: str | None
+    dismissed_reason: str | None
+
+    @property
+    def customer_uid(self) -> str:
+        return self.subject
+
+
+class AttemptRow(NamedTuple):
+    """A row of `attempts`."""
+
+    id: int
+    delivery_id: int
+    at: datetime
+    status: int | None
+    duration_ms: float
+    error_class: str | None
+    error: str | None
+
+
+class Claimed(NamedTuple):
+    """What sending a delivery needs to know of it."""
+
+    id: int
+    route: str
+    subject: str
+    occurrence: int
+    customer_name: str | None
+    traceparent: str | None
+    attempt_count: int
+    first_failed_at: datetime | None
+    tried_seconds_before: float
+
+
+class ErasedCustomer(NamedTuple):
+    """A customer who was erased, by both ids of the CRM where both are known."""
+
+    customer_uid: str
+    customer_number: int | None
+
+    @property
+    def ids(self) -> list[str]:
+        """Every id under which packages of this customer may have been requested."""
+        number = [] if self.customer_number is None else [str(self.customer_number)]
+        return [self.customer_uid, *number]
+
+
+# Without slots, since whole pages of them are written by their names; not frozen, since that makes
+# them four times as dear to make.
+@dataclass
+class Arrival:
+    """A customer as the feed told of it; or, with `error`, an event that nobody can understand."""
+
+    subject: str
+    customer_name: str | None
+    sequence: int
+    raw: str | None = None
+    error: str | None = None
+    traceparent: str | None = None
+    # Why no package is sent: unwanted by whoever added the customer, or the customer was erased.
+    skip_reason: str | None = None
+
+    @property
+    def state(self) -> str:
+        if self.error:
+            return "dead"
+        return "skipped" if self.skip_reason else "pending"
+
+
+@dataclass
+class Settlement:
+    """What is to be written down about one delivery after one attempt."""
+
+    delivery_id: int
+    to_state: str
+    at: datetime
+    due_at: datetime | None
+    status: int | None
+    duration_ms: float
+    # With which request it was delivered.
+    made_id: str | None = None
+    class_of_error: str | None = None
+    text_of_error: str | None = None
+    document: dict[str, Any] | None = None
+    failing_since: datetime | None = None
+    tried_before: float = 0.0
+
+    @property
+    def outcome(self) -> str:
+        """What the attempt counts as: undone, its class of error, or success."""
+        return "undone" if self.to_state == "undone" else self.class_of_error or "success"
+
+
+def enqueued(now: datetime) -> dict[str, Any]:
+    """Say what makes a delivery as good as new; its attempts stay in their own table."""
+    return {
+        "state": "pending",
+        "attempt_count": 0,
+        "next_attempt_at": now,
+        "claimed_epoch": None,
+        "first_failed_at": None,
+        "tried_seconds_before": 0.0,
+        "request_id": None,
+        "error_class": None,
+        "error": None,
+        "problem": None,
+        "delivered_at": None,
+        "skip_reason": None,
+        "updated_at": now,
+        "enqueued_at": now,
+        "dismissed_at": None,
+        "dismissed_by": None,
+        "dismissed_reason": None,
+    }

@@ -1,0 +1,106 @@
+"""What the API says of deliveries."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service_kit.web.fields import Line
+
+State = Literal["pending", "retrying", "delivered", "skipped", "dead", "undone"]
+STATES: tuple[State, ...] = get_args(State)
+
+_UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
+
+
+class DeliveryOut(BaseModel):
+    """What is owed to one customer."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    customer_uid: str = Field(examples=[_UID])
+    customer_name: str | None = Field(examples=["Jane Doe"])
+    state: State = Field(
+        description="undone: the customer was erased after it was sent; Inventory has cancelled "
+        "what was not shipped, and forgotten the name.",
+        examples=["delivered"],
+    )
+    skip_reason: Literal["unwanted", "erased", "dismissed"] | None = Field(
+        description="Why it is skipped: whoever added the customer wanted no package, the customer "
+        "was erased before it was sent, or somebody dismissed it.",
+        examples=[None],
+    )
+    attempt_count: int = Field(
+        description="Tries since it was enqueued; a retry by hand begins anew.", examples=[1]
+    )
+    next_attempt_at: datetime | None = Field(description="While pending or retrying.")
+    request_id: str | None = Field(description="The package request in Inventory.")
+    error_class: str | None = Field(
+        description="transient, refused or unreadable.", examples=[None]
+    )
+    error: str | None = Field(examples=[None])
+    created_at: datetime
+    updated_at: datetime
+    delivered_at: datetime | None
+
+
+class Attempt(BaseModel):
+    """One try to deliver."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    at: datetime
+    status: int | None = Field(description="The HTTP status, where there was one.")
+    duration_ms: float
+    error_class: str | None
+    error: str | None
+
+
+class DeliveryDetail(DeliveryOut):
+    """What is owed to one customer, with every attempt."""
+
+    problem: dict[str, Any] | None = Field(description="Why Inventory refused it.")
+    raw: str | None = Field(description="The event as it came, where it could not be understood.")
+    dismissed_at: datetime | None = Field(description="When somebody settled it without a package.")
+    dismissed_by: str | None
+    dismissed_reason: str | None
+    attempts: list[Attempt]
+
+
+class RetryOrder(BaseModel):
+    """Which deliveries are to be sent again."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"state": "dead", "error_class": "refused", "dry_run": True}]
+        },
+    )
+
+    state: Literal["dead", "retrying"] = Field(
+        "dead", description="dead, or retrying: these no longer wait."
+    )
+    error_class: Literal["transient", "refused"] | None = None
+    dry_run: bool = Field(False, strict=True, description="Change nothing; say whom it would be.")
+    limit: int = Field(10_000, ge=1, le=100_000, strict=True, description="How many at most.")
+
+
+class Dismissal(BaseModel):
+    """Why a dead delivery needs no package any more."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        str_strip_whitespace=True,
+        json_schema_extra={"examples": [{"reason": "She has got one by hand."}]},
+    )
+
+    reason: Annotated[Line, Field(min_length=1, max_length=500)]
+
+
+class RetryResult(BaseModel):
+    """What is sent again; in a dry run, what would be."""
+
+    dry_run: bool
+    matched: int = Field(description="How many there are of that kind.")
+    retried: int = Field(description="How many of them are sent again, up to the limit.")
+    customer_uids: list[str] = Field(description="The first 100 of these.")

@@ -1,0 +1,1 @@
+"""The CRM's feed, read without gaps."""

@@ -1,0 +1,154 @@
+"""What the integration asks of the CRM. Nothing in its answers is taken on trust."""
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from integration_service.feed.models import Customer, FeedBroken, FeedPage, Newest
+from integration_service.routes.definitions import WELCOME
+from integration_service.settings import Settings
+from integration_service.targets.circuit import Circuit
+from integration_service.targets.failures import CallFailed, TooLarge, Transient, slug_of
+from integration_service.targets.http import CURSOR, PAGE, Link, ListPage, read_page
+
+TYPES = ",".join(WELCOME.event_types)
+LARGEST_PAGE = 500
+_CUSTOMERS = TypeAdapter(list[Customer])
+_NOT_THERE = {"customer-not-found", "invalid-request"}
+
+
+_Position = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Page(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    events: list[Any] = Field(max_length=LARGEST_PAGE)
+    from_position: int = Field(ge=1, lt=2**63)
+    through_position: _Position
+    head_position: _Position
+    next_cursor: str = Field(pattern=f"^{CURSOR.pattern}$")
+    has_more: bool
+
+
+class CrmClient:
+    """Reads the change feed, and customers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.link = Link(settings.crm_api_url, settings.crm_token)
+        interval = settings.polling_interval_seconds
+        self.circuit = Circuit("crm", "CRM", 1, min(1.0, interval), interval)
+        # Halved when a page's events are so large that their answer is not read whole.
+        self._limit_divisor = 1
+
+    async def close(self) -> None:
+        await self.link.close()
+
+    async def page(
+        self, after: str | None, position: int | None, limit: int, wait: float
+    ) -> FeedPage:
+        """Read the page after a cursor, which stood at `position` where that is known.
+
+        Raises CallFailed, or FeedBroken when the CRM does not know the cursor as its own, or when
+        the page does not start where the last one ended.
+        """
+        params: dict[str, Any] = {"types": TYPES, "limit": max(1, limit // self._limit_divisor)}
+        if after is not None:
+            params["after"] = after
+        if wait:
+            params["wait"] = f"{wait:g}"
+        try:
+            answer = await self.link.call(
+                "GET", "/api/events", params=params, extra_seconds=wait, once=True
+            )
+        except TooLarge:
+            self._limit_divisor *= 2
+            raise
+        except CallFailed as failure:
+            _raise_if_broken(failure)
+            raise
+        self._limit_divisor = max(1, self._limit_divisor // 2)
+        return _checked(answer.body, after, position)
+
+    async def newest(self) -> Newest:
+        """Return the feed's place behind all that is committed by now. Raises CallFailed."""
+        feed_cursor, page = await self.customers(None, limit=1, sort="-id")
+        return Newest(feed_cursor, page.items[0].created_at if page.items else None)
+
+    async def customers(
+        self, cursor: str | None, since: str | None = None, *, limit: int = PAGE, **params: str
+    ) -> tuple[str, ListPage[Customer]]:
+        """Read a page of all customers who are to get a welcome package.
+
+        On the first, which has no cursor, the feed's place before its first row comes along: all
+        pages, and then the feed from there, tell of everybody. Later it is empty.
+
+        `since` leaves those who were registered behind that place in the feed. Raises CallFailed,
+        or FeedBroken when the CRM does not know that place.
+        """
+        if since is not None:
+            params["since"] = since
+        try:
+            page = await read_page(
+                self.link,
+                "/api/customers",
+                _CUSTOMERS,
+                cursor,
+                limit=limit,
+                welcome="true",
+                **params,
+            )
+        except CallFailed as failure:
+            _raise_if_broken(failure)
+            raise
+        if cursor is None and not page.feed_cursor:
+            raise Transient("its list of customers names no feed cursor")
+        return page.feed_cursor or "", page
+
+    async def find(self, uid: str) -> Customer | None:
+        """Look one customer up by its uid. Raises CallFailed."""
+        try:
+            answer = await self.link.call("GET", f"/api/customers/{quote(uid, safe='')}")
+        except CallFailed as failure:
+            if slug_of(failure.problem) in _NOT_THERE:
+                return None
+            raise
+        try:
+            found = Customer.model_validate(answer.body)
+        except ValidationError:
+            raise Transient("its customer is malformed", status=answer.status) from None
+        # The same address finds a customer by its number as well.
+        return found if found.uid == uid else None
+
+
+def _raise_if_broken(failure: CallFailed) -> None:
+    slug = slug_of(failure.problem)
+    if slug == "feed-diverged":
+        raise FeedBroken("diverged", failure.error) from failure
+    if slug == "cursor-expired":
+        raise FeedBroken("expired", failure.error) from failure
+
+
+def _checked(body: Any, after: str | None, position: int | None) -> FeedPage:
+    try:
+        page = _Page.model_validate(body)
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]
+        raise Transient(f"its page of events is malformed at {fault['loc']}") from None
+    if position is not None and page.from_position != position + 1:
+        raise FeedBroken(
+            "diverged", f"the page after position {position} starts at {page.from_position}"
+        )
+    covered = page.through_position - page.from_position + 1
+    # A page that has more and reads nothing would be asked for again without end.
+    if covered < page.has_more or page.head_position < page.through_position:
+        raise Transient("its page of events covers impossible positions")
+    return FeedPage(
+        after=after,
+        events=page.events,
+        through_position=page.through_position,
+        head_position=page.head_position,
+        next_cursor=page.next_cursor,
+        has_more=page.has_more,
+    )

@@ -1,1 +1,0 @@
-"""The two far sides, and what their failures mean."""

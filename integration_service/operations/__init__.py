@@ -1,0 +1,1 @@
+"""What operators see and steer: status, pause, metrics, and the commands' output."""

@@ -1,0 +1,1 @@
+"""Compares the CRM's customers with Inventory's package requests, and repairs."""

@@ -1,0 +1,48 @@
+"""The routes of the comparison of both sides."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter
+
+from integration_service.access import CanOperate, CanRead
+from integration_service.reconcile import store
+from integration_service.reconcile.schemas import ReconcileOrder, Reconciliation
+from service_kit.process.health import DatabaseDep
+from service_kit.web.auth import GuardedRoute
+from service_kit.web.openapi import documented
+from service_kit.web.problems import Problem
+
+router = APIRouter(prefix="/reconcile", route_class=GuardedRoute, tags=["reconciliation"])
+
+
+class ReconcileRunning(Problem):
+    """A comparison runs; `GET /reconcile` has its result."""
+
+    status = HTTPStatus.CONFLICT
+    slug = "reconcile-running"
+
+
+@router.get("", summary="The last comparison of both sides")
+async def get_reconciliation(database: DatabaseDep, _: CanRead) -> Reconciliation:
+    """Answer what the last comparison has found, and which one runs."""
+    return await database.read(store.reconciliation)
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Compare both sides",
+    responses=documented(ReconcileRunning),
+)
+async def reconcile(wanted: ReconcileOrder, database: DatabaseDep, _: CanOperate) -> Reconciliation:
+    """Compare the CRM's customers with Inventory's requests; with `repair` enqueue what is missing.
+
+    Where more than 20 and more than 5 % of the customers would get a package, Inventory has rather
+    lost its data: then nothing is enqueued without `confirm`, and `GET /status` says so.
+
+    It begins here and goes on by itself; `GET /reconcile` has its result. One runs at a time,
+    whichever replica is asked.
+    """
+    if not await database.write(store.want, repair=wanted.repair, confirm=wanted.confirm):
+        raise ReconcileRunning("A comparison runs; GET /reconcile has its result.")
+    return await database.read(store.reconciliation)

@@ -1,0 +1,1 @@
+"""What an event leads to. Pure: no database, no network."""

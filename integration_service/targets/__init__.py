@@ -1,0 +1,1 @@
+"""The services that a delivery goes to, and whether they can be reached."""

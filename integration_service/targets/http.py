@@ -1,0 +1,244 @@
+"""Calls to a remote service: one kept client, a deadline for each call, a cap on each answer."""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, NoReturn, TypeVar
+
+import httpx
+from opentelemetry.trace import SpanKind
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
+from tenacity.wait import wait_base
+
+from integration_service.targets.failures import (
+    Timeout,
+    TooLarge,
+    Transient,
+    is_blip,
+    of_answer,
+    of_exception,
+    of_unreadable,
+)
+from integration_service.targets.pace import Pace
+from service_kit.process import tracing
+from service_kit.process.logs import current_request_id, new_request_id
+from service_kit.web.fields import Line
+
+CALL_SECONDS = 10.0
+CONNECT_SECONDS = 3.0
+LARGEST_ANSWER = 4 * 1024 * 1024
+BLIP_TRIES = 3
+BLIP_SECONDS = 3.0
+BLIP_WAIT = wait_random_exponential(multiplier=0.05, max=1.0)
+PAGE = 500
+# Whatever it means to its service, it can be kept and be sent back.
+CURSOR = re.compile(r"[\x21-\x7e]{1,200}")
+
+T = TypeVar("T", bound=BaseModel)
+Uid = Annotated[Line, Field(min_length=1, max_length=64)]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A success: its status, its headers, its JSON."""
+
+    status: int
+    headers: httpx.Headers
+    body: Any
+
+
+class _Transport(httpx.AsyncHTTPTransport):
+    """Tells a connection that is reset as it is made from a bug.
+
+    Of such a one uvloop has no socket any more, which is where anyio then looks for its addresses.
+    Proxies and load balancers reset like that while nobody is behind them.
+    """
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await super().handle_async_request(request)
+        except AttributeError as error:
+            if error.obj is None and error.name == "getpeername":
+                raise httpx.ConnectError("The connection was reset as it was made.") from error
+            raise
+
+
+class Link:
+    """Calls one remote service. Every failure leaves as a CallFailed."""
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str,
+        *,
+        call_seconds: float = CALL_SECONDS,
+        blip_wait: wait_base = BLIP_WAIT,
+    ) -> None:
+        self._call_seconds = call_seconds
+        self._blip_wait = blip_wait
+        self._pace = Pace()
+        # A client costs 25 ms to make, so it lives as long as the process.
+        self._client = httpx.AsyncClient(
+            base_url=base_url,
+            headers={
+                "Authorization": f"Bearer {token}",
+                "Accept": "application/json",
+                # A small compressed answer can unfold to more than there is memory.
+                "Accept-Encoding": "identity",
+                "User-Agent": "crmsys-integration",
+            },
+            timeout=httpx.Timeout(call_seconds, connect=CONNECT_SECONDS),
+            follow_redirects=False,
+            trust_env=False,
+            transport=_Transport(trust_env=False),
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        extra_seconds: float = 0.0,
+        once: bool = False,
+    ) -> Answer:
+        """Send a request that is safe to repeat, and repeat it at once a few times after a blip.
+
+        `extra_seconds` is how much longer than usual it may take; `once` forbids the repeating.
+        """
+        # The same id on each repetition: it is one call to whoever reads both logs.
+        headers = {"X-Request-ID": current_request_id() or new_request_id()}
+        request = self._client.build_request(
+            method, path, params=params, json=body, headers=headers
+        )
+        if extra_seconds:
+            request.extensions["timeout"]["read"] = self._call_seconds + extra_seconds
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(is_blip),
+            stop=stop_after_attempt(1 if once else BLIP_TRIES) | stop_after_delay(BLIP_SECONDS),
+            wait=self._blip_wait,
+            reraise=True,
+        )
+        answer: Answer = await retrying(self._traced, request, extra_seconds)
+        return answer
+
+    async def _traced(self, request: httpx.Request, extra_seconds: float) -> Answer:
+        """Put the remote service's span into the trace of what the call is for, if it is traced."""
+        if tracing.traceparent() is None:
+            return await self._exchange(request, extra_seconds)
+        method = {"http.request.method": request.method}
+        with tracing.span(request.method, SpanKind.CLIENT, **method) as current:
+            request.headers["traceparent"] = tracing.traceparent() or ""
+            answer = await self._exchange(request, extra_seconds)
+            current.set_attribute("http.response.status_code", answer.status)
+            return answer
+
+    async def _exchange(self, request: httpx.Request, extra_seconds: float) -> Answer:
+        seconds = self._call_seconds + extra_seconds
+        await self._pace.wait()
+        try:
+            # Over all of it: httpx limits single reads, so one byte a second would never end.
+            async with asyncio.timeout(seconds):
+                response = await self._client.send(request, stream=True)
+                try:
+                    content = await _read(response)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise Timeout(f"no whole answer within {seconds:g} s") from None
+        except httpx.HTTPError as error:
+            raise of_exception(error) from error
+        self._pace.note(response.headers)
+        return _understand(response, content)
+
+
+async def _read(response: httpx.Response) -> bytes:
+    content = bytearray()
+    async for chunk in response.aiter_raw():
+        content += chunk
+        if len(content) > LARGEST_ANSWER:
+            raise TooLarge(f"the answer is larger than {LARGEST_ANSWER} bytes")
+    return bytes(content)
+
+
+def _understand(response: httpx.Response, content: bytes) -> Answer:
+    status, headers = response.status_code, response.headers
+    try:
+        body = _parse(content)
+    except (ValueError, RecursionError):
+        body = None
+        if response.is_success:
+            raise of_unreadable(status, headers) from None
+    if not response.is_success:
+        raise of_answer(status, headers, body)
+    return Answer(status, headers, body)
+
+
+def _parse(content: bytes) -> Any:
+    return json.loads(content, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python reads though they are no JSON."""
+    raise ValueError(name)
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage(Generic[T]):
+    items: Sequence[T]
+    next_cursor: str | None
+    # On the first page of customers: the feed's place before its first row was read.
+    feed_cursor: str | None
+
+
+async def read_page(
+    link: Link,
+    path: str,
+    model: TypeAdapter[list[T]],
+    cursor: str | None,
+    *,
+    limit: int = PAGE,
+    **params: Any,
+) -> ListPage[T]:
+    """Read one page. Raises CallFailed, for an answer that is no such page too."""
+    answer = await _call(link, path, {**params, **({"cursor": cursor} if cursor else {})}, limit)
+    try:
+        items = model.validate_python(answer.body)
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]
+        raise Transient(f"its list is malformed at {fault['loc']}") from None
+    next_cursor = cursor_in(answer, "x-next-cursor")
+    if next_cursor is not None and (next_cursor == cursor or not items):
+        raise Transient("its list does not go on")
+    return ListPage(items, next_cursor, cursor_in(answer, "x-feed-cursor"))
+
+
+def cursor_in(answer: Answer, header: str) -> str | None:
+    """Read a cursor from a header. Raises Transient for one that is none."""
+    cursor: str | None = answer.headers.get(header)
+    if cursor is not None and not CURSOR.fullmatch(cursor):
+        raise Transient(f"its {header} is malformed", status=answer.status)
+    return cursor
+
+
+async def _call(link: Link, path: str, params: dict[str, Any], limit: int) -> Answer:
+    while True:
+        try:
+            return await link.call("GET", path, params={**params, "limit": limit})
+        except TooLarge:
+            if limit == 1:
+                raise
+            limit //= 2

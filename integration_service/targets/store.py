@@ -1,0 +1,72 @@
+"""What is remembered of the remote services: which can't be called, and since when."""
+
+import logging
+from datetime import datetime
+
+from sqlalchemy import Column, Connection, Float, Integer, String, Table, Text, select, update
+
+from integration_service.ledger.lease import Lease, fence
+from integration_service.ledger.models import metadata
+from integration_service.targets.circuit import Circuit, CircuitRow
+from integration_service.targets.failures import CallFailed
+from service_kit.database import Database
+from service_kit.database.types import UtcDateTime
+
+logger = logging.getLogger("integration_service")
+
+# One row a remote service: whether it can be reached, and for how long it was tried.
+links = Table(
+    "links",
+    metadata,
+    Column("target", String(20), primary_key=True),
+    Column("opened_at", UtcDateTime),
+    Column("next_probe_at", UtcDateTime),
+    Column("probe_seconds", Float, nullable=False),
+    Column("failures", Integer, nullable=False),
+    # For how long a process was polling with its circuit closed and nothing paused, in all.
+    Column("tried_seconds", Float, nullable=False),
+    # What tried_seconds were at its last success.
+    Column("succeeded_seconds", Float),
+    Column("error_class", String(20)),
+    Column("error", Text),
+)
+
+
+def circuits(db: Connection) -> dict[str, CircuitRow]:
+    """Return what is stored about each remote service, by its name."""
+    return {row.target: CircuitRow._make(row) for row in db.execute(select(links))}
+
+
+def save(db: Connection, lease: Lease, circuit: Circuit) -> None:
+    fence(db, lease)
+    db.execute(update(links).where(links.c.target == circuit.target).values(**circuit.columns()))
+
+
+async def note_failure(
+    database: Database, lease: Lease, circuit: Circuit, failure: CallFailed, now: datetime
+) -> None:
+    """Count a failure, and store the circuit."""
+    count_failure(circuit, failure, now)
+    await database.write(save, lease, circuit)
+
+
+def count_failure(circuit: Circuit, failure: CallFailed, now: datetime) -> None:
+    """Count a failure, and log it where it is of another kind than the last."""
+    if circuit.failed(now, failure):
+        _log(circuit.label, failure)
+
+
+def _log(name: str, failure: CallFailed) -> None:
+    """Say that it can't be used, and what to do where only a person can help."""
+    said = failure.error.rstrip(".")
+    if failure.error_class == "transient":
+        logger.warning("%s can't be reached: %s. Nothing is lost; it goes on trying.", name, said)
+        return
+    variable = f"{name.upper()}_API_URL"
+    cure = f"Check {variable}."
+    if failure.status is not None:
+        cure += " What answers there may be a proxy, or another service."
+    if failure.status in {401, 403}:
+        variable = f"{name.upper()}_API_TOKEN"
+        cure = f"Set {variable} to a valid token of its role integration."
+    logger.error("%s can't be used: %s. %s Nothing is lost; it goes on trying.", name, said, cure)

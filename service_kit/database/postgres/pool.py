@@ -1,0 +1,152 @@
+"""A pool of connections in driver-level autocommit.
+
+Checking a connection out of SQLAlchemy's pool, setting it to autocommit and putting it back takes
+three times as long as a round trip to the server.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+import asyncpg
+from pydantic_core import from_json
+from sqlalchemy import Connection, NullPool
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from service_kit.database.errors import DatabaseBusy
+from service_kit.database.postgres import connect
+from service_kit.database.prepared import FETCH
+
+# How long a caller waits for a connection.
+POOL_SECONDS = 5.0
+# How long `close` waits for the server to confirm.
+CLOSE_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+class PooledConnection(NamedTuple):
+    """SQLAlchemy's connection, in autocommit, and the driver's connection under it."""
+
+    core: AsyncConnection
+    driver: asyncpg.Connection
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Run a work; each of its statements is a transaction of its own."""
+        return await self.core.run_sync(work)
+
+    async def run_in_transaction(self, work: Callable[[Connection], T]) -> T:
+        """Run a work between BEGIN and COMMIT, or ROLLBACK where it raises."""
+        transaction = self.driver.transaction()
+        await transaction.start()
+        try:
+            result = await self.core.run_sync(work)
+        except BaseException:
+            if not self.driver.is_closed():
+                await transaction.rollback()
+            raise
+        await transaction.commit()
+        return result
+
+
+class AutocommitPool:
+    """Lends up to `size` connections, the last used first, to callers in the order they came."""
+
+    def __init__(self, connections: connect.Connections, size: int) -> None:
+        self._connections = connections
+        self._free = asyncio.Semaphore(size)
+        self.in_use = 0
+        self._idle: list[PooledConnection] = []
+        self._is_closed = False
+        # Until a new connection has answered SQLAlchemy's questions about its server.
+        self._deadlines = WeakKeyDictionary[asyncpg.Connection, asyncio.TimerHandle]()
+        self._engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=self._connect,
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            json_deserializer=from_json,
+            hide_parameters=True,
+        )
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[PooledConnection]:
+        """Lend a connection. Raises DatabaseBusy after five seconds in the queue."""
+        await self._wait_for_turn()
+        self.in_use += 1
+        try:
+            connection = await self._take()
+            try:
+                yield connection
+            except asyncio.CancelledError:
+                # The answer to its last statement is still to come, and may never.
+                connection.driver.terminate()
+                raise
+            finally:
+                await self._put_back(connection)
+        finally:
+            self.in_use -= 1
+            self._free.release()
+
+    async def close(self) -> None:
+        """Close all connections; a server that doesn't confirm is not waited for."""
+        self._is_closed = True
+        closing = [one.driver.close(timeout=CLOSE_SECONDS) for one in self._idle]
+        await asyncio.gather(*closing, return_exceptions=True)
+        while self._idle:
+            await self._idle.pop().core.close()
+
+    async def _wait_for_turn(self) -> None:
+        if not self._free.locked():
+            await self._free.acquire()
+            return
+        try:
+            async with asyncio.timeout(POOL_SECONDS):
+                await self._free.acquire()
+        except TimeoutError:
+            raise DatabaseBusy("Every database connection is in use.") from None
+
+    async def _take(self) -> PooledConnection:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.driver.is_closed():
+                return connection
+            await connection.core.close()
+        return await self._open()
+
+    async def _open(self) -> PooledConnection:
+        core = await self._engine.connect()
+        pooled = await core.get_raw_connection()
+        driver = pooled.driver_connection
+        assert isinstance(driver, asyncpg.Connection)
+        self._deadlines.pop(driver).cancel()
+        adapted: Any = pooled.dbapi_connection
+
+        def fetch(sql: str, given: Sequence[Any]) -> Sequence[Sequence[Any]]:
+            found: Sequence[Sequence[Any]]
+            found = adapted.run_async(lambda driver: driver.fetch(sql, *given))
+            return found
+
+        await core.execution_options(**{FETCH: fetch})
+        return PooledConnection(core, driver)
+
+    async def _connect(self) -> asyncpg.Connection:
+        driver = await self._connections.open()
+        seconds = connect.CONNECT_SECONDS
+        self._deadlines[driver] = asyncio.get_running_loop().call_later(
+            seconds, connect.terminate_unresponsive, driver, seconds
+        )
+        return driver
+
+    async def _put_back(self, connection: PooledConnection) -> None:
+        if not connection.driver.is_closed() and not self._is_closed:
+            self._idle.append(connection)
+            return
+        await connection.core.close()
+        # What ended this one, such as a restart of the server, may have ended the idle ones too.
+        while self._idle:
+            other = self._idle.pop()
+            other.driver.terminate()
+            await other.core.close()

@@ -1,0 +1,5 @@
+"""Planted bugs, room by room, each with the tests that must catch it. `make mutants` runs them."""
+
+from tests.mutants.mutant import Mutant
+
+MUTANTS: list[Mutant] = []

@@ -1,0 +1,71 @@
+"""A table's columns and the fields of its rows are the same, in the same order and of a kind."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+import pytest
+from sqlalchemy import JSON, Column, Table
+
+import crm_api
+import inventory_api
+from crm_api.tables import metadata as crm_tables
+from inventory_api.tables import metadata as inventory_tables
+
+KITS_OWN = {"idempotency_keys", "idempotency_subjects"}
+
+
+class Rows(NamedTuple):
+    """A module's tables, and the classes of their rows."""
+
+    tables: list[Table]
+    classes: list[Any]
+
+
+def models() -> Iterator[Rows]:
+    for package in (crm_api, inventory_api):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if found.name.endswith(".models"):
+                yield rows_of(importlib.import_module(found.name))
+
+
+def rows_of(module: ModuleType) -> Rows:
+    own = [one for one in vars(module).values() if getattr(one, "__module__", "") != "typing"]
+    return Rows(
+        [one for one in own if isinstance(one, Table)],
+        [one for one in own if isinstance(one, type) and issubclass(one, tuple)],
+    )
+
+
+PAIRS = [pair for rows in models() for pair in zip(rows.tables, rows.classes, strict=True)]
+
+
+@pytest.mark.parametrize(("table", "row"), PAIRS, ids=lambda one: getattr(one, "name", ""))
+def test_a_row_has_a_field_for_each_column(table: Table, row: Any) -> None:
+    assert list(row._fields) == table.columns.keys()
+    types = get_type_hints(row)
+    assert {c.key: kind_of(types[c.key]) for c in table.c} == {c.key: kind(c) for c in table.c}
+
+
+def test_every_table_has_rows_of_its_own() -> None:
+    with_rows = {table.name for table, _ in PAIRS}
+    tables = {*crm_tables.tables, *inventory_tables.tables}
+    assert tables - KITS_OWN == with_rows
+
+
+def kind(column: Column[Any]) -> tuple[type, bool]:
+    """Of what type a column's values are, and whether there may be none."""
+    stored: Any = getattr(column.type, "impl", column.type)
+    is_json = isinstance(column.type, JSON)
+    return (dict if is_json else stored.python_type, bool(column.nullable))
+
+
+def kind_of(hint: Any) -> tuple[type, bool]:
+    some = [one for one in get_args(hint) if one is not type(None)]
+    if get_origin(hint) is Literal:
+        return str, False
+    if get_origin(hint) is dict:
+        return dict, False
+    return (some[0], True) if some else (hint, False)
