@@ -217,12 +217,17 @@ async def fill(client: httpx.AsyncClient) -> None:
 
 
 @pytest.fixture
+def urls(service: str, new_database: NewDatabase) -> list[str]:
+    return [new_database(service), new_database(service)]
+
+
+@pytest.fixture
 async def twins(
-    service: str, new_database: NewDatabase
+    service: str, urls: list[str]
 ) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
     """One service twice, on databases of their own: writes are compared between the two."""
     kind = type(SERVICES[service].settings())
-    apps = [SERVICES[service].app(kind(database_url=new_database(service))) for _ in range(2)]
+    apps = [SERVICES[service].app(kind(database_url=url)) for url in urls]
     headers = {"token": "admin123", "X-Request-ID": "one-and-the-same"}
     async with running(apps[0], **headers) as hot, running(apps[1], **headers) as cold:
         if service == "crm_api":
@@ -249,6 +254,63 @@ async def test_hot_routes_answer_as_without_their_hands(
 
     for path in BY_HAND[service]:
         assert by_hand[path] > 0, path
+
+
+POSTS = {"crm_api": "/api/customers", "inventory_api": "/package-requests/batch"}
+
+
+async def too_much() -> AsyncIterator[bytes]:
+    for _ in range(20):
+        yield b" " * 100_000
+
+
+@pytest.mark.parametrize("service", POSTS)
+async def test_a_body_that_grows_too_large_is_refused_alike(
+    service: str, twins: tuple[httpx.AsyncClient, httpx.AsyncClient]
+) -> None:
+    hot, _ = twins
+    sent = [
+        await send(
+            hot,
+            ("POST", POSTS[service], {"content": too_much(), "headers": JSON}),
+            1,
+            is_hot=is_hot,
+        )
+        for is_hot in (True, False)
+    ]
+
+    assert sent[0] == sent[1]
+    assert sent[0].status == 413
+
+
+@pytest.mark.parametrize("service", POSTS)
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_bug(
+    service: str,
+    twins: tuple[httpx.AsyncClient, httpx.AsyncClient],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hot, _ = twins
+    headers = {**hot.headers, "content-type": "application/json", "content-length": "99"}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": POSTS[service],
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }
+    coming = [{"type": "http.request", "body": b'{"name"', "more_body": True}]
+    sent = []
+
+    async def receive() -> Any:
+        return coming.pop() if coming else {"type": "http.disconnect"}
+
+    async def note(message: Any) -> None:
+        sent.append(message)
+
+    await hot.app(scope, receive, note)  # type: ignore[attr-defined]
+
+    assert sent[0]["status"] == 400
+    assert not caplog.records
 
 
 def test_only_the_named_routes_are_hot() -> None:

@@ -74,7 +74,7 @@ async def put_customer(
     versions: IfMatch,
     response: Response,
 ) -> object:
-    """Make the customer with this external_ref be as sent: what is not sent is emptied.
+    """Create or replace the customer with this external_ref; fields that are not sent are emptied.
 
     Safe to repeat: sending the same again changes nothing and leaves no event. A new customer gets
     a welcome package as any other. Erasing a customer frees its external_ref.

@@ -1,4 +1,4 @@
-"""Puts a service together: its routers, its database, and what every service has around them."""
+"""Puts a service together: its routes, its database, and the middleware around them."""
 
 import asyncio
 import logging
@@ -26,8 +26,7 @@ from service_kit.process.stopping import Stopping
 from service_kit.web import docs as pages
 from service_kit.web import openapi
 from service_kit.web.auth import FindToken, Tokens, refuse_unguarded
-from service_kit.web.cors import Cors
-from service_kit.web.edge import Edge, Prefixed
+from service_kit.web.edge import Cors, Edge, Prefixed
 from service_kit.web.idempotency import StoredAnswers
 from service_kit.web.overload import Bounded
 from service_kit.web.problem_responses import install_problem_handlers
@@ -39,7 +38,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 OPEN_SECONDS = 10.0
-# After the news of a stop; less than the server gives requests that are under way.
+# After a stop was requested; less than the server gives running requests.
 GIVE_UP_SECONDS = 5.0
 
 # What a service does between the opening of its database and the closing.
@@ -57,7 +56,7 @@ def create_service(
     find_token: FindToken | None = None,
     stored_answers: StoredAnswers | None = None,
 ) -> FastAPI:
-    """Build one service's app. Raises RuntimeError for a route that says not who may call it.
+    """Build one service's app. Raises RuntimeError for a route that does not say who may call it.
 
     Paths that start with `prefix` are answered without it too. Routes that take Idempotency-Keys
     need `stored_answers`.
@@ -107,7 +106,7 @@ def _lifespan(
 
 
 async def _give_up_in_time(stopping: Stopping, database: Database) -> None:
-    """Let no database keep the process from its end."""
+    """Keep no process alive for a database that does not answer."""
     await stopping.wait()
     await asyncio.sleep(GIVE_UP_SECONDS)
     database.abort()
@@ -118,9 +117,9 @@ def _traces(name: str, endpoint: str | None) -> AbstractContextManager[None]:
 
 
 async def patiently(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do what a start needs of its database, again where the server has just gone away.
+    """Run what a start needs of its database, and retry while the server is coming back.
 
-    Raises DatabaseUnavailable after ten seconds, and at once where waiting is no use.
+    Raises DatabaseUnavailable after ten seconds, or at once where waiting does not help.
     """
     give_up_at = time.monotonic() + OPEN_SECONDS
     while True:

@@ -1,4 +1,4 @@
-"""Bearer tokens, roles and scopes, decided before a byte of a request's body is read."""
+"""Bearer tokens, roles and scopes, checked before a byte of a request's body is read."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -28,7 +28,7 @@ class NotAuthenticated(Problem):
     headers = {"WWW-Authenticate": "Bearer"}
 
     def __init__(self) -> None:
-        # One text for all reasons: which it was is nobody's business but the log's.
+        # One text for all reasons; only the log says which it was.
         super().__init__("Send a valid token as 'Authorization: Bearer <token>'.")
 
 
@@ -41,9 +41,9 @@ class ScopeMissing(Problem):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is calling, what they may do, and which token they came with.
+    """Who is calling, what they may do, and with which token.
 
-    `credential` names that token and doesn't give it away: an issued one by its id, one of the
+    `credential` identifies that token without revealing it: an issued one by its id, one from the
     settings by its SHA-256.
     """
 
@@ -56,12 +56,12 @@ class Principal:
         return scope in self.scopes
 
 
-# Given a token that no setting names, finds whose it is; for tokens that live in a database.
+# Finds the owner of a token that is not in the settings; for tokens in a database.
 FindToken = Callable[[str], Awaitable[Principal | None]]
 
 
 class Tokens:
-    """Everyone this service knows by a token."""
+    """The tokens that this service accepts."""
 
     def __init__(
         self, settings: ServiceSettings, limits: RateLimits, find: FindToken | None = None

@@ -21,11 +21,11 @@ from service_kit.web.problems import (
 MAX_BODY_BYTES = 1024 * 1024
 MAX_VALUES = 20_000  # a batch of 500 whole customers has fewer
 MAX_DEPTH = 64
-MAX_ENTRIES = 100  # of one object; no schema names as many
+MAX_ENTRIES = 100  # of one object; no schema has as many
 _TOO_DEEP = f"it is nested deeper than {MAX_DEPTH}"
 
 LARGEST_BATCH = 500
-# What service_kit.web.openapi describes under this name.
+# service_kit.web.openapi describes it under this name.
 ItemProblem = Annotated[
     dict[str, Any], WithJsonSchema({"$ref": "#/components/schemas/ItemProblem"})
 ]
@@ -48,7 +48,7 @@ def check_body_headers(request: Request) -> None:
 
 
 class _Counted:
-    """Receives no more than a body may have."""
+    """Receives a body of at most the allowed size."""
 
     __slots__ = ("_receive", "_received")
 
@@ -65,7 +65,7 @@ class _Counted:
 
 
 class StrictRequest(Request):
-    """Counts a body as it comes, and reads it as the JSON of RFC 8259.
+    """Limits the size of a body while it is received, and parses it as the JSON of RFC 8259.
 
     No NaN or Infinity, no other encoding than UTF-8, no name twice in one object, of which two
     readers may take different ones, and no more than the budget allows.
@@ -83,7 +83,7 @@ class StrictRequest(Request):
 
 
 def _read(body: bytes) -> Any:
-    """Read JSON once. Raises ValueError for what is no JSON, or is over the budget."""
+    """Parse JSON. Raises ValueError if it is invalid or over the budget."""
     nested = body.count(b"[") + body.count(b"{")
     if nested + body.count(b",") >= MAX_VALUES:
         _check_count(body)
@@ -94,7 +94,7 @@ def _read(body: bytes) -> Any:
     if nested > MAX_DEPTH:
         _check_depth(value)
     if rb"\u" in body:
-        json.dumps(value, ensure_ascii=False).encode()  # fails for half a character
+        json.dumps(value, ensure_ascii=False).encode()  # fails for a lone surrogate
     return value
 
 
@@ -160,6 +160,6 @@ def _read_item(model: type[Model], item: Any) -> Model | Problem:
 
 
 def merge(read: Sequence[Any], done: Sequence[Any]) -> list[Any]:
-    """Put the results of the items that could be read back between those that could not."""
+    """Merge the results of the valid items with the problems of the others, in order."""
     results = iter(done)
     return [item if isinstance(item, Problem) else next(results) for item in read]

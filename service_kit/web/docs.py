@@ -1,4 +1,4 @@
-"""The pages for people: the API to read and to try, with not a byte from another host."""
+"""The pages for people: the API to read and to try, without a byte from another host."""
 
 from html import escape
 from importlib.resources import files

@@ -1,13 +1,20 @@
-"""The outermost layers of every service: what happens to each request, whatever it asks for."""
+"""The outermost middleware: request ids, slashes, HEAD, metrics, prefixes and CORS."""
 
 import logging
 import re
 import time
 from collections.abc import Collection
+from http import HTTPStatus
 
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service_kit.process.logs import new_request_id, use_request_id
+from service_kit.web.problem_responses import answer
+from service_kit.web.problems import BadRequest
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -16,9 +23,9 @@ logger = logging.getLogger(__name__)
 
 
 class Edge:
-    """Names each request, makes both slash forms one, counts it, and answers HEAD as GET.
+    """Gives each request an id, ignores a trailing slash, counts it, and answers HEAD as GET.
 
-    What layers further in append to the scope's `answer_headers` goes out with any answer.
+    Headers that inner layers append to the scope's `answer_headers` are part of every answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -74,6 +81,29 @@ class Prefixed:
             if first and first[0] in self.segments:
                 scope["path"] = self.prefix + scope["path"]
         await self.app(scope, receive, send)
+
+
+class Cors(CORSMiddleware):
+    """Starlette's CORS, with refused preflights in the shape of all errors."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        return response if response.status_code == HTTPStatus.OK else _PreflightRefused(response)
+
+
+class _PreflightRefused(Response):
+    def __init__(self, plain: Response) -> None:
+        super().__init__()
+        self._plain = plain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names = {"vary"} | {name for name in self._plain.headers if name.startswith("access-")}
+        headers = {name: self._plain.headers[name] for name in names if name in self._plain.headers}
+        problem = BadRequest(
+            f"{bytes(self._plain.body).decode()}: this service does not answer to that page.",
+            headers=headers,
+        )
+        await answer(Request(scope), problem)(scope, receive, send)
 
 
 def request_id_of(scope: Scope) -> str:

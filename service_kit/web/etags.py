@@ -1,7 +1,6 @@
-"""Entity tags: a caller changes what it has seen, or learns that it has changed since."""
+"""Entity tags: a caller changes the version it has read, or learns that there is a newer one."""
 
 import re
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
@@ -13,27 +12,17 @@ from service_kit.web.problems import Problem
 # Elements of a list; a weak one (W/"1", as a proxy makes that compresses) never matches: RFC 9110,
 # section 13.1.1.
 _TAG = re.compile(r'(?:^|,)\s*"([1-9][0-9]{0,17})"\s*(?=,|$)')
-# To a reader a weak one is as good: section 13.1.2.
+# For reading, weak tags match as well: section 13.1.2.
 _ANY_TAG = re.compile(r'(?:^|,)\s*(?:W/)?"([1-9][0-9]{0,17})"\s*(?=,|$)')
 
 T = TypeVar("T")
 
 
 class PreconditionFailed(Problem):
-    """It was changed since you read it: no If-Match names its present ETag."""
+    """It has changed since you read it: If-Match does not have its current ETag."""
 
     status = HTTPStatus.PRECONDITION_FAILED
     slug = "precondition-failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Versions that a caller has; None for whichever there is."""
-
-    versions: frozenset[int] | None
-
-    def covers(self, version: int) -> bool:
-        return self.versions is None or version in self.versions
 
 
 def etag(version: int) -> str:
@@ -51,7 +40,7 @@ async def _versions(
         Header(
             alias="If-Match",
             max_length=500,
-            description="Change it only if it still has this ETag; else 412.",
+            description="Change it only if it still has this ETag; otherwise 412.",
         ),
     ] = None,
 ) -> frozenset[int] | None:
@@ -61,7 +50,7 @@ async def _versions(
     return frozenset(int(tag) for tag in _TAG.findall(if_match))
 
 
-# The versions a caller will change, or None for any.
+# The versions that the caller wants to change, or None for any.
 IfMatch = Annotated[frozenset[int] | None, Depends(_versions)]
 
 
@@ -77,33 +66,33 @@ async def _known(
         Header(
             alias="If-None-Match",
             max_length=500,
-            description="The ETag of what you have; 304 and no body where that is still it.",
+            description="The ETag of what you have; if it is still current, 304 without a body.",
         ),
     ] = None,
-) -> Known:
-    if if_none_match is None:
-        return Known(frozenset())
-    if if_none_match.strip() == "*":
-        return Known(None)
-    return Known(frozenset(int(tag) for tag in _ANY_TAG.findall(if_none_match)))
+) -> frozenset[int] | None:
+    if if_none_match is not None and if_none_match.strip() == "*":
+        return None
+    return frozenset(int(tag) for tag in _ANY_TAG.findall(if_none_match or ""))
 
 
-# What the caller of a GET has already.
-IfNoneMatch = Annotated[Known, Depends(_known)]
+# The versions that the caller of a GET has, or None for any.
+IfNoneMatch = Annotated[frozenset[int] | None, Depends(_known)]
 
-# For the description of such a GET.
+# The `responses=` of such a GET.
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
     **answering(200, ETAG),
     304: {
-        "description": "It is as the caller has it: If-None-Match names its ETag. No body.",
+        "description": "Not modified: If-None-Match has its current ETag. No body.",
         **answering(304, ETAG)[304],
     },
 }
 
 
-def unless_known(known: Known, response: Response, version: int, found: T) -> T | Response:
-    """Answer what was found with its ETag, or with 304 where the caller has this version."""
-    if known.covers(version):
+def unless_known(
+    known: frozenset[int] | None, response: Response, version: int, found: T
+) -> T | Response:
+    """Return what was found and set its ETag, or return 304 if the caller has this version."""
+    if known is None or version in known:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag(version)})
     set_etag(response, version)
     return found

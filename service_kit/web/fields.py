@@ -1,4 +1,4 @@
-"""Values that are safe to keep, to print and to send on; one type, so that no field forgets."""
+"""Types of values that are safe to store, to print and to send on."""
 
 import re
 import unicodedata
@@ -31,7 +31,7 @@ def _many_lines(value: str) -> str:
 
 
 def _visible(value: str) -> str:
-    """Refuse a text of invisible characters alone: whoever reads it takes it for none."""
+    """Refuse a text of invisible characters only: it reads as empty."""
     if not value or any(map(_is_visible, value)):
         return value
     raise ValueError("must hold a visible character")
@@ -42,7 +42,7 @@ def _is_visible(character: str) -> bool:
 
 
 def _is_rfc_3339(value: object) -> object:
-    """Refuse what pydantic takes besides: a number, as seconds since 1970."""
+    """Refuse what pydantic also accepts: a number, as seconds since 1970."""
     if not isinstance(value, datetime) and not (isinstance(value, str) and _INSTANT.match(value)):
         raise ValueError("must be an instant as of RFC 3339, such as 2026-01-05T12:00:00Z")
     return value

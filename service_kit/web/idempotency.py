@@ -1,4 +1,4 @@
-"""Idempotency-Key: a caller that got no answer sends the same again, and it happens once.
+"""Idempotency-Key: a caller that got no answer repeats the request, and it happens once.
 
 The first answer is stored in the transaction of its effect: there is never one without the other.
 """
@@ -44,9 +44,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 KEPT = timedelta(days=7)
-# Old answers go a few at a time, with the new ones that come: one of a batch has many rows.
+# A few old answers are deleted with each new one: that of a batch has many rows.
 _PRUNED_AT_ONCE = 5
-# Processes' clocks may differ by so much without being wrong.
+# Clocks of processes may differ by this much.
 _SKEW = timedelta(minutes=1)
 _JSON = "application/json"
 
@@ -67,7 +67,7 @@ class StillRunning(Problem):
 
 
 class Erased(Problem):
-    """What this Idempotency-Key made was erased since, and is not made again."""
+    """What was created with this Idempotency-Key has been erased and is not created again."""
 
     status = HTTPStatus.GONE
     slug = "erased"
@@ -75,7 +75,7 @@ class Erased(Problem):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a caller gets: a status, JSON, and headers besides.
+    """What a caller gets: a status, JSON, and further headers.
 
     `subjects` are the uids of whom and what it shows; `item_subjects` are those of a batch, one for
     each of its items, or None for an item that shows nobody. `StoredAnswers.forget` goes by them.
@@ -92,7 +92,7 @@ class Answer:
 
 
 class StoredAnswers:
-    """What a service has answered to Idempotency-Keys, in two tables of its database."""
+    """The answers to Idempotency-Keys, in two tables of a service's database."""
 
     def __init__(self, metadata: MetaData) -> None:
         self.keys, self.subjects = keys, subjects = _tables(metadata)
@@ -117,7 +117,7 @@ class StoredAnswers:
         )
 
     def find(self, db: Connection, call: Mapping[str, str]) -> AnyRow | None:
-        """Look up the answer to a call. One that is too old is deleted, so that the key is new."""
+        """Look up the answer to a call. An expired one is deleted, so that the key is new."""
         keys = self.keys
         row = db.execute(self._of_call, call).one_or_none()
         if row is not None and row.created_at < clock.now() - KEPT:
@@ -128,7 +128,7 @@ class StoredAnswers:
     def keep(
         self, db: Connection, call: Mapping[str, str], fingerprint: str, given: Answer
     ) -> None:
-        """Store the answer to a call, and let go of a few old ones."""
+        """Store the answer to a call, and delete a few old ones."""
         now = clock.now()
         row = {"fingerprint": fingerprint, "status": given.status, "headers": dict(given.headers)}
         row |= {**call, "body": given.body, "created_at": now}
@@ -143,7 +143,7 @@ class StoredAnswers:
         self._prune(db, now)
 
     def forget(self, db: Connection, subjects: Collection[str]) -> None:
-        """Empty all answers about these; from then on their keys are answered with `Erased`."""
+        """Blank all answers about these subjects; from then on their keys raise `Erased`."""
         found = db.execute(self._about, {"subjects": list(subjects)}).all()
         for key_id, rows in groupby(found, key=attrgetter("id")):
             bodies, items = zip(*((row.body, row.item) for row in rows), strict=True)
@@ -156,12 +156,12 @@ class StoredAnswers:
 
     def _prune(self, db: Connection, now: datetime) -> None:
         db.execute(self._delete_old, {"kept_since": now - KEPT})
-        # A clock that was ahead has made these; they would stay for as long as it was.
+        # Written by a clock that was ahead; they would be kept for that much longer.
         db.execute(self._make_early_of_now, {"latest": now + _SKEW, "now": now})
 
 
 def _tables(metadata: MetaData) -> tuple[Table, Table]:
-    """Say how the answers are stored, and whom each is about."""
+    """Define the tables of the answers, and of the subjects of each."""
     keys = Table(
         "idempotency_keys",
         metadata,
@@ -169,7 +169,7 @@ def _tables(metadata: MetaData) -> tuple[Table, Table]:
         Column("caller", String(200), nullable=False),
         Column("route", String(200), nullable=False),
         Column("key", String(200), nullable=False),
-        # Empty where someone was erased: of a body that named a person not even its hash stays.
+        # Empty after an erasure: not even the hash of a body that named a person stays.
         Column("fingerprint", String(64), nullable=False),
         Column("status", Integer, nullable=False),
         Column("headers", JSON, nullable=False),
@@ -189,7 +189,7 @@ def _tables(metadata: MetaData) -> tuple[Table, Table]:
             nullable=False,
         ),
         Column("subject", String(64), nullable=False),
-        # Its place in a batch; none where the whole answer is about it.
+        # The place in a batch; null where the whole answer is about the subject.
         Column("item", Integer),
         Index("ix_idempotency_subjects_key_id", "key_id"),
         Index("ix_idempotency_subjects_subject", "subject"),
@@ -198,7 +198,7 @@ def _tables(metadata: MetaData) -> tuple[Table, Table]:
 
 
 def _without(body: str, items: Collection[int]) -> str:
-    """Put what a batch answered in the place of items that were erased since."""
+    """Replace the results of erased items in the answer to a batch."""
     gone = _erased()
     results = [
         {"status": gone.status.value, "problem": gone.document()} if item in items else result
@@ -213,7 +213,7 @@ def _erased() -> Erased:
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[T]):
-    """An answer, and what the work returned; None where the answer is an old one."""
+    """An answer, and the result of the work; None for an answer that was stored before."""
 
     answer: Answer
     result: T | None
@@ -221,7 +221,7 @@ class Outcome(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """What identifies a call: its caller, its route, the key of the caller's choice, or none."""
+    """What identifies a call: its caller, its route, and the caller's key if there is one."""
 
     database: Database
     answers: StoredAnswers
@@ -238,7 +238,7 @@ class IdempotencyKey:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Response:
-        """Do the work once for this key, and answer again what was answered the first time."""
+        """Run the work once for this key, and return the stored answer afterwards."""
         outcome = await self.outcome(work, answer, *args, **kwargs)
         return outcome.answer.response()
 
@@ -249,7 +249,7 @@ class IdempotencyKey:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Outcome[T]:
-        """Do as `write` does, for a handler that needs the result of the work."""
+        """Run as `write` does, for a handler that needs the result of the work."""
         return await self.database.write(self._wrap(work, answer), *args, **kwargs)
 
     def _wrap(
@@ -271,7 +271,7 @@ class IdempotencyKey:
         return run
 
     def _again(self, stored: AnyRow) -> Answer:
-        """Read what was answered. Raises Erased or IdempotencyKeyReused."""
+        """Return the stored answer. Raises Erased or IdempotencyKeyReused."""
         if stored.status == HTTPStatus.GONE:
             raise _erased()
         if stored.fingerprint not in {"", self.fingerprint}:
@@ -290,8 +290,8 @@ async def idempotency_key(
             max_length=200,
             pattern=r"^[\x21-\x7e]+$",
             description=(
-                "Any text of your choice; the same again answers as the first time did, for seven "
-                "days. It counts for your token and this route alone."
+                "Any text of your choice. For seven days, the same request with the same key gets "
+                "the first response again. A key belongs to your token and this route."
             ),
         ),
     ] = None,
@@ -300,7 +300,7 @@ async def idempotency_key(
     route = fingerprint = ""
     if idempotency_key is not None:
         route = request.scope["route"].path
-        # The key is the route's, so what stands in the path tells two calls apart as the body does.
+        # A key belongs to a route, so the path's parameters are compared as the body is.
         path = ascii(sorted(request.path_params.items()))
         fingerprint = hashlib.sha256(path.encode() + await request.body()).hexdigest()
     return IdempotencyKey(
@@ -312,7 +312,7 @@ Idempotent = Annotated[IdempotencyKey, Depends(idempotency_key)]
 
 
 def _lock_key(db: Connection, call: Mapping[str, str]) -> None:
-    """Let one transaction at a time use this key; on SQLite there is one at a time anyway."""
+    """Let one transaction at a time use this key; SQLite has one writer anyway."""
     if db.dialect.name != "postgresql":
         return
     digest = hashlib.sha256(repr(sorted(call.items())).encode()).digest()

@@ -27,7 +27,7 @@ from service_kit.web.problems import (
 from service_kit.web.rate_limits import TooManyRequests
 
 Json = dict[str, Any]
-Refusal = type[Problem] | type[BodyTooLarge]  # what can leave as a problem
+Refusal = type[Problem] | type[BodyTooLarge]  # what is answered as a problem
 
 _JSON = "application/json"
 _ID = "7c0e5f0a4b1d4c9e8f3a2b6d5e4c1f00"
@@ -52,32 +52,34 @@ class ResponseHeader:
 
 
 REQUEST_ID = ResponseHeader(
-    "X-Request-ID", "The request's id, as sent or made here; every log line about it has it.", _ID
+    "X-Request-ID",
+    "The request's id, as sent or made here; every log line has it.",
+    _ID,
 )
 # So many answers have these that they are described once.
 _SHARED = (
     REQUEST_ID,
     ResponseHeader(
         "RateLimit",
-        "Where a rate limit is on: how many requests the caller has left, for how many seconds.",
+        "With a rate limit: how many requests the caller has left, and for how many seconds.",
         '"caller";r=99;t=0',
         is_optional=True,
     ),
     ResponseHeader(
         "RateLimit-Policy",
-        "Where a rate limit is on: how many requests a caller may make within how many seconds.",
+        "With a rate limit: how many requests a caller may make, and within how many seconds.",
         '"caller";q=100;w=2',
         is_optional=True,
     ),
 )
 ETAG = ResponseHeader(
-    "ETag", "The version that was answered; send it as If-Match with a change.", '"1"'
+    "ETag", "The version in this response; send it as If-Match with a change.", '"1"'
 )
 LOCATION = ResponseHeader("Location", "The path of what was created.", "/")
 DEPRECATION = ResponseHeader(
-    "Deprecation", "Since when this address is deprecated: RFC 9745.", "@1767225600"
+    "Deprecation", "When this address was deprecated (RFC 9745).", "@1767225600"
 )
-# What an operation's parameter, if it has it, adds to its successful answers.
+# The headers that an operation with this parameter adds to successful answers.
 _OF_PARAMETERS = {
     "cursor": (
         ResponseHeader(
@@ -96,15 +98,14 @@ _OF_PARAMETERS = {
     "idempotency-key": (
         ResponseHeader(
             "Idempotent-Replayed",
-            "`true` where this is the first answer again, to an Idempotency-Key that was used "
-            "before.",
+            "`true` if this is the stored response to an earlier request with this key.",
             "true",
             is_optional=True,
         ),
     ),
 }
 _OF_PROBLEMS = {
-    "Retry-After": "After how many seconds it is worth while to try again.",
+    "Retry-After": "How many seconds to wait before trying again.",
     "WWW-Authenticate": "How to authenticate.",
 }
 _MEMBERS: Json = {
@@ -116,7 +117,7 @@ _MEMBERS: Json = {
 _PLACE: Json = {"type": "array", "items": {"type": ["string", "integer"]}}
 _ERRORS: Json = {
     "type": "array",
-    "description": "With 422: each fault's place and reason.",
+    "description": "With 422: where each error is, and what is wrong.",
     "items": {
         "type": "object",
         "required": ["loc", "msg"],
@@ -127,11 +128,11 @@ _SCHEMAS: Json = {
     "Problem": {
         "type": "object",
         "title": "Problem",
-        "description": "An error as of RFC 9457. Some have members of their own besides.",
+        "description": "An error as defined by RFC 9457. Some have additional members.",
         "required": [*_MEMBERS, "instance", "request_id"],
         "properties": {
             **_MEMBERS,
-            "instance": {"type": "string", "description": "The path that was asked for."},
+            "instance": {"type": "string", "description": "The path of the request."},
             "request_id": {"type": "string", "description": "Quote it when you ask for help."},
             "errors": _ERRORS,
         },
@@ -139,7 +140,7 @@ _SCHEMAS: Json = {
     "ItemProblem": {
         "type": "object",
         "title": "ItemProblem",
-        "description": "Why one item of a batch was refused; a problem that is not a whole answer.",
+        "description": "Why one item of a batch was refused.",
         "required": list(_MEMBERS),
         "properties": {**_MEMBERS, "errors": _ERRORS},
     },
@@ -194,7 +195,7 @@ def _parameters(operation: Json) -> set[str]:
 
 
 def _add_problems(operation: Json, path: str) -> None:
-    """Describe what the layers around a handler may answer instead of it."""
+    """Describe the problems that the middleware and the route may answer."""
     responses = operation["responses"]
     if _JSON in responses.get("422", {}).get("content", {}):
         del responses["422"]  # FastAPI's own, in another shape
@@ -218,7 +219,7 @@ def _around(operation: Json) -> Iterator[Refusal]:
 
 
 def _add_problem(responses: dict[Any, Any], status: int | str, refusal: Refusal) -> None:
-    """Describe a problem by its slug, by what its class says first, and by an example."""
+    """Describe a problem by its slug, the first paragraph of its docstring, and an example."""
     response = responses.setdefault(status, {"description": "", "content": {}})
     of_problems = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
     examples = response["content"].setdefault(MEDIA_TYPE, of_problems)["examples"]
@@ -247,7 +248,7 @@ def _add_problem(responses: dict[Any, Any], status: int | str, refusal: Refusal)
 
 
 def _add_headers(operation: Json) -> None:
-    """Describe the headers that follow from an operation's parameters, and those that all have."""
+    """Describe the headers that follow from an operation's parameters, and the common ones."""
     of_success = [
         header
         for name, headers in _OF_PARAMETERS.items()
@@ -264,7 +265,7 @@ def _add_headers(operation: Json) -> None:
 
 
 def _add_examples(document: Json, operation: Json) -> None:
-    """Show a body's examples under names, and what /docs can't do without: a path's values."""
+    """Name a body's examples, and give path parameters the value that /docs fills in."""
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path" and (examples := parameter["schema"].get("examples")):
             parameter["example"] = examples[0]
@@ -281,7 +282,7 @@ def _add_examples(document: Json, operation: Json) -> None:
 
 
 def _describe_successes(document: Json, operation: Json) -> None:
-    """Describe a success by what it answers, where nobody has described it."""
+    """Describe a success by its schema, unless the route describes it."""
     for status, response in operation["responses"].items():
         if response["description"] == "Successful Response":  # FastAPI's words
             schema = response.get("content", {}).get(_JSON, {}).get("schema", {})

@@ -1,4 +1,4 @@
-"""Bounds on how much is under way, and how long: too much is refused, not piled up."""
+"""Bounds on the number and the duration of requests: what is too much is refused, not queued."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ class Overloaded(ServiceUnavailable):
 
 
 class TookTooLong(ServiceUnavailable):
-    """It took too long and was ended; what it was to change may still be changed."""
+    """The request took too long and was stopped; its change may still take effect."""
 
     slug = "took-too-long"
 
@@ -65,7 +65,7 @@ class Place:
 
 
 class Bounded:
-    """Refuses what is too much, ends what takes too long, and turns a bug into a 500."""
+    """Refuses requests over the bounds, stops those that take too long, and turns bugs into 500."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

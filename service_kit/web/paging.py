@@ -17,20 +17,21 @@ T = TypeVar("T")
 LARGEST_PAGE = 500
 
 Limit = Annotated[
-    int, Query(ge=1, le=LARGEST_PAGE, description="How many to answer at most.", examples=[50])
+    int,
+    Query(ge=1, le=LARGEST_PAGE, description="The most results to return.", examples=[50]),
 ]
-Sort = Annotated[Literal["id", "-id"], Query(description="-id is newest first.")]
+Sort = Annotated[Literal["id", "-id"], Query(description="`-id` returns the newest first.")]
 Cursor = Annotated[
     str | None,
-    Query(max_length=200, description="Where to go on: the X-Next-Cursor of the page before."),
+    Query(max_length=200, description="Where to continue: the X-Next-Cursor of the previous page."),
 ]
 CreatedAfter = Annotated[
     Instant | None,
-    Query(description="Only those made later.", examples=["2026-01-05T12:00:00Z"]),
+    Query(description="Only those created after this instant.", examples=["2026-01-05T12:00:00Z"]),
 ]
 CreatedBefore = Annotated[
     Instant | None,
-    Query(description="Only those made earlier.", examples=["2036-01-05T12:00:00Z"]),
+    Query(description="Only those created before this instant.", examples=["2036-01-05T12:00:00Z"]),
 ]
 
 
@@ -43,7 +44,7 @@ class Page(Generic[T]):
 
 
 def page_of(rows: Sequence[T], limit: int, key: str) -> Page[T]:
-    """Cut what a query for limit + 1 rows found down to a page. `key` names the sorting column."""
+    """Make a page of the rows of a query for limit + 1. `key` names the sorting column."""
     more = len(rows) > limit
     shown = list(rows[:limit])
     return Page(rows=shown, next_key=str(getattr(shown[-1], key)) if more else None)
@@ -54,7 +55,7 @@ def encode_cursor(key: str, order: str) -> str:
 
 
 def decode_cursor(cursor: str | None, order: str) -> str | None:
-    """Read a cursor back. Raises InvalidRequest for one that no page of this order gave out."""
+    """Decode a cursor. Raises InvalidRequest for one that is not from a page of this order."""
     if cursor is None:
         return None
     try:
@@ -84,7 +85,7 @@ def link_next(request: Request, response: Response, page: Page[Any], order: str)
     cursor = encode_cursor(page.next_key, order)
     given = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
     query = [pair for pair in given if pair[0] != "cursor"]
-    # The path is decoded, and its caller's: a line break in it would forge a header.
+    # The path is decoded and chosen by the caller: a line break would forge a header.
     address = f"{quote(request.scope['path'])}?{urlencode([*query, ('cursor', cursor)])}"
     response.headers["Link"] = f'<{address}>; rel="next"'
     response.headers["X-Next-Cursor"] = cursor

@@ -23,7 +23,7 @@ from service_kit.web.problems import (
     write,
 )
 
-# An outage fails every request, so each kind of cause is logged once in a while.
+# An outage fails every request, so each kind of cause is logged at most this often.
 QUIET_SECONDS = 10.0
 _logged_at: dict[str, float] = {}
 
@@ -72,7 +72,7 @@ def render(
 
 
 def internal_error(request: Request) -> Response:
-    """Build the answer to a bug: nothing about it but the id under which the log has it."""
+    """Build the answer to a bug: only the id under which the log has the details."""
     return answer(
         request,
         InternalError("This is our fault. The log has the details under this request id."),

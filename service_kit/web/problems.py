@@ -9,11 +9,11 @@ from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
 
-# Of one document, and of each item of a batch: a caller mends these and asks again.
+# Listed in one document, and for each item of a batch: enough to correct and retry.
 MAX_ERRORS = 20
 MAX_ERRORS_OF_ITEM = 5
 
-# A name in `loc` may be the caller's own (an unknown field), so it is cut to a length that helps.
+# A name in `loc` may be the caller's (an unknown field), so it is truncated.
 _LONGEST_LOC = 100
 _FIRST = ("type", "title", "status", "detail")
 
@@ -39,7 +39,7 @@ class Problem(Exception):
         self.all_headers = {**self.headers, **(headers or {})}
 
     def document(self) -> dict[str, Any]:
-        """Return the problem without what belongs to one request; for results inside a batch."""
+        """Return the problem without the members of one request; for results in a batch."""
         return document(self.status, self.slug, self.detail, self.extra)
 
 
@@ -51,7 +51,7 @@ class BadRequest(Problem):
 
 
 class InvalidRequest(Problem):
-    """A parameter or the body does not match the schema; or a query parameter is not known."""
+    """A parameter or the body does not match the schema, or a query parameter is unknown."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     slug = "invalid-request"
@@ -66,21 +66,21 @@ class NotFound(Problem):
 
 
 class InternalError(Problem):
-    """A fault of ours. The log has the details under this request id."""
+    """An error on our side. The log has the details under this request id."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     slug = "internal-error"
 
 
 class UnsupportedMediaType(Problem):
-    """A body is not application/json."""
+    """The body is not application/json."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     slug = "unsupported-media-type"
 
 
 class BodyTooLarge(HTTPException):
-    """A body is over the limit of 1 MiB.
+    """The body is over the limit of 1 MiB.
 
     An HTTPException, since FastAPI hides any other error in reading a body.
     """
@@ -94,7 +94,7 @@ class BodyTooLarge(HTTPException):
 
 
 class ServiceUnavailable(Problem):
-    """The service, or what it stands on, can't do it now; the same request may succeed later."""
+    """The service or its database is unavailable; the same request may succeed later."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     slug = "service-unavailable"
@@ -128,15 +128,15 @@ def document(
 
 
 def write(document: Mapping[str, Any], instance: str, request_id: str) -> bytes:
-    """Write a problem as one request's answer: in ASCII, so that no text a caller sent can fail."""
+    """Write a problem as the answer to a request: in ASCII, which can encode any text."""
     of_this_request = {"instance": instance, "request_id": request_id}
-    # In this order for readers; where a problem names a request_id of its own, that one stands.
+    # In this order for readers; a problem's own request_id wins.
     whole = {**{name: document[name] for name in _FIRST}, **of_this_request, **document}
     return json.dumps(whole, ensure_ascii=True).encode()
 
 
 def _reason(error: Any) -> str:
-    """Say what is wrong with a body that is no JSON; the reader's words quote nothing of it."""
+    """Say what is wrong; for malformed JSON in the parser's words, which do not quote it."""
     if error["type"] == "json_invalid":
         return f"{error['msg']}: {error['ctx']['error']}"
     reason: str = error["msg"]

@@ -51,7 +51,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self.url = b""
         self._refused = False
         self._unanswered: deque[RequestResponseCycle] = deque()
-        self._held = 0  # bytes the parser may hold: those since it last handed over what it had
+        self._held = 0  # bytes the parser may hold: those fed since it last reported something
         self._unsent: float = inf
         self._tick = min(self.head_deadline, self.body_deadline)
         self._expect(_HEAD, self.head_deadline)
@@ -59,7 +59,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
-        for cycle in self._unanswered:  # uvicorn tells the latest alone, and uvloop raises
+        for cycle in self._unanswered:  # uvicorn marks the latest alone; on uvloop, writing raises
             cycle.disconnected = True
         super().connection_lost(exc)
 
@@ -76,13 +76,13 @@ class DeadlineProtocol(HttpToolsProtocol):
             data = self._feed(data[:room]) + data[room:]
 
     def _feed(self, piece: bytes) -> bytes:
-        """Give the parser no more than it has room for. Returns what it has to read once more."""
+        """Feed the parser as much as it has room for. Returns what must be parsed again."""
         self._held += len(piece)
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
             head = self._head_without_upgrade()
-            # Where this was to be the last request, the parser that saw the offer reads no more.
+            # After `Connection: close` the parser that saw the offer would parse nothing more.
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
             return head + piece[upgrade.args[0] :]
@@ -97,7 +97,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         return b""
 
     def _head_without_upgrade(self) -> bytes:
-        # The parser takes the body of an upgrade for another protocol's: uvicorn would lose it or,
+        # The parser leaves the body of an upgrade to another protocol: uvicorn would lose it or,
         # worse, read it as the next request. Java's client asks for h2c in every request.
         self._held = 0
         version = self.parser.get_http_version().encode()
@@ -125,7 +125,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
-            return  # to be read once more
+            return  # it is parsed again
         super().on_message_complete()
         self.url = b""
         self._held = 0
@@ -160,9 +160,9 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_at(at, self._check)
 
     def _takes_nothing(self) -> bool:
-        """Tell whether the rest of an answer has become no shorter since the last look."""
+        """Return whether nothing of an answer was sent since the last look."""
         if not (self.flow.write_paused or self.transport.is_closing()):
-            return False  # only in these two states nobody adds to it
+            return False  # only in these two states nothing is added to it
         before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
         return self._unsent >= before
 
@@ -182,7 +182,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         )
 
     def _refuse(self, problem: Problem) -> None:
-        """Listen no more, and say why unless it would be taken for the answer to something else."""
+        """Stop reading, and answer with the problem unless an earlier request is unanswered."""
         request_id = uuid.uuid4().hex
         logger.info("Connection cut: %s", problem.detail, extra={"request_id": request_id})
         self._refused = True
@@ -193,7 +193,7 @@ class DeadlineProtocol(HttpToolsProtocol):
                 self.transport.close()
                 return
         elif self._earlier_is_unanswered():
-            self.cycle.keep_alive = False  # what was understood is answered, and then we close
+            self.cycle.keep_alive = False  # the earlier requests are answered, then it closes
             return
         self._answer(problem, request_id)
 
@@ -207,7 +207,7 @@ class DeadlineProtocol(HttpToolsProtocol):
             f"connection: close\r\nx-request-id: {request_id}\r\n"
         )
         self.transport.write(head.encode() + date + b"\r\n" + body)
-        # To close with bytes unread is to reset, which can destroy the answer (RFC 9112, 9.6).
+        # Closing with unread bytes resets the connection and can lose the answer: RFC 9112, 9.6.
         self.flow.pause_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()

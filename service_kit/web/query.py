@@ -12,12 +12,12 @@ from starlette.types import Scope
 
 from service_kit.web.problems import MAX_ERRORS, invalid
 
-# Of names up to this length, which all of ours have, one that was meant is looked for.
+# Only names up to this length, which all of ours have, get a suggestion.
 _LONGEST_NAME = 40
 
 
 def query_parameters(call: Callable[..., Any]) -> dict[str, bool]:
-    """Name the query parameters of a handler and its dependencies; true for one that may repeat.
+    """List the query parameters of a handler and its dependencies; true for those that may repeat.
 
     Each must say `Query` in its annotation; one that does not is refused as unknown.
     """
@@ -34,8 +34,7 @@ def query_parameters(call: Callable[..., Any]) -> dict[str, bool]:
 def read_query(scope: Scope, known: Mapping[str, bool]) -> dict[str, str]:
     """Return the parameters that were sent.
 
-    Raises InvalidRequest for those that are not known, and those that are there twice but may not
-    repeat.
+    Raises InvalidRequest for unknown parameters, and for those given twice that may not repeat.
     """
     if not scope["query_string"]:
         return {}
@@ -49,15 +48,15 @@ def read_query(scope: Scope, known: Mapping[str, bool]) -> dict[str, str]:
 
 
 def _errors(sent: Mapping[str, int], known: Mapping[str, bool]) -> Iterator[dict[str, Any]]:
-    told = 0
+    listed = 0
     for name, times in sent.items():
         if name in known and (times == 1 or known[name]):
             continue
         reason = "Must be given once"
         if name not in known:
-            # Of those that are not told, none is looked for.
-            reason = "Unknown parameter" + (_meant(name, known) if told < MAX_ERRORS else "")
-        told += 1
+            # No suggestion for those that are not listed.
+            reason = "Unknown parameter" + (_meant(name, known) if listed < MAX_ERRORS else "")
+        listed += 1
         yield {"type": "query", "loc": ["query", name], "msg": reason}
 
 

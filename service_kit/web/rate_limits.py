@@ -1,4 +1,4 @@
-"""429 for who asks too often, or presents too many tokens that are none.
+"""Answers 429 to callers over their rate limit, and to those who send too many invalid tokens.
 
 Each process counts for itself, so with four workers a caller gets up to four times as much.
 """
@@ -22,14 +22,14 @@ from service_kit.web.rates import Buckets, Rate, Taken
 FAILURES = Rate(60, 60)
 BURST = 2  # what may come at once, as a multiple of the rate
 
-# Of a token that is random enough for it, the start may be told; of another it would help to guess.
+# The start of a random token may be logged; of a shorter one it would help to guess the rest.
 _TELLING = re.compile(r"(?P<start>[a-z]{2,8}_[A-Za-z0-9]{4})[A-Za-z0-9]{30,}")
 
 logger = logging.getLogger(__name__)
 
 
 class TooManyRequests(Problem):
-    """The caller asks more often than it may, or presents too many tokens that are none."""
+    """The caller is over its rate limit, or has sent too many invalid tokens."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
     slug = "too-many-requests"
@@ -40,14 +40,14 @@ class TooManyRequests(Problem):
 
 
 class RateLimits:
-    """What each caller has left: a token's owner by the token, anybody else by the address."""
+    """Rate limits by token, and by address for callers without one."""
 
     def __init__(self, rate: Rate | None) -> None:
         self._callers = Buckets(rate, BURST * rate.number) if rate else None
         self._failures = Buckets(FAILURES, FAILURES.number)
 
     def count(self, scope: Scope, caller: Hashable) -> None:
-        """Count a request, and tell its caller what is left. Raises TooManyRequests."""
+        """Count a request, and add what is left to the headers. Raises TooManyRequests."""
         if self._callers is None:
             return
         taken = self._callers.take(caller)
@@ -58,10 +58,10 @@ class RateLimits:
             (b"ratelimit", f'"caller";r={taken.left};t={taken.seconds}'.encode()),
         ]
         if not taken.is_allowed:
-            raise TooManyRequests("You ask more often than this service allows a caller.", taken)
+            raise TooManyRequests("You are over the rate limit of this service.", taken)
 
     def count_failure(self, scope: Scope, token: str, reason: str) -> None:
-        """Log that a token was none. Raises TooManyRequests where that comes too often.
+        """Log an invalid token. Raises TooManyRequests for too many from one address.
 
         A valid token of the same address gets in all the same: who is behind a shared address must
         not be locked out by a neighbour.
@@ -71,7 +71,7 @@ class RateLimits:
         if not taken.is_allowed:
             if self._callers is None:
                 return
-            raise TooManyRequests("Too many tokens of this address were not valid.", taken)
+            raise TooManyRequests("Too many invalid tokens were sent from this address.", taken)
         telling = _TELLING.fullmatch(token)
         start = f"{telling['start']}…" if telling else "(not shown)"
         logger.warning("Authentication failed: %s, token %s, from %s.", reason, start, address)
@@ -80,9 +80,9 @@ class RateLimits:
 
 
 class RateLimited:
-    """Counts by address each request that shows no token, before anything is done for it.
+    """Counts requests without a token by address, before anything is done for them.
 
-    One that shows a token is counted when it is known whose it is.
+    A request with a token is counted once its owner is known.
     """
 
     def __init__(self, app: ASGIApp, limits: RateLimits, public: Collection[Any]) -> None:
@@ -103,7 +103,7 @@ class RateLimited:
 
 
 def address_of(scope: Scope) -> str:
-    """Name whoever is at the other end; of IPv6 the network, of which anyone has all addresses.
+    """Return the client's address; of IPv6 the /64 network, which one client has as a whole.
 
     What a proxy forwards may be no address at all: all such callers count as one.
     """

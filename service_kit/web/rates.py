@@ -1,4 +1,4 @@
-"""Rates, and buckets that hold callers to one."""
+"""Rates, and token buckets that enforce them."""
 
 import math
 import re
@@ -9,22 +9,22 @@ from dataclasses import dataclass
 
 _RATE = re.compile(r"(?P<number>[1-9][0-9]{0,5})/(?P<unit>second|minute|hour)")
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600}
-# Callers that are remembered. One that is forgotten, the longest silent first, starts afresh.
+# The least recent caller beyond this number is forgotten, and starts with a full bucket.
 MOST_CALLERS = 20_000
-# By how much a sum of intervals may be off.
+# The rounding error of a sum of intervals.
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many in so many seconds."""
+    """A number of requests in a number of seconds."""
 
     number: int
     seconds: int
 
 
 def parse_rate(value: object) -> object:
-    """Read `50/second` and the like, or `off`; anything else that is a text is refused."""
+    """Parse a rate such as `50/second`, or `off`. Raises ValueError for any other text."""
     if not isinstance(value, str) or value.strip().lower() == "off":
         return value.strip().lower() if isinstance(value, str) else value
     if (found := _RATE.fullmatch(value.strip().lower())) is None:
@@ -34,16 +34,16 @@ def parse_rate(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What came of asking a bucket."""
+    """The result of taking a token out of a bucket."""
 
     is_allowed: bool
     left: int
-    # Until it is as full as it can be; or, where it was refused, until there is one to take.
+    # Until the bucket is full; or, if it was empty, until there is a token again.
     seconds: int
 
 
 class Buckets:
-    """A bucket a caller: each request takes a token out of it, and tokens come back steadily.
+    """One token bucket for each caller.
 
     A bucket is one number, the instant at which it will be full again. (The library `limits` knows
     windows, but no bucket that allows a burst, and its memory has no bound.)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from starlette.routing import Route
 
+from service_kit.web.auth import GuardedRoute
 from tests.conftest import SERVICES, running
 
 ERRORS = {
@@ -81,3 +82,21 @@ async def test_every_route_of_every_service_refuses_what_it_does_not_know(
             [error] = answer.json()["errors"]
             assert error["loc"] == ["query", "emial"]
             assert error["msg"].startswith("Unknown parameter")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_route_knows_the_parameters_that_its_description_shows(name: str) -> None:
+    service = SERVICES[name]
+    app = service.app(type(service.settings())(database_url="sqlite:///nowhere.db"))
+    paths = app.openapi()["paths"]
+
+    for route in app.routes:
+        assert isinstance(route, GuardedRoute)
+        operations = paths.get(route.path_format, {})
+        shown = {
+            parameter["name"]
+            for method in route.methods
+            for parameter in operations.get(method.lower(), {}).get("parameters", [])
+            if parameter["in"] == "query"
+        }
+        assert set(route.query_parameters) == shown, route.path
