@@ -375,6 +375,17 @@ async def test_a_scan_that_never_ends_is_ended(
         await asyncio.wait_for(database.scan(lambda db: db.execute(text(ENDLESS)).all()), 5)
 
 
+async def test_a_scan_sees_one_snapshot(database: SqliteDatabase, path: Path) -> None:
+    def look_twice(db: Connection) -> list[list[str]]:
+        before = labels(db)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("INSERT INTO boxes (label, shelf) VALUES ('other', 0)")
+        return [before, labels(db)]
+
+    assert await database.scan(look_twice) == [[], []]
+    assert await database.scan(labels) == ["other"]
+
+
 async def test_reads_and_writes_go_on_beside_a_scan(database: SqliteDatabase) -> None:
     scanning = asyncio.create_task(database.scan(lambda db: db.execute(text(ENDLESS)).all()))
     await asyncio.sleep(0)
