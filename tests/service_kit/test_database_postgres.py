@@ -182,11 +182,11 @@ async def test_commits_are_announced_once_and_not_to_oneself(
 
 
 async def test_a_write_that_is_refused_is_no_news(database: PostgresDatabase) -> None:
-    beat = database.committed.next()
+    next_commit = database.committed.next()
     with pytest.raises(LookupError):
         await database.write(lambda _: {}["nothing"])
 
-    assert not beat.done()
+    assert not next_commit.done()
 
 
 @pytest.mark.parametrize("verb", ["read", "scan", "write"])

@@ -226,11 +226,11 @@ async def test_a_commit_that_fails_is_told_to_its_whole_group(
 
 
 async def test_a_commit_that_fails_is_no_news(database: SqliteDatabase) -> None:
-    beat = database.committed.next()
+    next_commit = database.committed.next()
     with pytest.raises(sqlite3.IntegrityError):
         await database.write(add_without_parent)
 
-    assert not beat.done()
+    assert not next_commit.done()
 
 
 async def test_a_write_waits_while_another_process_writes(
