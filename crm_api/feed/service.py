@@ -170,17 +170,19 @@ async def next_page(
     """Read what follows a cursor, waiting up to `wait` seconds for the first event."""
     give_up_at = time.monotonic() + wait
     while True:
-        beat = database.committed.next()  # taken before looking, so that no news falls between
+        next_commit = (
+            database.committed.next()
+        )  # taken before looking, so that no news falls between
         found = await database.read(page, after, types, limit)
         while found.unnumbered and not found.has_more:
             numbered = await database.write(store.number)
             found = await database.read(page, after, types, limit)
             if not numbered:
-                break  # another reader is at it; its commit is the next beat, or a re-check sees it
+                break  # another reader is at it; its commit wakes this one, or a re-check sees it
         left = give_up_at - time.monotonic()
         if found.rows or found.has_more or left <= 0 or stopping.begun:
             return found
-        await stopping.sleep(min(left, RECHECK_SECONDS), asyncio.shield(beat))
+        await stopping.sleep(min(left, RECHECK_SECONDS), asyncio.shield(next_commit))
 
 
 async def prune(database: Database, before: datetime) -> int:

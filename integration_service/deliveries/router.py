@@ -105,7 +105,9 @@ async def wait_for_delivery(
     give_up_at = time.monotonic() + timeout
     with place_of(request).waiting(timeout):
         while True:
-            beat = database.committed.next()  # taken before looking, so that no news falls between
+            next_commit = (
+                database.committed.next()
+            )  # taken before looking, so that no news falls between
             found = await database.read(store.find, customer_uid)
             if found is not None and found.state in FINISHED:
                 return await database.read(service.show, customer_uid)
@@ -119,7 +121,7 @@ async def wait_for_delivery(
                     else "The feed has not reported this customer.",
                     state=found and found.state,
                 )
-            await stopping.sleep(min(left, RECHECK_SECONDS), asyncio.shield(beat))
+            await stopping.sleep(min(left, RECHECK_SECONDS), asyncio.shield(next_commit))
 
 
 @router.post(

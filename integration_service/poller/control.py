@@ -48,9 +48,9 @@ class ControlWatcher:
     async def run(self, lease: Lease, stopping: Stopping) -> None:
         """Go on until the process is to stop. Raises LeaseLost."""
         while not stopping.begun:
-            beat = self._database.committed.next()  # taken before looking
+            next_commit = self._database.committed.next()  # taken before looking
             await self.look(lease)
-            await stopping.sleep(LOOK_SECONDS, asyncio.shield(beat))
+            await stopping.sleep(LOOK_SECONDS, asyncio.shield(next_commit))
             await stopping.sleep(AT_MOST_EVERY_SECONDS)
 
     async def look(self, lease: Lease) -> None:

@@ -203,25 +203,25 @@ async def test_closing_twice_or_unopened_is_nothing(database: Database, database
     await open_database(database_url).close()
 
 
-async def test_the_pulse_beats_once_a_commit_can_be_seen(
+async def test_the_signal_is_set_once_a_commit_can_be_seen(
     database: Database, database_url: str
 ) -> None:
     for number in range(5):
-        beat = database.committed.next()
+        next_commit = database.committed.next()
         await database.read(labels)
-        assert not beat.done()
+        assert not next_commit.done()
         writing = asyncio.create_task(database.write(add, f"box-{number}"))
-        await asyncio.wait_for(beat, 5)
+        await asyncio.wait_for(next_commit, 5)
         assert f"box-{number}" in await seen_from_outside(database_url)
         await writing
 
 
-async def test_one_beat_wakes_everyone(database: Database) -> None:
-    beats = [database.committed.next() for _ in range(3)]
+async def test_one_commit_wakes_everyone(database: Database) -> None:
+    waiting = [database.committed.next() for _ in range(3)]
 
     await database.write(add, "box")
 
-    assert all(beat.done() for beat in beats)
+    assert all(one.done() for one in waiting)
     assert not database.committed.next().done()
 
 

@@ -16,7 +16,7 @@ from service_kit.database import (
     open_database,
 )
 from service_kit.database.interface import log_failure
-from service_kit.database.postgres import connect, pool, sessions
+from service_kit.database.postgres import connect, notify, pool, sessions
 from service_kit.database.postgres import database as postgres
 from service_kit.database.postgres.connect import Connections
 from service_kit.database.postgres.database import PostgresDatabase, is_outdated
@@ -158,12 +158,35 @@ async def test_works_that_lock_each_other_out_all_succeed(own_database: str) -> 
     await database.close()
 
 
+async def test_commits_are_announced_once_and_not_to_oneself(
+    database: PostgresDatabase, database_url: str
+) -> None:
+    count, heard = 0, asyncio.Event()
+
+    def on_notify(*_: object) -> None:
+        nonlocal count
+        count += 1
+        heard.set()
+
+    other = await asyncpg.connect(database_url)
+    await other.add_listener(notify.CHANNEL, on_notify)
+
+    await database.write(add, "box")
+    own = database.committed.next()
+    await asyncio.wait_for(heard.wait(), 5)
+    await asyncio.sleep(10 * notify.PAUSE_SECONDS)
+
+    assert count == 1
+    assert not own.done()
+    await other.close()
+
+
 async def test_a_write_that_is_refused_is_no_news(database: PostgresDatabase) -> None:
-    beat = database.committed.next()
+    next_commit = database.committed.next()
     with pytest.raises(LookupError):
         await database.write(lambda _: {}["nothing"])
 
-    assert not beat.done()
+    assert not next_commit.done()
 
 
 @pytest.mark.parametrize("verb", ["read", "scan", "write"])
@@ -178,6 +201,56 @@ async def test_a_connection_that_breaks_in_a_work_is_replaced(
 
     assert await database.write(add, "box") == 1
     assert database._pool.in_use == 0
+
+
+async def test_with_a_connection_that_breaks_the_idle_ones_go_too(
+    database: PostgresDatabase,
+) -> None:
+    lend = database._pool.connection
+    async with lend() as one, lend() as other:
+        pass
+
+    async with lend() as broken:
+        broken.driver.terminate()
+
+    assert one.driver.is_closed()
+    assert other.driver.is_closed()
+
+
+async def test_an_idle_connection_that_broke_is_not_lent(database: PostgresDatabase) -> None:
+    async with database._pool.connection() as idle:
+        pass
+    idle.driver.terminate()
+
+    assert await database.read(labels) == []
+
+
+async def test_a_connection_in_use_is_closed_after_the_pool(
+    database: PostgresDatabase,
+) -> None:
+    async with database._pool.connection() as lent:
+        await database.close()
+        assert not lent.driver.is_closed()
+
+    assert lent.driver.is_closed()
+
+
+async def test_after_a_write_that_failed_one_has_to_succeed(
+    database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading goes on when a disk is full, and still this is no database to send changes to."""
+
+    def fail(db: Connection) -> None:
+        db.execute(text("DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$"))
+
+    with pytest.raises(DatabaseUnavailable):
+        await database.write(fail)
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "_trial_write", fail)
+        with pytest.raises(DatabaseUnavailable):
+            await database.ping()
+
+    await database.ping()
 
 
 @pytest.mark.parametrize("verb", ["read", "write"])
@@ -450,15 +523,18 @@ async def test_a_column_whose_type_is_changed_under_it_costs_nobody_an_error(
     await database.write(add, "box", 7)
     # Five connections, each of which has prepared the statement.
     before = await asyncio.gather(*(run(look) for _ in range(20)))
+    sessions_before = await asyncio.gather(*(database.read(who_am_i) for _ in range(5)))
 
     run_sql(database_url, "ALTER TABLE boxes ALTER COLUMN shelf TYPE BIGINT")
 
     after = [await run(look) for _ in range(10)]
+    sessions_after = await asyncio.gather(*(database.read(who_am_i) for _ in range(5)))
     assert before == [[7]] * 20
     assert after == [[7]] * 10
     assert database._pool.in_use == 0
     # Outside of a transaction the driver prepares its own statements anew, unasked.
     assert outdated > 0 or (look is prepared_labels and verb != "write")
+    assert not outdated or not {*sessions_before} & {*sessions_after}
 
 
 async def test_connections_carry_the_name_of_their_service(database_url: str) -> None:

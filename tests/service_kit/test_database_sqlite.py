@@ -226,11 +226,11 @@ async def test_a_commit_that_fails_is_told_to_its_whole_group(
 
 
 async def test_a_commit_that_fails_is_no_news(database: SqliteDatabase) -> None:
-    beat = database.committed.next()
+    next_commit = database.committed.next()
     with pytest.raises(sqlite3.IntegrityError):
         await database.write(add_without_parent)
 
-    assert not beat.done()
+    assert not next_commit.done()
 
 
 async def test_a_write_waits_while_another_process_writes(
@@ -373,6 +373,17 @@ async def test_a_scan_that_never_ends_is_ended(
 
     with pytest.raises(DatabaseUnavailable):
         await asyncio.wait_for(database.scan(lambda db: db.execute(text(ENDLESS)).all()), 5)
+
+
+async def test_a_scan_sees_one_snapshot(database: SqliteDatabase, path: Path) -> None:
+    def look_twice(db: Connection) -> list[list[str]]:
+        before = labels(db)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("INSERT INTO boxes (label, shelf) VALUES ('other', 0)")
+        return [before, labels(db)]
+
+    assert await database.scan(look_twice) == [[], []]
+    assert await database.scan(labels) == ["other"]
 
 
 async def test_reads_and_writes_go_on_beside_a_scan(database: SqliteDatabase) -> None:

@@ -5,17 +5,22 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
+from sqlalchemy import select
 
 from service_kit.database import Database, DatabaseUnavailable, interface, open_database
 from service_kit.database.errors import is_transient
 from service_kit.database.postgres import connect, notify, pool, sessions
 from service_kit.database.postgres import database as postgres
 from service_kit.database.postgres.connect import Connections
+from service_kit.database.postgres.pool import AutocommitPool
+from service_kit.database.prepared import PreparedValues
 from tests.conftest import SERVICES, NewDatabase
-from tests.service_kit.conftest import add, labels
+from tests.service_kit.conftest import add, boxes, labels
 from tests.system.database_proxy import DatabaseProxy, proxied
 
 SHORT = 0.2
+# Run by the driver alone, so that SQLAlchemy can't drop its connection.
+LABELS = PreparedValues[str](select(boxes.c.label))
 
 
 @pytest.fixture
@@ -75,6 +80,26 @@ async def test_a_work_is_ended_and_the_next_one_succeeds(
     assert await database.write(add, "box")
     assert await getattr(database, verb)(labels) == ["box"]
     assert "PostgreSQL did not answer within 0.2 s; the connection is ended." in caplog.text
+
+
+async def test_a_connection_that_answered_in_time_is_kept(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connect, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(postgres, "WORK_SECONDS", 0.5)
+    database = open_database(database_url, pool_size=1)
+    pool: AutocommitPool = database._pool  # type: ignore[attr-defined]
+
+    async with pool.connection() as before:
+        pass
+    assert await database.read(labels) == []
+    await asyncio.sleep(0.6)
+    async with pool.connection() as after:
+        pass
+
+    assert before is after
+    assert "did not answer" not in caplog.text
+    await database.close()
 
 
 async def test_a_commit_that_is_never_answered_is_of_unknown_outcome(
@@ -144,10 +169,10 @@ async def test_a_caller_that_goes_away_leaves_no_mute_connection_to_the_next(
 ) -> None:
     with proxy.mute(), suppress(TimeoutError):
         async with asyncio.timeout(SHORT):
-            await database.read(labels)
+            await database.read(LABELS.all)
 
     async with asyncio.timeout(10):
-        assert await database.read(labels) == []
+        assert await database.read(LABELS.all) == []
 
 
 async def test_who_listens_for_commits_listens_again(

@@ -183,10 +183,10 @@ async def test_a_commit_is_not_cut_by_the_deadline(
         assert_refused(answer, "took-too-long")
         database: Database = client.app.state.database  # type: ignore[attr-defined]
         async with asyncio.timeout(5):
-            beat = database.committed.next()
+            next_commit = database.committed.next()
             while not await database.read(labels):
-                await beat
-                beat = database.committed.next()
+                await next_commit
+                next_commit = database.committed.next()
 
 
 def _add_when_it_may(db: Connection) -> None:
