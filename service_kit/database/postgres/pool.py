@@ -57,7 +57,6 @@ class AutocommitPool:
     def __init__(self, connections: connect.Connections, size: int) -> None:
         self._connections = connections
         self._free = asyncio.Semaphore(size)
-        self.in_use = 0
         self._idle: list[PooledConnection] = []
         self._is_closed = False
         # Until a new connection has answered SQLAlchemy's questions about its server.
@@ -75,7 +74,6 @@ class AutocommitPool:
     async def connection(self) -> AsyncIterator[PooledConnection]:
         """Lend a connection. Raises DatabaseBusy after five seconds in the queue."""
         await self._wait_for_turn()
-        self.in_use += 1
         try:
             connection = await self._take()
             try:
@@ -87,7 +85,6 @@ class AutocommitPool:
             finally:
                 await self._put_back(connection)
         finally:
-            self.in_use -= 1
             self._free.release()
 
     async def close(self) -> None:
