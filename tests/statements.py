@@ -1,20 +1,40 @@
 """Counts what is sent to databases."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
+
+from service_kit.database import prepared
+
+
+@contextmanager
+def before_each_statement(
+    note: Callable[[str], None], source: Connection | Engine | None = None
+) -> Iterator[None]:
+    """Call `note` with each statement that one connection or engine sends, or all of them do."""
+
+    def by_core(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        note(statement)
+
+    def by_driver(db: Connection, statement: str) -> None:
+        if source is None or source is db or source is db.engine:
+            note(statement)
+
+    target = Engine if source is None else source
+    event.listen(target, "before_cursor_execute", by_core)
+    prepared.observers.append(by_driver)
+    try:
+        yield
+    finally:
+        prepared.observers.remove(by_driver)
+        event.remove(target, "before_cursor_execute", by_core)
 
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
     """Give the statements that are sent to this process's databases, without savepoints."""
     seen: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        seen.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(Engine, "before_cursor_execute", note)
+    with before_each_statement(seen.append):
+        yield seen

@@ -19,6 +19,9 @@ from service_kit.database.rows import R, check_fields
 # SQL and values, it returns rows.
 FETCH = "fetch"
 
+# Called with each prepared statement before it runs, since SQLAlchemy's events don't see it.
+observers: list[Callable[[Connection, str], None]] = []
+
 # SQLite prepares to write its table and its indexes for each statement: so many rows in one take
 # two thirds of the time.
 ROWS_AT_ONCE = 100
@@ -252,20 +255,11 @@ def _run(
     read: Callable[[Any], T],
 ) -> T:
     """Run a statement once, or for each of a list of values, and read what came of it."""
-    if db._has_events or db.engine._has_events:  # noqa: SLF001
-        # Who listens to statements hears of these as well.
-        many = isinstance(given, list)
-        db.dispatch.before_cursor_execute(db, None, compiled.sql, given, None, many)
+    for observe in observers:
+        observe(db, compiled.sql)
     fetch = db.get_execution_options().get(FETCH) if read is _found else None
-    try:
-        result: T = fetch(compiled.sql, given) if fetch else _by_cursor(db, compiled, given, read)
-    except Exception as error:
-        # As Core does: a connection that is gone must not go back to the pool.
-        if db.dialect.is_disconnect(error, db.connection, None):  # type: ignore[arg-type]
-            db.invalidate(error)
-        raise
-    else:
-        return result
+    result: T = fetch(compiled.sql, given) if fetch else _by_cursor(db, compiled, given, read)
+    return result
 
 
 def _by_cursor(

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, text
 
 from crm_api.app import create_app
 from crm_api.commands import main
@@ -26,6 +26,7 @@ from service_kit.web.auth import Principal
 from tests.conftest import NewDatabase, run_sql, running, with_database
 from tests.described import keeps_its_word
 from tests.personal import everything_in
+from tests.statements import before_each_statement
 
 OUTSIDER = Principal("outsider", "admin", frozenset())
 # Every table, whichever there are by now, as it is behind the migrations.
@@ -196,12 +197,9 @@ def interrupted(db: Connection, step: int, happen: Callable[[], None]) -> Iterat
             happen()
         left -= 1
 
-    event.listen(db, "before_cursor_execute", come_nearer)
-    try:
+    with before_each_statement(come_nearer, db):
         yield
-    finally:
-        event.remove(db, "before_cursor_execute", come_nearer)
-        assert left < 0, f"there are {step - left} statements, and the first is number 0"
+    assert left < 0, f"there are {step - left} statements, and the first is number 0"
 
 
 async def run(*arguments: str) -> int:

@@ -5,10 +5,10 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine, event
 
 from tests.conftest import bearer
 from tests.crm_api.conftest import change_database, numbered, register
+from tests.statements import before_each_statement
 
 AUDIT = "/api/audit"
 TICKET = {"customer_id": 1, "subject": "Where is it?", "description": "It was to come today."}
@@ -30,13 +30,12 @@ def inserts() -> Iterator[list[str]]:
     """Collect the INSERT statements that this process sends to its databases."""
     seen: list[str] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def note(statement: str) -> None:
         if statement.startswith("INSERT INTO audit_entries"):
             seen.append(statement)
 
-    event.listen(Engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(Engine, "before_cursor_execute", note)
+    with before_each_statement(note):
+        yield seen
 
 
 async def test_every_change_leaves_an_entry_that_names_its_caller_and_request(

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from crm_api.customers.schemas import CustomerNew
@@ -19,6 +19,7 @@ from service_kit.database.postgres.connect import Connections
 from service_kit.web.auth import Principal
 from service_kit.web.body import MAX_VALUES
 from tests.crm_api.conftest import app_of, numbered, read_feed, register
+from tests.statements import before_each_statement
 
 BATCH = "/api/customers/batch"
 OTHER = Principal("other", "admin", frozenset())
@@ -40,13 +41,8 @@ def statements_of(crm: httpx.AsyncClient) -> Iterator[list[str]]:
     writing = getattr(database, "_writing", None)
     source = database._pool._engine.sync_engine if writing is None else writing
     seen: list[str] = []
-
-    def note(connection, cursor, statement, parameters, context, executemany) -> None:
-        seen.append(statement)
-
-    event.listen(source, "before_cursor_execute", note)
-    yield seen
-    event.remove(source, "before_cursor_execute", note)
+    with before_each_statement(seen.append, source):
+        yield seen
 
 
 async def test_each_item_is_answered_in_its_place(crm: httpx.AsyncClient) -> None:

@@ -10,7 +10,6 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event
 
 from crm_api.app import create_app
 from crm_api.demo import SEEDER
@@ -21,6 +20,7 @@ from service_kit.database import DatabaseUnavailable
 from service_kit.process import clock
 from tests.conftest import bearer, running
 from tests.crm_api.conftest import all_there_is, change_database, keeps_its_word, numbered
+from tests.statements import before_each_statement
 
 TOKENS = "/api/tokens"
 WORKS, REFUSED = 200, 401
@@ -45,7 +45,7 @@ def asked() -> Iterator[Callable[[], int]]:
     """Count the statements about tokens that were sent since the last look, in this process."""
     seen: list[str] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def note(statement: str) -> None:
         if "FROM tokens" in statement or statement.startswith("UPDATE tokens"):
             seen.append(statement)
 
@@ -54,9 +54,8 @@ def asked() -> Iterator[Callable[[], int]]:
         seen.clear()
         return number
 
-    event.listen(Engine, "before_cursor_execute", note)
-    yield since
-    event.remove(Engine, "before_cursor_execute", note)
+    with before_each_statement(note):
+        yield since
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine, event
 
 from integration_service.targets import failures
 from tests.inventory_api.conftest import (
@@ -15,6 +14,7 @@ from tests.inventory_api.conftest import (
     new_customer,
     request_package,
 )
+from tests.statements import before_each_statement
 
 AS_JSON = {"Content-Type": "application/json"}
 
@@ -151,13 +151,12 @@ def statements() -> Callable[[], int]:
     """Count the statements of this process's databases from here on."""
     seen: list[str] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def note(statement: str) -> None:
         if not statement.lstrip().upper().startswith(("SAVEPOINT", "RELEASE")):
             seen.append(statement)
 
-    event.listen(Engine, "before_cursor_execute", note)
-    yield lambda: len(seen)
-    event.remove(Engine, "before_cursor_execute", note)
+    with before_each_statement(note):
+        yield lambda: len(seen)
 
 
 async def test_a_batch_takes_a_few_statements_whatever_its_size(

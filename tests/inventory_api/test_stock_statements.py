@@ -1,11 +1,10 @@
 """What stock costs: a few statements, however many packages are asked for or served at once."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection
 
 from inventory_api.package_requests import store
 from tests.inventory_api.conftest import LIST
@@ -18,6 +17,7 @@ from tests.inventory_api.stock import (
     request_many,
     take,
 )
+from tests.statements import before_each_statement
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def statements() -> Iterator[Callable[[], list[str]]]:
     """Give the verbs that were sent to this process's databases since the last look."""
     seen: list[str] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def note(statement: str) -> None:
         verb = statement.split(maxsplit=1)[0]
         if verb not in {"SAVEPOINT", "RELEASE"}:
             seen.append(verb)
@@ -35,9 +35,8 @@ def statements() -> Iterator[Callable[[], list[str]]]:
         seen.clear()
         return found
 
-    event.listen(Engine, "before_cursor_execute", note)
-    yield since
-    event.remove(Engine, "before_cursor_execute", note)
+    with before_each_statement(note):
+        yield since
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 1], ids=["none in stock", "half", "all"])
@@ -126,14 +125,11 @@ async def test_only_a_move_that_frees_stock_asks_who_waits(
     await take(shared_inventory, holder["request_id"], *before)
     asked: list[bool] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def note(statement: str) -> None:
         asked.append("'backordered'" in statement)
 
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    with before_each_statement(note):
         await take(shared_inventory, holder["request_id"], move)
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
     assert any(asked) == looks
 

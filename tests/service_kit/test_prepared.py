@@ -14,7 +14,6 @@ from sqlalchemy import (
     String,
     Table,
     bindparam,
-    event,
     insert,
     select,
 )
@@ -24,6 +23,7 @@ from service_kit.database.postgres.database import PostgresDatabase
 from service_kit.database.prepared import ROWS_AT_ONCE, Prepared, PreparedInsert
 from service_kit.database.types import BigInt, UtcDateTime
 from tests.conftest import run_sql
+from tests.statements import before_each_statement
 
 END_OTHERS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -139,12 +139,12 @@ async def test_what_is_missing_is_a_mistake(
         await kept.write(work)
 
 
-async def test_who_listens_to_statements_hears_of_it(kept: Database) -> None:
+async def test_observers_see_each_prepared_statement(kept: Database) -> None:
     heard: list[str] = []
 
     def listen(db: Connection) -> None:
-        event.listen(db, "before_cursor_execute", lambda *args: heard.append(args[2]))
-        PAGE.all(db, after=0)
+        with before_each_statement(heard.append, db):
+            PAGE.all(db, after=0)
 
     await kept.read(listen)
 
