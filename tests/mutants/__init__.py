@@ -1,5 +1,5 @@
 """Planted bugs, room by room, each with the tests that must catch it. `make mutants` runs them."""
 
-from tests.mutants import crm
+from tests.mutants import crm, database
 
-MUTANTS = [*crm.MUTANTS]
+MUTANTS = [*crm.MUTANTS, *database.MUTANTS]
