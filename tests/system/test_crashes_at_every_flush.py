@@ -154,13 +154,15 @@ TWO_TRANSACTIONS = [
     Change(
         "crm_api/customers/router.py",
         """
-    outcome = await write(work, new, who)
+    return registered(await write(service.register, new, principal_of(request))).response()
 """,
         """
-    outcome = await write(work, new, who)
+    added = await write(service.register, new, principal_of(request))
     adding = service.registration
     if later := vars(adding.add).pop("later", None):
-        await database.write(adding.record, *later, by=who)
+        write = database_of(request).write
+        await write(adding.record, *later, by=principal_of(request))
+    return registered(added).response()
 """,
     ),
 ]
