@@ -22,7 +22,7 @@ Finding = tuple[str, str]
 async def wait_until_quiet(world: World) -> None:
     """End all faults, and let time pass until nobody is owed anything."""
     for link in world.links.values():
-        link.faults.clear()
+        link.heal()
     give_up_at = world.loop.time() + QUIET_SECONDS
     runs_before: int | None = None
     while True:

@@ -26,17 +26,21 @@ def fault(act: Fault) -> Fault:
 
 
 class Link:
-    """The way to one service. `faults` holds what happens to the next requests, one each."""
+    """The way to one service. `faults` holds what happens to the next requests, one each.
+
+    `poison` holds how many more requests about each customer the service fails at.
+    """
 
     def __init__(self, world: "World", service: str) -> None:
         self.world = world
         self.service = service
         self.faults: deque[str] = deque()
+        self.poison: Counter[str] = Counter()
         self.seen: Counter[str] = Counter()
 
     async def exchange(self, request: httpx.Request) -> httpx.Response:
         await asyncio.sleep(self.world.chance.uniform(0.001, 0.02))
-        name = self.faults.popleft() if self.faults else None
+        name = self._next_fault(request)
         what = f"{request.method} {self.service}{request.url.raw_path.decode()}"
         self.world.note(f"{what} {name or ''}")
         if name is not None:
@@ -44,6 +48,17 @@ class Link:
         answer = await (FAULTS[name](self, request) if name else self.deliver(request))
         self.world.note(f"{answer.status_code} to {what}")
         return answer
+
+    def _next_fault(self, request: httpx.Request) -> str | None:
+        for uid, left in self.poison.items():
+            if left and uid.encode() in request.content:
+                self.poison[uid] -= 1
+                return "foreign_500"
+        return self.faults.popleft() if self.faults else None
+
+    def heal(self) -> None:
+        self.faults.clear()
+        self.poison.clear()
 
     async def deliver(self, request: httpx.Request) -> httpx.Response:
         """Have the service answer. What it does goes on when whoever asked no longer waits."""

@@ -288,7 +288,7 @@ def _process(world: World, *names: str) -> Process:
 # --- time, and what goes wrong
 
 
-@step(8, lambda chance: (chance.choice((0.5, 5.0, 20.0)),))
+@step(8, lambda chance: (chance.choice((0.5, 0.5, 5.0, 5.0, 20.0, 20.0, 300.0)),))
 async def wait(world: World, seconds: float) -> None:
     await asyncio.sleep(seconds)
 
@@ -304,6 +304,14 @@ async def wait(world: World, seconds: float) -> None:
 async def network(world: World, service: str, fault: str, requests: int) -> None:
     """Let the same happen to the next few requests to a service."""
     world.links[service].faults.extend([fault] * requests)
+
+
+@step(3, lambda chance: (chance.randrange(1000), chance.choice((1, 5, 20))))
+async def poison(world: World, number: int, requests: int) -> None:
+    """Inventory fails at the next few requests about one customer, whatever else is in them."""
+    if not (uid := _person(world, number).uid):
+        raise NothingToDo
+    world.links["inventory"].poison[uid] += requests
 
 
 @step(
