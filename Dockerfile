@@ -145,7 +145,7 @@ CMD ["python", "-m", "integration_service", "serve"]
 FROM runtime AS lambda
 ARG SERVICE=crm_api
 ENV SERVICE=${SERVICE}
-CMD ["python", "-m", "awslambdaric", "service_kit.process.aws_lambda.answer"]
+CMD ["python", "-m", "awslambdaric", "service_kit.web.aws_lambda.answer"]
 
 FROM runtime AS crm_api
 EXPOSE 8000

@@ -8,8 +8,8 @@ from crm_api.feed import store as feed
 from crm_api.tickets import service as tickets
 from crm_api.tickets.schemas import TicketNew
 from crm_api.tickets.sla import Policy
+from service_kit.problems import Problem
 from service_kit.web.auth import Principal
-from service_kit.web.problems import Problem
 
 SEEDER = Principal("demo-data", "admin", frozenset())
 

@@ -10,10 +10,10 @@ from crm_api.access import CanCreateCustomers
 from crm_api.customers import service
 from crm_api.customers.models import Customer
 from crm_api.customers.schemas import BatchResult, CustomerNew, as_shown
+from service_kit.problems import Problem
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
 from service_kit.web.idempotency import Answer, Idempotent
-from service_kit.web.problems import Problem
 
 router = APIRouter(prefix="/api/customers", route_class=GuardedRoute, tags=["customers"])
 

@@ -9,7 +9,7 @@ from crm_api.customers import service
 from crm_api.customers.models import Customer
 from crm_api.customers.router import registered
 from crm_api.customers.schemas import CustomerOut, CustomerPut, ExternalRef
-from service_kit.process.health import DatabaseDep
+from service_kit.problems import InvalidRequest
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.etags import (
     NOT_MODIFIED,
@@ -19,8 +19,8 @@ from service_kit.web.etags import (
     set_etag,
     unless_known,
 )
+from service_kit.web.health import DatabaseDep
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
-from service_kit.web.problems import InvalidRequest
 
 router = APIRouter(prefix="/api/customers", route_class=GuardedRoute, tags=["customers"])
 

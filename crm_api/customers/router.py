@@ -20,7 +20,6 @@ from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, 
 from crm_api.customers.store import Filter
 from crm_api.feed import service as feed
 from service_kit.database.as_json import json_array
-from service_kit.process.health import DatabaseDep, database_of
 from service_kit.web.auth import principal_of
 from service_kit.web.etags import (
     NOT_MODIFIED,
@@ -32,6 +31,7 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
+from service_kit.web.health import DatabaseDep, database_of
 from service_kit.web.hot import (
     HotRoute,
     hot,

@@ -16,11 +16,11 @@ from crm_api.feed import service as feed
 from service_kit.database import Database, DatabaseUnavailable, RunAgain
 from service_kit.database.as_json import JsonRow
 from service_kit.database.personal import blanks
+from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.etags import PreconditionFailed, check_version
 from service_kit.web.paging import Page, page_of
-from service_kit.web.problems import Problem
 
 
 class CustomerNotFound(Problem):

@@ -16,11 +16,11 @@ from crm_api.feed import store
 from crm_api.feed.cursor import FeedCursor, MalformedCursor
 from crm_api.feed.schemas import EventType
 from service_kit.database import Database
+from service_kit.problems import Problem
 from service_kit.process import clock, tracing
 from service_kit.process.logs import current_request_id
 from service_kit.process.stopping import Stopping
 from service_kit.web.auth import Principal
-from service_kit.web.problems import Problem
 
 # How soon a waiting reader sees another process's commit when no notification came.
 RECHECK_SECONDS = 0.5

@@ -5,8 +5,8 @@ from fastapi import APIRouter
 from crm_api.access import CanReadTickets
 from crm_api.stats import service
 from crm_api.stats.schemas import Stats
-from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
+from service_kit.web.health import DatabaseDep
 
 router = APIRouter(prefix="/api/stats", route_class=GuardedRoute, tags=["stats"])
 

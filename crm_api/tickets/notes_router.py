@@ -7,8 +7,8 @@ from crm_api.tickets import models, service
 from crm_api.tickets.router import PolicyDep, TicketId
 from crm_api.tickets.schemas import HistoryEntry, Note, NoteOut
 from crm_api.tickets.service import Noted
-from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
+from service_kit.web.health import DatabaseDep
 from service_kit.web.idempotency import (
     Answer,
     Erased,

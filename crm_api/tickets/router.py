@@ -22,7 +22,6 @@ from crm_api.tickets.sla import Policy
 from crm_api.tickets.store import Filter
 from crm_api.tickets.view import TicketView
 from service_kit.process import clock
-from service_kit.process.health import DatabaseDep, database_of
 from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -33,6 +32,7 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
+from service_kit.web.health import DatabaseDep, database_of
 from service_kit.web.hot import HotRoute, fields_of, hot, json_response, plain_limit, plain_query
 from service_kit.web.idempotency import (
     Answer,

@@ -21,12 +21,12 @@ from crm_api.tickets.schemas import NoteNew, TicketChange, TicketNew
 from crm_api.tickets.sla import Policy
 from crm_api.tickets.store import Filter, WholeTicket
 from crm_api.tickets.view import TicketView, next_due, present
+from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.process.logs import current_request_id
 from service_kit.web.auth import Principal
 from service_kit.web.etags import check_version
 from service_kit.web.paging import Page, page_of
-from service_kit.web.problems import Problem
 
 T = TypeVar("T", Ticket, WholeTicket)
 

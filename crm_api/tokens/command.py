@@ -28,9 +28,9 @@ def add_create_token(add: Add) -> None:
 def create_token(service: Service, options: argparse.Namespace) -> int:
     """Print a new token, and nothing else, on stdout; the schema is brought up to date first."""
     from crm_api.tokens import service as tokens
+    from service_kit.problems import Problem
     from service_kit.process.logs import new_request_id, use_request_id
     from service_kit.web.auth import Principal
-    from service_kit.web.problems import Problem
 
     new = _token_asked_for(options)
     settings = cli.prepare(service)

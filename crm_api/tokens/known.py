@@ -12,9 +12,9 @@ from crm_api.roles import ROLES
 from crm_api.tokens import minting, service, store
 from crm_api.tokens.models import Token
 from service_kit.database import Database
+from service_kit.problems import ServiceUnavailable
 from service_kit.process import clock
 from service_kit.web.auth import Principal
-from service_kit.web.problems import ServiceUnavailable
 
 # How long after another process revokes a token this one may still accept it.
 MAX_AGE_SECONDS = 3.0

@@ -9,8 +9,8 @@ from crm_api.tokens import service
 from crm_api.tokens.known import IssuedTokens
 from crm_api.tokens.models import Token
 from crm_api.tokens.schemas import TokenIssued, TokenNew, TokenOut
-from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
+from service_kit.web.health import DatabaseDep
 from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.openapi import ResponseHeader, answering, documented
 from service_kit.web.paging import PagingDep, Sort

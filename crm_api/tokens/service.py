@@ -10,10 +10,10 @@ from crm_api.events import Act, record
 from crm_api.tokens import minting, store
 from crm_api.tokens.models import Token
 from crm_api.tokens.schemas import TokenNew
+from service_kit.problems import InvalidRequest, Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.paging import Page, page_of
-from service_kit.web.problems import InvalidRequest, Problem
 
 
 class TokenNotFound(Problem):

@@ -23,8 +23,8 @@ from crm_api.transfer import table
 from crm_api.transfer.repeats import Repeats
 from crm_api.transfer.table import METADATA, PLAIN, Fault, Line, Report
 from service_kit.database import Database, RunAgain
+from service_kit.problems import Problem
 from service_kit.web.auth import Principal
-from service_kit.web.problems import Problem
 
 IMPORTER = Principal("import-customers", "admin", frozenset())
 SHOWN_FAULTS = 20

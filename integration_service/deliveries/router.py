@@ -20,15 +20,15 @@ from integration_service.deliveries.schemas import (
     State,
 )
 from integration_service.deliveries.service import DeliveryNotFound, NotRetryable, Which
+from service_kit.problems import Problem, ServiceUnavailable
 from service_kit.process import clock
-from service_kit.process.health import DatabaseDep
 from service_kit.process.stopping import Stopping
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.fields import Line
+from service_kit.web.health import DatabaseDep
 from service_kit.web.openapi import documented
 from service_kit.web.overload import place_of
 from service_kit.web.paging import Cursor, Limit, link_next, number_after
-from service_kit.web.problems import Problem, ServiceUnavailable
 
 logger = logging.getLogger("integration_service")
 router = APIRouter(prefix="/deliveries", route_class=GuardedRoute)

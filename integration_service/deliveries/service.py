@@ -14,7 +14,7 @@ from integration_service.ledger.control import wake
 from integration_service.ledger.lease import Clock, hold
 from service_kit.database import Database
 from service_kit.database.rows import find_all
-from service_kit.web.problems import Problem
+from service_kit.problems import Problem
 
 PAGE = 500
 SHOWN = 100

@@ -11,11 +11,11 @@ from integration_service.operations import overview
 from integration_service.operations.schemas import Paused, PollAccepted, Status
 from integration_service.poller.poller import Poller
 from service_kit.database import Database
+from service_kit.problems import Problem
 from service_kit.process import clock
-from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
+from service_kit.web.health import DatabaseDep
 from service_kit.web.openapi import documented
-from service_kit.web.problems import Problem
 
 logger = logging.getLogger("integration_service")
 router = APIRouter(route_class=GuardedRoute)

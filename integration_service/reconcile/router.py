@@ -7,10 +7,10 @@ from fastapi import APIRouter
 from integration_service.access import CanOperate, CanRead
 from integration_service.reconcile import store
 from integration_service.reconcile.schemas import ReconcileOrder, Reconciliation
-from service_kit.process.health import DatabaseDep
+from service_kit.problems import Problem
 from service_kit.web.auth import GuardedRoute
+from service_kit.web.health import DatabaseDep
 from service_kit.web.openapi import documented
-from service_kit.web.problems import Problem
 
 router = APIRouter(prefix="/reconcile", route_class=GuardedRoute, tags=["reconciliation"])
 

@@ -5,8 +5,8 @@ from fastapi import APIRouter
 from inventory_api.access import CanReadStock, CanRepair
 from inventory_api.books import service
 from inventory_api.books.schemas import Repair, Stats, Verification
-from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
+from service_kit.web.health import DatabaseDep
 
 router = APIRouter(route_class=GuardedRoute, tags=["books"])
 

@@ -8,11 +8,11 @@ from inventory_api.items import ledger, store
 from inventory_api.items.ledger import StockChange
 from inventory_api.items.models import Item, Movement
 from inventory_api.items.schemas import ItemChange, ItemNew
+from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.etags import check_version
 from service_kit.web.paging import Page, page_of
-from service_kit.web.problems import Problem
 
 
 class ItemNotFound(Problem):

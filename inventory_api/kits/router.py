@@ -8,8 +8,8 @@ from inventory_api.access import CanReadStock, CanWriteStock
 from inventory_api.kits import service
 from inventory_api.kits.schemas import KitNew, KitOut
 from inventory_api.kits.store import Kit
-from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
+from service_kit.web.health import DatabaseDep
 from service_kit.web.openapi import documented
 from service_kit.web.paging import PagingDep
 

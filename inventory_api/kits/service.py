@@ -9,10 +9,10 @@ from inventory_api.items import store as items
 from inventory_api.kits import store
 from inventory_api.kits.schemas import KitNew
 from inventory_api.kits.store import Kit
+from service_kit.problems import InvalidRequest, Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.paging import Page, page_of
-from service_kit.web.problems import InvalidRequest, Problem
 
 
 class KitChanged(Problem):

@@ -11,9 +11,9 @@ from inventory_api.package_requests import allocation, service, store
 from inventory_api.package_requests.models import PackageRequest, Status
 from inventory_api.package_requests.schemas import Move
 from inventory_api.package_requests.service import PackageView
+from service_kit.problems import Problem
 from service_kit.web.auth import Principal
 from service_kit.web.etags import check_version
-from service_kit.web.problems import Problem
 
 TARGETS: dict[Move, Status] = {
     "pack": "packed",

@@ -22,7 +22,7 @@ from inventory_api.package_requests.schemas import (
 )
 from inventory_api.package_requests.service import PackageView, Requested
 from inventory_api.package_requests.store import Filter
-from service_kit.process.health import DatabaseDep
+from service_kit.problems import Problem
 from service_kit.web.auth import principal_of
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
 from service_kit.web.etags import (
@@ -35,6 +35,7 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
+from service_kit.web.health import DatabaseDep
 from service_kit.web.hot import HotRoute, fields_of, hot, plain_body
 from service_kit.web.idempotency import (
     Answer,
@@ -44,7 +45,6 @@ from service_kit.web.idempotency import (
 from service_kit.web.idempotency import Erased as AnswerErased
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
 from service_kit.web.paging import CreatedAfter, PagingDep
-from service_kit.web.problems import Problem
 
 router = APIRouter(prefix="/package-requests", route_class=HotRoute, tags=["package requests"])
 

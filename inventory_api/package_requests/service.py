@@ -18,10 +18,10 @@ from inventory_api.package_requests.models import PackageRequest, Status, packag
 from inventory_api.package_requests.schemas import PackageRequestNew
 from inventory_api.package_requests.store import Filter
 from service_kit.database.personal import personal
+from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.paging import Page, page_of
-from service_kit.web.problems import Problem
 
 logger = logging.getLogger("inventory_api")
 

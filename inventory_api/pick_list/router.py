@@ -5,8 +5,8 @@ from fastapi import APIRouter
 from inventory_api.access import CanReadPackages
 from inventory_api.pick_list import service
 from inventory_api.pick_list.schemas import PickList
-from service_kit.process.health import DatabaseDep
 from service_kit.web.auth import GuardedRoute
+from service_kit.web.health import DatabaseDep
 
 router = APIRouter(route_class=GuardedRoute, tags=["package requests"])
 

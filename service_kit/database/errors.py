@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from service_kit.web.problems import ServiceUnavailable
+from service_kit.problems import ServiceUnavailable
 
 _UNAVAILABLE_SQLITE = frozenset(
     {

@@ -18,8 +18,8 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from service_kit.process.environment import Refused
+from service_kit.process.protocol import DeadlineProtocol
 from service_kit.process.settings import ServiceSettings
-from service_kit.web.protocol import DeadlineProtocol
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service_kit.process.environment import Refused, near_misses
-from service_kit.web.rates import Rate, parse_rate
+from service_kit.process.rates import Rate, parse_rate
 
 SECRETS_DIR = Path("/run/secrets")
 PRODUCTION_RATE = Rate(50, 1)

@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service_kit import VERSION
-from service_kit.web.overload import UNLIMITED
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -96,13 +95,14 @@ def spans(name: str, kind: SpanKind, parents: Iterable[str | None]) -> Iterator[
 
 
 class Traced:
-    """Traces each request, in its caller's trace where it names one."""
+    """Traces each request but those for `untraced` paths, in its caller's trace if it names one."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, untraced: Container[str]) -> None:
         self.app = app
+        self._untraced = untraced
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in UNLIMITED:
+        if scope["type"] != "http" or scope["path"] in self._untraced:
             await self.app(scope, receive, send)
             return
         given = Headers(scope=scope).getlist("traceparent")

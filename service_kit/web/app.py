@@ -19,17 +19,17 @@ from starlette.routing import BaseRoute, Route
 from service_kit import VERSION
 from service_kit.database import Database, DatabaseUnavailable, open_database
 from service_kit.database.errors import is_transient
-from service_kit.process import health, tracing
+from service_kit.process import tracing
 from service_kit.process.metrics import Metrics
 from service_kit.process.settings import ServiceSettings
 from service_kit.process.stopping import Stopping
 from service_kit.web import docs as pages
-from service_kit.web import openapi
+from service_kit.web import health, openapi
 from service_kit.web.auth import FindToken, Tokens, refuse_unguarded
 from service_kit.web.edge import Cors, Edge, Prefixed
 from service_kit.web.idempotency import StoredAnswers
-from service_kit.web.overload import Bounded
-from service_kit.web.problem_responses import install_problem_handlers
+from service_kit.web.overload import UNLIMITED, Bounded
+from service_kit.web.problems import install_problem_handlers
 from service_kit.web.rate_limits import RateLimited, RateLimits
 
 logger = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ def _middleware(
     """List what is around every route, the outermost first."""
     yield Middleware(Edge)
     if settings.otel_exporter_otlp_endpoint:
-        yield Middleware(tracing.Traced)
+        yield Middleware(tracing.Traced, untraced=UNLIMITED)
     if settings.cors_origins:
         yield Middleware(
             Cors,

@@ -13,9 +13,9 @@ from fastapi.security import HTTPBearer
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
+from service_kit.problems import Problem
 from service_kit.process.settings import TOKEN, ServiceSettings
 from service_kit.web.body import StrictRequest, check_body_headers
-from service_kit.web.problems import Problem
 from service_kit.web.query import query_parameters, read_query
 from service_kit.web.rate_limits import RateLimits
 

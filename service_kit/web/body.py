@@ -10,7 +10,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError, WithJsonSchema
 from starlette.types import Message, Receive, Scope
 
-from service_kit.web.problems import (
+from service_kit.problems import (
     MAX_ERRORS_OF_ITEM,
     BodyTooLarge,
     Problem,

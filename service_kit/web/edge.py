@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service_kit.problems import BadRequest
 from service_kit.process.logs import new_request_id, use_request_id
-from service_kit.web.problem_responses import answer
-from service_kit.web.problems import BadRequest
+from service_kit.web.problems import answer
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

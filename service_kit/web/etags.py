@@ -6,8 +6,8 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Response
 
+from service_kit.problems import Problem
 from service_kit.web.openapi import ETAG, answering
-from service_kit.web.problems import Problem
 
 # Elements of a list; a weak one (W/"1", as a proxy makes that compresses) never matches: RFC 9110,
 # section 13.1.1.

@@ -36,9 +36,9 @@ from sqlalchemy import (
 
 from service_kit.database import Database
 from service_kit.database.types import AnyRow, BigInt, UtcDateTime
+from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.web.auth import principal_of
-from service_kit.web.problems import Problem
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -13,10 +13,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from service_kit.database import DatabaseBusy, DatabaseUnavailable
-from service_kit.web.auth import NotAuthenticated, ScopeMissing
-from service_kit.web.idempotency import IdempotencyKeyReused, StillRunning
-from service_kit.web.overload import Overloaded, TookTooLong
-from service_kit.web.problems import (
+from service_kit.problems import (
     MEDIA_TYPE,
     BodyTooLarge,
     InternalError,
@@ -24,6 +21,9 @@ from service_kit.web.problems import (
     Problem,
     UnsupportedMediaType,
 )
+from service_kit.web.auth import NotAuthenticated, ScopeMissing
+from service_kit.web.idempotency import IdempotencyKeyReused, StillRunning
+from service_kit.web.overload import Overloaded, TookTooLong
 from service_kit.web.rate_limits import TooManyRequests
 
 Json = dict[str, Any]

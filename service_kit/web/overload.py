@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service_kit.web.problem_responses import answer, internal_error, log_unavailable
-from service_kit.web.problems import Problem, ServiceUnavailable
+from service_kit.problems import Problem, ServiceUnavailable
+from service_kit.web.problems import answer, internal_error, log_unavailable
 
 # Requests that this process works on at once; those that only wait for news are counted apart, so
 # that neither kind takes the places of the other.

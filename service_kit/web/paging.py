@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from fastapi import Depends, Query, Request, Response
 
+from service_kit.problems import InvalidRequest
 from service_kit.web.fields import Instant
-from service_kit.web.problems import InvalidRequest
 
 T = TypeVar("T")
 

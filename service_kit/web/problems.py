@@ -1,147 +1,100 @@
-"""One shape for every error that leaves a service: RFC 9457 problem+json."""
+"""How a problem leaves a service: the responses, the handlers that make them, and the log."""
 
-import json
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any
 
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
-MEDIA_TYPE = "application/problem+json"
+from service_kit.database.errors import origin, reason
+from service_kit.problems import (
+    MEDIA_TYPE,
+    InternalError,
+    Problem,
+    ServiceUnavailable,
+    document,
+    invalid,
+    write,
+)
+from service_kit.process.logs import current_request_id
 
-# Listed in one document, and for each item of a batch: enough to correct and retry.
-MAX_ERRORS = 20
-MAX_ERRORS_OF_ITEM = 5
+# An outage fails every request, so each kind of cause is logged at most this often.
+QUIET_SECONDS = 10.0
+_logged_at: dict[str, float] = {}
 
-# A name in `loc` may be the caller's (an unknown field), so it is truncated.
-_LONGEST_LOC = 100
-_FIRST = ("type", "title", "status", "detail")
-
-
-class Problem(Exception):
-    """A refusal the caller can act on. Its slug is public and never changes.
-
-    The first paragraph about a subclass stands in the API's description: what has happened, in a
-    caller's words. `example` has the members that are its own, for the description's example.
-    """
-
-    status: ClassVar[HTTPStatus]
-    slug: ClassVar[str]
-    headers: ClassVar[Mapping[str, str]] = {}
-    example: ClassVar[Mapping[str, Any]] = {}
-
-    def __init__(
-        self, detail: str, *, headers: Mapping[str, str] | None = None, **extra: Any
-    ) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.extra = extra
-        self.all_headers = {**self.headers, **(headers or {})}
-
-    def document(self) -> dict[str, Any]:
-        """Return the problem without the members of one request; for results in a batch."""
-        return document(self.status, self.slug, self.detail, self.extra)
+logger = logging.getLogger(__name__)
 
 
-class BadRequest(Problem):
-    """The request is not valid HTTP/1.1."""
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every error that a handler or the router raises leave the app in the one shape."""
 
-    status = HTTPStatus.BAD_REQUEST
-    slug = "bad-request"
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, problem: Problem) -> Response:
+        if isinstance(problem, ServiceUnavailable):
+            log_unavailable(problem)
+        return answer(request, problem)
 
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        return answer(request, invalid(error.errors()))
 
-class InvalidRequest(Problem):
-    """A parameter or the body does not match the schema, or a query parameter is unknown."""
-
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
-    slug = "invalid-request"
-    example = {"errors": [{"loc": ["body", "name"], "msg": "Field required"}]}
-
-
-class NotFound(Problem):
-    """There is nothing at this address."""
-
-    status = HTTPStatus.NOT_FOUND
-    slug = "not-found"
-
-
-class InternalError(Problem):
-    """An error on our side. The log has the details under this request id."""
-
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
-    slug = "internal-error"
-
-
-class UnsupportedMediaType(Problem):
-    """The body is not application/json."""
-
-    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-    slug = "unsupported-media-type"
+    @app.exception_handler(HTTPException)
+    async def on_http_exception(request: Request, error: HTTPException) -> Response:
+        status = HTTPStatus(error.status_code)
+        headers = dict(error.headers or {})
+        detail = error.detail
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_allowed_methods(request))
+            if request.method == "OPTIONS":
+                return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
+            detail = f"This resource answers {headers['Allow']}."
+        elif status is HTTPStatus.NOT_FOUND:
+            detail = "There is nothing at this address."
+        slug = getattr(error, "slug", status.phrase.lower().replace(" ", "-"))
+        return render(request, document(status, slug, detail), headers)
 
 
-class BodyTooLarge(HTTPException):
-    """The body is over the limit of 1 MiB.
-
-    An HTTPException, since FastAPI hides any other error in reading a body.
-    """
-
-    status: ClassVar[HTTPStatus] = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    slug: ClassVar[str] = "body-too-large"
-    example: ClassVar[Mapping[str, Any]] = {}
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(self.status, f"A body may have at most {limit} bytes.")
+def answer(request: Request, problem: Problem) -> Response:
+    return render(request, problem.document(), problem.all_headers)
 
 
-class ServiceUnavailable(Problem):
-    """The service or its database is unavailable; the same request may succeed later."""
+def render(
+    request: Request, document: dict[str, Any], headers: Mapping[str, str] | None = None
+) -> Response:
+    path = request.scope.get("raw_path") or request.url.path.encode()
+    body = write(document, path.decode("ascii", "replace"), current_request_id())
+    return Response(body, document["status"], headers, media_type=MEDIA_TYPE)
 
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    slug = "service-unavailable"
-    headers = {"Retry-After": "1"}
 
-
-def invalid(errors: Sequence[Any], most: int = MAX_ERRORS) -> InvalidRequest:
-    """Say where and why the input was refused, never what it was: it may be somebody's data."""
-    detail = "The request does not match the schema."
-    if len(errors) > most:
-        detail += f" {len(errors)} errors were found; the first {most} are listed."
-    return InvalidRequest(
-        detail,
-        errors=[
-            {"loc": [_safe(part) for part in error["loc"]], "msg": _reason(error)}
-            for error in errors[:most]
-        ],
+def internal_error(request: Request) -> Response:
+    """Build the answer to a bug: only the id under which the log has the details."""
+    return answer(
+        request,
+        InternalError("This is our fault. The log has the details under this request id."),
     )
 
 
-def document(
-    status: HTTPStatus, slug: str, detail: str, extra: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    return {
-        "type": f"urn:problem:{slug}",
-        "title": status.phrase,
-        "status": status.value,
-        "detail": detail,
-        **(extra or {}),
-    }
+def log_unavailable(problem: ServiceUnavailable) -> None:
+    """Log why callers get a 503, in the driver's words; SQLAlchemy's would quote the values."""
+    cause = origin(problem)
+    kind = type(cause).__name__
+    now = time.monotonic()
+    if now - _logged_at.get(kind, -QUIET_SECONDS) < QUIET_SECONDS:
+        return
+    _logged_at[kind] = now
+    words = "" if cause is problem else f" {kind}: {reason(problem)}"
+    logger.warning("Requests are answered 503: %s%s", problem.detail, words)
 
 
-def write(document: Mapping[str, Any], instance: str, request_id: str) -> bytes:
-    """Write a problem as the answer to a request: in ASCII, which can encode any text."""
-    of_this_request = {"instance": instance, "request_id": request_id}
-    # In this order for readers; a problem's own request_id wins.
-    whole = {**{name: document[name] for name in _FIRST}, **of_this_request, **document}
-    return json.dumps(whole, ensure_ascii=True).encode()
-
-
-def _reason(error: Any) -> str:
-    """Say what is wrong; for malformed JSON in the parser's words, which do not quote it."""
-    if error["type"] == "json_invalid":
-        return f"{error['msg']}: {error['ctx']['error']}"
-    reason: str = error["msg"]
-    return reason
-
-
-def _safe(part: Any) -> Any:
-    return part[:_LONGEST_LOC] if isinstance(part, str) else part
+def _allowed_methods(request: Request) -> list[str]:
+    allowed: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            allowed |= route.methods or set()
+    return sorted(allowed | {"OPTIONS"} | ({"HEAD"} if "GET" in allowed else set()))

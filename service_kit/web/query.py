@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from fastapi import params
 from starlette.types import Scope
 
-from service_kit.web.problems import MAX_ERRORS, invalid
+from service_kit.problems import MAX_ERRORS, invalid
 
 # Only names up to this length, which all of ours have, get a suggestion.
 _LONGEST_NAME = 40

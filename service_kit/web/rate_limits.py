@@ -13,10 +13,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service_kit.problems import Problem
+from service_kit.process.rates import Buckets, Rate, Taken
 from service_kit.web.overload import UNLIMITED
-from service_kit.web.problem_responses import answer
-from service_kit.web.problems import Problem
-from service_kit.web.rates import Buckets, Rate, Taken
+from service_kit.web.problems import answer
 
 # Where callers are limited at all, nobody guesses tokens faster than this from one address.
 FAILURES = Rate(60, 60)

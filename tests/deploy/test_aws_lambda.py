@@ -15,7 +15,7 @@ from tests.deploy.runtime_api import FakeRuntimeApi, http_event, serving
 AGENT = {"authorization": "Bearer agent123"}
 INTEGRATION = {"authorization": "Bearer integration123"}
 JANE = json.dumps({"name": "Jane Doe", "email": "jane@example.com"})
-COMMAND = [sys.executable, "-m", "awslambdaric", "service_kit.process.aws_lambda.answer"]
+COMMAND = [sys.executable, "-m", "awslambdaric", "service_kit.web.aws_lambda.answer"]
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="what speaks to the Runtime API is there for Linux alone"

@@ -25,15 +25,15 @@ from sqlalchemy.exc import IntegrityError
 
 from service_kit.database import Database, DatabaseUnavailable, open_database
 from service_kit.database.types import BigInt
-from service_kit.process.health import DatabaseDep
+from service_kit.problems import NotFound, Problem
 from service_kit.process.settings import Roles, ServiceSettings
 from service_kit.web.app import create_service
 from service_kit.web.auth import GuardedRoute, Principal, Public, needs
 from service_kit.web.fields import Line
+from service_kit.web.health import DatabaseDep
 from service_kit.web.idempotency import StoredAnswers
 from service_kit.web.openapi import documented
 from service_kit.web.paging import Page, PagingDep, page_of
-from service_kit.web.problems import NotFound, Problem
 from tests.conftest import Crowd, run_sql, running, with_database
 
 TABLES = {

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service_kit.problems import InvalidRequest
 from service_kit.web.paging import decode_cursor, encode_cursor
-from service_kit.web.problems import InvalidRequest
 from tests.conftest import bearer, running
 from tests.service_kit.conftest import add, create_app, new_sqlite
 

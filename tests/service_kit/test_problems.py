@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from service_kit.database.sqlite import database as sqlite
-from service_kit.web import problem_responses
+from service_kit.web import problems as problem_responses
 from service_kit.web.body import MAX_BODY_BYTES
 from tests.conftest import bearer, running
 from tests.service_kit.conftest import create_app, new_sqlite

@@ -16,7 +16,7 @@ import uvicorn.server
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from service_kit.web.protocol import DeadlineProtocol
+from service_kit.process.protocol import DeadlineProtocol
 
 HEAD_DEADLINE = 0.3
 BODY_DEADLINE = 0.4
@@ -346,7 +346,7 @@ async def test_a_body_that_goes_on_after_the_answer_is_cut(wire):
 
 @pytest.mark.parametrize("connection", [b"close", b"keep-alive"])
 async def test_a_client_that_takes_nothing_of_its_answer_is_cut(connect, connection, caplog):
-    caplog.set_level(logging.INFO, "service_kit.web.protocol")
+    caplog.set_level(logging.INFO, "service_kit.process.protocol")
     wire = await connect(receive_buffer=4096)
     wire.writer.transport.pause_reading()
     large = b"GET /large HTTP/1.1\r\nHost: crm\r\nConnection: %b\r\n\r\n" % connection
@@ -474,10 +474,12 @@ async def test_a_problem_names_the_path_without_its_query(wire):
 
 
 async def test_a_cut_is_logged_with_its_reason_and_no_header(wire, caplog):
-    caplog.set_level(logging.INFO, "service_kit.web.protocol")
+    caplog.set_level(logging.INFO, "service_kit.process.protocol")
     await wire.send(POST[:-2] + b"\r\nAuthorization: Bearer secret\r\nContent-Length: x\r\n\r\n")
     document = await wire.refusal()
-    (record,) = [record for record in caplog.records if record.name == "service_kit.web.protocol"]
+    (record,) = [
+        record for record in caplog.records if record.name == "service_kit.process.protocol"
+    ]
     assert record.levelno == logging.INFO
     assert record.getMessage() == f"Connection cut: {document['detail']}"
     assert record.request_id == document["request_id"]
@@ -587,4 +589,4 @@ async def test_uvicorn_has_what_the_protocol_is_built_on():
     for where, names in used.items():
         for name in names.split():
             has = hasattr(where, name) or name in inspect.getsource(where)
-            assert has, f"uvicorn's {where} has no {name}: adapt service_kit/web/protocol.py"
+            assert has, f"uvicorn's {where} has no {name}: adapt service_kit/process/protocol.py"

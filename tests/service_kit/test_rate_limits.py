@@ -11,9 +11,9 @@ import pytest
 from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from service_kit.web import rates
+from service_kit.process import rates
+from service_kit.process.rates import Buckets, Rate
 from service_kit.web.rate_limits import address_of
-from service_kit.web.rates import Buckets, Rate
 from tests.conftest import bearer, running
 from tests.service_kit.conftest import create_app, new_sqlite
 

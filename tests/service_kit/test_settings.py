@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from crm_api.settings import Settings as CrmSettings
 from service_kit.process.environment import Refused, near_misses
+from service_kit.process.rates import Rate
 from service_kit.process.settings import SECRETS_DIR, ServiceSettings
-from service_kit.web.rates import Rate
 from tests.conftest import SERVICES
 from tests.service_kit.conftest import Settings
 

@@ -12,8 +12,8 @@ from integration_service.targets import http as links
 from integration_service.targets import pace
 from integration_service.targets.http import Link
 from integration_service.targets.pace import Pace
-from service_kit.web import rates
-from service_kit.web.rates import Rate
+from service_kit.process import rates
+from service_kit.process.rates import Rate
 from tests.conftest import running
 from tests.service_kit.conftest import create_app, new_sqlite
 

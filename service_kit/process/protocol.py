@@ -14,7 +14,7 @@ from math import inf
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service_kit.web.problems import MEDIA_TYPE, BadRequest, Problem, write
+from service_kit.problems import MEDIA_TYPE, BadRequest, Problem, write
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """What AWS Lambda calls: one service's app, which starts once and stays up between the events.
 
-    SERVICE=crm_api python -m awslambdaric service_kit.process.aws_lambda.answer
+    SERVICE=crm_api python -m awslambdaric service_kit.web.aws_lambda.answer
 
 awslambdaric takes an event at a time from the Runtime API, and mangum makes a request of it.
 """
@@ -17,10 +17,10 @@ from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service_kit.problems import MEDIA_TYPE, Problem
 from service_kit.process import cli
 from service_kit.process.cli import Service
-from service_kit.web.problem_responses import answer as answer_problem
-from service_kit.web.problems import MEDIA_TYPE, Problem
+from service_kit.web.problems import answer as answer_problem
 
 # What is left of an event's time for the answer to go out, once its handler had to be stopped.
 TO_ANSWER_SECONDS = 0.5

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from service_kit import VERSION
 from service_kit.database import Database, DatabaseUnavailable
 from service_kit.web.auth import GuardedRoute, Public
-from service_kit.web.problem_responses import log_unavailable
+from service_kit.web.problems import log_unavailable
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"], dependencies=[Public])
 
