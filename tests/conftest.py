@@ -112,9 +112,20 @@ def postgres_template(postgres_server: str) -> Callable[[str], str]:
     return template
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make each test that uses an engine run on both, or on those that its mark `engine` names."""
+    if "engine" not in metafunc.fixturenames:
+        return
+    if any("engine" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")):
+        return
+    mark = metafunc.definition.get_closest_marker("engine")
+    names = mark.args if mark else ("sqlite", "postgresql")
+    metafunc.parametrize("engine", names, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def engine(request: pytest.FixtureRequest) -> str:
-    """Make a test run on both engines."""
+    """Give the engine of this test; of the session, so that tests can share what runs on it."""
     return str(request.param)
 
 

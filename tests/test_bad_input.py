@@ -62,11 +62,6 @@ ANY_VALUES: list[Any] = [
 STRANGE_FIELDS = ["nickname", "__proto__", "\0", "\ud800", "x" * 10_000, "id", "version"]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"], scope="module")
-def engine(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture(scope="module")
 def urls(
     engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

@@ -24,12 +24,6 @@ TOKEN = "integration123"
 THEN = "2026-01-05T12:00:00Z"
 
 
-@pytest.fixture(params=["double", "sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """Choose the double, or the engine of the service itself."""
-    return str(request.param)
-
-
 class Crm:
     """A CRM, and what happens in it that the integration has no part in."""
 

@@ -9,6 +9,8 @@ import pytest
 from integration_service.feed.client import TYPES
 from tests.contracts.conftest import Crm
 
+pytestmark = pytest.mark.engine("double", "sqlite", "postgresql")
+
 FEED, LIST = "/api/events", "/api/customers"
 
 

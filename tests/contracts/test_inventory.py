@@ -3,6 +3,9 @@
 from typing import Any
 
 import httpx
+import pytest
+
+pytestmark = pytest.mark.engine("double", "sqlite", "postgresql")
 
 WELCOME = "welcome_package"
 

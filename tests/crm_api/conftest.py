@@ -40,12 +40,6 @@ EMPTIED = (
 )
 
 
-@pytest.fixture(params=["sqlite", "postgresql"], scope="session")
-def engine(request: pytest.FixtureRequest) -> str:
-    """Make a test run on both engines; for the session, so that a module can share an app."""
-    return str(request.param)
-
-
 @pytest.fixture(scope="session")
 def kept_database(request: pytest.FixtureRequest) -> Callable[[str], str]:
     """Give the URL of a PostgreSQL database by its name; made once, since that takes 100 ms."""

@@ -16,7 +16,7 @@ from crm_api.settings import Settings
 from tests.crm_api.conftest import app_of, numbered, register
 from tests.statements import statements
 
-ON_SQLITE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True, scope="session")
+ON_SQLITE = pytest.mark.engine("sqlite")
 
 # A statement more on one of these is felt by every caller: raise a number with a reason alone.
 STATEMENTS = [

@@ -230,7 +230,7 @@ async def test_batches_that_overlap_add_each_customer_once(crm: httpx.AsyncClien
     assert (await read_feed(crm))["head_position"] == 100
 
 
-@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+@pytest.mark.engine("postgresql")
 async def test_a_batch_holds_no_address_while_it_waits_for_an_earlier_one(
     crm: httpx.AsyncClient, settings: Settings
 ) -> None:

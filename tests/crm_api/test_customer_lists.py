@@ -188,7 +188,7 @@ async def test_whoever_was_committed_before_the_first_page_stands_before_its_cur
     assert (len(snapshot.json()), page["events"]) == (5, [])
 
 
-@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
+@pytest.mark.engine("postgresql")
 async def test_the_first_page_waits_for_whoever_numbers_the_feed(crm: httpx.AsyncClient) -> None:
     """One that has begun to number does not see what is committed afterwards."""
     await register(crm, 1)

@@ -183,7 +183,7 @@ async def test_a_snapshot_and_the_feed_after_it_show_every_customer(settings: Se
     assert any(0 < len(uids) < len(load.committed) for uids, _ in snapshots)
 
 
-@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+@pytest.mark.engine("postgresql")
 async def test_a_reader_that_goes_by_the_last_id_misses_some(settings: Settings) -> None:
     """The same writers, and the way of reading that the feed is there to replace."""
     load = Load(settings.database_url)

@@ -168,7 +168,7 @@ async def test_news_of_another_process_is_seen_within_about_a_second(
 
 
 @pytest.mark.usefixtures("_no_recheck")
-@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+@pytest.mark.engine("postgresql")
 async def test_postgresql_tells_of_another_process_at_once(crm: httpx.AsyncClient) -> None:
     async with other_process(crm) as elsewhere, waiting(crm) as reader:
         for number in range(1000):  # until both have connected to say it and to hear it

@@ -19,6 +19,9 @@ from service_kit.web.auth import GuardedRoute
 from tests.conftest import bearer, running
 from tests.crm_api.conftest import app_of, change_database, keeps_its_word, numbered
 
+# Ask on one engine: what is looked at here is over before a statement is sent.
+pytestmark = pytest.mark.engine("sqlite")
+
 # The contract's section 2, by hand. One scope more than it names: who deletes tickets is an admin,
 # and a scope is how a route says so.
 CONTRACT: dict[str, set[str]] = {
@@ -151,12 +154,6 @@ NOBODY: dict[str, list[str]] = {
     "an issued token's start": [f"Bearer {minting.mint()[:-1]}"],
     "an issued token's checksum wrong": [f"Bearer {minting.mint()[:-6]}000000"],
 }
-
-
-@pytest.fixture(scope="module", params=["sqlite"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """Ask on one engine: what is looked at here is over before a statement is sent."""
-    return str(request.param)
 
 
 @pytest.fixture(scope="module")

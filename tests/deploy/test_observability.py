@@ -36,7 +36,7 @@ def anchors() -> set[str]:
     return {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings}
 
 
-@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.engine("sqlite")
 async def test_every_metric_and_label_they_name_is_there(
     new_database: NewDatabase, tmp_path: Path
 ) -> None:

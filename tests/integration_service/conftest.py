@@ -148,12 +148,6 @@ def _one_tls_context() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["sqlite", "postgresql"], scope="session")
-def engine(request: pytest.FixtureRequest) -> str:
-    """Make a test run on both engines; for the session, since PostgreSQL's ledger is shared."""
-    return str(request.param)
-
-
 Rows = dict[Table, list[dict[str, Any]]]
 
 

@@ -8,7 +8,7 @@ from tests.integration_service.doubles import CrmDouble, InventoryDouble
 from tests.statements import statements
 
 
-@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.engine("sqlite")
 async def test_a_page_and_a_batch_cost_as_many_statements_for_few_as_for_many(
     start: Start, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
@@ -24,7 +24,7 @@ async def test_a_page_and_a_batch_cost_as_many_statements_for_few_as_for_many(
     assert cost[0] == cost[1] <= 19
 
 
-@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.engine("sqlite")
 async def test_what_is_due_is_found_without_going_through_all_that_is_not_finished(
     start: Start, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:

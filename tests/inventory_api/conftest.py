@@ -25,12 +25,6 @@ BATCH = "/package-requests/batch"
 CONFLICT = "urn:problem:package-request-conflict"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"], scope="session")
-def engine(request: pytest.FixtureRequest) -> str:
-    """Make a test run on both engines; for the session, so that a module can share an app."""
-    return str(request.param)
-
-
 @pytest.fixture
 def settings(new_database: NewDatabase) -> Settings:
     return Settings(database_url=new_database("inventory_api"))

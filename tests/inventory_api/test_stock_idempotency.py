@@ -292,7 +292,7 @@ async def test_a_key_that_cannot_be_one_is_refused(
     assert await everything_in(shared_inventory) == before
 
 
-@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+@pytest.mark.engine("postgresql")
 async def test_while_the_first_is_running_others_are_told_to_come_back(
     settings: Settings, inventory: httpx.AsyncClient
 ) -> None:

@@ -290,7 +290,7 @@ class Stock(RuleBasedStateMachine):
                 one.status = "pending"
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.engine("sqlite", "postgresql")
 def test_stock_is_what_a_model_of_it_says(settings: Settings, engine: str) -> None:
     examples, steps = (10, 25) if engine == "sqlite" else (5, 15)
     quiet = settings.model_copy(update={"seed_demo_data": False})

@@ -216,7 +216,7 @@ async def test_whatever_clerks_do_at_once_nobody_waits_for_what_is_there(
 # ---- One after another, where the order is what matters ----
 
 
-@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+@pytest.mark.engine("postgresql")
 async def test_who_begins_to_wait_while_stock_comes_in_gets_it(settings: Settings) -> None:
     """What receives has looked for who waits before the new one is there, and has to look again."""
     async with replicas(settings, 2) as (one, other):
@@ -238,7 +238,7 @@ async def test_who_begins_to_wait_while_stock_comes_in_gets_it(settings: Setting
         assert await find_faults(one) == []
 
 
-@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+@pytest.mark.engine("postgresql")
 async def test_who_asks_while_the_last_is_promised_waits_for_the_next(settings: Settings) -> None:
     async with replicas(settings, 2) as apps:
         sku, package_type = await add_kit(apps[0], 1)
@@ -253,7 +253,7 @@ async def test_who_asks_while_the_last_is_promised_waits_for_the_next(settings: 
         assert await find_faults(apps[0]) == []
 
 
-@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+@pytest.mark.engine("postgresql")
 async def test_a_repair_waits_for_who_is_at_work_and_counts_it_in(settings: Settings) -> None:
     async with replicas(settings, 2) as (one, other):
         first, second = await add_item(one, 5), await add_item(one, 5)
@@ -310,7 +310,7 @@ async def test_nobody_has_a_package_who_is_erased_while_it_is_requested(
         assert await find_faults(apps[0]) == []
 
 
-@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+@pytest.mark.engine("postgresql")
 async def test_an_erasure_waits_for_the_package_that_is_being_made_and_cancels_it(
     settings: Settings,
 ) -> None:
@@ -330,7 +330,7 @@ async def test_an_erasure_waits_for_the_package_that_is_being_made_and_cancels_i
         assert await levels(one, sku) == (1, 0)
 
 
-@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+@pytest.mark.engine("postgresql")
 async def test_a_request_waits_for_the_erasure_that_is_under_way_and_is_refused(
     settings: Settings,
 ) -> None:

@@ -14,12 +14,6 @@ __all__ = ["library", "nursery", "stack"]
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(params=["sqlite"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """Run on one engine: what is tried here is what a browser and Postman make of the answers."""
-    return str(request.param)
-
-
 @pytest.fixture
 def node() -> Callable[[str], list[str]]:
     """Give what starts a program of Node; skip the test where there is none."""

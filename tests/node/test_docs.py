@@ -11,6 +11,8 @@ import pytest
 
 from tests.system.stack import Stack
 
+pytestmark = pytest.mark.engine("sqlite")
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
 

@@ -11,6 +11,8 @@ import pytest
 from tests.system.stack import BUG, Stack
 from tools.postman import COLLECTION
 
+pytestmark = pytest.mark.engine("sqlite")
+
 NEWMAN = "node_modules/newman/bin/newman.js"
 
 

@@ -26,6 +26,8 @@ from service_kit.database.prepared import PreparedValues
 from tests.conftest import run_sql, with_database
 from tests.service_kit.conftest import TABLES, Work, add, boxes, labels
 
+pytestmark = pytest.mark.engine("postgresql")
+
 SHELVES = PreparedValues[int](select(boxes.c.shelf))
 GIVE_WAY = "DO $$ BEGIN RAISE EXCEPTION 'give way' USING ERRCODE = '{}'; END $$"
 END_OTHERS = (
@@ -49,11 +51,6 @@ class GivesWay:
             self.left -= 1
             db.execute(text(GIVE_WAY.format(self.state)))
         return number
-
-
-@pytest.fixture
-def engine() -> str:
-    return "postgresql"
 
 
 @pytest.fixture

@@ -27,13 +27,10 @@ from service_kit.database.sqlite.connect import driver, sqlite_engine
 from service_kit.database.sqlite.database import SqliteDatabase
 from tests.service_kit.conftest import LabelTaken, Work, add, labels
 
+pytestmark = pytest.mark.engine("sqlite")
+
 PATIENCE = 0.1
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
-
-
-@pytest.fixture
-def engine() -> str:
-    return "sqlite"
 
 
 @pytest.fixture

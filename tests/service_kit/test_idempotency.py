@@ -253,7 +253,7 @@ async def holding_boxes(url: str) -> AsyncIterator[asyncpg.Connection]:
         await looking.close()
 
 
-@pytest.mark.parametrize("engine", ["postgresql"])
+@pytest.mark.engine("postgresql")
 async def test_while_the_first_runs_the_second_is_told_when_to_come_back(
     service: httpx.AsyncClient, url: str
 ) -> None:
@@ -273,7 +273,7 @@ async def test_while_the_first_runs_the_second_is_told_when_to_come_back(
     assert (await send(service, "two")).status_code == 422
 
 
-@pytest.mark.parametrize("engine", ["postgresql"])
+@pytest.mark.engine("postgresql")
 async def test_a_caller_that_goes_away_finds_its_answer_when_it_comes_back(
     service: httpx.AsyncClient, url: str
 ) -> None:

@@ -185,7 +185,7 @@ def test_the_migrated_schema_is_that_of_the_models(service: str, new_database: N
     assert look(new_database(service), differences) == []
 
 
-@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.engine("sqlite")
 @pytest.mark.parametrize("service", MODELS)
 def test_an_index_of_some_rows_is_of_those_that_its_model_names(
     service: str, new_database: NewDatabase
@@ -255,7 +255,7 @@ def test_a_database_or_a_user_that_is_not_there_is_told_from_a_bug(postgres_serv
             SERVICES["crm_api"].migrations().upgrade(url)
 
 
-@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.engine("sqlite")
 def test_a_damaged_file_is_refused(new_database: NewDatabase) -> None:
     url = new_database("crm_api")
     path = Path(url.removeprefix("sqlite:///"))

@@ -18,14 +18,11 @@ from tests.conftest import SERVICES, NewDatabase
 from tests.service_kit.conftest import add, boxes, labels
 from tests.system.database_proxy import DatabaseProxy, proxied
 
+pytestmark = pytest.mark.engine("postgresql")
+
 SHORT = 0.2
 # Run by the driver alone, so that SQLAlchemy can't drop its connection.
 LABELS = PreparedValues[str](select(boxes.c.label))
-
-
-@pytest.fixture
-def engine() -> str:
-    return "postgresql"
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from service_kit.web.overload import place_of
 from tests.conftest import running
 from tests.service_kit.conftest import add, create_app, labels
 
+pytestmark = pytest.mark.engine("sqlite")
+
 
 class Gate:
     """A service with routes that take as long as a test wants."""
@@ -60,11 +62,6 @@ def gate() -> Gate:
 async def client(database_url: str, gate: Gate) -> AsyncIterator[httpx.AsyncClient]:
     async with running(create_app(database_url, gate.router), token="admin123") as client:
         yield client
-
-
-@pytest.fixture
-def engine() -> str:
-    return "sqlite"
 
 
 @asynccontextmanager
@@ -163,7 +160,7 @@ async def test_a_slow_body_does_not_use_up_the_time_of_the_handler(
     assert answer.status_code == 201
 
 
-@pytest.mark.parametrize("engine", ["postgresql"])
+@pytest.mark.engine("postgresql")
 async def test_a_commit_is_not_cut_by_the_deadline(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,7 +152,7 @@ async def test_observers_see_each_prepared_statement(kept: Database) -> None:
     assert "FROM things" in heard[0]
 
 
-@pytest.mark.parametrize("engine", ["postgresql"])
+@pytest.mark.engine("postgresql")
 async def test_a_connection_that_is_gone_is_not_used_again(
     kept: PostgresDatabase, database_url: str
 ) -> None:

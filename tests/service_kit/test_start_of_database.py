@@ -15,7 +15,7 @@ from service_kit.database.postgres.connect import Connections
 from service_kit.database.postgres.pool import AutocommitPool
 from tests.conftest import SERVICES, NewDatabase, running
 
-pytestmark = pytest.mark.parametrize("engine", ["postgresql"])
+pytestmark = pytest.mark.engine("postgresql")
 
 END = text("SELECT pg_terminate_backend(pg_backend_pid())")
 

@@ -107,7 +107,7 @@ def test_a_service_dies_at_every_point_and_every_customer_has_one_package(
     assert points.server.deaths >= min(2, MOST_POINTS[points.kind])
 
 
-@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.engine("sqlite")
 @each_service
 def test_a_service_that_dies_again_and_again_while_it_recovers_does_so_in_the_end(
     stack: Stack, service: str, library: Path, tmp_path: Path
@@ -204,7 +204,7 @@ DELIVERED_BEFORE_SENT = [
 ]
 
 
-@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.engine("sqlite")
 @pytest.mark.parametrize(
     ("service", "bug"),
     [

@@ -15,7 +15,7 @@ from tests.system.database_proxy import proxied
 from tests.system.processes import until
 from tests.system.stack import Stack
 
-pytestmark = pytest.mark.parametrize("engine", ["postgresql"])
+pytestmark = pytest.mark.engine("postgresql")
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def test_a_request_that_arrives_after_the_erasure_makes_no_package(
     assert people.package(jane) in {None, "cancelled"}
 
 
-@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.engine("sqlite")
 def test_a_restored_inventory_gets_its_erasures_again_by_itself(
     stack: Stack, people: People, tmp_path: Path
 ) -> None:

@@ -112,7 +112,7 @@ def at(when: When, path: str, act: Callable[[], None]) -> Callable[[Passing], No
     return watch
 
 
-@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.engine("sqlite")
 @pytest.mark.parametrize(
     ("when", "step", "expected"),
     [
@@ -140,7 +140,7 @@ def test_it_dies_at_a_step_on_the_network(
 COMMITS = {"note": 1, "claim": 2, "look": 3, "settle": 4}
 
 
-@pytest.mark.parametrize("engine", ["postgresql"])
+@pytest.mark.engine("postgresql")
 @pytest.mark.parametrize(
     ("when", "step", "expected"),
     [
@@ -183,7 +183,7 @@ def test_it_dies_at_a_commit(
         assert turn.die_and_recover() == expected
 
 
-@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.engine("sqlite")
 @pytest.mark.parametrize("when", get_args(When))
 @pytest.mark.parametrize(
     ("flush", "expected"),

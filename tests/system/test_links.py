@@ -45,7 +45,7 @@ def faulty_link(port: int, folder: Path) -> Iterator[str]:
     assert not link.faults
 
 
-@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.engine("sqlite")
 @pytest.mark.parametrize("between", [proxy, faulty_link])
 def test_what_passes_is_what_the_server_says(
     stack: Stack, tmp_path: Path, between: Callable[[int, Path], AbstractContextManager[str]]

@@ -13,7 +13,7 @@ from tests.system.database_proxy import DatabaseProxy, proxied
 from tests.system.proxy import Dropped
 from tests.system.stack import Stack
 
-pytestmark = pytest.mark.parametrize("engine", ["postgresql"])
+pytestmark = pytest.mark.engine("postgresql")
 
 # How many commits a new customer takes.
 COMMITS = {"crm_api": 2, "inventory_api": 1, "integration_service": 4}

@@ -11,7 +11,7 @@ from tests.system.database_proxy import DatabaseProxy, proxied
 from tests.system.processes import until
 from tests.system.stack import Server, Stack
 
-pytestmark = pytest.mark.parametrize("engine", ["postgresql"])
+pytestmark = pytest.mark.engine("postgresql")
 
 NAMES = ("crm_api", "inventory_api", "integration_service")
 # Needs the database, and waits for its answer.

@@ -21,7 +21,7 @@ COMMANDS = "\n".join(BLOCK.findall((ROOT / "docs" / "operations.md").read_text()
 APART = "python -m integration_service run-once"
 
 
-@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.engine("sqlite")
 def test_every_command_does_what_the_page_says(stack: Stack, tmp_path: Path) -> None:
     stack.start()
     stack.add_customers(2)

@@ -8,7 +8,7 @@ from tests.system.processes import until
 from tests.system.stack import Stack
 
 # The circuit's first probe comes after five seconds, whatever the engine.
-pytestmark = pytest.mark.parametrize("engine", ["sqlite"])
+pytestmark = pytest.mark.engine("sqlite")
 
 WRONG = "a-token-that-inventory-has-not-heard-of"
 

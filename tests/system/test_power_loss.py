@@ -14,7 +14,7 @@ from tests.system.processes import Nursery
 from tests.system.stack import Stack, Verdict
 
 # PostgreSQL refuses to start our services where it would forget; see test_database_postgres.py.
-pytestmark = pytest.mark.parametrize("engine", ["sqlite"])
+pytestmark = pytest.mark.engine("sqlite")
 
 ROUNDS = 2
 # What many choose for its speed.

@@ -9,10 +9,7 @@ from tests.conftest import bearer
 from tests.system.processes import until
 from tests.system.stack import Stack
 
-
-@pytest.fixture
-def engine() -> str:
-    return "sqlite"
+pytestmark = pytest.mark.engine("sqlite")
 
 
 @pytest.mark.parametrize(("proxies", "address"), [("", "127.0.0.1"), ("127.0.0.1", "203.0.113.7")])

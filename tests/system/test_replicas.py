@@ -96,7 +96,7 @@ def test_a_poller_that_is_stopped_in_the_middle_of_a_turn_and_passed_by_changes_
     stack.check()
 
 
-@pytest.mark.parametrize("engine", ["postgresql"])
+@pytest.mark.engine("postgresql")
 def test_after_a_kill_the_other_one_goes_on_when_the_lease_has_run_out(
     stack: Stack, other: Server
 ) -> None:

@@ -16,7 +16,7 @@ from tests.conftest import ROOT, NewDatabase, bearer
 from tests.system.processes import Nursery, bare_environment, end, until
 from tests.system.stack import Server
 
-pytestmark = pytest.mark.parametrize("engine", ["sqlite"])
+pytestmark = pytest.mark.engine("sqlite")
 
 BACKUP = ".backup"
 

@@ -43,7 +43,7 @@ def answers(stack: Stack, tmp_path: Path) -> list[str]:
     return run.stdout.split(END_OF_STEP)[:-1]
 
 
-@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.engine("sqlite")
 def test_each_step_answers_what_is_printed_below_it(answers: list[str]) -> None:
     assert len(answers) == len(STEPS) > 8
     for (step, printed), answer in zip(STEPS, answers, strict=True):

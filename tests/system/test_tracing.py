@@ -15,6 +15,8 @@ from tests.conftest import bearer
 from tests.system.processes import until
 from tests.system.stack import Stack
 
+pytestmark = pytest.mark.engine("sqlite")
+
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
 
@@ -66,11 +68,6 @@ class Receiver:
                 for scope in resource.scope_spans:
                     for span in scope.spans:
                         yield service, span
-
-
-@pytest.fixture
-def engine() -> str:
-    return "sqlite"
 
 
 @pytest.fixture

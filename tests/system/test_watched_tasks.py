@@ -70,7 +70,7 @@ def test_the_process_ends(
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("engine", ["postgresql"])
+@pytest.mark.engine("postgresql")
 def test_a_worker_is_replaced(code: Path, new_database: NewDatabase, tmp_path: Path) -> None:
     port, log = Port(), tmp_path / "log"
     own = {"PORT": str(port.number), "WORKERS": "2", "SEED_DEMO_DATA": "false"}

@@ -504,7 +504,7 @@ async def test_an_erasure_that_waits_is_no_finding(
     assert (run.findings["waiting"], run.erased, run.repaired) == (["jane"], 0, 0)
 
 
-@pytest.mark.parametrize("engine", ["sqlite"], scope="session")
+@pytest.mark.engine("sqlite")
 async def test_not_a_byte_of_the_name_is_left_in_the_ledgers_files(
     integration: Integration,
     crm: CrmDouble,

@@ -157,7 +157,7 @@ async def test_many_are_retried_by_state_and_class_page_by_page(
 @pytest.mark.parametrize(
     "body", [{"state": "delivered"}, {"limit": 0}, {"limit": 100_001}, {"error_class": "x"}]
 )
-@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.engine("sqlite")
 async def test_a_retry_that_makes_no_sense_is_refused(
     api: httpx.AsyncClient, body: dict[str, Any]
 ) -> None:

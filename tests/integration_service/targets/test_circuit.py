@@ -18,13 +18,10 @@ from tests.integration_service.doubles import (
     refuses_each,
 )
 
+# A circuit's rules are the same on both; test_law tries all of it together on each.
+pytestmark = pytest.mark.engine("sqlite")
+
 DOWN = answers(500)
-
-
-@pytest.fixture
-def engine() -> str:
-    """A circuit's rules are the same on both; test_law tries all of it together on each."""
-    return "sqlite"
 
 
 async def owe(integration: Integration, crm: CrmDouble, *uids: str) -> None:

@@ -23,13 +23,10 @@ from tests.integration_service.doubles import (
     refuses,
 )
 
+# What a failure means is decided before anything is written; test_ingest has both engines.
+pytestmark = pytest.mark.engine("sqlite")
+
 THREE = ["ada", "bob", "cid"]
-
-
-@pytest.fixture
-def engine() -> str:
-    """What a failure means is decided before anything is written; test_ingest has both engines."""
-    return "sqlite"
 
 
 @dataclass(frozen=True)
