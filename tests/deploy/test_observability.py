@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import promql_parser
 import pytest
 import yaml
 
@@ -66,11 +67,9 @@ async def _metrics(client: httpx.AsyncClient) -> set[str]:
     return told
 
 
-def test_expressions_are_whole() -> None:
+def test_expressions_can_be_read() -> None:
     for expression in expressions():
-        assert expression.count("(") == expression.count(")")
-        assert expression.count("{") == expression.count("}")
-        assert expression.count('"') % 2 == 0
+        promql_parser.parse(expression)
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not here")
