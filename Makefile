@@ -28,7 +28,7 @@ test: .venv/for-development ## all tests but those that need a Docker engine
 	$(PYTEST) $(ARGS)
 
 # One engine and no whole processes: what to run between two edits.
-QUICK_TESTS := -k "not postgresql" --ignore=tests/system --ignore=tests/simulation
+QUICK_TESTS := -m "not slow" -k "not postgresql" --ignore=tests/system --ignore=tests/simulation
 
 test-quick: .venv/for-development ## the tests on SQLite that need no process of their own
 	$(PYTEST) $(QUICK_TESTS) $(ARGS)

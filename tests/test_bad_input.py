@@ -24,6 +24,8 @@ from tests.conftest import SERVICES, run_sql, running, with_database
 from tests.described import description, keeps_its_word
 from tools.api_examples import Operation, examples_of, operations
 
+pytestmark = pytest.mark.slow
+
 MARK = "s3cr3t"
 MOST_BYTES = 2_000
 # Query parameters that say how many seconds to wait for news.

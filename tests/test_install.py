@@ -33,6 +33,8 @@ import sys
 sys.version_info = (3, 10, 13, "final", 0)
 sys.argv = ["install.py", "crm_api"]
 import runpy
+
+pytestmark = pytest.mark.slow
 runpy.run_path({path!r}, run_name="__main__")
 """
 

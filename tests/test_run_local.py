@@ -15,6 +15,8 @@ from tests.conftest import ROOT, SERVICES
 from tools import env_file
 from tools.run_local import environment_for
 
+pytestmark = pytest.mark.slow
+
 SECRET = "s3cret-and-long-enough"
 PORTS = {"crm_api": 8000, "inventory_api": 8001, "integration_service": 8002}
 

@@ -16,6 +16,8 @@ from crm_api.settings import Settings
 from tests.crm_api.conftest import app_of, numbered, register
 from tests.statements import statements
 
+pytestmark = pytest.mark.slow
+
 ON_SQLITE = pytest.mark.engine("sqlite")
 
 # A statement more on one of these is felt by every caller: raise a number with a reason alone.

@@ -29,6 +29,8 @@ from service_kit.web.auth import Principal
 from tests.conftest import running
 from tests.crm_api.conftest import keeps_its_word, read_feed
 
+pytestmark = pytest.mark.slow
+
 WRITER = Principal("writer", "admin", frozenset())
 SECONDS = 2.0
 PATIENCE = 10.0

@@ -17,9 +17,12 @@ INTEGRATION = {"authorization": "Bearer integration123"}
 JANE = json.dumps({"name": "Jane Doe", "email": "jane@example.com"})
 COMMAND = [sys.executable, "-m", "awslambdaric", "service_kit.web.aws_lambda.answer"]
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="what speaks to the Runtime API is there for Linux alone"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="what speaks to the Runtime API is there for Linux alone"
+    ),
+]
 
 
 def run(api: FakeRuntimeApi, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:

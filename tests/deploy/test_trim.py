@@ -59,6 +59,8 @@ assert "Ada" in console.file.getvalue()
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+pytestmark = pytest.mark.slow
 class Sent(OTLPSpanExporter):
     def export(self, spans):
         from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans

@@ -23,6 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import ROOT, bearer, run_sql, with_database
 
+pytestmark = pytest.mark.slow
+
 SECRET = "s3cret-and-long-enough"
 STOP_SECONDS = 10.0
 REPLACE_SECONDS = 60.0  # the supervisor waits up to 15 for what a worker answers

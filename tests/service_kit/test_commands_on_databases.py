@@ -27,7 +27,7 @@ MISSPELT = {"DATABSE_URL": "DATABASE_URL", "API_TOKEN": "API_TOKENS", "LOGLEVEL"
 
 Run = Callable[[str, str], int]
 
-pytestmark = pytest.mark.usefixtures("log_as_before")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("log_as_before")]
 
 
 @pytest.fixture

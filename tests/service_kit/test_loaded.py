@@ -26,6 +26,8 @@ import asyncio, sys
 import httpx
 from service_kit.process.cli import Service
 
+pytestmark = pytest.mark.slow
+
 name, *paths = sys.argv[1:]
 service = Service(name, 0)
 settings = service.settings()

@@ -18,7 +18,7 @@ from tests.conftest import SERVICES, NewDatabase
 from tests.service_kit.conftest import add, boxes, labels
 from tests.system.database_proxy import DatabaseProxy, proxied
 
-pytestmark = pytest.mark.engine("postgresql")
+pytestmark = [pytest.mark.slow, pytest.mark.engine("postgresql")]
 
 SHORT = 0.2
 # Run by the driver alone, so that SQLAlchemy can't drop its connection.

@@ -18,6 +18,8 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from service_kit.process.protocol import DeadlineProtocol
 
+pytestmark = pytest.mark.slow
+
 HEAD_DEADLINE = 0.3
 BODY_DEADLINE = 0.4
 KEEP_ALIVE = 1.0

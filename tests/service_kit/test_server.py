@@ -10,6 +10,8 @@ import uvloop
 from service_kit.process.environment import Refused
 from service_kit.process.server import ACCEPTED_AT_ONCE, bind, many_times
 
+pytestmark = pytest.mark.slow
+
 CALLERS = 3 * ACCEPTED_AT_ONCE
 
 

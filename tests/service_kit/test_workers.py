@@ -30,6 +30,10 @@ import sys
 
 from service_kit.process.settings import ServiceSettings
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 settings = ServiceSettings(database_url="sqlite:///{folder}/boxes.db", port=8009, workers=2)
 
 def create():
