@@ -4,26 +4,17 @@ from typing import Annotated, Any, Literal, Union, get_type_hints
 
 from pydantic import Field, TypeAdapter, create_model
 
-from crm_api.customers.events import CustomerCreated, CustomerErased, CustomerUpdated
+from crm_api.customers import events as of_customers
 from crm_api.events import Event
 from crm_api.feed import schemas
-from crm_api.tickets.events import (
-    TicketCreated,
-    TicketDeleted,
-    TicketNoteAdded,
-    TicketStatusChanged,
-    TicketUpdated,
-)
+from crm_api.tickets import events as of_tickets
 
-EVENTS: tuple[type[Event], ...] = (
-    CustomerCreated,
-    CustomerUpdated,
-    CustomerErased,
-    TicketCreated,
-    TicketUpdated,
-    TicketStatusChanged,
-    TicketNoteAdded,
-    TicketDeleted,
+# Each event of these modules, in the order of its definition.
+EVENTS: tuple[type[Event], ...] = tuple(
+    found
+    for module in (of_customers, of_tickets)
+    for found in vars(module).values()
+    if isinstance(found, type) and issubclass(found, Event) and hasattr(found, "type")
 )
 
 
