@@ -63,12 +63,19 @@ _ERASURE_IS_LATE = exists().where(erasures.c.done_at.is_(None))
 _IS_UNKNOWN = and_(deliveries.c.id.is_(None), _KEYS.c.is_owed)
 
 
-def _is_any(late: ColumnElement[bool]) -> Select[Any]:
-    return select(or_(exists().select_from(_JOINED).where(_LACKS, late), _ERASURE_IS_LATE))
+_ERASURE_IS_UNKNOWN = exists().where(
+    _KEYS.c.run_id == bindparam("run"),
+    _KEYS.c.is_erased,
+    ~exists().where(erasures.c.customer_uid == _KEYS.c.customer_uid),
+)
+
+
+def _is_any(late: ColumnElement[bool], *others: ColumnElement[bool]) -> Select[Any]:
+    return select(or_(exists().select_from(_JOINED).where(_LACKS, late), _ERASURE_IS_LATE, *others))
 
 
 _IS_ANY_LATE = _is_any(_IS_LATE)
-_IS_ANY_LATE_OR_UNKNOWN = _is_any(or_(_IS_LATE, _IS_UNKNOWN))
+_IS_ANY_LATE_OR_UNKNOWN = _is_any(or_(_IS_LATE, _IS_UNKNOWN), _ERASURE_IS_UNKNOWN)
 _SEEN_CUSTOMER = insert_or_update(
     _KEYS,
     "run_id, customer_uid",
@@ -145,8 +152,8 @@ def absent(db: Connection, run: int, after: str, limit: int) -> list[Candidate]:
 def is_quiet(db: Connection, run: int, since: datetime) -> bool:
     """Whether waiting would change nothing.
 
-    It would while a package is on its way, while an erasure is not applied, and, for customers whom
-    the feed has not reported, while the feed was not read to its end after `since`.
+    It would while a package is on its way, while an erasure is not applied, and, for customers and
+    erasures that the feed has not reported, while the feed was not read to its end after `since`.
     """
     statement = _IS_ANY_LATE if state(db).is_read_after(since) else _IS_ANY_LATE_OR_UNKNOWN
     return not db.execute(statement, {"run": run}).scalar_one()

@@ -220,7 +220,8 @@ async def request_by_hand(world: World, number: int) -> None:
     person = _person(world, number)
     if not person.is_erased or person.is_undone:
         raise NothingToDo
-    new = {"customer_id": person.uid, "package_type": "welcome_package"}
+    # With another name, or none, it would contradict what the integration sends.
+    new = {"customer_id": person.uid, "customer_name": person.names[0]}
     await world.ask("inventory", "POST", "/package-requests", json=new)
 
 

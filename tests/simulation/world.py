@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import httpx
 from fastapi import FastAPI
 
 from crm_api import app as crm
+from crm_api.feed.cursor import FeedCursor
 from crm_api.settings import Settings as CrmSettings
 from integration_service.poller.poller import Poller
 from integration_service.reconcile.service import Reconciler
@@ -195,8 +196,27 @@ class World:
         """Say whether a customer who is added now is owed a package; see `Person`."""
         [(started,)] = self.disks["integration"].rows("SELECT start_from FROM poller")
         if started or self.setup.start_from == "beginning":
-            return "yes"
+            return "either" if self._goes_by_wrong_dates() else "yes"
         return "either" if self.has_started else "no"
+
+    def _goes_by_wrong_dates(self) -> bool:
+        """Whether the dates of new customers decide, and the CRM's clock stands before the start.
+
+        They do where the CRM was put back to before a start with `now`, whose place it then lacks.
+        """
+        [(cursor, newest)] = self.disks["integration"].rows(
+            "SELECT start_cursor, newest_at_start FROM poller"
+        )
+        if newest is None:
+            return False
+        if cursor is not None:
+            place = FeedCursor.decode(cursor)
+            crm = self.disks["crm"]
+            [(last,)] = crm.rows("SELECT last_position FROM feed_head")
+            events = crm.rows(f"SELECT event_id FROM events WHERE position = {place.position}")  # noqa: S608
+            if place.position <= last and all(place.marks(event_id) for (event_id,) in events):
+                return False
+        return self.clocks["crm"].now() <= datetime.fromisoformat(newest).replace(tzinfo=UTC)
 
     # --- backups
 

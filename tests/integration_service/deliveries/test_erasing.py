@@ -491,6 +491,29 @@ async def test_an_erasure_that_the_ledger_missed_is_found_in_the_crm(
     assert await integration.states() == {"jane": "undone"}
 
 
+async def test_a_comparison_waits_until_the_feed_would_have_told_of_an_erasure(
+    integration: Integration,
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(comparing, "PATIENCE_SECONDS", 20.0)
+    crm.register("jane")
+    await integration.work()
+    crm.changed["jane"] = listed("jane", "2026-01-05T12:00:00Z", name="", email="", id=41)
+    integration.clock.advance(hours=1)
+    comparison = await integration.poller.reconciler.begin("timer", repair=True)
+
+    running = asyncio.create_task(comparison.carry_out())
+    await asyncio.wait([running], timeout=0.3)
+    is_waiting = not running.done()
+    integration.clock.advance(seconds=1)
+    await integration.look()
+
+    assert (await running).findings["erased"] == ["jane"]
+    assert is_waiting
+
+
 async def test_an_erasure_that_waits_is_no_finding(
     integration: Integration, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
