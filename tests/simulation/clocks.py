@@ -71,6 +71,15 @@ class WallClock:
     def __init__(self, loop: SimulatedLoop) -> None:
         self._loop = loop
         self.offset = 0.0
+        self._set_ahead = 0.0
+
+    def set(self, seconds: float) -> None:
+        self.offset += seconds
+        self._set_ahead += max(seconds, 0.0)
+
+    def meter(self) -> float:
+        """Give the seconds that may seem to have passed here: what did, and each jump ahead."""
+        return self._loop.time() + self._set_ahead
 
     def now(self) -> datetime:
         return BEGINNING + timedelta(seconds=round(self._loop.time() + self.offset, 6))

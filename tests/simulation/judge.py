@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from json import loads
 
 from integration_service.ledger import control
-from tests.simulation.clocks import BEGINNING
 from tests.simulation.world import Person, World
 
 # How long after the last fault everything may take: the longest wait for another try, the longest
@@ -161,7 +160,7 @@ def everybody(world: World) -> Iterator[Person]:
     is_owed = "either" if world.setup.start_from == "now" else "yes"
     for uid, name in world.disks["crm"].rows("SELECT uid, name FROM customers"):
         if uid not in known:
-            yield Person(-1, [name], BEGINNING, uid, is_owed, is_undone=not name)
+            yield Person(-1, [name], 0.0, uid, is_owed, is_undone=not name)
 
 
 def _memories(world: World) -> Iterator[Finding]:

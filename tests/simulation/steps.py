@@ -124,7 +124,7 @@ async def register(world: World, count: int) -> None:
 @step(1)
 async def register_many(world: World) -> None:
     """More at once than a repair may make again without a word."""
-    first, at = len(world.people), world.clocks["crm"].now()
+    first, at = len(world.people), world.clocks["crm"].meter()
     names = [f"Member-{first:04}-{place:02}" for place in range(25)]
     is_owed = world.owes_newcomers()
     answer = await world.ask(
@@ -144,7 +144,7 @@ async def register_many(world: World) -> None:
 async def _register(world: World) -> None:
     # Whoever got no answer asks again, with the same key, before anybody else does.
     number = len(world.people)
-    person = Person(number, [f"Person-{number:04}"], world.clocks["crm"].now())
+    person = Person(number, [f"Person-{number:04}"], world.clocks["crm"].meter())
     person.is_owed = world.owes_newcomers()
     answer = await _send_registration(world, person)
     if answer.status_code == httpx.codes.CREATED:
@@ -166,8 +166,8 @@ async def _send_registration(world: World, person: Person) -> httpx.Response:
 async def register_again(world: World, number: int) -> None:
     """A client repeats a request with the same Idempotency-Key, however late."""
     person = _person(world, number)
-    age = abs(world.clocks["crm"].now() - person.registered_at)
-    if person.is_of_batch or person.is_undone or age > timedelta(days=6):
+    age = world.clocks["crm"].meter() - person.registered_at
+    if person.is_of_batch or person.is_undone or age > 6 * DAY:
         raise NothingToDo  # it had no key of its own, or the CRM no longer has to know it
     answer = await _send_registration(world, person)
     is_created = answer.status_code == httpx.codes.CREATED
@@ -346,7 +346,7 @@ async def switch_off(world: World, seconds: float) -> None:
     ),
 )
 async def set_clock(world: World, service: str, seconds: float) -> None:
-    world.clocks[service].offset += seconds
+    world.clocks[service].set(seconds)
 
 
 @step(2, lambda chance: (chance.choice(POLLERS), chance.choice((1.0, 20.0))))

@@ -58,7 +58,8 @@ class Person:
 
     number: int
     names: list[str]
-    registered_at: datetime
+    # By the meter of the CRM's clock.
+    registered_at: float
     uid: str = ""
     # yes; no; or either, where it was added while the integration decided where to start
     is_owed: str = "yes"
