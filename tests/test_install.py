@@ -16,6 +16,8 @@ import pytest
 from tests.conftest import ROOT
 from tools import install
 
+pytestmark = pytest.mark.slow
+
 # Whatever of the project installs packages, or says how to.
 FILES = [
     *(ROOT / name for name in ("Makefile", "Dockerfile", "docker-bake.hcl", ".env.example")),
@@ -33,8 +35,6 @@ import sys
 sys.version_info = (3, 10, 13, "final", 0)
 sys.argv = ["install.py", "crm_api"]
 import runpy
-
-pytestmark = pytest.mark.slow
 runpy.run_path({path!r}, run_name="__main__")
 """
 

@@ -13,6 +13,8 @@ from tests.system.processes import bare_environment
 sys.path.insert(0, str(ROOT / "docker"))
 import trim
 
+pytestmark = pytest.mark.slow
+
 WITHOUT = """
 import importlib, pkgutil, sys
 
@@ -59,8 +61,6 @@ assert "Ada" in console.file.getvalue()
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-
-pytestmark = pytest.mark.slow
 class Sent(OTLPSpanExporter):
     def export(self, spans):
         from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans

@@ -8,6 +8,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 # What sends traces, migrates a schema, speaks to PostgreSQL; and the ORM.
 UNUSED = (
     "opentelemetry.sdk",
@@ -25,8 +27,6 @@ SERVE = """
 import asyncio, sys
 import httpx
 from service_kit.process.cli import Service
-
-pytestmark = pytest.mark.slow
 
 name, *paths = sys.argv[1:]
 service = Service(name, 0)

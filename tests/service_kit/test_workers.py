@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.conftest import ROOT
+
+pytestmark = pytest.mark.slow
 
 SECONDS = 60
 
@@ -29,10 +32,6 @@ CREATED = """
 import sys
 
 from service_kit.process.settings import ServiceSettings
-
-import pytest
-
-pytestmark = pytest.mark.slow
 
 settings = ServiceSettings(database_url="sqlite:///{folder}/boxes.db", port=8009, workers=2)
 
