@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from json import loads
 
+from crm_api.feed.cursor import FeedCursor
 from integration_service.ledger import control
 from tests.simulation.world import Person, World
 
@@ -98,6 +99,7 @@ def look(world: World) -> None:
         " WHERE status IN ('pending', 'backordered', 'packed')"
     ):
         world.found("unwanted", f"Inventory knows that {uid} was erased and has a package to send")
+    _look_at_erasures(world)
     if world.has_lost_packages:
         return
     made = {uid for (uid,) in inventory.rows("SELECT customer_id FROM package_requests")}
@@ -106,6 +108,25 @@ def look(world: World) -> None:
     ):
         if uid not in made:
             world.found("missing", f"the delivery for {uid} counts as done and has no package")
+
+
+def _look_at_erasures(world: World) -> None:
+    """An erasure that the feed was read past is noted, whatever a comparison finds later."""
+    crm, ledger = world.disks["crm"], world.disks["integration"]
+    [(state, cursor, start)] = ledger.rows("SELECT feed_state, cursor, start_cursor FROM poller")
+    if state != "running" or cursor is None:
+        return
+    place, since = FeedCursor.decode(cursor), FeedCursor.decode(start).position if start else 0
+    events = crm.rows(f"SELECT event_id FROM events WHERE position = {place.position}")  # noqa: S608
+    if not any(place.marks(event_id) for (event_id,) in events):
+        return  # the CRM was put back, and the poller has not heard of it
+    noted = {uid for (uid,) in ledger.rows("SELECT customer_uid FROM erasures")}
+    for (uid,) in crm.rows(
+        "SELECT subject FROM events WHERE type = 'customer.erased'"  # noqa: S608
+        f" AND position BETWEEN {since + 1} AND {place.position}"
+    ):
+        if uid not in noted:
+            world.found("unwanted", f"the feed was read past the erasure of {uid}")
 
 
 def judge(world: World) -> None:
