@@ -6,7 +6,7 @@ import time
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request
 
 from integration_service.access import CanOperate, CanRead
 from integration_service.deliveries import service, store
@@ -28,7 +28,7 @@ from service_kit.web.fields import Line
 from service_kit.web.health import DatabaseDep
 from service_kit.web.openapi import documented
 from service_kit.web.overload import place_of
-from service_kit.web.paging import Cursor, Limit, link_next, number_after
+from service_kit.web.paging import PagingDep
 
 logger = logging.getLogger("integration_service")
 router = APIRouter(prefix="/deliveries", route_class=GuardedRoute)
@@ -52,20 +52,15 @@ class DeliveryUnfinished(Problem):
     "", summary="List deliveries", tags=["synchronisation"], response_model=list[DeliveryOut]
 )
 async def list_deliveries(
-    request: Request,
-    response: Response,
     database: DatabaseDep,
     _: CanRead,
+    paging: PagingDep,
     state: Annotated[
         State | None, Query(description="Only those in this state.", examples=["delivered"])
     ] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> list[Delivery]:
     """List deliveries, newest last."""
-    page = await database.read(store.page, state, number_after(cursor, "id"), limit)
-    link_next(request, response, page, "id")
-    return page.rows
+    return paging.rows(await database.read(store.page, state, paging.after(), paging.limit))
 
 
 @router.get(
