@@ -22,7 +22,8 @@ run: .venv/for-running ## all three services on this machine, no Docker; one Ctr
 	@$(BIN)/python -m tools.run_local
 
 # Twice as many workers as two cores, since many tests wait for a process or a disk.
-PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
+PYTEST_WORKERS := -n 4 --dist worksteal
+PYTEST := $(BIN)/python -m pytest $(PYTEST_WORKERS)
 
 test: .venv/for-development ## all tests but those that need a Docker engine
 	$(PYTEST) $(ARGS)
@@ -37,7 +38,7 @@ test-oldest: .venv/for-development ## the same, with the oldest versions that py
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/oldest
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct --group dev --output-file .venv/oldest.txt
 	$(BIN)/uv pip install --quiet --no-deps --python .venv/oldest --requirement .venv/oldest.txt
-	.venv/oldest/bin/python -m pytest -n 4 --dist worksteal $(QUICK_TESTS) $(ARGS)
+	.venv/oldest/bin/python -m pytest $(PYTEST_WORKERS) $(QUICK_TESTS) $(ARGS)
 
 mutants: .venv/for-development ## plant bugs, room by room; the tests must catch each
 	$(BIN)/python -m pytest -n 2 tests/mutants/run.py $(ARGS)

@@ -152,20 +152,28 @@ def new_database(
     made: list[str] = []
 
     def new(service: str) -> str:
-        name = f"{service}_{uuid.uuid4().hex[:8]}"
-        if engine == "sqlite":
-            path = tmp_path / f"{name}.db"
-            shutil.copy(request.getfixturevalue("sqlite_template")(service), path)
-            return f"sqlite:///{path}"
-        server = request.getfixturevalue("postgres_server")
-        template = request.getfixturevalue("postgres_template")(service)
-        run_sql(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        name, url = copy_of_template(request, engine, service, tmp_path)
         made.append(name)
-        return with_database(server, name)
+        return url
 
     yield new
-    for name in made:
+    for name in made if engine == "postgresql" else ():
         drop_database(request.getfixturevalue("postgres_server"), name)
+
+
+def copy_of_template(
+    request: pytest.FixtureRequest, engine: str, service: str, folder: Path
+) -> tuple[str, str]:
+    """Make a new, migrated, empty database of a service. Returns its name and its URL."""
+    name = f"{service}_{uuid.uuid4().hex[:8]}"
+    if engine == "sqlite":
+        path = folder / f"{name}.db"
+        shutil.copy(request.getfixturevalue("sqlite_template")(service), path)
+        return name, f"sqlite:///{path}"
+    server = request.getfixturevalue("postgres_server")
+    template = request.getfixturevalue("postgres_template")(service)
+    run_sql(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    return name, with_database(server, name)
 
 
 @pytest.fixture

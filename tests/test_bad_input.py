@@ -7,7 +7,6 @@ a 5xx; it says nothing of what was sent; and what the schema forbids is refused 
 import copy
 import gzip
 import json
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, suppress
 from importlib import import_module
@@ -20,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import SERVICES, run_sql, running, with_database
+from tests.conftest import SERVICES, copy_of_template, running
 from tests.described import description, keeps_its_word
 from tools.api_examples import Operation, examples_of, operations
 
@@ -69,21 +68,8 @@ def urls(
     engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
     """Give the URL of a new, migrated database for each service."""
-    urls = {}
-    for service in SERVICES:
-        template = request.getfixturevalue(
-            "sqlite_template" if engine == "sqlite" else "postgres_template"
-        )(service)
-        if engine == "sqlite":
-            path = tmp_path_factory.mktemp("bad_input") / f"{service}.db"
-            shutil.copy(template, path)
-            urls[service] = f"sqlite:///{path}"
-        else:
-            server = request.getfixturevalue("postgres_server")
-            name = f"bad_input_{service}"
-            run_sql(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-            urls[service] = with_database(server, name)
-    return urls
+    folder = tmp_path_factory.mktemp("bad_input")
+    return {service: copy_of_template(request, engine, service, folder)[1] for service in SERVICES}
 
 
 @pytest.fixture(scope="module")

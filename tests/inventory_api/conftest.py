@@ -1,7 +1,6 @@
 """Inventory on both engines: an empty one of a test's own, or one that a whole module shares."""
 
 import asyncio
-import shutil
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator
@@ -17,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from inventory_api.app import create_app
 from inventory_api.settings import Settings
-from tests.conftest import NewDatabase, run_sql, running, with_database
+from tests.conftest import NewDatabase, copy_of_template, running
 from tests.described import keeps_its_word
 
 LIST = "/package-requests"
@@ -41,15 +40,8 @@ async def inventory(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 def shared_url(
     engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
-    if engine == "sqlite":
-        path = tmp_path_factory.mktemp("shared") / "inventory.db"
-        shutil.copy(request.getfixturevalue("sqlite_template")("inventory_api"), path)
-        return f"sqlite:///{path}"
-    server = request.getfixturevalue("postgres_server")
-    template = request.getfixturevalue("postgres_template")("inventory_api")
-    name = f"shared_{uuid.uuid4().hex[:8]}"
-    run_sql(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    return with_database(server, name)
+    folder = tmp_path_factory.mktemp("shared")
+    return copy_of_template(request, engine, "inventory_api", folder)[1]
 
 
 @pytest.fixture(scope="module")
