@@ -16,6 +16,13 @@ MAX_ERRORS_OF_ITEM = 5
 # A name in `loc` may be the caller's (an unknown field), so it is truncated.
 _LONGEST_LOC = 100
 _FIRST = ("type", "title", "status", "detail")
+# By RFC 9110. Python 3.12 and older have those of the standards before it.
+_NEWER_PHRASES = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
 
 
 class Problem(Exception):
@@ -115,12 +122,17 @@ def invalid(errors: Sequence[Any], most: int = MAX_ERRORS) -> InvalidRequest:
     )
 
 
+def phrase(status: HTTPStatus) -> str:
+    """Return the reason phrase of RFC 9110, the same on every version of Python."""
+    return _NEWER_PHRASES.get(status, status.phrase)
+
+
 def document(
     status: HTTPStatus, slug: str, detail: str, extra: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     return {
         "type": f"urn:problem:{slug}",
-        "title": status.phrase,
+        "title": phrase(status),
         "status": status.value,
         "detail": detail,
         **(extra or {}),

@@ -14,7 +14,7 @@ from math import inf
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service_kit.problems import MEDIA_TYPE, BadRequest, Problem, write
+from service_kit.problems import MEDIA_TYPE, BadRequest, Problem, phrase, write
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         body = write(problem.document(), path, request_id)
         date = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
         head = (
-            f"HTTP/1.1 {problem.status} {problem.status.phrase}\r\n"
+            f"HTTP/1.1 {problem.status} {phrase(problem.status)}\r\n"
             f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
             f"connection: close\r\nx-request-id: {request_id}\r\n"
         )

@@ -20,6 +20,7 @@ from service_kit.problems import (
     InvalidRequest,
     Problem,
     UnsupportedMediaType,
+    phrase,
 )
 from service_kit.web.auth import NotAuthenticated, ScopeMissing
 from service_kit.web.idempotency import IdempotencyKeyReused, StillRunning
@@ -231,13 +232,13 @@ def _add_problem(responses: dict[Any, Any], status: int | str, refusal: Refusal)
     for name, value in (getattr(refusal, "headers", None) or {}).items():
         header = ResponseHeader(name, _OF_PROBLEMS.get(name, ""), value, bool(examples))
         headers.setdefault(name, header.described())
-    paragraph = inspect.cleandoc(refusal.__doc__ or refusal.status.phrase).partition("\n\n")[0]
+    paragraph = inspect.cleandoc(refusal.__doc__ or phrase(refusal.status)).partition("\n\n")[0]
     meaning = " ".join(paragraph.split())
     line = f"`{refusal.slug}`: {meaning}"
     response["description"] = "\n\n".join(filter(None, [response["description"], line]))
     value = {
         "type": f"urn:problem:{refusal.slug}",
-        "title": refusal.status.phrase,
+        "title": phrase(refusal.status),
         "status": refusal.status.value,
         "detail": meaning,
         "instance": "/",
@@ -287,7 +288,7 @@ def _describe_successes(document: Json, operation: Json) -> None:
         if response["description"] == "Successful Response":  # FastAPI's words
             schema = response.get("content", {}).get(_JSON, {}).get("schema", {})
             meaning = resolved(document, schema).get("description")
-            response["description"] = meaning or HTTPStatus(int(status)).phrase
+            response["description"] = meaning or phrase(HTTPStatus(int(status)))
 
 
 def _link_to_sources(document: Json, path: str, operations: Json) -> None:

@@ -19,6 +19,7 @@ from service_kit.problems import (
     ServiceUnavailable,
     document,
     invalid,
+    phrase,
     write,
 )
 from service_kit.process.logs import current_request_id
@@ -55,7 +56,7 @@ def install_problem_handlers(app: FastAPI) -> None:
             detail = f"This resource answers {headers['Allow']}."
         elif status is HTTPStatus.NOT_FOUND:
             detail = "There is nothing at this address."
-        slug = getattr(error, "slug", status.phrase.lower().replace(" ", "-"))
+        slug = getattr(error, "slug", phrase(status).lower().replace(" ", "-"))
         return render(request, document(status, slug, detail), headers)
 
 

@@ -4,6 +4,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from service_kit.database.sqlite import database as sqlite
+from service_kit.problems import phrase
 from service_kit.web import problems as problem_responses
 from service_kit.web.body import MAX_BODY_BYTES
 from tests.conftest import bearer, running
@@ -205,6 +207,18 @@ async def test_every_failure_has_the_one_shape(anyone: httpx.AsyncClient, failur
     assert VALUE not in answer.text
     assert failure.says in answer.text
     assert len(answer.text) < 1000
+
+
+def test_titles_are_those_of_the_standard_on_every_python() -> None:
+    """The phrases of these four changed with Python 3.13."""
+    statuses = [HTTPStatus(number) for number in (413, 414, 416, 422)]
+
+    assert [phrase(status) for status in statuses] == [
+        "Content Too Large",
+        "URI Too Long",
+        "Range Not Satisfiable",
+        "Unprocessable Content",
+    ]
 
 
 @EVERY_FAILURE
