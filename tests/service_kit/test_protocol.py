@@ -16,7 +16,7 @@ import uvicorn.server
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from service_kit.process.protocol import DeadlineProtocol
+from service_kit.process.protocol import DeadlineProtocol, OneWrite
 
 pytestmark = pytest.mark.slow
 
@@ -579,13 +579,49 @@ async def test_trailers_do_not_become_headers(wire):
     assert (await wire.answer()).seen["headers"] == ["host", "authorization"]
 
 
+class Recording(asyncio.Transport):
+    def __init__(self):
+        super().__init__()
+        self.written = []
+
+    def write(self, data):
+        self.written.append(bytes(data))
+
+    def is_closing(self):
+        return False
+
+    def close(self):
+        self.written.append("closed")
+
+
+@pytest.mark.parametrize(
+    ("parts", "written"),
+    [
+        ([b"head ", b"body"], [b"head body", "closed"]),
+        ([b"head ", b"first ", b"second"], [b"head first ", b"second", "closed"]),
+        ([b"head ", b""], [b"head ", "closed"]),
+        ([b"head of HEAD"], [b"head of HEAD", "closed"]),
+        ([b"HTTP/1.1 100 ", b"head ", b"body"], [b"HTTP/1.1 100 ", b"head body", "closed"]),
+    ],
+)
+async def test_a_head_and_the_first_part_of_its_body_are_one_write(parts, written):
+    transport = Recording()
+    answer = OneWrite(transport)
+
+    for part in parts:
+        answer.write(part)
+    answer.close()
+
+    assert transport.written == written
+
+
 async def test_uvicorn_has_what_the_protocol_is_built_on():
-    config = uvicorn.Config(app, http=Impatient, ws="none", lifespan="off")
+    config = uvicorn.Config(app, http=Impatient, ws="none", lifespan="off", log_config=None)
     protocol = Impatient(config=config, server_state=uvicorn.server.ServerState(), app_state={})
     used = {
         protocol: "_unset_keepalive_if_required parser headers pipeline server_state cycle flow",
         FlowControl: "pause_reading read_paused write_paused",
-        RequestResponseCycle: "disconnected keep_alive response_started",
+        RequestResponseCycle: "disconnected keep_alive response_started transport",
     }
 
     for where, names in used.items():
