@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service_kit.process import logs
 
 INSTANT = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
-TOUCHED = ("root", "uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "httpcore", "alembic")
+LIBRARIES = ("uvicorn", "uvicorn.error", "httpx", "httpcore", "alembic")
+TOUCHED = ("root", "uvicorn.access", *LIBRARIES)
 CONTROL = [*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0), 0x2028, 0x2029]
 
 logger = logging.getLogger("boxes.shelf")
@@ -202,14 +204,22 @@ def test_the_level_says_what_is_written(capsys: Captured, level: str, shown: int
 def test_libraries_speak_when_something_is_wrong(capsys: Captured) -> None:
     logs.configure("INFO", "text")
 
-    for name in TOUCHED[1:]:
+    for name in LIBRARIES:
         logging.getLogger(name).info("about myself")
         logging.getLogger(name).warning("%s is worried", name)
 
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(" [")[0] for line in lines] == [
-        f"WARNING: {name} is worried" for name in TOUCHED[1:]
+        f"WARNING: {name} is worried" for name in LIBRARIES
     ]
+
+
+def test_no_line_is_made_for_each_request() -> None:
+    """It is made wherever uvicorn's logger for them has a handler, of whatever level."""
+    uvicorn.Config("nothing:app", access_log=False, log_config=None)
+    logs.configure("INFO", "text")
+
+    assert not logging.getLogger("uvicorn.access").hasHandlers()
 
 
 def test_configuring_twice_writes_each_line_once(capsys: Captured) -> None:
