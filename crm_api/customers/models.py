@@ -56,6 +56,7 @@ class Customer(NamedTuple):
     erased_at: datetime | None
 
 
-# What callers are shown in a list, and the part of it that a customer is found by.
-SHOWN = tuple(column.key for column in customers.c if column.info.get("shown", True))
+# What callers are shown in a list, and the part of it that a customer is found by. Plain texts: to
+# write JSON under SQLAlchemy's own kind of names takes five times as long.
+SHOWN = tuple(str(column.key) for column in customers.c if column.info.get("shown", True))
 SEARCHED = tuple(column.key for column in customers.c if column.info.get("searched"))

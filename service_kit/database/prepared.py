@@ -166,7 +166,7 @@ class _Compiled:
         compiled: Any = statement.compile(dialect=dialect, column_keys=written)
         self.sql = str(compiled)
         self._parameters = [
-            (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
+            (str(name), compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
             for name in compiled.positiontup
         ]
         self._sql_for_many = self._for_many(dialect)
@@ -191,8 +191,10 @@ class _Compiled:
         if self._constants:
             values = {**self._constants, **values}
         return tuple(
-            values[name] if write is None else write(values[name])
-            for name, write in self._parameters
+            [
+                values[name] if write is None else write(values[name])
+                for name, write in self._parameters
+            ]
         )
 
     def given_each(
