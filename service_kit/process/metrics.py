@@ -32,12 +32,17 @@ class Metrics:
             buckets=BUCKETS,
             registry=None,
         )
+        self._series: dict[tuple[str, str, int], Histogram] = {}
         self._shared: list[Callable[[], Awaitable[Iterable[Metric]]]] = []
         self._latest: asyncio.Task[bytes] | None = None
         self._latest_at = 0.0
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(method, route, status).observe(seconds)
+        labels = method, route, status
+        series = self._series.get(labels)
+        if series is None:  # finding it takes the library longer than counting
+            series = self._series[labels] = self._requests.labels(*labels)
+        series.observe(seconds)
 
     def add_shared(self, read: Callable[[], Awaitable[Iterable[Metric]]]) -> None:
         """Show what all processes know alike, as from a database."""
