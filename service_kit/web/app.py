@@ -27,6 +27,7 @@ from service_kit.web import docs as pages
 from service_kit.web import health, openapi
 from service_kit.web.auth import FindToken, Tokens, refuse_unguarded
 from service_kit.web.edge import Cors, Edge, Prefixed
+from service_kit.web.hot import is_hot
 from service_kit.web.idempotency import StoredAnswers
 from service_kit.web.overload import UNLIMITED, Bounded
 from service_kit.web.problems import install_problem_handlers
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_COMMON = (health.router, pages.router)
 
 OPEN_SECONDS = 10.0
 # After a stop was requested; less than the server gives running requests.
@@ -62,9 +65,7 @@ def create_service(
     need `stored_answers`.
     """
     # One flat list: an included router is searched, and its path matched, twice for each request.
-    routes = [
-        route for router in (*routers, health.router, pages.router) for route in router.routes
-    ]
+    routes = [route for router in (*routers, *_COMMON) for route in router.routes]
     refuse_unguarded(routes)
     database = open_database(settings.database_url, name, pool_size=settings.database_pool_size)
     limits = RateLimits(settings.caller_rate)
@@ -73,7 +74,7 @@ def create_service(
         description=description,
         version=VERSION,
         lifespan=_lifespan(name, settings, database, running),
-        routes=routes,
+        routes=sorted(routes, key=is_hot, reverse=True),  # they are tried in order
         middleware=list(_middleware(settings, limits, prefix, routes)),
         redirect_slashes=False,
         openapi_url=None,
@@ -83,7 +84,7 @@ def create_service(
     app.state.tokens = Tokens(settings, limits, find_token)
     app.state.stored_answers = stored_answers
     install_problem_handlers(app)
-    openapi.install(app)
+    openapi.install(app, routes)
     return app
 
 

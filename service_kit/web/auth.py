@@ -135,18 +135,16 @@ class GuardedRoute(APIRoute):
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Handler:
-        handle = self.handler()
+        handle = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
-            strict = StrictRequest(request.scope, request.receive)
-            await admit(strict, self)
-            return await handle(strict)
+            admitted = request.scope.get("admitted")
+            if admitted is None:
+                admitted = StrictRequest(request.scope, request.receive)
+                await admit(admitted, self)
+            return await handle(admitted)
 
         return guarded
-
-    def handler(self) -> Handler:
-        """Return what answers a request that was admitted."""
-        return super().get_route_handler()
 
     @cached_property
     def required(self) -> frozenset[str]:

@@ -11,8 +11,11 @@ from fastapi import Request, Response
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
 
-from service_kit.web.auth import GuardedRoute, Handler
+from service_kit.web.auth import GuardedRoute, admit
+from service_kit.web.body import StrictRequest
 from service_kit.web.paging import LARGEST_PAGE
 
 # Answers a request that was admitted, or returns None where anything in it is out of the ordinary.
@@ -39,15 +42,19 @@ def hot(by_hand: ByHand) -> Callable[[Endpoint], Endpoint]:
 class HotRoute(GuardedRoute):
     """A guarded route of which a handler may be hot."""
 
-    def handler(self) -> Handler:
-        generic, endpoint = super().handler(), self.endpoint
-        if not hasattr(endpoint, "by_hand"):
-            return generic
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        by_hand: ByHand | None = getattr(self.endpoint, "by_hand", None)
+        if by_hand is not None and scope["method"] in (self.methods or ()):
+            request = scope["admitted"] = StrictRequest(scope, receive)
+            await admit(request, self)
+            if (response := await by_hand(request)) is not None:
+                await response(scope, receive, send)
+                return
+        await super().handle(scope, receive, send)
 
-        async def handle(request: Request) -> Response:
-            return await endpoint.by_hand(request) or await generic(request)
 
-        return handle
+def is_hot(route: BaseRoute) -> bool:
+    return isinstance(route, HotRoute) and hasattr(route.endpoint, "by_hand")
 
 
 def plain_query(request: Request, *names: str) -> dict[str, str] | None:

@@ -3,7 +3,7 @@
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
@@ -11,6 +11,8 @@ from itertools import islice
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.routing import BaseRoute
 
 from service_kit.database import DatabaseBusy, DatabaseUnavailable
 from service_kit.problems import (
@@ -161,10 +163,19 @@ def answering(status: int, *headers: ResponseHeader) -> dict[int | str, Json]:
     return {status: {"headers": {header.name: header.described() for header in headers}}}
 
 
-def install(app: FastAPI) -> None:
-    """Replace the app's description with a complete one, made at the first request for it."""
-    plain = app.openapi
-    complete = cache(lambda: _complete(plain()))
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Replace the app's description with a complete one, made at the first request for it.
+
+    It lists the routes in this order.
+    """
+
+    @cache
+    def complete() -> Json:
+        plain = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=routes
+        )
+        return _complete(plain)
+
     app.openapi = complete  # type: ignore[method-assign]
     app.state.description = cache(lambda: _written(complete()))
 
