@@ -4,8 +4,8 @@ SQLAlchemy Core takes several times as long for a look-up by key as SQLite itsel
 asked once here: the SQL for each engine, and how values of each type are written and read.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from operator import itemgetter, methodcaller
 from typing import Any, Generic, TypeVar
@@ -39,20 +39,18 @@ _MakeRow = Callable[[Sequence[Any]], Any]
 class _Prepared(Generic[T]):
     """A statement with named parameters.
 
-    Use it for what breaks no constraint: errors are the driver's, not SQLAlchemy's.
+    Use it for what breaks no constraint: errors are the driver's, not SQLAlchemy's. An INSERT
+    writes these columns, of which those with a default may be left out.
     """
 
     def __init__(
         self,
         statement: Statement,
-        make_row: _MakeRow,
-        constants: Mapping[str, Any] = {},
         columns: Sequence[str] | None = None,
+        defaults: Mapping[str, Any] = {},
+        make_row: _MakeRow = itemgetter(0),
     ) -> None:
-        self._statement = statement
-        self._make_row = make_row
-        self._columns = columns
-        self._constants = constants
+        self._compile = partial(_Compiled, statement, columns, defaults, make_row)
         self._compiled: dict[str, _Compiled] = {}
 
     def all(self, db: Connection, **values: Any) -> list[T]:
@@ -68,45 +66,24 @@ class _Prepared(Generic[T]):
     def _for(self, dialect: Dialect) -> "_Compiled":
         found = self._compiled.get(dialect.name)
         if found is None:
-            found = _Compiled(
-                self._statement, self._make_row, self._constants, self._columns, dialect
-            )
-            self._compiled[dialect.name] = found
+            found = self._compiled[dialect.name] = self._compile(dialect)
         return found
 
 
 class Prepared(_Prepared[R]):
     """A statement whose rows are NamedTuples, with a field for each column it finds, in order."""
 
-    def __init__(
-        self, row: type[R], statement: Statement, constants: Mapping[str, Any] = {}
-    ) -> None:
+    def __init__(self, row: type[R], statement: Statement) -> None:
         check_fields(row, (str(one.key) for one in statement.exported_columns))
-        super().__init__(statement, functools.partial(tuple.__new__, row), constants)
+        super().__init__(statement, make_row=partial(tuple.__new__, row))
 
 
 class PreparedValues(_Prepared[T]):
     """A statement that finds one column: its values."""
 
-    def __init__(
-        self,
-        statement: Statement,
-        constants: Mapping[str, Any] = {},
-        columns: Sequence[str] | None = None,
-    ) -> None:
-        super().__init__(statement, itemgetter(0), constants, columns)
-
 
 class PreparedChange(_Prepared[None]):
     """An INSERT or UPDATE that is run for one row or for many, and finds nothing."""
-
-    def __init__(
-        self,
-        statement: Insert | Update,
-        constants: Mapping[str, Any] = {},
-        columns: Sequence[str] | None = None,
-    ) -> None:
-        super().__init__(statement, itemgetter(0), constants, columns)
 
     def each(self, db: Connection, rows: Sequence[Mapping[str, Any]], **same: Any) -> None:
         """Run it for each of these rows; `same` are values that all of them share."""
@@ -124,8 +101,8 @@ class PreparedInsert(PreparedChange):
         statement = insert_missing(table)
         nullable = {column.key: None for column in table.columns if column.nullable}
         written = [key for key in table.columns.keys() if key != "id"]  # noqa: SIM118
-        super().__init__(statement.inline(), nullable, written)
-        self._returning = PreparedValues[int](statement.returning(table.c.id), nullable, written)
+        super().__init__(statement.inline(), written, nullable)
+        self._returning = PreparedValues[int](statement.returning(table.c.id), written, nullable)
 
     def one(self, db: Connection, **values: Any) -> int | None:
         """Insert one row. Returns its id, or None where it is refused."""
@@ -158,12 +135,12 @@ class _Compiled:
     def __init__(
         self,
         statement: Statement,
+        columns: Sequence[str] | None,
+        defaults: Mapping[str, Any],
         make_row: _MakeRow,
-        constants: Mapping[str, Any],
-        written: Sequence[str] | None,
         dialect: Dialect,
     ) -> None:
-        compiled: Any = statement.compile(dialect=dialect, column_keys=written)
+        compiled: Any = statement.compile(dialect=dialect, column_keys=columns)
         self.sql = str(compiled)
         self._parameters = [
             (str(name), compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
@@ -171,7 +148,7 @@ class _Compiled:
         ]
         self._sql_for_many = self._for_many(dialect)
         own = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
-        self._constants = {**own, **constants}
+        self._defaults = {**own, **defaults}
         self._make_row = make_row
         readers = [
             one.type.dialect_impl(dialect).result_processor(dialect, _DOUBLE)
@@ -188,8 +165,8 @@ class _Compiled:
 
     def given(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         """Put values into the order and the form in which the driver takes them."""
-        if self._constants:
-            values = {**self._constants, **values}
+        if self._defaults:
+            values = {**self._defaults, **values}
         return tuple(
             [
                 values[name] if write is None else write(values[name])
@@ -207,8 +184,8 @@ class _Compiled:
                 value = same[name] if write is None else write(same[name])
                 columns.append([value] * len(rows))
                 continue
-            if name in self._constants:
-                default = self._constants[name]
+            if name in self._defaults:
+                default = self._defaults[name]
                 values = [row.get(name, default) for row in rows]
             else:
                 values = [row[name] for row in rows]
@@ -259,17 +236,9 @@ def _run(
     """Run a statement once, or for each of a list of values, and read what came of it."""
     for observe in observers:
         observe(db, compiled.sql)
-    fetch = db.get_execution_options().get(FETCH) if read is _found else None
-    result: T = fetch(compiled.sql, given) if fetch else _by_cursor(db, compiled, given, read)
-    return result
-
-
-def _by_cursor(
-    db: Connection,
-    compiled: _Compiled,
-    given: tuple[Any, ...] | list[tuple[Any, ...]],
-    read: Callable[[Any], T],
-) -> T:
+    if read is _found and (fetch := db.get_execution_options().get(FETCH)):
+        found: T = fetch(compiled.sql, given)
+        return found
     cursor: Any = db.connection.cursor()
     try:
         if isinstance(given, list):
