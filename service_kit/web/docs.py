@@ -20,47 +20,16 @@ _POLICY = (
 _HEADERS = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
 _A_DAY = {"Cache-Control": "public, max-age=86400", "X-Content-Type-Options": "nosniff"}
 
-_ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "redoc.standalone.js", "favicon.png")
+_PAGES = File(__file__).with_name("pages")
 _START = "start.js"
-PATHS = ("/docs", "/redoc", "/openapi.json", *(f"/docs/{name}" for name in (*_ASSETS, _START)))
-
-# A file of its own, since the policy allows no script within a page. No validator: it would send
-# the description's address to another host.
-_START_SWAGGER = """\
-SwaggerUIBundle({
-  url: document.currentScript.dataset.openapi,
-  dom_id: "#swagger-ui",
-  presets: [SwaggerUIBundle.presets.apis],
-  layout: "BaseLayout",
-  deepLinking: true,
-  displayRequestDuration: true,
-  tryItOutEnabled: true,
-  validatorUrl: null,
-});
-"""
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<link rel="icon" href="{root}/docs/favicon.png">
-{head}</head>
-<body>
-{body}</body>
-</html>
-"""
-_SWAGGER_HEAD = '<link rel="stylesheet" href="{root}/docs/swagger-ui.css">\n'
-_SWAGGER_BODY = """\
-<div id="swagger-ui"></div>
-<script src="{root}/docs/swagger-ui-bundle.js"></script>
-<script src="{root}/docs/start.js" data-openapi="{root}/openapi.json"></script>
-"""
-_REDOC_BODY = """\
-<redoc spec-url="{root}/openapi.json"></redoc>
-<script src="{root}/docs/redoc.standalone.js"></script>
-"""
+_ASSETS = (
+    _START,
+    "swagger-ui-bundle.js",
+    "swagger-ui.css",
+    "redoc.standalone.js",
+    "favicon.png",
+)
+PATHS = ("/docs", "/redoc", "/openapi.json", *(f"/docs/{name}" for name in _ASSETS))
 
 
 @router.get("/openapi.json")
@@ -72,25 +41,20 @@ async def description(request: Request) -> Response:
 @router.get("/docs")
 async def docs(request: Request) -> Response:
     """Show the API to try: Swagger UI."""
-    return _page(request, _SWAGGER_HEAD, _SWAGGER_BODY)
+    return _page(request, "docs.html")
 
 
 @router.get("/redoc")
 async def redoc(request: Request) -> Response:
     """Show the API to read: Redoc."""
-    return _page(request, "", _REDOC_BODY)
-
-
-@router.get(f"/docs/{_START}")
-async def start() -> Response:
-    """Answer what starts Swagger UI."""
-    return Response(_START_SWAGGER, headers=_A_DAY, media_type="text/javascript")
+    return _page(request, "redoc.html")
 
 
 def _add(name: str) -> None:
     @router.get(f"/docs/{name}", name=name)
     async def asset() -> Response:
-        folder = File(str(files("fastapi_offline").joinpath("static")))
+        offline = File(str(files("fastapi_offline").joinpath("static")))
+        folder = _PAGES if name == _START else offline
         return FileResponse(folder / name, headers=_A_DAY)
 
 
@@ -98,13 +62,8 @@ for _name in _ASSETS:
     _add(_name)
 
 
-def _page(request: Request, head: str, body: str) -> Response:
+def _page(request: Request, name: str) -> Response:
     """Fill in where this service is: below another path, when a proxy says so."""
     root = escape(request.scope.get("root_path", "").rstrip("/"))
-    page = _PAGE.format(
-        title=escape(request.app.title),
-        root=root,
-        head=head.format(root=root),
-        body=body.format(root=root),
-    )
+    page = (_PAGES / name).read_text().format(title=escape(request.app.title), root=root)
     return HTMLResponse(page, headers=_HEADERS)
