@@ -250,12 +250,8 @@ class IdempotencyKey:
         **kwargs: P.kwargs,
     ) -> Outcome[T]:
         """Run as `write` does, for a handler that needs the result of the work."""
-        return await self.database.write(self._wrap(work, answer), *args, **kwargs)
 
-    def _wrap(
-        self, work: Callable[Concatenate[Connection, P], T], answer: Callable[[T], Answer]
-    ) -> Callable[Concatenate[Connection, P], Outcome[T]]:
-        def run(db: Connection, /, *args: P.args, **kwargs: P.kwargs) -> Outcome[T]:
+        def run(db: Connection) -> Outcome[T]:
             if self.key is None:
                 result = work(db, *args, **kwargs)
                 return Outcome(answer(result), result)
@@ -268,7 +264,7 @@ class IdempotencyKey:
             self.answers.keep(db, call, self.fingerprint, given)
             return Outcome(given, result)
 
-        return run
+        return await self.database.write(run)
 
     def _again(self, stored: AnyRow) -> Answer:
         """Return the stored answer. Raises Erased or IdempotencyKeyReused."""
