@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.routing import BaseRoute
 
 from service_kit.database import DatabaseBusy, DatabaseUnavailable
@@ -24,6 +25,7 @@ from service_kit.problems import (
     UnsupportedMediaType,
     phrase,
 )
+from service_kit.problems import document as problem_document
 from service_kit.web.auth import NotAuthenticated, ScopeMissing
 from service_kit.web.idempotency import IdempotencyKeyReused, StillRunning
 from service_kit.web.overload import Overloaded, TookTooLong
@@ -47,11 +49,8 @@ class ResponseHeader:
 
     def described(self) -> Json:
         schema = {"type": "string", "examples": [self.example]}
-        return {
-            "description": self.description,
-            "required": not self.is_optional,
-            "schema": schema,
-        }
+        required = not self.is_optional
+        return {"description": self.description, "required": required, "schema": schema}
 
 
 REQUEST_ID = ResponseHeader(
@@ -111,43 +110,34 @@ _OF_PROBLEMS = {
     "Retry-After": "How many seconds to wait before trying again.",
     "WWW-Authenticate": "How to authenticate.",
 }
-_MEMBERS: Json = {
-    "type": {"type": "string", "examples": ["urn:problem:not-found"]},
-    "title": {"type": "string"},
-    "status": {"type": "integer"},
-    "detail": {"type": "string", "description": "What happened and what to do, for a person."},
-}
-_PLACE: Json = {"type": "array", "items": {"type": ["string", "integer"]}}
-_ERRORS: Json = {
-    "type": "array",
-    "description": "With 422: where each error is, and what is wrong.",
-    "items": {
-        "type": "object",
-        "required": ["loc", "msg"],
-        "properties": {"loc": _PLACE, "msg": {"type": "string"}},
-    },
-}
-_SCHEMAS: Json = {
-    "Problem": {
-        "type": "object",
-        "title": "Problem",
-        "description": "An error as defined by RFC 9457. Some have additional members.",
-        "required": [*_MEMBERS, "instance", "request_id"],
-        "properties": {
-            **_MEMBERS,
-            "instance": {"type": "string", "description": "The path of the request."},
-            "request_id": {"type": "string", "description": "Quote it when you ask for help."},
-            "errors": _ERRORS,
-        },
-    },
-    "ItemProblem": {
-        "type": "object",
-        "title": "ItemProblem",
-        "description": "Why one item of a batch was refused.",
-        "required": list(_MEMBERS),
-        "properties": {**_MEMBERS, "errors": _ERRORS},
-    },
-}
+
+
+class Fault(BaseModel):
+    """One of the errors in a request."""
+
+    loc: list[str | int]
+    msg: str
+
+
+class ItemProblemDocument(BaseModel):
+    """Why one item of a batch was refused."""
+
+    model_config = ConfigDict(title="ItemProblem")
+
+    type: str = Field(examples=["urn:problem:not-found"])
+    title: str
+    status: int
+    detail: str = Field(description="What happened and what to do, for a person.")
+    errors: list[Fault] = Field([], description="With 422: where each error is, and what is wrong.")
+
+
+class ProblemDocument(ItemProblemDocument):
+    """An error as defined by RFC 9457. Some have additional members."""
+
+    model_config = ConfigDict(title="Problem")
+
+    instance: str = Field(description="The path of the request.")
+    request_id: str = Field(description="Quote it when you ask for help.")
 
 
 def documented(*refusals: Refusal) -> dict[int | str, Json]:
@@ -188,9 +178,11 @@ def _complete(document: Json) -> Json:
     components = document.setdefault("components", {})
     components["headers"] = {header.name: header.described() for header in _SHARED}
     schemas = components.setdefault("schemas", {})
-    schemas |= _SCHEMAS
     for of_fastapi in ("HTTPValidationError", "ValidationError"):
         schemas.pop(of_fastapi, None)
+    for model in (ProblemDocument, ItemProblemDocument):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= {**schema.pop("$defs"), schema["title"]: schema}
     for path, operations in document["paths"].items():
         for operation in operations.values():
             _add_problems(operation, path)
@@ -247,15 +239,8 @@ def _add_problem(responses: dict[Any, Any], status: int | str, refusal: Refusal)
     meaning = " ".join(paragraph.split())
     line = f"`{refusal.slug}`: {meaning}"
     response["description"] = "\n\n".join(filter(None, [response["description"], line]))
-    value = {
-        "type": f"urn:problem:{refusal.slug}",
-        "title": phrase(refusal.status),
-        "status": refusal.status.value,
-        "detail": meaning,
-        "instance": "/",
-        "request_id": _ID,
-        **refusal.example,
-    }
+    of_request = {"instance": "/", "request_id": _ID, **refusal.example}
+    value = problem_document(refusal.status, refusal.slug, meaning, of_request)
     examples[refusal.slug] = {"summary": meaning, "value": value}
 
 
