@@ -1,7 +1,6 @@
 """Keyset paging: an opaque cursor, a Link header, no OFFSET, whose cost grows with the depth."""
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -54,27 +53,24 @@ def encode_cursor(key: str, order: str) -> str:
     return base64.urlsafe_b64encode(f"{order}:{key}".encode()).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str | None, order: str) -> str | None:
-    """Decode a cursor. Raises InvalidRequest for one that is not from a page of this order."""
+def decode_cursor(cursor: str | None, order: str) -> int | None:
+    """Read the key of a cursor; every list is sorted by an integer.
+
+    Raises InvalidRequest for one that is not from a page of this order.
+    """
     if cursor is None:
         return None
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (binascii.Error, ValueError):
-        raise _not_ours() from None
-    found, colon, key = text.partition(":")
-    if not colon or found != order:
-        raise _not_ours()
-    return key
-
-
-def number_after(cursor: str | None, order: str) -> int | None:
-    """Read the cursor of a list that is sorted by an integer."""
-    key = decode_cursor(cursor, order)
-    if key is None:
-        return None
-    if not (key.isascii() and key.isdecimal() and len(key) < 19):  # noqa: PLR2004 (63 bits)
-        raise _not_ours()
+    except ValueError:
+        text = ""
+    found, _, key = text.partition(":")
+    is_number = key.isascii() and key.isdecimal() and len(key) < 19  # noqa: PLR2004 (63 bits)
+    if found != order or not is_number:
+        raise InvalidRequest(
+            "This cursor is not from this list and order.",
+            errors=[{"loc": ["query", "cursor"], "msg": "Not a cursor of this list"}],
+        )
     return int(key)
 
 
@@ -101,8 +97,8 @@ class Paging:
     cursor: str | None
 
     def after(self, order: str = "id") -> int | None:
-        """Return the key after which the page starts; for a list that is sorted by an integer."""
-        return number_after(self.cursor, order)
+        """Return the key after which the page starts."""
+        return decode_cursor(self.cursor, order)
 
     def rows(self, page: Page[T], order: str = "id") -> list[T]:
         """Return the page's rows, and announce the next page in the response's headers."""
@@ -117,10 +113,3 @@ async def _paging(
 
 
 PagingDep = Annotated[Paging, Depends(_paging)]
-
-
-def _not_ours() -> InvalidRequest:
-    return InvalidRequest(
-        "This cursor is not from this list and order.",
-        errors=[{"loc": ["query", "cursor"], "msg": "Not a cursor of this list"}],
-    )

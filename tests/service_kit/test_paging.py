@@ -206,9 +206,9 @@ def test_pages_of_any_limit_show_every_row_once(count: int, limit: int, shelf: i
     assert asyncio.run(look()) == wanted
 
 
-@given(key=st.text(max_size=100), order=st.sampled_from(["id", "-id", "name"]))
-def test_a_cursor_carries_its_key(key: str, order: str) -> None:
-    cursor = encode_cursor(key, order)
+@given(key=st.integers(0, 10**18 - 1), order=st.sampled_from(["id", "-id", "name"]))
+def test_a_cursor_carries_its_key(key: int, order: str) -> None:
+    cursor = encode_cursor(str(key), order)
 
     assert re.fullmatch(r"[A-Za-z0-9_-]*", cursor)
     assert decode_cursor(cursor, order) == key
