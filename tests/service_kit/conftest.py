@@ -25,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 
 from service_kit.database import Database, DatabaseUnavailable, open_database
 from service_kit.database.types import BigInt
-from service_kit.problems import NotFound, Problem
+from service_kit.problems import Problem
 from service_kit.process.settings import Roles, ServiceSettings
 from service_kit.web.app import create_service
 from service_kit.web.auth import GuardedRoute, Principal, Public, needs
@@ -69,6 +69,13 @@ class Settings(ServiceSettings):
     port: int = Field(8009, ge=1, le=65535)
 
 
+class BoxNotFound(Problem):
+    """There is no such box."""
+
+    status = HTTPStatus.NOT_FOUND
+    slug = "not-found"
+
+
 class LabelTaken(Problem):
     status = HTTPStatus.CONFLICT
     slug = "label-taken"
@@ -85,7 +92,7 @@ def add(db: Connection, label: str, shelf: int = 0) -> int:
 def get(db: Connection, number: int) -> Any:
     row = db.execute(_BY_ID, {"id": number}).one_or_none()
     if row is None:
-        raise NotFound("There is no such box.")
+        raise BoxNotFound("There is no such box.")
     return row
 
 
@@ -143,7 +150,7 @@ async def list_boxes(
     return paging.rows(found)
 
 
-@router.get("/{box}", response_model=BoxOut, responses=documented(NotFound))
+@router.get("/{box}", response_model=BoxOut, responses=documented(BoxNotFound))
 async def get_box(box: int, database: DatabaseDep, _: CanRead) -> Any:
     return await database.read(get, box)
 
