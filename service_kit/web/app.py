@@ -4,12 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    asynccontextmanager,
-    nullcontext,
-)
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import ParamSpec, TypeVar
 
 from fastapi import APIRouter, FastAPI
@@ -93,7 +88,8 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with _traces(name, settings.otel_exporter_otlp_endpoint):
+        endpoint = settings.otel_exporter_otlp_endpoint
+        with tracing.sending(name, endpoint) if endpoint else nullcontext():
             await patiently(database.open)
             impatience = asyncio.create_task(_give_up_in_time(app.state.stopping, database))
             try:
@@ -111,10 +107,6 @@ async def _give_up_in_time(stopping: Stopping, database: Database) -> None:
     await stopping.wait()
     await asyncio.sleep(GIVE_UP_SECONDS)
     database.abort()
-
-
-def _traces(name: str, endpoint: str | None) -> AbstractContextManager[None]:
-    return tracing.sending(name, endpoint) if endpoint else nullcontext()
 
 
 async def patiently(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -138,6 +130,7 @@ def _fill_state(app: FastAPI, settings: ServiceSettings, database: Database) -> 
     app.state.database = database
     app.state.metrics = Metrics()
     app.state.stopping = Stopping()
+    # Each returns what is wrong with something the service can't work without, or None.
     app.state.readiness_checks = []
     database.on_failure = app.state.stopping.fail
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
+from operator import attrgetter
 from typing import Any, get_type_hints
 
 from fastapi import Depends, Request, Response, Security, params
@@ -131,7 +132,7 @@ class GuardedRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         # The operation's name stays when its path changes.
-        options["generate_unique_id_function"] = _name_of_handler
+        options["generate_unique_id_function"] = attrgetter("name")
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Handler:
@@ -201,10 +202,6 @@ def refuse_unguarded(routes: Sequence[BaseRoute]) -> None:
             continue
         path = getattr(route, "path", route)
         raise RuntimeError(f"{path} declares neither a scope nor that it is public.")
-
-
-def _name_of_handler(route: APIRoute) -> str:
-    return route.name
 
 
 def _digest(token: str) -> bytes:

@@ -1,6 +1,5 @@
 """Is the process alive, can it do its work, what has it done: the routes that need no token."""
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -24,9 +23,6 @@ async def _database(request: Request) -> Database:
 
 
 DatabaseDep = Annotated[Database, Depends(_database)]
-
-# Returns what is wrong with something the service can't work without, or None.
-ReadinessCheck = Callable[[], str | None]
 
 
 class Health(BaseModel):
