@@ -65,18 +65,14 @@ class InvalidRequest(Problem):
     example = {"errors": [{"loc": ["body", "name"], "msg": "Field required"}]}
 
 
-class NotFound(Problem):
-    """There is nothing at this address."""
-
-    status = HTTPStatus.NOT_FOUND
-    slug = "not-found"
-
-
 class InternalError(Problem):
     """An error on our side. The log has the details under this request id."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     slug = "internal-error"
+
+    def __init__(self) -> None:
+        super().__init__("This is our fault. The log has the details under this request id.")
 
 
 class UnsupportedMediaType(Problem):

@@ -64,10 +64,10 @@ def plain_query(request: Request, *names: str) -> dict[str, str] | None:
     return query if is_plain else None
 
 
-def plain_limit(query: dict[str, str], default: int = 50) -> int | None:
+def plain_limit(query: dict[str, str]) -> int | None:
     """Read `limit`; None where it is not a plain number that is allowed."""
     if (text := query.get("limit")) is None:
-        return default
+        return 50
     is_plain = text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_PAGE))
     return int(text) if is_plain and 1 <= int(text) <= LARGEST_PAGE else None
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service_kit.problems import Problem, ServiceUnavailable
-from service_kit.web.problems import answer, internal_error, log_unavailable
+from service_kit.problems import InternalError, ServiceUnavailable
+from service_kit.web.problems import answer, log_unavailable
 
 # Requests that this process works on at once; those that only wait for news are counted apart, so
 # that neither kind takes the places of the other.
@@ -32,6 +32,12 @@ class TookTooLong(ServiceUnavailable):
     """The request took too long and was stopped; its change may still take effect."""
 
     slug = "took-too-long"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"It took longer than {HANDLER_SECONDS:g} s. What it was to change may still be "
+            "changed: ask for it, or send the same again with the same Idempotency-Key."
+        )
 
 
 class Place:
@@ -109,25 +115,18 @@ class Bounded:
             async with place.timeout:
                 await self.app(scope, receive_unhurried, send_unhurried)
         except Exception as error:
-            is_late = isinstance(error, TimeoutError) and place.timeout.expired()
-            if is_late:
+            problem: TookTooLong | InternalError
+            if isinstance(error, TimeoutError) and place.timeout.expired():
+                problem = TookTooLong()
                 logger.error("A request took longer than %g s and was ended.", HANDLER_SECONDS)
             else:
+                problem = InternalError()
                 logger.exception("A request failed because of a bug.")
             if has_begun:
                 raise
-            request = Request(scope)
-            response = answer(request, _late()) if is_late else internal_error(request)
-            await response(scope, receive, send)
+            await answer(Request(scope), problem)(scope, receive, send)
 
 
 def place_of(request: Request) -> Place:
     found: Place = request.scope["place"]
     return found
-
-
-def _late() -> Problem:
-    return TookTooLong(
-        f"It took longer than {HANDLER_SECONDS:g} s. What it was to change may still be changed: "
-        "ask for it, or send the same again with the same Idempotency-Key."
-    )

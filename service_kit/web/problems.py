@@ -14,7 +14,6 @@ from starlette.routing import Match
 from service_kit.database.errors import origin, reason
 from service_kit.problems import (
     MEDIA_TYPE,
-    InternalError,
     Problem,
     ServiceUnavailable,
     document,
@@ -70,14 +69,6 @@ def render(
     path = request.scope.get("raw_path") or request.url.path.encode()
     body = write(document, path.decode("ascii", "replace"), current_request_id())
     return Response(body, document["status"], headers, media_type=MEDIA_TYPE)
-
-
-def internal_error(request: Request) -> Response:
-    """Build the answer to a bug: only the id under which the log has the details."""
-    return answer(
-        request,
-        InternalError("This is our fault. The log has the details under this request id."),
-    )
 
 
 def log_unavailable(problem: ServiceUnavailable) -> None:
