@@ -47,21 +47,19 @@ def check_body_headers(request: Request) -> None:
         raise UnsupportedMediaType("Send the body as application/json.")
 
 
-class _Counted:
-    """Receives a body of at most the allowed size."""
+def _counted(receive: Receive) -> Receive:
+    """Receive a body of at most the allowed size."""
+    received = 0
 
-    __slots__ = ("_receive", "_received")
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._received = 0
-
-    async def __call__(self) -> Message:
-        message = await self._receive()
-        self._received += len(message.get("body", b""))
-        if self._received > MAX_BODY_BYTES:
+    async def receive_counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MAX_BODY_BYTES:
             raise BodyTooLarge(MAX_BODY_BYTES)
         return message
+
+    return receive_counted
 
 
 class StrictRequest(Request):
@@ -72,7 +70,7 @@ class StrictRequest(Request):
     """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
-        super().__init__(scope, _Counted(receive))
+        super().__init__(scope, _counted(receive))
 
     async def json(self) -> Any:
         body = await self.body()
