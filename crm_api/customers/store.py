@@ -63,7 +63,7 @@ class Filter:
         return self.q is not None or self.since is not None
 
 
-_SHOWN = select(customers.c.id, as_json(customers.c[name] for name in SHOWN).label("json"))
+_SHOWN = select(customers.c.id, as_json(*(customers.c[name] for name in SHOWN)).label("json"))
 _WHOLE = PreparedPages(Customer, select(customers), customers.c.id)
 _searched = attrgetter(*SEARCHED)
 _ALL = PreparedPages(JsonRow, _SHOWN, customers.c.id)

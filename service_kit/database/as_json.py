@@ -8,17 +8,12 @@ holds the two together.
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import JSON, Column, ColumnElement, ScalarSelect, Text
+from sqlalchemy import JSON, ColumnElement, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from service_kit.database.types import UtcDateTime
-
-_INSTANT_ON_SQLITE = "replace(replace({}, ' ', 'T'), '.000000', '') || 'Z'"
-_INSTANT_ON_POSTGRESQL = (
-    "replace(to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US'), '.000000', '') || 'Z'"
-)
 
 
 class as_json(FunctionElement[str]):  # noqa: N801 (reads as the SQL function it is)
@@ -26,9 +21,6 @@ class as_json(FunctionElement[str]):  # noqa: N801 (reads as the SQL function it
 
     inherit_cache = True
     type = Text()
-
-    def __init__(self, columns: Iterable[Column[Any]]) -> None:
-        super().__init__(*columns)
 
 
 class rfc3339(FunctionElement[str]):  # noqa: N801
@@ -50,9 +42,6 @@ class json_list(FunctionElement[str]):  # noqa: N801
 
     inherit_cache = True
     type = Text()
-
-    def __init__(self, found: ScalarSelect[str]) -> None:
-        super().__init__(found)
 
 
 class JsonRow(NamedTuple):
@@ -91,12 +80,15 @@ def _pairs(element: as_json, compiler: SQLCompiler, kw: dict[str, Any], of_json:
 
 @compiles(rfc3339, "sqlite")
 def _instant_on_sqlite(element: rfc3339, compiler: SQLCompiler, **kw: Any) -> str:
-    return _INSTANT_ON_SQLITE.format(compiler.process(element.clauses, **kw))
+    instant = compiler.process(element.clauses, **kw)
+    return f"replace(replace({instant}, ' ', 'T'), '.000000', '') || 'Z'"
 
 
 @compiles(rfc3339, "postgresql")
 def _instant_on_postgresql(element: rfc3339, compiler: SQLCompiler, **kw: Any) -> str:
-    return _INSTANT_ON_POSTGRESQL.format(compiler.process(element.clauses, **kw))
+    instant = f"{compiler.process(element.clauses, **kw)} AT TIME ZONE 'UTC'"
+    written = f"to_char({instant}, 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
+    return f"replace({written}, '.000000', '') || 'Z'"
 
 
 @compiles(json_tuple, "sqlite")
