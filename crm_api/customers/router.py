@@ -13,13 +13,13 @@ from crm_api.access import (
     CanReadCustomers,
     CanWriteCustomers,
 )
+from crm_api.as_json import json_array
 from crm_api.customers import service
 from crm_api.customers.addresses import Address
 from crm_api.customers.models import Customer
 from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
 from crm_api.customers.store import Filter
 from crm_api.feed import service as feed
-from service_kit.database.as_json import json_array
 from service_kit.web.auth import principal_of
 from service_kit.web.etags import (
     NOT_MODIFIED,

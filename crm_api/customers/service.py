@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from crm_api.as_json import JsonRow
 from crm_api.customers import events, registration, store
 from crm_api.customers.models import Customer, customers
 from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerPut
@@ -14,7 +15,6 @@ from crm_api.customers.store import Filter
 from crm_api.events import record
 from crm_api.feed import service as feed
 from service_kit.database import Database, DatabaseUnavailable, RunAgain
-from service_kit.database.as_json import JsonRow
 from service_kit.database.personal import blanks
 from service_kit.problems import Problem
 from service_kit.process import clock

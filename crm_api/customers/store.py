@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, or_, select, update
 
+from crm_api.as_json import JsonRow, as_json
 from crm_api.customers.models import SEARCHED, SHOWN, Customer, customers
 from crm_api.feed.store import registered_after
 from crm_api.search import SearchIndex, folded
 from crm_api.tables import stored_answers
-from service_kit.database.as_json import JsonRow, as_json
 from service_kit.database.prepared import Prepared, PreparedPages
 from service_kit.database.rows import find_all, find_one, get_one, page_after
 

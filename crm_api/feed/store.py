@@ -17,8 +17,8 @@ from sqlalchemy import (
     update,
 )
 
+from crm_api.as_json import rfc3339
 from crm_api.feed.models import events, feed_head, pruned_registrations
-from service_kit.database.as_json import rfc3339
 from service_kit.database.listed import is_listed
 from service_kit.database.prepared import Prepared, PreparedInsert, PreparedValues
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, update
 
+from crm_api.as_json import json_list, json_tuple
 from crm_api.search import SearchIndex, folded
 from crm_api.tables import stored_answers
 from crm_api.tickets.lifecycle import Priority, Status
@@ -19,7 +20,6 @@ from crm_api.tickets.models import (
     ticket_tags,
     tickets,
 )
-from service_kit.database.as_json import json_list, json_tuple
 from service_kit.database.prepared import Prepared, PreparedPages
 from service_kit.database.rows import find_all, find_one, get_one, page_after
 

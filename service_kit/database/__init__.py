@@ -10,7 +10,6 @@ erase   changes that delete something of which no older copy may remain
 scan    reads whose cost grows with the table
 """
 
-from service_kit.database.engines import open_database
 from service_kit.database.errors import (
     DatabaseBusy,
     DatabaseUnavailable,
@@ -27,3 +26,18 @@ __all__ = [
     "RunAgain",
     "open_database",
 ]
+
+
+def open_database(url: str, name: str = "crmsys", *, pool_size: int = 20) -> Database:
+    """Choose the engine for a `sqlite:///…` or `postgresql://…` URL, and load no other.
+
+    Nothing is connected yet. `name` is the service's; PostgreSQL shows it as the application_name
+    of its connections.
+    """
+    if url.startswith("sqlite:"):
+        from service_kit.database.sqlite.database import SqliteDatabase
+
+        return SqliteDatabase(url)
+    from service_kit.database.postgres.database import PostgresDatabase
+
+    return PostgresDatabase(url, name, pool_size=pool_size)
