@@ -45,7 +45,7 @@ from service_kit.web.idempotency import (
     Erased,
     Idempotent,
 )
-from service_kit.web.openapi import ETAG, LOCATION, ResponseHeader, answering, documented
+from service_kit.web.openapi import ETAG, LOCATION, answering, documented, header
 from service_kit.web.paging import (
     CreatedAfter,
     CreatedBefore,
@@ -57,13 +57,14 @@ from service_kit.web.paging import (
 
 router = APIRouter(prefix="/api/customers", route_class=HotRoute, tags=["customers"])
 
-FEED_CURSOR = ResponseHeader(
-    "X-Feed-Cursor",
-    "On the first page: the position of the change feed before the first row was read. Omitted "
-    "while the database is read-only.",
-    "MDE5YTVkM2M6NDE",
-    is_optional=True,
-)
+FEED_CURSOR = {
+    "X-Feed-Cursor": header(
+        "On the first page: the position of the change feed before the first row was read. Omitted "
+        "while the database is read-only.",
+        "MDE5YTVkM2M6NDE",
+        is_optional=True,
+    )
+}
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 

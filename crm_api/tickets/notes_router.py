@@ -14,14 +14,18 @@ from service_kit.web.idempotency import (
     Erased,
     Idempotent,
 )
-from service_kit.web.openapi import DEPRECATION, ResponseHeader, answering, documented
+from service_kit.web.openapi import answering, documented, header
 from service_kit.web.paging import PagingDep
 
 router = APIRouter(prefix="/api", route_class=GuardedRoute, tags=["tickets"])
 
-SUCCESSOR = ResponseHeader(
-    "Link", "The address to use instead.", '</api/tickets/1/notes>; rel="successor-version"'
-)
+_DEPRECATED_AT = "@1767225600"
+_OF_OLD_ADDRESS = {
+    "Deprecation": header("When this address was deprecated (RFC 9745).", _DEPRECATED_AT),
+    "Link": header(
+        "The address to use instead.", '</api/tickets/1/notes>; rel="successor-version"'
+    ),
+}
 _ADDING = documented(service.TicketNotFound, service.TicketClosed, Erased)
 
 
@@ -58,7 +62,7 @@ async def add_note(
     status_code=201,
     summary="Add a note (old address)",
     response_model=NoteOut,
-    responses={**_ADDING, **answering(201, DEPRECATION, SUCCESSOR)},
+    responses={**_ADDING, **answering(201, _OF_OLD_ADDRESS)},
     deprecated=True,
 )
 async def add_note_at_old_address(
@@ -66,7 +70,7 @@ async def add_note_at_old_address(
 ) -> Response:
     """Add a note as `POST /api/tickets/{ticket_id}/notes` does; use that address."""
     response = await add_note(ticket_id, new, who, policy, once)
-    response.headers["Deprecation"] = DEPRECATION.example
+    response.headers["Deprecation"] = _DEPRECATED_AT
     response.headers["Link"] = f'</api/tickets/{ticket_id}/notes>; rel="successor-version"'
     return response
 

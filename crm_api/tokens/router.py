@@ -12,7 +12,7 @@ from crm_api.tokens.schemas import TokenIssued, TokenNew, TokenOut
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.health import DatabaseDep
 from service_kit.web.idempotency import Answer, Idempotent
-from service_kit.web.openapi import ResponseHeader, answering, documented
+from service_kit.web.openapi import answering, documented, header
 from service_kit.web.paging import PagingDep, Sort
 
 router = APIRouter(prefix="/api/tokens", route_class=GuardedRoute, tags=["tokens"])
@@ -24,7 +24,7 @@ async def _issued_tokens(request: Request) -> IssuedTokens:
 
 
 IssuedTokensDep = Annotated[IssuedTokens, Depends(_issued_tokens)]
-_NO_STORE = ResponseHeader("Cache-Control", "Keep this answer nowhere.", "no-store")
+_NO_STORE = {"Cache-Control": "no-store"}
 TokenId = Annotated[int, Path(ge=1, lt=2**63, description="The token's id.", examples=[1])]
 
 
@@ -33,7 +33,7 @@ TokenId = Annotated[int, Path(ge=1, lt=2**63, description="The token's id.", exa
     status_code=201,
     summary="Issue a token",
     response_model=TokenIssued,
-    responses=answering(201, _NO_STORE),
+    responses=answering(201, {"Cache-Control": header("Keep this answer nowhere.", "no-store")}),
 )
 async def issue_token(new: TokenNew, who: CanManageTokens, once: Idempotent) -> Response:
     """Issue a token. Its text is in this answer and nowhere else: only its hash is stored.
@@ -77,4 +77,4 @@ async def revoke_token(
 def _answer(row: Token, token: str | None = None) -> Answer:
     fields = {name: getattr(row, name) for name in TokenOut.model_fields}
     body = TokenIssued(**fields, token=token).model_dump_json()
-    return Answer(201, body, {_NO_STORE.name: _NO_STORE.example})
+    return Answer(201, body, _NO_STORE)

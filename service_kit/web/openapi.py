@@ -4,7 +4,6 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 from itertools import islice
@@ -38,73 +37,48 @@ _JSON = "application/json"
 _ID = "7c0e5f0a4b1d4c9e8f3a2b6d5e4c1f00"
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHeader:
-    """A header that an answer has; always, unless it is optional."""
-
-    name: str
-    description: str
-    example: str
-    is_optional: bool = False
-
-    def described(self) -> Json:
-        schema = {"type": "string", "examples": [self.example]}
-        required = not self.is_optional
-        return {"description": self.description, "required": required, "schema": schema}
+def header(description: str, example: str, *, is_optional: bool = False) -> Json:
+    """Describe a header that an answer has; always, unless it is optional."""
+    schema = {"type": "string", "examples": [example]}
+    return {"description": description, "required": not is_optional, "schema": schema}
 
 
-REQUEST_ID = ResponseHeader(
-    "X-Request-ID",
-    "The request's id, as sent or made here; every log line has it.",
-    _ID,
-)
+REQUEST_ID = "X-Request-ID"
 # So many answers have these that they are described once.
-_SHARED = (
-    REQUEST_ID,
-    ResponseHeader(
-        "RateLimit",
+_SHARED = {
+    REQUEST_ID: header("The request's id, as sent or made here; every log line has it.", _ID),
+    "RateLimit": header(
         "With a rate limit: how many requests the caller has left, and for how many seconds.",
         '"caller";r=99;t=0',
         is_optional=True,
     ),
-    ResponseHeader(
-        "RateLimit-Policy",
+    "RateLimit-Policy": header(
         "With a rate limit: how many requests a caller may make, and within how many seconds.",
         '"caller";q=100;w=2',
         is_optional=True,
     ),
-)
-ETAG = ResponseHeader(
-    "ETag", "The version in this response; send it as If-Match with a change.", '"1"'
-)
-LOCATION = ResponseHeader("Location", "The path of what was created.", "/")
-DEPRECATION = ResponseHeader(
-    "Deprecation", "When this address was deprecated (RFC 9745).", "@1767225600"
-)
+}
+ETAG = {"ETag": header("The version in this response; send it as If-Match with a change.", '"1"')}
+LOCATION = {"Location": header("The path of what was created.", "/")}
 # The headers that an operation with this parameter adds to successful answers.
 _OF_PARAMETERS = {
-    "cursor": (
-        ResponseHeader(
-            "Link",
+    "cursor": {
+        "Link": header(
             'With `rel="next"`: the address of the next page; absent on the last.',
             '</?cursor=aWQ6NTA>; rel="next"',
             is_optional=True,
         ),
-        ResponseHeader(
-            "X-Next-Cursor",
-            "The `cursor` of the next page; absent on the last.",
-            "aWQ6NTA",
-            is_optional=True,
+        "X-Next-Cursor": header(
+            "The `cursor` of the next page; absent on the last.", "aWQ6NTA", is_optional=True
         ),
-    ),
-    "idempotency-key": (
-        ResponseHeader(
-            "Idempotent-Replayed",
+    },
+    "idempotency-key": {
+        "Idempotent-Replayed": header(
             "`true` if this is the stored response to an earlier request with this key.",
             "true",
             is_optional=True,
-        ),
-    ),
+        )
+    },
 }
 _OF_PROBLEMS = {
     "Retry-After": "How many seconds to wait before trying again.",
@@ -148,9 +122,9 @@ def documented(*refusals: Refusal) -> dict[int | str, Json]:
     return responses
 
 
-def answering(status: int, *headers: ResponseHeader) -> dict[int | str, Json]:
+def answering(status: int, *headers: Json) -> dict[int | str, Json]:
     """Build the `responses=` argument that says which headers an answer has."""
-    return {status: {"headers": {header.name: header.described() for header in headers}}}
+    return {status: {"headers": {name: one[name] for one in headers for name in one}}}
 
 
 def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
@@ -176,7 +150,7 @@ def _written(document: Json) -> bytes:
 
 def _complete(document: Json) -> Json:
     components = document.setdefault("components", {})
-    components["headers"] = {header.name: header.described() for header in _SHARED}
+    components["headers"] = _SHARED
     schemas = components.setdefault("schemas", {})
     for of_fastapi in ("HTTPValidationError", "ValidationError"):
         schemas.pop(of_fastapi, None)
@@ -230,11 +204,11 @@ def _add_problem(responses: dict[Any, Any], status: int | str, refusal: Refusal)
     if refusal.slug in examples:
         return
     headers = response.setdefault("headers", {})
-    for header in headers.values():
-        header["required"] = False
+    for one in headers.values():
+        one["required"] = False
     for name, value in (getattr(refusal, "headers", None) or {}).items():
-        header = ResponseHeader(name, _OF_PROBLEMS.get(name, ""), value, bool(examples))
-        headers.setdefault(name, header.described())
+        described = header(_OF_PROBLEMS.get(name, ""), value, is_optional=bool(examples))
+        headers.setdefault(name, described)
     paragraph = inspect.cleandoc(refusal.__doc__ or phrase(refusal.status)).partition("\n\n")[0]
     meaning = " ".join(paragraph.split())
     line = f"`{refusal.slug}`: {meaning}"
@@ -246,19 +220,15 @@ def _add_problem(responses: dict[Any, Any], status: int | str, refusal: Refusal)
 
 def _add_headers(operation: Json) -> None:
     """Describe the headers that follow from an operation's parameters, and the common ones."""
-    of_success = [
-        header
-        for name, headers in _OF_PARAMETERS.items()
-        if name in _parameters(operation)
-        for header in headers
-    ]
     shared = _SHARED if "security" in operation else (REQUEST_ID,)
+    references = {name: {"$ref": f"#/components/headers/{name}"} for name in shared}
+    takes = _parameters(operation)
     for status, response in operation["responses"].items():
         described = response.setdefault("headers", {})
-        for header in of_success if status.startswith("2") else ():
-            described.setdefault(header.name, header.described())
-        for header in shared:
-            described[header.name] = {"$ref": f"#/components/headers/{header.name}"}
+        for parameter, headers in _OF_PARAMETERS.items():
+            if parameter in takes and status.startswith("2"):
+                described |= headers
+        described |= references
 
 
 def _add_examples(document: Json, operation: Json) -> None:
