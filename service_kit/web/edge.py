@@ -58,13 +58,10 @@ class Edge:
             await self.app(inner, receive, send_named)
         finally:
             seconds = time.perf_counter() - started_at
-            self._note(scope["method"], inner, status, seconds)
-
-    def _note(self, asked: str, scope: Scope, status: int, seconds: float) -> None:
-        method = asked if asked in _METHODS else "other"
-        route = getattr(scope.get("route"), "path", "unmatched")
-        scope["app"].state.metrics.observe(method, route, status, seconds)
-        logger.debug("%s %s %d %.1f ms", method, route, status, seconds * 1000)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            route = getattr(inner.get("route"), "path", "unmatched")
+            scope["app"].state.metrics.observe(method, route, status, seconds)
+            logger.debug("%s %s %d %.1f ms", method, route, status, seconds * 1000)
 
 
 class Prefixed:
@@ -97,8 +94,8 @@ class _PreflightRefused(Response):
         self._plain = plain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        names = {"vary"} | {name for name in self._plain.headers if name.startswith("access-")}
-        headers = {name: self._plain.headers[name] for name in names if name in self._plain.headers}
+        named = self._plain.headers.items()
+        headers = {name: value for name, value in named if name.startswith(("access-", "vary"))}
         problem = BadRequest(
             f"{bytes(self._plain.body).decode()}: this service does not answer to that page.",
             headers=headers,
