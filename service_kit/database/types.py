@@ -5,10 +5,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, Row
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer
 from sqlalchemy.types import TypeDecorator
-
-AnyRow = Row[*tuple[Any, ...]]
 
 # SQLite's AUTOINCREMENT takes INTEGER alone, which is 64 bits wide there anyway.
 BigInt = BigInteger().with_variant(Integer(), "sqlite")

@@ -64,12 +64,12 @@ def span(
     """
     known = [_context_of(parent) for parent in dict.fromkeys(filter(None, parents))]
     around = known[0] if len(known) == 1 else Context() if known else None
-    links = [Link(_span_in(parent)) for parent in known] if len(known) > 1 else []
+    linked = known if len(known) > 1 else []
     with _tracer.start_as_current_span(
         name,
         context=around,
         kind=kind,
-        links=links,
+        links=[Link(trace.get_current_span(one).get_span_context()) for one in linked],
         attributes=attributes,
         record_exception=False,  # its words may be about a person
         set_status_on_exception=False,
@@ -129,10 +129,6 @@ def _note_answer(current: Span, scope: Scope, status: int) -> None:
 
 def _context_of(parent: str) -> Context:
     return _propagator.extract({"traceparent": parent}, Context())
-
-
-def _span_in(context: Context) -> trace.SpanContext:
-    return trace.get_current_span(context).get_span_context()
 
 
 @contextmanager

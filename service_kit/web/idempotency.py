@@ -22,6 +22,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    Row,
     String,
     Table,
     Text,
@@ -35,7 +36,7 @@ from sqlalchemy import (
 )
 
 from service_kit.database import Database
-from service_kit.database.types import AnyRow, BigInt, UtcDateTime
+from service_kit.database.types import BigInt, UtcDateTime
 from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.web.auth import principal_of
@@ -71,6 +72,11 @@ class Erased(Problem):
 
     status = HTTPStatus.GONE
     slug = "erased"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "What was made with this Idempotency-Key was erased; it is not made again."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,7 @@ class StoredAnswers:
             update(keys).where(keys.c.id.in_(early)).values(created_at=bindparam("now"))
         )
 
-    def find(self, db: Connection, call: Mapping[str, str]) -> AnyRow | None:
+    def find(self, db: Connection, call: Mapping[str, str]) -> Row[*tuple[Any, ...]] | None:
         """Look up the answer to a call. An expired one is deleted, so that the key is new."""
         keys = self.keys
         row = db.execute(self._of_call, call).one_or_none()
@@ -199,16 +205,12 @@ def _tables(metadata: MetaData) -> tuple[Table, Table]:
 
 def _without(body: str, items: Collection[int]) -> str:
     """Replace the results of erased items in the answer to a batch."""
-    gone = _erased()
+    gone = Erased()
     results = [
         {"status": gone.status.value, "problem": gone.document()} if item in items else result
         for item, result in enumerate(from_json(body))
     ]
     return to_json(results).decode()
-
-
-def _erased() -> Erased:
-    return Erased("What was made with this Idempotency-Key was erased; it is not made again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,10 +268,10 @@ class IdempotencyKey:
 
         return await self.database.write(run)
 
-    def _again(self, stored: AnyRow) -> Answer:
+    def _again(self, stored: Row[*tuple[Any, ...]]) -> Answer:
         """Return the stored answer. Raises Erased or IdempotencyKeyReused."""
         if stored.status == HTTPStatus.GONE:
-            raise _erased()
+            raise Erased
         if stored.fingerprint not in {"", self.fingerprint}:
             raise IdempotencyKeyReused("This Idempotency-Key was used with another body or path.")
         headers = {**stored.headers, "Idempotent-Replayed": "true"}
