@@ -36,11 +36,10 @@ READ_BUSY_SECONDS = 1.0
 SCAN_SECONDS = 10.0
 SCAN_THREADS = 2
 QUEUED_WRITES = 4096
-# How often the files are checked while nobody writes.
+# How often the files are looked after while nobody writes.
 CHECK_SECONDS = 1.0
-# How long writers wait while the log waits for readers of older pages, and until it is tried again.
+# How long writers wait while the log waits for readers of older pages.
 TRUNCATE_BUSY_SECONDS = 0.1
-TRUNCATE_RETRY_SECONDS = 1.0
 
 FAILED = DatabaseUnavailable("A part of the service has failed.")
 
@@ -58,7 +57,7 @@ class SqliteDatabase(Database):
         # Once set, nothing can be written any more.
         self._files_changed: FilesChanged | None = None
         self._is_rescued = False
-        self._truncating: asyncio.Task[None] | None = None
+        self._must_truncate = False
         self._is_open = False
 
     async def open(self) -> None:
@@ -71,7 +70,7 @@ class SqliteDatabase(Database):
         self._checkpoints = sqlite_engine(self._path, busy_seconds=TRUNCATE_BUSY_SECONDS)
         self._commits = ThreadPoolExecutor(1, "sqlite-commit")
         self._scanners = ThreadPoolExecutor(SCAN_THREADS, "sqlite-scan")
-        self._check_files()
+        self._looking_after = asyncio.create_task(self._look_after_files(), name="sqlite-files")
         self.watch_task(self._write_groups(), "The writer of the SQLite database")
         self._is_open = True
         # A process that was killed may have erased something last.
@@ -94,11 +93,8 @@ class SqliteDatabase(Database):
         if not self._is_open:
             return
         self._is_open = False
-        self._next_check.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._truncating is not None:
-            self._truncating.cancel()
-            await asyncio.gather(self._truncating, return_exceptions=True)
+        self._looking_after.cancel()
+        await asyncio.gather(self._looking_after, *self._tasks, return_exceptions=True)
         self._commits.shutdown()
         self._scanners.shutdown()
         self._reading.close()
@@ -162,19 +158,9 @@ class SqliteDatabase(Database):
     async def _truncate_log(self) -> None:
         """Move the write-ahead log, which keeps pages as they were before a change, into the file.
 
-        While a reader still needs older pages this is tried again in the background.
+        While a reader still needs older pages this is tried again every second.
         """
-
-        async def retry() -> None:
-            is_done = False
-            while not is_done:
-                await asyncio.sleep(TRUNCATE_RETRY_SECONDS)
-                is_done = await asyncio.to_thread(self._try_to_truncate)
-
-        if await asyncio.to_thread(self._try_to_truncate):
-            return
-        if self._truncating is None or self._truncating.done():
-            self._truncating = asyncio.create_task(retry(), name="sqlite-log")
+        self._must_truncate = not await asyncio.to_thread(self._try_to_truncate)
 
     def _try_to_truncate(self) -> bool:
         try:
@@ -281,18 +267,18 @@ class SqliteDatabase(Database):
         while self._queue:
             self._queue.popleft().fail(cause)
 
-    def _check_files(self) -> None:
+    async def _look_after_files(self) -> None:
         """Check the files every second, so that operators hear of a change before callers do."""
-        try:
-            self._files.check()
-        except FilesChanged as error:
-            self._files_changed = error
-            self._refuses_writes = True
-            self._wake.set()
-        else:
-            self._next_check = asyncio.get_running_loop().call_later(
-                CHECK_SECONDS, self._check_files
-            )
+        while self._files_changed is None:
+            await asyncio.sleep(CHECK_SECONDS)
+            try:
+                self._files.check()
+            except FilesChanged as error:
+                self._files_changed = error
+                self._refuses_writes = True
+                self._wake.set()
+            if self._must_truncate:
+                await self._truncate_log()
 
     async def _rescue(self, changed: FilesChanged) -> None:
         """Log what has happened, and copy what only this process can still see."""
