@@ -25,25 +25,27 @@ _NEWER_PHRASES = {
 }
 
 
-class Problem(Exception):
+class Problem(HTTPException):
     """A refusal the caller can act on. Its slug is public and never changes.
 
     The first paragraph about a subclass stands in the API's description: what has happened, in a
     caller's words. `example` has the members that are its own, for the description's example.
+    It is an HTTPException, since FastAPI hides any other error in reading a body.
     """
 
     status: ClassVar[HTTPStatus]
     slug: ClassVar[str]
-    headers: ClassVar[Mapping[str, str]] = {}
+    headers: Mapping[str, str] = {}
     example: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(
         self, detail: str, *, headers: Mapping[str, str] | None = None, **extra: Any
     ) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        super().__init__(self.status, detail, {**self.headers, **(headers or {})})
         self.extra = extra
-        self.all_headers = {**self.headers, **(headers or {})}
+
+    def __str__(self) -> str:
+        return self.detail
 
     def document(self) -> dict[str, Any]:
         """Return the problem without the members of one request; for results in a batch."""
@@ -82,18 +84,14 @@ class UnsupportedMediaType(Problem):
     slug = "unsupported-media-type"
 
 
-class BodyTooLarge(HTTPException):
-    """The body is over the limit of 1 MiB.
+class BodyTooLarge(Problem):
+    """The body is over the limit of 1 MiB."""
 
-    An HTTPException, since FastAPI hides any other error in reading a body.
-    """
-
-    status: ClassVar[HTTPStatus] = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    slug: ClassVar[str] = "body-too-large"
-    example: ClassVar[Mapping[str, Any]] = {}
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    slug = "body-too-large"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(self.status, f"A body may have at most {limit} bytes.")
+        super().__init__(f"A body may have at most {limit} bytes.")
 
 
 class ServiceUnavailable(Problem):

@@ -31,7 +31,6 @@ from service_kit.web.overload import Overloaded, TookTooLong
 from service_kit.web.rate_limits import TooManyRequests
 
 Json = dict[str, Any]
-Refusal = type[Problem] | type[BodyTooLarge]  # what is answered as a problem
 
 _JSON = "application/json"
 _ID = "7c0e5f0a4b1d4c9e8f3a2b6d5e4c1f00"
@@ -114,11 +113,11 @@ class ProblemDocument(ItemProblemDocument):
     request_id: str = Field(description="Quote it when you ask for help.")
 
 
-def documented(*refusals: Refusal) -> dict[int | str, Json]:
+def documented(*problems: type[Problem]) -> dict[int | str, Json]:
     """Build the `responses=` argument that puts these problems into an operation."""
     responses: dict[int | str, Json] = {}
-    for refusal in refusals:
-        _add_problem(responses, refusal.status.value, refusal)
+    for problem in problems:
+        _add_problem(responses, problem.status.value, problem)
     return responses
 
 
@@ -177,15 +176,15 @@ def _add_problems(operation: Json, path: str) -> None:
     responses = operation["responses"]
     if _JSON in responses.get("422", {}).get("content", {}):
         del responses["422"]  # FastAPI's own, in another shape
-    for refusal in _around(operation):
-        _add_problem(responses, str(refusal.status.value), refusal)
+    for problem in _around(operation):
+        _add_problem(responses, str(problem.status.value), problem)
     for response in responses.values():
         problems = response.get("content", {}).get(MEDIA_TYPE, {}).get("examples", {})
         for example in problems.values():
             example["value"]["instance"] = path
 
 
-def _around(operation: Json) -> Iterator[Refusal]:
+def _around(operation: Json) -> Iterator[type[Problem]]:
     if "security" in operation:
         yield from (NotAuthenticated, ScopeMissing, TooManyRequests)
         yield from (DatabaseUnavailable, DatabaseBusy, Overloaded, TookTooLong)
@@ -196,26 +195,26 @@ def _around(operation: Json) -> Iterator[Refusal]:
     yield from (InvalidRequest, InternalError)
 
 
-def _add_problem(responses: dict[Any, Any], status: int | str, refusal: Refusal) -> None:
+def _add_problem(responses: dict[Any, Any], status: int | str, problem: type[Problem]) -> None:
     """Describe a problem by its slug, the first paragraph of its docstring, and an example."""
     response = responses.setdefault(status, {"description": "", "content": {}})
     of_problems = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
     examples = response["content"].setdefault(MEDIA_TYPE, of_problems)["examples"]
-    if refusal.slug in examples:
+    if problem.slug in examples:
         return
     headers = response.setdefault("headers", {})
     for one in headers.values():
         one["required"] = False
-    for name, value in (getattr(refusal, "headers", None) or {}).items():
-        described = header(_OF_PROBLEMS.get(name, ""), value, is_optional=bool(examples))
+    for name, text in problem.headers.items():
+        described = header(_OF_PROBLEMS.get(name, ""), text, is_optional=bool(examples))
         headers.setdefault(name, described)
-    paragraph = inspect.cleandoc(refusal.__doc__ or phrase(refusal.status)).partition("\n\n")[0]
+    paragraph = inspect.cleandoc(problem.__doc__ or phrase(problem.status)).partition("\n\n")[0]
     meaning = " ".join(paragraph.split())
-    line = f"`{refusal.slug}`: {meaning}"
+    line = f"`{problem.slug}`: {meaning}"
     response["description"] = "\n\n".join(filter(None, [response["description"], line]))
-    of_request = {"instance": "/", "request_id": _ID, **refusal.example}
-    value = problem_document(refusal.status, refusal.slug, meaning, of_request)
-    examples[refusal.slug] = {"summary": meaning, "value": value}
+    of_request = {"instance": "/", "request_id": _ID, **problem.example}
+    value = problem_document(problem.status, problem.slug, meaning, of_request)
+    examples[problem.slug] = {"summary": meaning, "value": value}
 
 
 def _add_headers(operation: Json) -> None:

@@ -55,12 +55,12 @@ def install_problem_handlers(app: FastAPI) -> None:
             detail = f"This resource answers {headers['Allow']}."
         elif status is HTTPStatus.NOT_FOUND:
             detail = "There is nothing at this address."
-        slug = getattr(error, "slug", phrase(status).lower().replace(" ", "-"))
+        slug = phrase(status).lower().replace(" ", "-")
         return render(request, document(status, slug, detail), headers)
 
 
 def answer(request: Request, problem: Problem) -> Response:
-    return render(request, problem.document(), problem.all_headers)
+    return render(request, problem.document(), problem.headers)
 
 
 def render(
