@@ -85,8 +85,8 @@ MUTANTS = [
         name="the deadline of a lent connection outlives the loan",
         kind="dropped",
         file="service_kit/database/postgres/pool.py",
-        text="        self._deadlines.pop(driver).cancel()",
-        instead="        self._deadlines.pop(driver)",
+        text="        finally:\n            deadline.cancel()",
+        instead="        finally:\n            pass",
         tests=(
             _POSTGRES,
             _MUTE,

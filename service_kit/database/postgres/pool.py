@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
 
 import asyncpg
 from pydantic_core import from_json
@@ -59,11 +58,10 @@ class AutocommitPool:
         self._free = asyncio.Semaphore(size)
         self._idle: list[PooledConnection] = []
         self._is_closed = False
-        # Until a new connection has answered SQLAlchemy's questions about its server.
-        self._deadlines = WeakKeyDictionary[asyncpg.Connection, asyncio.TimerHandle]()
+        self._opened: list[asyncpg.Connection] = []
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=self._connect,
+            async_creator=self._take_opened,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
             json_deserializer=from_json,
@@ -114,12 +112,21 @@ class AutocommitPool:
         return await self._open()
 
     async def _open(self) -> PooledConnection:
-        core = await self._engine.connect()
-        pooled = await core.get_raw_connection()
-        driver = pooled.driver_connection
-        assert isinstance(driver, asyncpg.Connection)
-        self._deadlines.pop(driver).cancel()
-        adapted: Any = pooled.dbapi_connection
+        driver = await self._connections.open()
+        self._opened.append(driver)
+        seconds = connect.CONNECT_SECONDS
+        # Until the new connection has answered SQLAlchemy's questions about its server.
+        deadline = asyncio.get_running_loop().call_later(
+            seconds, connect.terminate_unresponsive, driver, seconds
+        )
+        try:
+            core = await self._engine.connect()
+        except BaseException:
+            driver.terminate()
+            raise
+        finally:
+            deadline.cancel()
+        adapted: Any = (await core.get_raw_connection()).dbapi_connection
 
         def fetch(sql: str, given: Sequence[Any]) -> Sequence[Sequence[Any]]:
             found: Sequence[Sequence[Any]]
@@ -129,13 +136,8 @@ class AutocommitPool:
         await core.execution_options(**{FETCH: fetch})
         return PooledConnection(core, driver)
 
-    async def _connect(self) -> asyncpg.Connection:
-        driver = await self._connections.open()
-        seconds = connect.CONNECT_SECONDS
-        self._deadlines[driver] = asyncio.get_running_loop().call_later(
-            seconds, connect.terminate_unresponsive, driver, seconds
-        )
-        return driver
+    async def _take_opened(self) -> asyncpg.Connection:
+        return self._opened.pop()  # SQLAlchemy asks for it before anything else runs
 
     async def _put_back(self, connection: PooledConnection) -> None:
         if not connection.driver.is_closed() and not self._is_closed:
