@@ -183,15 +183,14 @@ class DeadlineProtocol(HttpToolsProtocol):
             raise BadRequest(f"At most {self.max_pipelined} requests may wait for their turn.")
 
     def _check(self) -> None:
-        if self._takes_nothing():
-            logger.info("Connection cut: the client takes nothing of its answer.")
-            self.transport.abort()
-        elif self._due <= self.loop.time() and not self.transport.is_closing():
-            self._on_overdue()
-        self._timer.cancel()
         now = self.loop.time()
         at = self._due if now < self._due < now + self._tick else now + self._tick
         self._timer = self.loop.call_at(at, self._check)
+        if self._takes_nothing():
+            logger.info("Connection cut: the client takes nothing of its answer.")
+            self.transport.abort()
+        elif self._due <= now and not self.transport.is_closing():
+            self._on_overdue()
 
     def _takes_nothing(self) -> bool:
         """Return whether nothing of an answer was sent since the last look."""
@@ -201,9 +200,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         return self._unsent >= before
 
     def _on_overdue(self) -> None:
-        if self._refused:
-            self.transport.abort()
-        elif self._awaited == _HEAD and not self._held:
+        if self._awaited == _HEAD and not self._held:
             logger.info("Connection cut: nothing came.")
             self.transport.close()
         elif not (self.flow.read_paused or self._earlier_is_unanswered()):
@@ -245,5 +242,5 @@ class DeadlineProtocol(HttpToolsProtocol):
         self.flow.pause_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._due = self.loop.time() + self.linger
-        self._check()
+        self._timer.cancel()
+        self._timer = self.loop.call_later(self.linger, self.transport.abort)
