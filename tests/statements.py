@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 from sqlalchemy import Connection, Engine, event
 
@@ -18,17 +19,18 @@ def before_each_statement(
     def by_core(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         note(statement)
 
-    def by_driver(db: Connection, statement: str) -> None:
+    def by_driver(db: Connection, compiled: Any, *rest: Any) -> Any:
         if source is None or source is db or source is db.engine:
-            note(statement)
+            note(compiled.sql)
+        return run(db, compiled, *rest)
 
     target = Engine if source is None else source
+    run = prepared._run
     event.listen(target, "before_cursor_execute", by_core)
-    prepared.observers.append(by_driver)
     try:
-        yield
+        with mock.patch.object(prepared, "_run", by_driver):  # SQLAlchemy's events don't see these
+            yield
     finally:
-        prepared.observers.remove(by_driver)
         event.remove(target, "before_cursor_execute", by_core)
 
 

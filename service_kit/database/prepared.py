@@ -19,9 +19,6 @@ from service_kit.database.rows import R, check_fields
 # SQL and values, it returns rows.
 FETCH = "fetch"
 
-# Called with each prepared statement before it runs, since SQLAlchemy's events don't see it.
-observers: list[Callable[[Connection, str], None]] = []
-
 # SQLite prepares to write its table and its indexes for each statement: so many rows in one take
 # two thirds of the time.
 ROWS_AT_ONCE = 100
@@ -234,8 +231,6 @@ def _run(
     read: Callable[[Any], T],
 ) -> T:
     """Run a statement once, or for each of a list of values, and read what came of it."""
-    for observe in observers:
-        observe(db, compiled.sql)
     if read is _found and (fetch := db.get_execution_options().get(FETCH)):
         found: T = fetch(compiled.sql, given)
         return found

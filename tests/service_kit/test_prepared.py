@@ -139,7 +139,7 @@ async def test_what_is_missing_is_a_mistake(
         await kept.write(work)
 
 
-async def test_observers_see_each_prepared_statement(kept: Database) -> None:
+async def test_a_test_sees_each_prepared_statement(kept: Database) -> None:
     heard: list[str] = []
 
     def listen(db: Connection) -> None:
