@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import httpx
 import jsonschema_rs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import SERVICES, copy_of_template, running
@@ -364,6 +364,7 @@ async def test_no_json_at_all_is_a_bug_of_ours(
 )
 @each(WITH_QUERY)
 @given(text=st.text(st.characters(codec="utf-8"), max_size=250))
+@example(text="0")
 async def test_no_text_in_a_query_is_a_bug_of_ours(
     clients: dict[str, httpx.AsyncClient], service: str, operation: Operation, text: str
 ) -> None:
@@ -372,4 +373,5 @@ async def test_no_text_in_a_query_is_a_bug_of_ours(
         answer = await clients[service].request(
             operation.method, path_of(service, operation), params=query
         )
-        assert answer.status_code < 500
+        # Who waits for a delivery no longer than this is told that it is not finished.
+        assert answer.status_code < 500 or answer.status_code == 504
