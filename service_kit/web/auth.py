@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from http import HTTPStatus
 from operator import attrgetter
 from typing import Any, get_type_hints
@@ -134,6 +133,16 @@ class GuardedRoute(APIRoute):
         # The operation's name stays when its path changes.
         options["generate_unique_id_function"] = attrgetter("name")
         super().__init__(path, endpoint, **options)
+        guards = list(_guards(self))
+        # The scopes that a caller needs; none where the route is public or says nothing.
+        self.required = frozenset(
+            scope
+            for part in guards
+            if isinstance(part, params.Security) and part.dependency is _bearer
+            for scope in part.scopes or ()
+        )
+        self.is_public = any(part.dependency is _public for part in guards)
+        self.query_parameters = query_parameters(endpoint)
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
@@ -146,24 +155,6 @@ class GuardedRoute(APIRoute):
             return await handle(admitted)
 
         return guarded
-
-    @cached_property
-    def required(self) -> frozenset[str]:
-        """The scopes that a caller needs; none where the route is public or says nothing."""
-        return frozenset(
-            scope
-            for part in _guards(self)
-            if isinstance(part, params.Security) and part.dependency is _bearer
-            for scope in part.scopes or ()
-        )
-
-    @cached_property
-    def is_public(self) -> bool:
-        return any(part.dependency is _public for part in _guards(self))
-
-    @cached_property
-    def query_parameters(self) -> dict[str, bool]:
-        return query_parameters(self.endpoint)
 
 
 async def admit(request: Request, route: GuardedRoute) -> None:
