@@ -200,32 +200,28 @@ def with_database(service: Service, work: Work[T], settings: "ServiceSettings | 
     """
     import asyncio
 
-    from service_kit.database import DatabaseUnavailable, DurabilityMissing
-    from service_kit.database.migrations import SchemaMismatch
-
-    try:
-        return asyncio.run(_on_database(service, settings or prepare(service), work))
-    except (DatabaseUnavailable, DurabilityMissing, SchemaMismatch) as error:
-        raise _unusable(error) from error
-
-
-async def _on_database(service: Service, settings: "ServiceSettings", work: Work[T]) -> T:
-    from service_kit.database import open_database
+    from service_kit.database import DatabaseUnavailable, DurabilityMissing, open_database
     from service_kit.database.migrations import SchemaMismatch, current_revision
     from service_kit.database.sqlite.connect import file_of
 
-    url = settings.database_url
-    migrate = f"'python -m {service.name} migrate'"
-    if url.startswith("sqlite:") and not (path := file_of(url).absolute()).exists():
-        raise SchemaMismatch(f"there is none at {path}. {migrate} makes one.")
-    database = open_database(url, service.name)
+    async def run(settings: "ServiceSettings") -> T:
+        url = settings.database_url
+        migrate = f"'python -m {service.name} migrate'"
+        if url.startswith("sqlite:") and not (path := file_of(url).absolute()).exists():
+            raise SchemaMismatch(f"there is none at {path}. {migrate} makes one.")
+        database = open_database(url, service.name)
+        try:
+            await database.open()
+            if (found := await database.write(current_revision)) != service.migrations().head:
+                raise SchemaMismatch(f"its schema is at {found or 'nothing'}: run {migrate}.")
+            return await work(settings, database)
+        finally:
+            await database.close()
+
     try:
-        await database.open()
-        if (found := await database.write(current_revision)) != service.migrations().head:
-            raise SchemaMismatch(f"its schema is at {found or 'nothing'}: run {migrate}.")
-        return await work(settings, database)
-    finally:
-        await database.close()
+        return asyncio.run(run(settings or prepare(service)))
+    except (DatabaseUnavailable, DurabilityMissing, SchemaMismatch) as error:
+        raise _unusable(error) from error
 
 
 def _configure(service: Service) -> "ServiceSettings":

@@ -55,7 +55,12 @@ async def health() -> Health:
 async def ready(request: Request, response: Response, database: DatabaseDep) -> Readiness:
     """Answer 200 when the database answers and every part of the service runs, else 503."""
     state = request.app.state
-    reachable = await _answers(database)
+    try:
+        await database.ping()
+        reachable = True
+    except DatabaseUnavailable as problem:
+        log_unavailable(problem)
+        reachable = False
     well = reachable and all(check() is None for check in state.readiness_checks)
     response.status_code = 200 if well else 503
     return Readiness(
@@ -72,12 +77,3 @@ async def metrics(request: Request) -> Response:
     """Answer all metrics of this instance in Prometheus' text format."""
     text, media_type = await request.app.state.metrics.exposition()
     return Response(text, media_type=media_type)
-
-
-async def _answers(database: Database) -> bool:
-    try:
-        await database.ping()
-    except DatabaseUnavailable as problem:
-        log_unavailable(problem)
-        return False
-    return True

@@ -6,7 +6,7 @@ The first answer is stored in the transaction of its effect: there is never one 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from http import HTTPStatus
 from itertools import groupby
 from operator import attrgetter
@@ -146,7 +146,9 @@ class StoredAnswers:
                 insert(self.subjects),
                 [{"key_id": key_id, "subject": name, "item": item} for name, item in about],
             )
-        self._prune(db, now)
+        db.execute(self._delete_old, {"kept_since": now - KEPT})
+        # Written by a clock that was ahead; they would be kept for that much longer.
+        db.execute(self._make_early_of_now, {"latest": now + _SKEW, "now": now})
 
     def forget(self, db: Connection, subjects: Collection[str]) -> None:
         """Blank all answers about these subjects; from then on their keys raise `Erased`."""
@@ -159,11 +161,6 @@ class StoredAnswers:
             else:
                 values["body"] = _without(bodies[0], set(items))
             db.execute(update(self.keys).where(self.keys.c.id == key_id).values(values))
-
-    def _prune(self, db: Connection, now: datetime) -> None:
-        db.execute(self._delete_old, {"kept_since": now - KEPT})
-        # Written by a clock that was ahead; they would be kept for that much longer.
-        db.execute(self._make_early_of_now, {"latest": now + _SKEW, "now": now})
 
 
 def _tables(metadata: MetaData) -> tuple[Table, Table]:
