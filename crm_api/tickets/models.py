@@ -66,11 +66,6 @@ ticket_tags = Table(
 )
 
 
-class TicketTag(NamedTuple):
-    ticket_id: int
-    tag: str
-
-
 notes = Table(
     "notes",
     metadata,
