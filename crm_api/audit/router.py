@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from crm_api.access import CanReadAudit
-from crm_api.audit import models, service
+from crm_api.audit import models, store
 from crm_api.audit.schemas import Action, AuditEntry
 from crm_api.audit.store import Filter
 from service_kit.web.auth import GuardedRoute
@@ -52,5 +52,5 @@ async def list_audit_entries(
     """List who changed what, newest last. Each entry was written together with its change."""
     order = "id" if wanted.ascending else "-id"
     run = database.read if wanted.is_indexed else database.scan
-    page = await run(service.page, wanted, paging.after(order), paging.limit)
+    page = await run(store.page, wanted, paging.after(order), paging.limit)
     return paging.rows(page, order)

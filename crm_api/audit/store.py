@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 from crm_api.audit.models import AuditEntry, audit_entries
 from service_kit.database.prepared import PreparedInsert
 from service_kit.database.rows import find_all, page_after
+from service_kit.web.paging import Page, page_of
 
 _ADD = PreparedInsert(audit_entries)
 
@@ -43,7 +44,7 @@ def add(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     _ADD.each(db, rows)
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[AuditEntry]:
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[AuditEntry]:
     """List entries by id, from the one behind `after`."""
     statement = select(audit_entries)
     for column in ("actor", "action", "subject", "request_id"):
@@ -54,5 +55,5 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
     if wanted.created_before is not None:
         statement = statement.where(audit_entries.c.at < wanted.created_before)
     key = audit_entries.c.id
-    statement = page_after(statement, key, after, limit, ascending=wanted.ascending)
-    return find_all(AuditEntry, db, statement)
+    statement = page_after(statement, key, after, limit + 1, ascending=wanted.ascending)
+    return page_of(find_all(AuditEntry, db, statement), limit, key="id")

@@ -7,20 +7,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, ClassVar, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from pydantic_core import to_json
 from sqlalchemy import Connection
 
 from crm_api.feed import store
 from crm_api.feed.cursor import FeedCursor, MalformedCursor
-from crm_api.feed.schemas import EventType
 from service_kit.database import Database
 from service_kit.problems import Problem
-from service_kit.process import clock, tracing
-from service_kit.process.logs import current_request_id
 from service_kit.process.stopping import Stopping
-from service_kit.web.auth import Principal
 
 # How soon a waiting reader sees another process's commit when no notification came.
 RECHECK_SECONDS = 0.5
@@ -48,19 +44,6 @@ class CursorExpired(Problem):
     slug = "cursor-expired"
 
 
-class Change(Protocol):
-    """What the feed publishes about one change."""
-
-    type: ClassVar[EventType]
-
-    @property
-    def subject(self) -> str:
-        """The uid of what changed."""
-
-    def data(self) -> Mapping[str, object]:
-        """How it looks now."""
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """Rows of the feed, and the positions they cover."""
@@ -77,30 +60,13 @@ class Page:
         return self.through_position < self.head_position
 
 
-def rows_of(changes: Sequence[Change], who: Principal, now: datetime) -> list[dict[str, Any]]:
-    """Make the events of changes."""
-    traceparent = tracing.traceparent()
-    return [
-        {
-            "event_id": clock.new_id(),
-            "type": change.type,
-            "subject": change.subject,
-            "occurred_at": now,
-            "actor": who.name,
-            "request_id": current_request_id(),
-            "data": _json(change.data()),
-            "traceparent": traceparent,
-        }
-        for change in changes
-    ]
-
-
 def forget(db: Connection, subject: str, blank: Mapping[str, Any]) -> None:
     """Overwrite these fields in all past events about a subject."""
 
     def rewritten(data: str) -> str:
         known = json.loads(data)
-        return _json({**known, **{name: blank[name] for name in blank if name in known}})
+        known |= {name: blank[name] for name in blank if name in known}
+        return to_json(known).decode()
 
     store.rewrite(db, subject, rewritten)
 
@@ -193,10 +159,6 @@ async def prune(database: Database, before: datetime) -> int:
     while pruned := await database.write(store.prune, before, PRUNED_AT_ONCE):
         total += pruned
     return total
-
-
-def _json(data: Mapping[str, object]) -> str:
-    return to_json(data).decode()
 
 
 def _position_after(db: Connection, after: str | None, epoch: str, last: int, pruned: int) -> int:
