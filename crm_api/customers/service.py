@@ -20,7 +20,7 @@ from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.etags import PreconditionFailed, check_version
-from service_kit.web.paging import Page, page_of
+from service_kit.web.paging import Page
 
 
 class CustomerNotFound(Problem):
@@ -92,7 +92,7 @@ def first_page(db: Connection, wanted: Filter, limit: int) -> tuple[str, Page[Js
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[JsonRow]:
     """Read a page. With `since` raises CursorMalformed, FeedDiverged or CursorExpired."""
     since = None if wanted.since is None else feed.position_of(db, wanted.since)
-    return page_of(store.page(db, wanted, after, limit + 1, since), limit, key="id")
+    return store.page(db, wanted, after, limit, since)
 
 
 def register(db: Connection, new: CustomerNew, who: Principal) -> Customer:

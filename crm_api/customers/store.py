@@ -15,6 +15,7 @@ from crm_api.tables import stored_answers
 from service_kit.database.as_json import JsonRow, as_json
 from service_kit.database.prepared import Prepared, PreparedPages
 from service_kit.database.rows import find_all, find_one, get_one, page_after
+from service_kit.web.paging import Page, page_of
 
 SEARCH = SearchIndex("customer_search")
 
@@ -136,13 +137,14 @@ def whole_page(db: Connection, after: int, limit: int) -> Sequence[Customer]:
 
 def page(
     db: Connection, wanted: Filter, after: int | None, limit: int, since: int | None = None
-) -> Sequence[JsonRow]:
+) -> Page[JsonRow]:
     """List customers as JSON by id, from the one behind `after`.
 
     `since` is the position of `wanted.since`.
     """
     if wanted == Filter(ascending=wanted.ascending):
-        return _ALL.page(db, after, limit, ascending=wanted.ascending)
+        rows = _ALL.page(db, after, limit + 1, ascending=wanted.ascending)
+        return page_of(rows, limit, key="id")
     statement = _SHOWN
     key: ColumnElement[int] = customers.c.id
     if wanted.q is not None:
@@ -159,8 +161,8 @@ def page(
         statement = statement.where(customers.c.welcome.is_(wanted.welcome))
     if since is not None:
         statement = statement.where(registered_after(customers.c.uid, since))
-    statement = page_after(statement, key, after, limit, ascending=wanted.ascending)
-    return find_all(JsonRow, db, statement)
+    statement = page_after(statement, key, after, limit + 1, ascending=wanted.ascending)
+    return page_of(find_all(JsonRow, db, statement), limit, key="id")
 
 
 def _write(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer:

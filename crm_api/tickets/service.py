@@ -26,7 +26,7 @@ from service_kit.process import clock
 from service_kit.process.logs import current_request_id
 from service_kit.web.auth import Principal
 from service_kit.web.etags import check_version
-from service_kit.web.paging import Page, page_of
+from service_kit.web.paging import Page
 
 T = TypeVar("T", Ticket, WholeTicket)
 
@@ -88,9 +88,8 @@ def get(db: Connection, ticket_id: int, *, lock: bool = False) -> Ticket:
 def page(
     db: Connection, wanted: Filter, after: int | None, limit: int, policy: Policy
 ) -> Page[TicketView]:
-    found = page_of(store.page(db, wanted, after, limit + 1), limit, key="id")
-    rows = present(found.rows, policy, clock.now())
-    return Page(rows=rows, next_key=found.next_key)
+    found = store.page(db, wanted, after, limit)
+    return Page(rows=present(found.rows, policy, clock.now()), next_key=found.next_key)
 
 
 def of_customer(
@@ -181,12 +180,12 @@ def remove(db: Connection, ticket_id: int, versions: frozenset[int] | None, who:
 
 def notes(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[TicketNote]:
     get(db, ticket_id)
-    return page_of(store.notes_page(db, ticket_id, after, limit + 1), limit, key="id")
+    return store.notes_page(db, ticket_id, after, limit)
 
 
 def history(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[HistoryEntry]:
     get(db, ticket_id)
-    return page_of(store.history_page(db, ticket_id, after, limit + 1), limit, key="id")
+    return store.history_page(db, ticket_id, after, limit)
 
 
 def _whole(db: Connection, ticket_id: int) -> WholeTicket:

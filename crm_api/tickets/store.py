@@ -22,6 +22,7 @@ from crm_api.tickets.models import (
 from service_kit.database.as_json import json_list, json_tuple
 from service_kit.database.prepared import Prepared, PreparedPages
 from service_kit.database.rows import find_all, find_one, get_one, page_after
+from service_kit.web.paging import Page, page_of
 
 _SEARCH = SearchIndex("ticket_search")
 
@@ -144,11 +145,10 @@ def add_note(db: Connection, values: Mapping[str, Any]) -> TicketNote:
     return get_one(TicketNote, db, insert(notes).returning(notes), values)
 
 
-def notes_page(
-    db: Connection, ticket_id: int, after: int | None, limit: int
-) -> Sequence[TicketNote]:
+def notes_page(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[TicketNote]:
     statement = select(notes).where(notes.c.ticket_id == ticket_id)
-    return find_all(TicketNote, db, page_after(statement, notes.c.id, after, limit))
+    statement = page_after(statement, notes.c.id, after, limit + 1)
+    return page_of(find_all(TicketNote, db, statement), limit, key="id")
 
 
 def add_history(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -158,15 +158,17 @@ def add_history(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def history_page(
     db: Connection, ticket_id: int, after: int | None, limit: int
-) -> Sequence[HistoryEntry]:
+) -> Page[HistoryEntry]:
     statement = select(ticket_history).where(ticket_history.c.ticket_id == ticket_id)
-    return find_all(HistoryEntry, db, page_after(statement, ticket_history.c.id, after, limit))
+    statement = page_after(statement, ticket_history.c.id, after, limit + 1)
+    return page_of(find_all(HistoryEntry, db, statement), limit, key="id")
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[WholeTicket]:
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[WholeTicket]:
     """List tickets by id, from the one behind `after`, as `find_whole` finds one."""
     if wanted == Filter(ascending=wanted.ascending):
-        return _ALL.page(db, after, limit, ascending=wanted.ascending)
+        rows = _ALL.page(db, after, limit + 1, ascending=wanted.ascending)
+        return page_of(rows, limit, key="id")
     statement = _WHOLE
     key: ColumnElement[int] = tickets.c.id
     if wanted.q is not None:
@@ -183,5 +185,5 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
         due = tickets.c.due_at <= wanted.overdue_at
         is_not = or_(tickets.c.due_at.is_(None), tickets.c.due_at > wanted.overdue_at)
         statement = statement.where(due if wanted.is_overdue else is_not)
-    statement = page_after(statement, key, after, limit, ascending=wanted.ascending)
-    return find_all(WholeTicket, db, statement)
+    statement = page_after(statement, key, after, limit + 1, ascending=wanted.ascending)
+    return page_of(find_all(WholeTicket, db, statement), limit, key="id")

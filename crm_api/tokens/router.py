@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from crm_api.access import CanManageTokens
-from crm_api.tokens import service
+from crm_api.tokens import service, store
 from crm_api.tokens.known import IssuedTokens
 from crm_api.tokens.models import Token
 from crm_api.tokens.schemas import TokenIssued, TokenNew, TokenOut
@@ -53,7 +53,7 @@ async def list_tokens(
 ) -> list[Token]:
     """List every token that was issued, newest last; those of `API_TOKENS` are not among them."""
     after, ascending = paging.after(sort), sort == "id"
-    page = await database.read(service.page, after, paging.limit, ascending=ascending)
+    page = await database.read(store.page, after, paging.limit, ascending=ascending)
     return paging.rows(page, sort)
 
 

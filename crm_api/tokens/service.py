@@ -13,7 +13,6 @@ from crm_api.tokens.schemas import TokenNew
 from service_kit.problems import InvalidRequest, Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
-from service_kit.web.paging import Page, page_of
 
 
 class TokenNotFound(Problem):
@@ -82,7 +81,3 @@ def find(db: Connection, digest: bytes) -> Token | None:
     """Look up a token by the hash of its text, valid or not."""
     row = store.find(db, digest)
     return row if row is not None and compare_digest(row.digest, digest) else None
-
-
-def page(db: Connection, after: int | None, limit: int, *, ascending: bool) -> Page[Token]:
-    return page_of(store.page(db, after, limit + 1, ascending=ascending), limit, key="id")

@@ -1,6 +1,6 @@
 """The statements about tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +9,7 @@ from sqlalchemy import Connection, bindparam, exists, insert, or_, select, updat
 from crm_api.tokens.models import Token, tokens
 from service_kit.database.rows import find_all, find_one, get_one, page_after
 from service_kit.database.types import UtcDateTime
+from service_kit.web.paging import Page, page_of
 
 _BY_DIGEST = select(tokens).where(tokens.c.digest == bindparam("digest"))
 _IS_THERE = select(exists().where(tokens.c.id == bindparam("id")))
@@ -52,7 +53,7 @@ def note_uses(db: Connection, uses: Mapping[int, datetime]) -> None:
     db.execute(_NOTE_USE, [{"token": token, "at": uses[token]} for token in sorted(uses)])
 
 
-def page(db: Connection, after: int | None, limit: int, *, ascending: bool) -> Sequence[Token]:
+def page(db: Connection, after: int | None, limit: int, *, ascending: bool) -> Page[Token]:
     """List tokens by id, from the one behind `after`."""
-    statement = page_after(select(tokens), tokens.c.id, after, limit, ascending=ascending)
-    return find_all(Token, db, statement)
+    statement = page_after(select(tokens), tokens.c.id, after, limit + 1, ascending=ascending)
+    return page_of(find_all(Token, db, statement), limit, key="id")

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from inventory_api.access import CanReadStock, CanWriteStock
-from inventory_api.items import service
+from inventory_api.items import service, store
 from inventory_api.items.models import Item
 from inventory_api.items.schemas import ItemChange, ItemNew, ItemOut
 from service_kit.web.auth import GuardedRoute
@@ -57,7 +57,7 @@ async def list_items(
 ) -> list[Item]:
     """List items, newest last."""
     page = await database.read(
-        service.page,
+        store.page,
         below_reorder_level=below_reorder_level,
         after=paging.after(),
         limit=paging.limit,

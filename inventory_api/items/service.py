@@ -12,7 +12,7 @@ from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.etags import check_version
-from service_kit.web.paging import Page, page_of
+from service_kit.web.paging import Page
 
 
 class ItemNotFound(Problem):
@@ -51,11 +51,6 @@ def get(db: Connection, sku: str, *, lock: bool = False) -> Item:
     return found
 
 
-def page(db: Connection, *, below_reorder_level: bool, after: int | None, limit: int) -> Page[Item]:
-    rows = store.page(db, below_reorder_level=below_reorder_level, after=after, limit=limit + 1)
-    return page_of(rows, limit, key="id")
-
-
 def add(db: Connection, new: ItemNew, who: Principal) -> Item:
     """Add an item; what there is of it is its first movement. Raises SkuTaken."""
     now = clock.now()
@@ -81,5 +76,4 @@ def change(db: Connection, sku: str, wanted: ItemChange, versions: frozenset[int
 
 
 def movements(db: Connection, sku: str, after: int | None, limit: int) -> Page[Movement]:
-    item = get(db, sku)
-    return page_of(store.movements_page(db, item.id, after, limit + 1), limit, key="id")
+    return store.movements_page(db, get(db, sku).id, after, limit)

@@ -21,7 +21,7 @@ from service_kit.database.personal import personal
 from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
-from service_kit.web.paging import Page, page_of
+from service_kit.web.paging import Page
 
 logger = logging.getLogger("inventory_api")
 
@@ -88,7 +88,7 @@ def show(db: Connection, request_id: str) -> PackageView:
 
 
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[PackageView]:
-    found = page_of(store.page(db, wanted, after, limit + 1), limit, key="id")
+    found = store.page(db, wanted, after, limit)
     return Page(rows=present(db, found.rows), next_key=found.next_key)
 
 

@@ -34,6 +34,7 @@ from service_kit.database.personal import blanks
 from service_kit.database.prepared import Prepared, PreparedChange, PreparedValues
 from service_kit.database.rows import find_all, find_one, get_one, page_after
 from service_kit.process import clock
+from service_kit.web.paging import Page, page_of
 
 _BY_REQUEST_ID = select(package_requests).where(
     package_requests.c.request_id == bindparam("request_id")
@@ -179,7 +180,7 @@ def of_identities(
     return {(row.customer_id, row.package_type, row.occurrence): row for row in found}
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[PackageRequest]:
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[PackageRequest]:
     """List requests in the order in which they were made."""
     statement = select(package_requests)
     for column in ("customer_id", "status", "package_type"):
@@ -187,8 +188,8 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
             statement = statement.where(package_requests.c[column] == value)
     if wanted.created_after is not None:
         statement = statement.where(package_requests.c.created_at > wanted.created_after)
-    statement = page_after(statement, package_requests.c.id, after, limit)
-    return find_all(PackageRequest, db, statement)
+    statement = page_after(statement, package_requests.c.id, after, limit + 1)
+    return page_of(find_all(PackageRequest, db, statement), limit, key="id")
 
 
 def get_locked(db: Connection, row_id: int) -> PackageRequest:
