@@ -1,6 +1,7 @@
 """The customers' routes."""
 
 import re
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -52,7 +53,6 @@ from service_kit.web.paging import (
     Paging,
     PagingDep,
     Sort,
-    link_next,
 )
 
 router = APIRouter(prefix="/api/customers", route_class=HotRoute, tags=["customers"])
@@ -193,7 +193,7 @@ async def list_customers(
         run = database.scan if wanted.is_long else database.read
         page = await run(service.page, wanted, paging.after(order), paging.limit)
     response = Response(json_array(page.rows), headers=headers, media_type="application/json")
-    link_next(paging.request, response, page, order)
+    replace(paging, response=response).rows(page, order)
     return response
 
 

@@ -40,7 +40,7 @@ from service_kit.web.idempotency import (
     Idempotent,
 )
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
-from service_kit.web.paging import PagingDep, Sort, link_next
+from service_kit.web.paging import Paging, PagingDep, Sort
 
 router = APIRouter(prefix="/api", route_class=HotRoute, tags=["tickets"])
 
@@ -124,7 +124,7 @@ async def _list_by_hand(request: Request) -> Response | None:
     policy = await _policy(request)
     page = await database_of(request).read(service.page, Filter(), None, limit, policy)
     response = json_response([_as_shown(row) for row in page.rows])
-    link_next(request, response, page, "id")
+    Paging(request, response, limit, cursor=None).rows(page)
     return response
 
 
