@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
 from crm_api.tickets import lifecycle, sla
 from crm_api.tickets.lifecycle import Priority, Status
+from crm_api.tickets.models import tickets
 from crm_api.tickets.sla import Clock, Entry, Policy
 from crm_api.tickets.store import WholeTicket
 
 
 class TicketView(NamedTuple):
-    """What `TicketOut` shows of a ticket, and its version."""
+    """What `TicketOut` shows of a ticket, and its version; the columns first."""
 
     id: int
     uid: str
@@ -21,17 +23,20 @@ class TicketView(NamedTuple):
     subject: str
     description: str
     status: Status
-    allowed_statuses: list[Status]
     priority: Priority
     assignee: str | None
-    tags: list[str]
     follow_up_of: int | None
-    sla: dict[str, Any]
+    version: int
     created_at: datetime
     updated_at: datetime
     resolved_at: datetime | None
     closed_at: datetime | None
-    version: int
+    allowed_statuses: list[Status]
+    tags: list[str]
+    sla: dict[str, Any]
+
+
+_columns = attrgetter(*(name for name in TicketView._fields if name in tickets.c))
 
 
 def present(rows: Sequence[WholeTicket], policy: Policy, now: datetime) -> list[TicketView]:
@@ -43,27 +48,14 @@ def _view(row: WholeTicket, policy: Policy, now: datetime) -> TicketView:
     found = sla.clocks(row.created_at, row.priority, _entries(row), policy, now)
     following = found.next_response
     return TicketView(
-        id=row.id,
-        uid=row.uid,
-        customer_id=row.customer_id,
-        subject=row.subject,
-        description=row.description,
-        status=row.status,
+        *_columns(row),
         allowed_statuses=lifecycle.allowed(row.status, row.resolved_at, now),
-        priority=row.priority,
-        assignee=row.assignee,
         tags=[tag for [tag] in from_json(row.tags)],
-        follow_up_of=row.follow_up_of,
         sla={
             "first_response": _clock(found.first_response),
             "next_response": _clock(following) if following else None,
             "resolution": _clock(found.resolution),
         },
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        resolved_at=row.resolved_at,
-        closed_at=row.closed_at,
-        version=row.version,
     )
 
 

@@ -49,7 +49,7 @@ class CustomerErased(Problem):
 
 
 class PackageView(NamedTuple):
-    """What `PackageRequestOut` shows of a package request, and its version."""
+    """What `PackageRequestOut` shows of a package request, and its version; the columns first."""
 
     request_id: str
     customer_id: str
@@ -59,10 +59,13 @@ class PackageView(NamedTuple):
     note: str | None
     status: Status
     to_unpack: bool
-    lines: list[LineOut]
     created_at: datetime
     updated_at: datetime
     version: int
+    lines: list[LineOut]
+
+
+_columns = attrgetter(*(name for name in PackageView._fields if name in package_requests.c))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,9 @@ def present(db: Connection, rows: Sequence[PackageRequest]) -> list[PackageView]
         kit.id: [LineOut(sku=line.sku, quantity=line.quantity) for line in kit.lines]
         for kit in known.values()
     }
-    return [_view(row, lines[row.kit_id] if row.kit_id else []) for row in rows]
+    return [
+        PackageView(*_columns(row), lines=lines[row.kit_id] if row.kit_id else []) for row in rows
+    ]
 
 
 def request(db: Connection, new: PackageRequestNew, who: Principal) -> Requested:
@@ -160,23 +165,6 @@ def log_new(results: Sequence[Requested | Problem]) -> None:
                 "INVENTORY_API: Created package request for customer: %s",
                 result.shown.customer_id,
             )
-
-
-def _view(row: PackageRequest, lines: list[LineOut]) -> PackageView:
-    return PackageView(
-        request_id=row.request_id,
-        customer_id=row.customer_id,
-        package_type=row.package_type,
-        occurrence=row.occurrence,
-        customer_name=row.customer_name,
-        note=row.note,
-        status=row.status,
-        to_unpack=row.to_unpack,
-        lines=lines,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        version=row.version,
-    )
 
 
 def _reserve(
