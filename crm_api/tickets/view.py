@@ -46,17 +46,15 @@ def present(rows: Sequence[WholeTicket], policy: Policy, now: datetime) -> list[
 
 def _view(row: WholeTicket, policy: Policy, now: datetime) -> TicketView:
     found = sla.clocks(row.created_at, row.priority, _entries(row), policy, now)
+    allowed = lifecycle.allowed(row.status, row.resolved_at, now)
+    tags = [tag for [tag] in from_json(row.tags)]
     following = found.next_response
-    return TicketView(
-        *_columns(row),
-        allowed_statuses=lifecycle.allowed(row.status, row.resolved_at, now),
-        tags=[tag for [tag] in from_json(row.tags)],
-        sla={
-            "first_response": _clock(found.first_response),
-            "next_response": _clock(following) if following else None,
-            "resolution": _clock(found.resolution),
-        },
-    )
+    shown = {
+        "first_response": _clock(found.first_response),
+        "next_response": _clock(following) if following else None,
+        "resolution": _clock(found.resolution),
+    }
+    return TicketView._make([*_columns(row), allowed, tags, shown])
 
 
 def next_due(

@@ -103,7 +103,7 @@ def present(db: Connection, rows: Sequence[PackageRequest]) -> list[PackageView]
         for kit in known.values()
     }
     return [
-        PackageView(*_columns(row), lines=lines[row.kit_id] if row.kit_id else []) for row in rows
+        PackageView._make([*_columns(row), lines[row.kit_id] if row.kit_id else []]) for row in rows
     ]
 
 
