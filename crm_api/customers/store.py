@@ -92,12 +92,9 @@ def find_for_change(db: Connection, key: int | str) -> Customer | None:
     return find_one(Customer, db, _BY_UID.with_for_update(), {"uid": key})
 
 
-def find_ref(db: Connection, external_ref: str) -> Customer | None:
-    return find_one(Customer, db, _BY_REF, {"external_ref": external_ref})
-
-
-def find_ref_for_change(db: Connection, external_ref: str) -> Customer | None:
-    return find_one(Customer, db, _BY_REF.with_for_update(), {"external_ref": external_ref})
+def find_ref(db: Connection, external_ref: str, *, lock: bool = False) -> Customer | None:
+    statement = _BY_REF.with_for_update() if lock else _BY_REF
+    return find_one(Customer, db, statement, {"external_ref": external_ref})
 
 
 def with_refs(db: Connection, refs: Collection[str], *, lock: bool) -> Sequence[Customer]:
@@ -119,15 +116,12 @@ def change(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
     return changed
 
 
-def erase(db: Connection, customer_id: int, values: dict[str, Any]) -> None:
-    """Blank one row, and remove it from the search."""
-    _write(db, customer_id, values)
-    SEARCH.remove(db, customer_id)
-
-
-def forget_answers(db: Connection, uid: str) -> None:
-    """Empty stored answers that show this customer, its tickets or their notes."""
-    stored_answers.forget(db, [uid])
+def erase(db: Connection, customer: Customer, values: dict[str, Any]) -> None:
+    """Blank one row, and remove it from the search and from stored answers."""
+    _write(db, customer.id, values)
+    SEARCH.remove(db, customer.id)
+    # Also those that show one of its tickets or a note of it.
+    stored_answers.forget(db, [customer.uid])
 
 
 def whole_page(db: Connection, after: int, limit: int) -> Sequence[Customer]:

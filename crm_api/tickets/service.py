@@ -173,8 +173,7 @@ def remove(db: Connection, ticket_id: int, versions: frozenset[int] | None, who:
     """Delete a ticket with its notes and history. Raises TicketNotFound or PreconditionFailed."""
     ticket = get(db, ticket_id, lock=True)
     check_version(versions, ticket.version)
-    store.remove(db, ticket_id)
-    store.forget_answers(db, ticket.uid)
+    store.remove(db, ticket)
     record(db, TicketDeleted(ticket), by=who)
 
 

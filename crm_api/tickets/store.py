@@ -120,18 +120,15 @@ def change(db: Connection, ticket_id: int, values: Mapping[str, Any]) -> Ticket:
     return ticket
 
 
-def remove(db: Connection, ticket_id: int) -> None:
-    """Delete a ticket with its tags, notes and history."""
+def remove(db: Connection, ticket: Ticket) -> None:
+    """Delete a ticket with its tags, notes and history, and empty stored answers with any of it."""
+    ticket_id = ticket.id
     db.execute(update(tickets).where(tickets.c.follow_up_of == ticket_id).values(follow_up_of=None))
     for table in (ticket_tags, notes, ticket_history):
         db.execute(delete(table).where(table.c.ticket_id == ticket_id))
     db.execute(delete(tickets).where(tickets.c.id == ticket_id))
     _SEARCH.remove(db, ticket_id)
-
-
-def forget_answers(db: Connection, uid: str) -> None:
-    """Empty stored answers that show this ticket or a note of it."""
-    stored_answers.forget(db, [uid])
+    stored_answers.forget(db, [ticket.uid])
 
 
 def set_tags(db: Connection, ticket_id: int, tags: Collection[str]) -> None:

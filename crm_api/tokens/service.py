@@ -1,7 +1,6 @@
 """The rules about tokens."""
 
 from dataclasses import dataclass
-from hmac import compare_digest
 from http import HTTPStatus
 
 from sqlalchemy import Connection
@@ -75,9 +74,3 @@ def revoke(db: Connection, token_id: int, who: Principal) -> None:
         record(db, TokenRevoked(token_id), by=who)
     elif not store.is_there(db, token_id):
         raise TokenNotFound("There is no token with this id.")
-
-
-def find(db: Connection, digest: bytes) -> Token | None:
-    """Look up a token by the hash of its text, valid or not."""
-    row = store.find(db, digest)
-    return row if row is not None and compare_digest(row.digest, digest) else None

@@ -33,6 +33,7 @@ def add(db: Connection, values: Mapping[str, Any]) -> Token:
 
 
 def find(db: Connection, digest: bytes) -> Token | None:
+    """Look up a token by the hash of its text, valid or not."""
     return find_one(Token, db, _BY_DIGEST, {"digest": digest})
 
 
