@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, func, or_, select, update
 
 from integration_service.deliveries import erasures, store
 from integration_service.deliveries.models import Delivery, deliveries, enqueued
-from integration_service.deliveries.schemas import Attempt, DeliveryDetail, RetryResult
+from integration_service.deliveries.schemas import DeliveryDetail, RetryResult
 from integration_service.ledger.control import wake
 from integration_service.ledger.lease import Clock, hold
 from service_kit.database import Database
@@ -61,9 +61,8 @@ class Which(NamedTuple):
 def show(db: Connection, uid: str) -> DeliveryDetail:
     """Show one delivery and each attempt at it. Raises DeliveryNotFound."""
     found = _known(store.find(db, uid))
-    attempts = [Attempt.model_validate(one) for one in store.attempts_at(db, found)]
     return DeliveryDetail.model_construct(
-        **found._asdict(), customer_uid=found.customer_uid, attempts=attempts
+        **found._asdict(), customer_uid=uid, attempts=store.attempts_at(db, found)
     )
 
 

@@ -12,12 +12,12 @@ from integration_service.deliveries.models import (
     IS_WELCOME,
     UNFINISHED,
     Arrival,
-    AttemptRow,
     Delivery,
     attempt_counts,
     attempts,
     deliveries,
 )
+from integration_service.deliveries.schemas import Attempt
 from integration_service.routes.definitions import WELCOME
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
@@ -29,10 +29,13 @@ _COUNTS = select(deliveries.c.state, func.count().label("number")).group_by(deli
 _OLDEST = select(func.min(func.coalesce(deliveries.c.enqueued_at, deliveries.c.created_at))).where(
     deliveries.c.state.in_(("pending", "retrying"))
 )
-_ONE = select(deliveries).where(deliveries.c.subject == bindparam("uid"), IS_WELCOME)
+_SHOWN = select(*(deliveries.c[name] for name in Delivery._fields))
+_ONE = _SHOWN.where(deliveries.c.subject == bindparam("uid"), IS_WELCOME)
 _LOCKED = _ONE.with_for_update()
 _ATTEMPTS = (
-    select(attempts).where(attempts.c.delivery_id == bindparam("id")).order_by(attempts.c.id)
+    select(*(attempts.c[name] for name in Attempt.model_fields))
+    .where(attempts.c.delivery_id == bindparam("id"))
+    .order_by(attempts.c.id)
 )
 _BEYOND = PreparedValues[int](
     select(deliveries.c.id).where(UNFINISHED).limit(1).offset(bindparam("mark"))
@@ -55,13 +58,14 @@ def lock(db: Connection, uid: str) -> Delivery | None:
     return find_one(Delivery, db, _LOCKED, {"uid": uid})
 
 
-def attempts_at(db: Connection, delivery: Delivery) -> list[AttemptRow]:
-    return find_all(AttemptRow, db, _ATTEMPTS, {"id": delivery.id})
+def attempts_at(db: Connection, delivery: Delivery) -> list[Attempt]:
+    found = db.execute(_ATTEMPTS, {"id": delivery.id})
+    return [Attempt.model_validate(row) for row in found.mappings()]
 
 
 def page(db: Connection, state: str | None, after: int | None, limit: int) -> Page[Delivery]:
     """List deliveries in the order in which their customers were found."""
-    statement = select(deliveries).order_by(deliveries.c.id).limit(limit + 1)
+    statement = _SHOWN.order_by(deliveries.c.id).limit(limit + 1)
     if state is not None:
         statement = statement.where(deliveries.c.state == state)
     if after is not None:
