@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from integration_service.concurrency import each_of, in_any_case
 from integration_service.deliveries import erasures
-from integration_service.deliveries.models import ErasedCustomer
+from integration_service.deliveries.models import Arrival, ErasedCustomer
 from integration_service.feed.client import CrmClient
 from integration_service.feed.models import Customer, FeedBroken, is_from_before
 from integration_service.ledger import control
@@ -19,7 +19,7 @@ from integration_service.reconcile import store as ledger
 from integration_service.reconcile.keys import SeenCustomer
 from integration_service.reconcile.models import Candidate, Run
 from integration_service.reconcile.schemas import CONFIRM_COMMAND
-from integration_service.reconcile.store import COUNTED, KINDS, Absent, Kind, RunLost
+from integration_service.reconcile.store import COUNTED, KINDS, Kind, RunLost
 from integration_service.routes.definitions import WELCOME
 from integration_service.targets.failures import CallFailed, Transient
 from integration_service.targets.http import pages
@@ -294,12 +294,12 @@ class Comparison:
             self._repaired += await self._database.write(ledger.repair, self.run, found, now)
             after = rows[-1].customer_uid
 
-    async def _named(self, row: Candidate) -> Absent | None:
+    async def _named(self, row: Candidate) -> Arrival | None:
         """Find the name to ask for a package with; None for who is gone by now."""
         if row.state is not None:
-            return Absent(row.customer_uid, row.customer_name)
+            return Arrival(row.customer_uid, row.customer_name, 0)
         customer = await self._crm.find(row.customer_uid)
-        return None if customer is None else Absent(customer.uid, customer.first_name_known)
+        return None if customer is None else customer.arrival
 
     def _found(self, kind: str, uid: str, why: str) -> None:
         self._counts[kind] += 1

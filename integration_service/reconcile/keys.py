@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Insert,
     Select,
     and_,
     bindparam,
@@ -61,8 +62,6 @@ _ABSENT = _CANDIDATES.where(_KEYS.c.is_absent)
 _IS_LATE = deliveries.c.next_attempt_at.is_not(None)
 _ERASURE_IS_LATE = exists().where(erasures.c.done_at.is_(None))
 _IS_UNKNOWN = and_(deliveries.c.id.is_(None), _KEYS.c.is_owed)
-
-
 _ERASURE_IS_UNKNOWN = exists().where(
     _KEYS.c.run_id == bindparam("run"),
     _KEYS.c.is_erased,
@@ -104,31 +103,27 @@ class SeenCustomer(NamedTuple):
 
 
 def saw_customers(db: Connection, run: int, seen: Sequence[SeenCustomer]) -> None:
-    alive(db, run)
-    rows = [{"run_id": run, "customers": 1, "packages": 0, **one._asdict()} for one in seen]
-    if rows:
-        db.execute(_SEEN_CUSTOMER, rows)
+    same = {"customers": 1, "packages": 0}
+    _saw(db, run, _SEEN_CUSTOMER, [{**same, **one._asdict()} for one in seen])
 
 
 def saw_erasures(db: Connection, run: int, after: int, limit: int) -> int | None:
     """Put a page of the ledger's erasures beside what was seen. Returns where the next begins."""
-    alive(db, run)
     found = db.execute(_ERASURES_PAGE, {"after": after, "limit": limit}).all()
-    if not found:
-        return None
-    same = {"run_id": run, "customers": 0, "packages": 0, "is_owed": False, "is_erased": True}
-    db.execute(_SEEN_ERASURE, [{**same, "customer_uid": row.customer_uid} for row in found])
-    return int(found[-1].id)
+    same = {"customers": 0, "packages": 0, "is_owed": False, "is_erased": True}
+    _saw(db, run, _SEEN_ERASURE, [{**same, "customer_uid": row.customer_uid} for row in found])
+    return int(found[-1].id) if found else None
 
 
 def saw_packages(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
+    same = {"customers": 0, "packages": 1, "is_owed": False}
+    _saw(db, run, _SEEN_PACKAGE, [{**same, "customer_uid": uid} for uid in customer_uids])
+
+
+def _saw(db: Connection, run: int, seen: Insert, rows: Sequence[dict[str, Any]]) -> None:
     alive(db, run)
-    rows = [
-        {"run_id": run, "customer_uid": uid, "customers": 0, "packages": 1, "is_owed": False}
-        for uid in customer_uids
-    ]
     if rows:
-        db.execute(_SEEN_PACKAGE, rows)
+        db.execute(seen, [{**row, "run_id": run} for row in rows])
 
 
 def candidates(db: Connection, run: int, kind: Kind, after: str, limit: int) -> list[Candidate]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from sqlalchemy import (
     Connection,
@@ -15,13 +15,13 @@ from sqlalchemy import (
 )
 
 from integration_service.deliveries import erasures
-from integration_service.deliveries.models import IS_WELCOME, deliveries, enqueued
+from integration_service.deliveries.models import IS_WELCOME, Arrival, deliveries, enqueued
+from integration_service.deliveries.store import owe
 from integration_service.ledger.control import wake
 from integration_service.ledger.lease import hold, now_of
 from integration_service.ledger.models import poller
 from integration_service.reconcile.models import Run, reconciliations
 from integration_service.reconcile.schemas import ReconcileRun, Reconciliation
-from integration_service.routes.definitions import WELCOME
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.rows import find_all, find_one, get_one
 
@@ -57,13 +57,6 @@ _RUNNING_OR_NEWEST_ENDED = select(reconciliations).where(
 
 class RunLost(Exception):
     """The run was given up for dead, or has ended; it may not go on."""
-
-
-class Absent(NamedTuple):
-    """A customer whose package is missing, and the name to ask for it with."""
-
-    customer_uid: str
-    customer_name: str | None
 
 
 def begin(
@@ -124,40 +117,27 @@ def alive(db: Connection, run: int) -> None:
         raise RunLost
 
 
-def repair(db: Connection, run: int, absent: Sequence[Absent], now: datetime) -> int:
+def repair(db: Connection, run: int, absent: Sequence[Arrival], now: datetime) -> int:
     """Enqueue what is missing, as the feed would have; what is on its way already is left alone.
 
     Returns how many. Dead deliveries stay so: whatever refused them would do it again.
     """
     alive(db, run)
     hold(db)
-    erased = erasures.among(db, [one.customer_uid for one in absent])
-    absent = [one for one in absent if one.customer_uid not in erased]
+    erased = erasures.among(db, [one.subject for one in absent])
+    absent = [one for one in absent if one.subject not in erased]
+    if not absent:
+        return 0
     again = db.execute(
         update(deliveries)
         .where(
-            deliveries.c.subject.in_([one.customer_uid for one in absent]),
+            deliveries.c.subject.in_([one.subject for one in absent]),
             IS_WELCOME,
             deliveries.c.state == "delivered",
         )
         .values(**enqueued(now))
     ).rowcount
-    if not absent:
-        return 0
-    rows = [
-        {
-            "route": WELCOME.name,
-            "subject": one.customer_uid,
-            "occurrence": 1,
-            "customer_name": one.customer_name,
-            "sequence": 0,
-            "created_at": now,
-            "never_claimed": True,
-            **enqueued(now),
-        }
-        for one in absent
-    ]
-    anew = len(db.execute(insert_missing(deliveries).returning(deliveries.c.id), rows).all())
+    anew = len(owe(db, absent, now))
     grown = {"repairs": poller.c.repairs + again + anew, "wake_count": poller.c.wake_count + 1}
     db.execute(update(poller).values(**grown))
     return again + anew
