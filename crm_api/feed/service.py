@@ -105,13 +105,15 @@ def position_of(db: Connection, cursor: str) -> int:
 def page(db: Connection, after: str | None, types: Collection[str], limit: int) -> Page:
     """Read what follows a cursor. Raises CursorMalformed, FeedDiverged or CursorExpired."""
     epoch, last, pruned, *_ = store.head(db)
-    position = _position_after(db, after, epoch, last, pruned)
+    position = 0 if after is None else _position_of(db, after, epoch, last)
+    if position < pruned:
+        _refuse_expired(pruned)
     through = min(last, position + store.WINDOW)
     rows = store.between(db, position, through, types, limit)
     if len(rows) == limit:
         through = rows[-1].position
-    last_id = rows[-1].event_id if rows and rows[-1].position == through else None
-    cursor = FeedCursor.at(epoch, through, last_id) if last_id else _cursor(db, epoch, through)
+    is_seen = rows and rows[-1].position == through
+    last_id = rows[-1].event_id if is_seen else store.find_event_id(db, through)
     unnumbered, pruned = store.rest(db)
     if position < pruned:
         _refuse_expired(pruned)  # in the meantime: the first of the rows may be missing
@@ -120,7 +122,7 @@ def page(db: Connection, after: str | None, types: Collection[str], limit: int) 
         from_position=position + 1,
         through_position=through,
         head_position=last,
-        next_cursor=cursor.encode(),
+        next_cursor=FeedCursor.at(epoch, through, last_id).encode(),
         unnumbered=unnumbered,
     )
 
@@ -161,17 +163,6 @@ async def prune(database: Database, before: datetime) -> int:
     return total
 
 
-def _position_after(db: Connection, after: str | None, epoch: str, last: int, pruned: int) -> int:
-    if after is None:
-        if pruned:
-            _refuse_expired(pruned)
-        return 0
-    position = _position_of(db, after, epoch, last)
-    if position < pruned:
-        _refuse_expired(pruned)
-    return position
-
-
 def _position_of(db: Connection, text: str, epoch: str, last: int) -> int:
     try:
         cursor = FeedCursor.decode(text)
@@ -185,10 +176,6 @@ def _position_of(db: Connection, text: str, epoch: str, last: int) -> int:
     if event_id is not None and not cursor.marks(event_id):
         _refuse_diverged(f"another event stands at position {cursor.position} now")
     return cursor.position
-
-
-def _cursor(db: Connection, epoch: str, position: int) -> FeedCursor:
-    return FeedCursor.at(epoch, position, store.find_event_id(db, position))
 
 
 def _refuse_diverged(reason: str) -> NoReturn:

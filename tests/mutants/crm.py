@@ -89,7 +89,7 @@ FEED = [
         text="""    if position < pruned:
         _refuse_expired(pruned)
 """,
-        instead="""    if position <= pruned:
+        instead="""    if position < pruned + bool(after):
         _refuse_expired(pruned)
 """,
         tests=(_PRUNING,),
