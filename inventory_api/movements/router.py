@@ -22,11 +22,7 @@ router = APIRouter(prefix="/items/{sku}/movements", route_class=GuardedRoute, ta
     status_code=201,
     summary="Move stock",
     response_model=MovementOut,
-    responses=documented(
-        items.ItemNotFound,
-        items.ItemUntracked,
-        items.StockBelowReserved,
-    ),
+    responses=documented(items.ItemNotFound, items.ItemUntracked, items.StockBelowReserved),
 )
 async def move_stock(
     sku: SkuInPath, new: MovementNew, who: CanWriteStock, once: Idempotent

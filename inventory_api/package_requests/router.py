@@ -37,11 +37,7 @@ from service_kit.web.etags import (
 from service_kit.web.fields import Line
 from service_kit.web.health import DatabaseDep
 from service_kit.web.hot import HotRoute, fields_of, hot, plain_body
-from service_kit.web.idempotency import (
-    Answer,
-    Idempotent,
-    idempotency_key,
-)
+from service_kit.web.idempotency import Answer, Idempotent, idempotency_key
 from service_kit.web.idempotency import Erased as AnswerErased
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
 from service_kit.web.paging import CreatedAfter, PagingDep
@@ -61,9 +57,7 @@ async def _filter(
 
 
 RequestId = Annotated[
-    Line,
-    Path(max_length=36, description="The package request's id."),
-    AfterValidator(str.lower),
+    Line, Path(max_length=36, description="The package request's id."), AfterValidator(str.lower)
 ]
 Wanted = Annotated[Filter, Depends(_filter)]
 Items = Annotated[
@@ -89,11 +83,7 @@ Items = Annotated[
     summary="Request a package",
     response_model=PackageRequestOut,
     responses={
-        **documented(
-            service.PackageRequestConflict,
-            service.CustomerErased,
-            AnswerErased,
-        ),
+        **documented(service.PackageRequestConflict, service.CustomerErased, AnswerErased),
         **answering(201, LOCATION, ETAG),
         200: {
             "model": PackageRequestOut,
@@ -122,11 +112,7 @@ async def _request_all_by_hand(request: Request) -> Response | None:
     return await request_packages(items, principal_of(request), await idempotency_key(request))
 
 
-@router.post(
-    "/batch",
-    summary="Request up to 500 packages",
-    response_model=list[BatchResult],
-)
+@router.post("/batch", summary="Request up to 500 packages", response_model=list[BatchResult])
 @hot(_request_all_by_hand)
 async def request_packages(items: Items, who: CanWritePackages, once: Idempotent) -> Response:
     """Request each package on its own, and answer the result of each, in order.
@@ -191,10 +177,10 @@ async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanEraseP
     "/{request_id}/{move}",
     summary="Move a package request one step forward",
     response_model=PackageRequestOut,
-    responses={
-        **documented(service.PackageRequestNotFound, moves.InvalidTransition, PreconditionFailed),
-        **answering(200, ETAG),
-    },
+    responses=documented(
+        service.PackageRequestNotFound, moves.InvalidTransition, PreconditionFailed
+    )
+    | answering(200, ETAG),
 )
 async def move_package_request(
     request_id: RequestId,
