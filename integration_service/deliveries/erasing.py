@@ -24,11 +24,7 @@ class Erasing:
     """A loop of its own, since erasures wait for what is under way and packages never for them."""
 
     def __init__(
-        self,
-        database: Database,
-        target: Target,
-        clock: Clock,
-        noted: asyncio.Event,
+        self, database: Database, target: Target, clock: Clock, noted: asyncio.Event
     ) -> None:
         self._database = database
         self._target = target

@@ -4,15 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import (
-    Connection,
-    bindparam,
-    delete,
-    func,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, bindparam, delete, func, or_, select, update
 
 from integration_service.deliveries import erasures
 from integration_service.deliveries.models import IS_WELCOME, Arrival, deliveries, enqueued

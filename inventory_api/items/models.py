@@ -3,16 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import (
-    Boolean,
-    CheckConstraint,
-    Column,
-    ForeignKey,
-    Index,
-    Integer,
-    String,
-    Table,
-)
+from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, String, Table
 
 from inventory_api.tables import metadata
 from service_kit.database.types import BigInt, UtcDateTime

@@ -47,8 +47,7 @@ _NEWEST = (
     .subquery()
 )
 _OF_TYPES = select(kits).join(
-    _NEWEST,
-    (_NEWEST.c.package_type == kits.c.package_type) & (_NEWEST.c.version == kits.c.version),
+    _NEWEST, (_NEWEST.c.package_type == kits.c.package_type) & (_NEWEST.c.version == kits.c.version)
 )
 _LINES = (
     select(kit_lines.c.kit_id, items.c.id.label("item_id"), items.c.sku, kit_lines.c.quantity)

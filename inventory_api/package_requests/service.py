@@ -162,8 +162,7 @@ def log_new(results: Sequence[Requested | Problem]) -> None:
     for result in results:
         if isinstance(result, Requested) and result.is_new:
             logger.info(
-                "INVENTORY_API: Created package request for customer: %s",
-                result.shown.customer_id,
+                "INVENTORY_API: Created package request for customer: %s", result.shown.customer_id
             )
 
 
