@@ -1,10 +1,11 @@
-"""The customers' routes."""
+"""The customers' routes; the hot ones first, since Starlette tries them in order."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
@@ -17,11 +18,19 @@ from crm_api.access import (
 from crm_api.customers import service
 from crm_api.customers.addresses import Address
 from crm_api.customers.models import Customer
-from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
+from crm_api.customers.schemas import (
+    BatchResult,
+    CustomerChange,
+    CustomerNew,
+    CustomerOut,
+    as_shown,
+)
 from crm_api.customers.store import Filter
 from crm_api.feed import service as feed
 from service_kit.database.as_json import json_array
+from service_kit.problems import Problem
 from service_kit.web.auth import principal_of
+from service_kit.web.body import LARGEST_BATCH, merge, read_items
 from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -33,27 +42,10 @@ from service_kit.web.etags import (
 )
 from service_kit.web.fields import Line
 from service_kit.web.health import DatabaseDep, database_of
-from service_kit.web.hot import (
-    HotRoute,
-    hot,
-    json_response,
-    plain_body,
-    plain_limit,
-    plain_query,
-)
-from service_kit.web.idempotency import (
-    Answer,
-    Erased,
-    Idempotent,
-)
+from service_kit.web.hot import HotRoute, hot, json_response, plain_body, plain_limit, plain_query
+from service_kit.web.idempotency import Answer, Erased, Idempotent
 from service_kit.web.openapi import ETAG, LOCATION, ResponseHeader, answering, documented
-from service_kit.web.paging import (
-    CreatedAfter,
-    CreatedBefore,
-    Paging,
-    PagingDep,
-    Sort,
-)
+from service_kit.web.paging import CreatedAfter, CreatedBefore, Paging, PagingDep, Sort
 
 router = APIRouter(prefix="/api/customers", route_class=HotRoute, tags=["customers"])
 
@@ -113,6 +105,21 @@ async def _filter(
 
 CustomerKey = Annotated[int | str, Depends(_key)]
 Wanted = Annotated[Filter, Depends(_filter)]
+Items = Annotated[
+    list[Any],
+    Body(
+        min_length=1,
+        max_length=LARGEST_BATCH,
+        description="Customers as POST /api/customers takes them.",
+        json_schema_extra={"items": {"$ref": "#/components/schemas/CustomerNew"}},
+        examples=[
+            [
+                {"name": "Ada Lovelace", "email": "ada@example.com"},
+                {"name": "Grace Hopper", "email": "grace@example.com"},
+            ]
+        ],
+    ),
+]
 _NEW: TypeAdapter[CustomerNew] = TypeAdapter(CustomerNew)
 
 
@@ -145,14 +152,8 @@ async def _get_by_hand(request: Request) -> Response | None:
     status_code=201,
     summary="Register a customer",
     response_model=CustomerOut,
-    responses={
-        **documented(
-            service.EmailTaken,
-            service.ExternalRefTaken,
-            Erased,
-        ),
-        **answering(201, LOCATION, ETAG),
-    },
+    responses=documented(service.EmailTaken, service.ExternalRefTaken, Erased)
+    | answering(201, LOCATION, ETAG),
 )
 @hot(_register_by_hand)
 async def register_customer(
@@ -168,10 +169,8 @@ async def register_customer(
     "",
     summary="List customers",
     response_model=list[CustomerOut],
-    responses={
-        **documented(feed.CursorMalformed, feed.FeedDiverged, feed.CursorExpired),
-        **answering(200, FEED_CURSOR),
-    },
+    responses=documented(feed.CursorMalformed, feed.FeedDiverged, feed.CursorExpired)
+    | answering(200, FEED_CURSOR),
 )
 @hot(_list_by_hand)
 async def list_customers(
@@ -216,20 +215,28 @@ async def get_customer(
     return unless_known(known, response, found.version, found)
 
 
+@router.post("/batch", summary="Register up to 500 customers", response_model=list[BatchResult])
+async def register_customers(items: Items, who: CanCreateCustomers, once: Idempotent) -> Response:
+    """Add each customer on its own, and answer the result of each, in order."""
+    read = read_items(CustomerNew, items)
+    new = [item for item in read if isinstance(item, CustomerNew)]
+    return await once.write(
+        service.register_all, lambda done: _answer_all(merge(read, done)), new, who
+    )
+
+
 @router.patch(
     "/{customer}",
     summary="Change a customer",
     response_model=CustomerOut,
-    responses={
-        **documented(
-            service.CustomerNotFound,
-            service.CustomerErased,
-            service.EmailTaken,
-            service.ExternalRefTaken,
-            PreconditionFailed,
-        ),
-        **answering(200, ETAG),
-    },
+    responses=documented(
+        service.CustomerNotFound,
+        service.CustomerErased,
+        service.EmailTaken,
+        service.ExternalRefTaken,
+        PreconditionFailed,
+    )
+    | answering(200, ETAG),
 )
 async def change_customer(
     customer: CustomerKey,
@@ -265,8 +272,18 @@ async def erase_customer(
 
 def registered(customer: Customer) -> Answer:
     body = to_json(as_shown(customer)).decode()
-    headers = {
-        "Location": f"/api/customers/{customer.id}",
-        "ETag": etag(customer.version),
-    }
+    headers = {"Location": f"/api/customers/{customer.id}", "ETag": etag(customer.version)}
     return Answer(201, body, headers, subjects=[customer.uid])
+
+
+def _answer_all(done: Sequence[Customer | Problem]) -> Answer:
+    body = to_json([_result(one) for one in done]).decode()
+    uids = [None if isinstance(one, Problem) else one.uid for one in done]
+    return Answer(200, body, item_subjects=uids)
+
+
+def _result(found: Customer | Problem) -> dict[str, Any]:
+    """Return what `BatchResult` describes."""
+    if isinstance(found, Problem):
+        return {"status": found.status.value, "problem": found.document()}
+    return {"status": 201, "customer": as_shown(found)}

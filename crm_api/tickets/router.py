@@ -1,4 +1,4 @@
-"""The tickets' routes."""
+"""The routes of tickets, their notes and their history."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -8,16 +8,19 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from crm_api.access import CanDeleteTickets, CanReadTickets, CanWriteTickets
 from crm_api.customers.router import CustomerKey
 from crm_api.customers.service import CustomerNotFound
-from crm_api.tickets import service
+from crm_api.tickets import models, service
 from crm_api.tickets.lifecycle import Priority, Status
 from crm_api.tickets.schemas import (
     Assignee,
     Change,
+    HistoryEntry,
+    Note,
+    NoteOut,
     Opening,
     Tag,
     TicketOut,
 )
-from crm_api.tickets.service import Opened
+from crm_api.tickets.service import Noted, Opened
 from crm_api.tickets.sla import Policy
 from crm_api.tickets.store import Filter
 from crm_api.tickets.view import TicketView
@@ -34,12 +37,15 @@ from service_kit.web.etags import (
 from service_kit.web.fields import Line
 from service_kit.web.health import DatabaseDep, database_of
 from service_kit.web.hot import HotRoute, fields_of, hot, json_response, plain_limit, plain_query
-from service_kit.web.idempotency import (
-    Answer,
-    Erased,
-    Idempotent,
+from service_kit.web.idempotency import Answer, Erased, Idempotent
+from service_kit.web.openapi import (
+    DEPRECATION,
+    ETAG,
+    LOCATION,
+    ResponseHeader,
+    answering,
+    documented,
 )
-from service_kit.web.openapi import ETAG, LOCATION, answering, documented
 from service_kit.web.paging import Paging, PagingDep, Sort
 
 router = APIRouter(prefix="/api", route_class=HotRoute, tags=["tickets"])
@@ -98,6 +104,10 @@ PolicyDep = Annotated[Policy, Depends(_policy)]
 Wanted = Annotated[Filter, Depends(_filter)]
 _as_shown = fields_of(TicketOut)
 TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", examples=[1])]
+SUCCESSOR = ResponseHeader(
+    "Link", "The address to use instead.", '</api/tickets/1/notes>; rel="successor-version"'
+)
+_ADDING = documented(service.TicketNotFound, service.TicketClosed, Erased)
 
 
 @router.post(
@@ -105,10 +115,8 @@ TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", e
     status_code=201,
     summary="Open a ticket",
     response_model=TicketOut,
-    responses={
-        **documented(CustomerNotFound, service.NoFollowUp, Erased),
-        **answering(201, LOCATION, ETAG),
-    },
+    responses=documented(CustomerNotFound, service.NoFollowUp, Erased)
+    | answering(201, LOCATION, ETAG),
 )
 async def open_ticket(
     new: Opening, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
@@ -131,11 +139,7 @@ async def _list_by_hand(request: Request) -> Response | None:
 @router.get("/tickets", summary="List tickets", response_model=list[TicketOut])
 @hot(_list_by_hand)
 async def list_tickets(
-    database: DatabaseDep,
-    _: CanReadTickets,
-    paging: PagingDep,
-    wanted: Wanted,
-    policy: PolicyDep,
+    database: DatabaseDep, _: CanReadTickets, paging: PagingDep, wanted: Wanted, policy: PolicyDep
 ) -> Sequence[TicketView]:
     """List tickets, newest last."""
     order = "id" if wanted.ascending else "-id"
@@ -188,15 +192,10 @@ async def get_ticket(
     "/tickets/{ticket_id}",
     summary="Change a ticket",
     response_model=TicketOut,
-    responses={
-        **documented(
-            service.TicketNotFound,
-            service.InvalidTransition,
-            service.TicketClosed,
-            PreconditionFailed,
-        ),
-        **answering(200, ETAG),
-    },
+    responses=documented(
+        service.TicketNotFound, service.InvalidTransition, service.TicketClosed, PreconditionFailed
+    )
+    | answering(200, ETAG),
 )
 async def change_ticket(
     ticket_id: TicketId,
@@ -226,8 +225,73 @@ async def delete_ticket(
     await database.erase(service.remove, ticket_id, versions, who)
 
 
+@router.get(
+    "/tickets/{ticket_id}/notes",
+    summary="Read a ticket's notes",
+    response_model=list[NoteOut],
+    responses=documented(service.TicketNotFound),
+)
+async def list_notes(
+    ticket_id: TicketId, database: DatabaseDep, _: CanReadTickets, paging: PagingDep
+) -> list[models.TicketNote]:
+    """List the notes, newest last."""
+    page = await database.read(service.notes, ticket_id, paging.after(), paging.limit)
+    return paging.rows(page)
+
+
+@router.post(
+    "/tickets/{ticket_id}/notes",
+    status_code=201,
+    summary="Add a note",
+    response_model=NoteOut,
+    responses=_ADDING,
+)
+async def add_note(
+    ticket_id: TicketId, new: Note, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
+) -> Response:
+    """Add a note. A customer's public note reopens a pending or resolved ticket."""
+    return await once.write(service.add_note, _noted, ticket_id, new, policy, who)
+
+
+@router.post(
+    "/notes/{ticket_id}",
+    status_code=201,
+    summary="Add a note (old address)",
+    response_model=NoteOut,
+    responses=_ADDING | answering(201, DEPRECATION, SUCCESSOR),
+    deprecated=True,
+)
+async def add_note_at_old_address(
+    ticket_id: TicketId, new: Note, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
+) -> Response:
+    """Add a note as `POST /api/tickets/{ticket_id}/notes` does; use that address."""
+    response = await add_note(ticket_id, new, who, policy, once)
+    response.headers["Deprecation"] = DEPRECATION.example
+    response.headers["Link"] = f'</api/tickets/{ticket_id}/notes>; rel="successor-version"'
+    return response
+
+
+@router.get(
+    "/tickets/{ticket_id}/history",
+    summary="Read a ticket's history",
+    response_model=list[HistoryEntry],
+    responses=documented(service.TicketNotFound),
+)
+async def list_history(
+    ticket_id: TicketId, database: DatabaseDep, _: CanReadTickets, paging: PagingDep
+) -> list[models.HistoryEntry]:
+    """List every change of every field, newest last."""
+    page = await database.read(service.history, ticket_id, paging.after(), paging.limit)
+    return paging.rows(page)
+
+
 def _opened(opened: Opened) -> Answer:
     ticket = opened.ticket
     headers = {"Location": f"/api/tickets/{ticket.id}", "ETag": etag(ticket.version)}
     body = TicketOut.model_validate(ticket).model_dump_json()
     return Answer(201, body, headers, subjects=[ticket.uid, opened.customer_uid])
+
+
+def _noted(noted: Noted) -> Answer:
+    body = NoteOut.model_validate(noted.note).model_dump_json()
+    return Answer(201, body, subjects=[noted.ticket_uid, noted.customer_uid])
