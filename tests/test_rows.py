@@ -45,7 +45,8 @@ PAIRS = [(table_of(row, rows.tables), row) for rows in models() for row in rows.
 
 @pytest.mark.parametrize(("table", "row"), PAIRS, ids=lambda one: getattr(one, "name", ""))
 def test_a_row_has_a_field_for_each_column(table: Table, row: Any) -> None:
-    assert list(row._fields) == table.columns.keys()
+    # A ticket has more, of other tables.
+    assert list(row._fields)[: len(table.columns)] == table.columns.keys()
     types = get_type_hints(row)
     assert {c.key: kind_of(types[c.key]) for c in table.c} == {c.key: kind(c) for c in table.c}
 

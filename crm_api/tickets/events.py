@@ -60,11 +60,10 @@ class _OfTicket(Event):
 
 @dataclass(frozen=True, slots=True)
 class TicketCreated(_OfTicket):
-    tags: Sequence[str]
     type = action = "ticket.created"
 
     def data(self) -> NewTicketData:
-        return {**_data(self.ticket), "tags": sorted(set(self.tags))}
+        return {**_data(self.ticket), "tags": self.ticket.tags}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
+from pydantic_core import from_json
 from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Text
 
 from crm_api.tables import metadata
@@ -40,6 +41,8 @@ tickets = Table(
 
 
 class Ticket(NamedTuple):
+    """A ticket with its tags and what moved its clocks, each as a JSON array."""
+
     id: int
     uid: str
     customer_id: int
@@ -55,6 +58,13 @@ class Ticket(NamedTuple):
     resolved_at: datetime | None
     closed_at: datetime | None
     due_at: datetime | None
+    json_tags: str
+    status_changes: str
+    public_notes: str
+
+    @property
+    def tags(self) -> list[str]:
+        return [tag for [tag] in from_json(self.json_tags)]
 
 
 ticket_tags = Table(

@@ -1,9 +1,9 @@
 """The routes of tickets, their notes and their history."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic_core import to_json
 
 from crm_api.access import CanDeleteTickets, CanReadTickets, CanWriteTickets
 from crm_api.customers.router import CustomerKey
@@ -23,7 +23,7 @@ from crm_api.tickets.schemas import (
 from crm_api.tickets.service import Noted, Opened
 from crm_api.tickets.sla import Policy
 from crm_api.tickets.store import Filter
-from crm_api.tickets.view import TicketView
+from crm_api.tickets.view import as_shown
 from service_kit.process import clock
 from service_kit.web.etags import (
     NOT_MODIFIED,
@@ -36,7 +36,7 @@ from service_kit.web.etags import (
 )
 from service_kit.web.fields import Line
 from service_kit.web.health import DatabaseDep, database_of
-from service_kit.web.hot import HotRoute, fields_of, hot, json_response, plain_limit, plain_query
+from service_kit.web.hot import HotRoute, hot, json_response, plain_limit, plain_query
 from service_kit.web.idempotency import Answer, Erased, Idempotent
 from service_kit.web.openapi import (
     DEPRECATION,
@@ -102,7 +102,6 @@ async def _filter(
 
 PolicyDep = Annotated[Policy, Depends(_policy)]
 Wanted = Annotated[Filter, Depends(_filter)]
-_as_shown = fields_of(TicketOut)
 TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", examples=[1])]
 SUCCESSOR = ResponseHeader(
     "Link", "The address to use instead.", '</api/tickets/1/notes>; rel="successor-version"'
@@ -131,7 +130,7 @@ async def _list_by_hand(request: Request) -> Response | None:
         return None
     policy = await _policy(request)
     page = await database_of(request).read(service.page, Filter(), None, limit, policy)
-    response = json_response([_as_shown(row) for row in page.rows])
+    response = json_response([as_shown(row) for row in page.rows])
     Paging(request, response, limit, cursor=None).rows(page)
     return response
 
@@ -140,12 +139,12 @@ async def _list_by_hand(request: Request) -> Response | None:
 @hot(_list_by_hand)
 async def list_tickets(
     database: DatabaseDep, _: CanReadTickets, paging: PagingDep, wanted: Wanted, policy: PolicyDep
-) -> Sequence[TicketView]:
+) -> list[dict[str, Any]]:
     """List tickets, newest last."""
     order = "id" if wanted.ascending else "-id"
     run = database.scan if wanted.q else database.read
     page = await run(service.page, wanted, paging.after(order), paging.limit, policy)
-    return paging.rows(page, order)
+    return [as_shown(row) for row in paging.rows(page, order)]
 
 
 @router.get(
@@ -160,10 +159,10 @@ async def list_customer_tickets(
     _: CanReadTickets,
     paging: PagingDep,
     policy: PolicyDep,
-) -> Sequence[TicketView]:
+) -> list[dict[str, Any]]:
     """List a customer's tickets, newest last."""
     page = await database.read(service.of_customer, customer, paging.after(), paging.limit, policy)
-    return paging.rows(page)
+    return [as_shown(row) for row in paging.rows(page)]
 
 
 @router.get(
@@ -179,13 +178,13 @@ async def get_ticket(
     policy: PolicyDep,
     known: IfNoneMatch,
     response: Response,
-) -> TicketView | Response:
+) -> dict[str, Any] | Response:
     """Look up one ticket with its deadlines and the statuses it may change to.
 
     304 says that nobody has changed it; the passing of its clocks is no change.
     """
     found = await database.read(service.show, ticket_id, policy)
-    return unless_known(known, response, found.version, found)
+    return unless_known(known, response, found.ticket.version, as_shown(found))
 
 
 @router.patch(
@@ -205,11 +204,11 @@ async def change_ticket(
     versions: IfMatch,
     policy: PolicyDep,
     response: Response,
-) -> TicketView:
+) -> dict[str, Any]:
     """Change the fields that are sent. The status moves as `allowed_statuses` says."""
     changed = await database.write(service.change, ticket_id, wanted, versions, policy, who)
-    set_etag(response, changed.version)
-    return changed
+    set_etag(response, changed.ticket.version)
+    return as_shown(changed)
 
 
 @router.delete(
@@ -286,9 +285,9 @@ async def list_history(
 
 
 def _opened(opened: Opened) -> Answer:
-    ticket = opened.ticket
+    ticket = opened.view.ticket
     headers = {"Location": f"/api/tickets/{ticket.id}", "ETag": etag(ticket.version)}
-    body = TicketOut.model_validate(ticket).model_dump_json()
+    body = to_json(as_shown(opened.view)).decode()
     return Answer(201, body, headers, subjects=[ticket.uid, opened.customer_uid])
 
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -18,17 +18,15 @@ from crm_api.tickets.events import (
 )
 from crm_api.tickets.models import HistoryEntry, Ticket, TicketNote
 from crm_api.tickets.schemas import NoteNew, TicketChange, TicketNew
-from crm_api.tickets.sla import Policy
-from crm_api.tickets.store import Filter, WholeTicket
-from crm_api.tickets.view import TicketView, next_due, present
+from crm_api.tickets.sla import Entry, Policy
+from crm_api.tickets.store import Filter
+from crm_api.tickets.view import TicketView, next_due, note_entry, present
 from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.process.logs import current_request_id
 from service_kit.web.auth import Principal
 from service_kit.web.etags import check_version
 from service_kit.web.paging import Page
-
-T = TypeVar("T", Ticket, WholeTicket)
 
 
 class TicketNotFound(Problem):
@@ -63,7 +61,7 @@ class NoFollowUp(Problem):
 class Opened(NamedTuple):
     """A new ticket, and the uid of the customer it is for."""
 
-    ticket: TicketView
+    view: TicketView
     customer_uid: str
 
 
@@ -77,12 +75,15 @@ class Noted(NamedTuple):
 
 def show(db: Connection, ticket_id: int, policy: Policy) -> TicketView:
     """Look up one ticket. Raises TicketNotFound."""
-    [shown] = present([_whole(db, ticket_id)], policy, clock.now())
+    [shown] = present([get(db, ticket_id)], policy, clock.now())
     return shown
 
 
 def get(db: Connection, ticket_id: int, *, lock: bool = False) -> Ticket:
-    return _found(store.find(db, ticket_id, lock=lock))
+    found = store.find(db, ticket_id, lock=lock)
+    if found is None:
+        raise TicketNotFound("There is no ticket with this id.")
+    return found
 
 
 def page(
@@ -109,14 +110,15 @@ def open_ticket(db: Connection, new: TicketNew, policy: Policy, who: Principal) 
     values = new.model_dump(exclude={"tags"})
     times = {"created_at": now, "updated_at": now}
     due_at = sla.first_due(sla.clocks(now, new.priority, [], policy, now))
-    ticket = store.add(
+    ticket_id = store.add(
         db,
         {**values, **times, "uid": clock.new_id(), "status": "open", "version": 1}
         | {"due_at": due_at},
     )
-    store.set_tags(db, ticket.id, new.tags)
-    record(db, TicketCreated(ticket, new.tags), by=who)
-    return Opened(show(db, ticket.id, policy), customer.uid)
+    store.set_tags(db, ticket_id, new.tags)
+    opened = show(db, ticket_id, policy)
+    record(db, TicketCreated(opened.ticket), by=who)
+    return Opened(opened, customer.uid)
 
 
 def change(
@@ -133,8 +135,7 @@ def change(
     """
     before = get(db, ticket_id, lock=True)
     check_version(versions, before.version)
-    tags = show(db, ticket_id, policy).tags
-    changes = _differences(before, tags, wanted)
+    changes = _differences(before, wanted)
     if not changes:
         return show(db, ticket_id, policy)
     now = clock.now()
@@ -144,7 +145,7 @@ def change(
         raise TicketClosed("A closed ticket is not changed any more; open a follow-up.")
     if "tags" in changes:
         store.set_tags(db, ticket_id, changes["tags"])
-    _keep_history(db, before, tags, changes, now, who)
+    _keep_history(db, before, changes, now, who)
     record(db, *_write(db, before, changes, policy, now), by=who)
     return show(db, ticket_id, policy)
 
@@ -163,8 +164,9 @@ def add_note(db: Connection, ticket_id: int, new: NoteNew, policy: Policy, who: 
     changes: dict[str, Any] = {}
     if new.author_kind == "customer" and _is_reopened_by_customer(ticket, now):
         changes["status"] = "open"
-        _keep_history(db, ticket, [], changes, now, who)
-    changed = _write(db, ticket, changes, policy, now)
+        _keep_history(db, ticket, changes, now, who)
+    happened = [note_entry(now, new.author_kind)] if new.visibility == "public" else []
+    changed = _write(db, ticket, changes, policy, now, *happened)
     record(db, TicketNoteAdded(ticket, note), *changed, by=who)
     return Noted(note, ticket.uid, customers.get(db, ticket.customer_id).uid)
 
@@ -187,23 +189,8 @@ def history(db: Connection, ticket_id: int, after: int | None, limit: int) -> Pa
     return store.history_page(db, ticket_id, after, limit)
 
 
-def _whole(db: Connection, ticket_id: int) -> WholeTicket:
-    return _found(store.find_whole(db, ticket_id))
-
-
-def _found(ticket: T | None) -> T:
-    if ticket is None:
-        raise TicketNotFound("There is no ticket with this id.")
-    return ticket
-
-
 def _keep_history(
-    db: Connection,
-    before: Ticket,
-    tags: list[str],
-    changes: dict[str, Any],
-    now: datetime,
-    who: Principal,
+    db: Connection, before: Ticket, changes: dict[str, Any], now: datetime, who: Principal
 ) -> None:
     """Append an entry for each field that changes."""
     base = {"ticket_id": before.id, "at": now, "actor": who.name}
@@ -212,7 +199,7 @@ def _keep_history(
             **base,
             "request_id": current_request_id(),
             "field": name,
-            "old": _text(tags if name == "tags" else getattr(before, name)),
+            "old": _text(getattr(before, name)),
             "new": _text(value),
         }
         for name, value in changes.items()
@@ -225,19 +212,25 @@ def _text(value: Any) -> str | None:
 
 
 def _write(
-    db: Connection, before: Ticket, changes: dict[str, Any], policy: Policy, now: datetime
+    db: Connection,
+    before: Ticket,
+    changes: dict[str, Any],
+    policy: Policy,
+    now: datetime,
+    *happened: Entry,
 ) -> list[Event]:
     """Change the row, its instants and its next deadline. Returns the events of the change."""
     values = {name: value for name, value in changes.items() if name != "tags"}
-    priority = changes.get("priority", before.priority)
-    values["due_at"] = next_due(_whole(db, before.id), priority, policy, now)
     values["updated_at"] = now
     if (status := changes.get("status")) is not None:
+        happened = (Entry(now, "status", status), *happened)
         values["resolved_at"] = now if status == "resolved" else before.resolved_at
         values["closed_at"] = now if status == "closed" else None
         if status not in lifecycle.DONE:
             values["resolved_at"] = None
-    after = store.change(db, before.id, values)
+    priority = changes.get("priority", before.priority)
+    values["due_at"] = next_due(before, priority, policy, now, happened)
+    after = store.change(db, before, values)
     events: list[Event] = []
     if status is not None:
         events.append(TicketStatusChanged(after, before))
@@ -246,15 +239,11 @@ def _write(
     return events
 
 
-def _differences(before: Ticket, tags: list[str], wanted: TicketChange) -> dict[str, Any]:
+def _differences(before: Ticket, wanted: TicketChange) -> dict[str, Any]:
     sent = wanted.changes()
     if "tags" in sent:
         sent["tags"] = sorted(set(sent["tags"]))
-    return {
-        name: value
-        for name, value in sent.items()
-        if value != (tags if name == "tags" else getattr(before, name))
-    }
+    return {name: value for name, value in sent.items() if value != getattr(before, name)}
 
 
 def _check_move(before: Ticket, status: lifecycle.Status, now: datetime) -> None:
