@@ -20,7 +20,7 @@ from inventory_api.package_requests.schemas import (
     PackageRequestOut,
     PackageType,
 )
-from inventory_api.package_requests.service import PackageView, Requested
+from inventory_api.package_requests.service import Requested
 from inventory_api.package_requests.store import Filter
 from service_kit.problems import Problem
 from service_kit.web.auth import principal_of
@@ -36,7 +36,7 @@ from service_kit.web.etags import (
 )
 from service_kit.web.fields import Line
 from service_kit.web.health import DatabaseDep
-from service_kit.web.hot import HotRoute, fields_of, hot, plain_body
+from service_kit.web.hot import HotRoute, hot, plain_body
 from service_kit.web.idempotency import Answer, Idempotent, idempotency_key
 from service_kit.web.idempotency import Erased as AnswerErased
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
@@ -132,10 +132,10 @@ async def request_packages(items: Items, who: CanWritePackages, once: Idempotent
 @router.get("", summary="List package requests", response_model=list[PackageRequestOut])
 async def list_package_requests(
     database: DatabaseDep, _: CanReadPackages, paging: PagingDep, wanted: Wanted
-) -> Sequence[PackageView]:
+) -> list[dict[str, Any]]:
     """List package requests, newest last."""
     page = await database.read(service.page, wanted, paging.after(), paging.limit)
-    return paging.rows(page)
+    return [service.as_shown(one) for one in paging.rows(page)]
 
 
 @router.get(
@@ -150,10 +150,10 @@ async def get_package_request(
     _: CanReadPackages,
     known: IfNoneMatch,
     response: Response,
-) -> PackageView | Response:
+) -> dict[str, Any] | Response:
     """Look up one package request by its id."""
-    shown = await database.read(service.show, request_id)
-    return unless_known(known, response, shown.version, shown)
+    found = await database.read(service.show, request_id)
+    return unless_known(known, response, found.row.version, service.as_shown(found))
 
 
 @router.post("/erasures", summary="Erase customers")
@@ -194,7 +194,7 @@ async def move_package_request(
     who: CanWritePackages,
     versions: IfMatch,
     response: Response,
-) -> PackageView:
+) -> dict[str, Any]:
     """Pack, ship, deliver, cancel, unpack or return it. Repeating a step changes nothing.
 
     Shipping alone takes goods out of stock; cancelling frees what was promised, and returning puts
@@ -202,32 +202,29 @@ async def move_package_request(
     cancelled when it is packed shows `to_unpack`: its goods are in a box, so they stay reserved
     until somebody has emptied it and says so with `unpack`.
     """
-    shown = await database.write(moves.move, request_id, move, versions, who)
-    set_etag(response, shown.version)
-    return shown
+    moved = await database.write(moves.move, request_id, move, versions, who)
+    set_etag(response, moved.row.version)
+    return service.as_shown(moved)
 
 
 def _answer(requested: Requested) -> Answer:
-    out = requested.shown
-    headers = {
-        "Location": f"/package-requests/{out.request_id}",
-        "ETag": etag(requested.shown.version),
-    }
-    body = PackageRequestOut.model_validate(out).model_dump_json()
+    row = requested.view.row
+    headers = {"Location": f"/package-requests/{row.request_id}", "ETag": etag(row.version)}
+    body = to_json(service.as_shown(requested.view)).decode()
     status = 201 if requested.is_new else 200
-    return Answer(status, body, headers, subjects=[out.customer_id])
+    return Answer(status, body, headers, subjects=[row.customer_id])
 
 
 def _answer_all(items: Sequence[Any], done: Sequence[Requested | Problem]) -> Answer:
     results = [_result(item, one) for item, one in zip(items, done, strict=True)]
-    whose = [None if isinstance(one, Problem) else one.shown.customer_id for one in done]
+    whose = [None if isinstance(one, Problem) else one.view.row.customer_id for one in done]
     return Answer(200, to_json(results).decode(), item_subjects=whose)
 
 
 def _result(item: Any, done: Requested | Problem) -> dict[str, Any]:
     if isinstance(done, Problem):
         return {"status": done.status.value, "problem": {**done.document(), **_whose(item)}}
-    shown = _as_shown(done.shown)
+    shown = service.as_shown(done.view)
     return {"status": 201 if done.is_new else 200, "package_request": shown}
 
 
@@ -240,5 +237,4 @@ def _whose(item: Any) -> dict[str, Any]:
 
 
 _CUSTOMER_ID: TypeAdapter[str] = TypeAdapter(CustomerId)
-_as_shown = fields_of(PackageRequestOut)
 _ITEMS: TypeAdapter[list[Any]] = TypeAdapter(Items)

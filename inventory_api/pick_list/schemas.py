@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from inventory_api.kits.schemas import LineOut
 
@@ -17,8 +17,6 @@ class ToPick(BaseModel):
 
 class ToUnpack(BaseModel):
     """A box to empty."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     request_id: str = Field(examples=["019a5d3d-10f2-7d52-8f4e-7f0b6f2f9c3a"])
     package_type: str = Field(examples=["welcome_package"])

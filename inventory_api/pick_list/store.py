@@ -45,5 +45,5 @@ def pick_list(db: Connection) -> PickList:
     return PickList(
         packages=db.execute(_PENDING).scalar_one(),
         items=[ToPick.model_validate(row) for row in db.execute(_TO_PICK).mappings()],
-        to_unpack=[ToUnpack.model_validate(box) for box in boxes],
+        to_unpack=[ToUnpack.model_validate(requests.as_shown(box)) for box in boxes],
     )
