@@ -63,21 +63,21 @@ class Sides:
 class Comparison:
     """One run. Memory for a page is all it needs: what it has seen is in the database."""
 
-    def __init__(self, sides: Sides, run: int, *, repair: bool, confirm: bool) -> None:
-        """`repair` enqueues what is missing; only with `confirm` also very much of it."""
+    def __init__(self, sides: Sides, run: Run) -> None:
+        """Its `repair` enqueues what is missing; only with `confirm` also very much of it."""
         self._database = sides.database
         self._crm = sides.crm
         self._inventory = sides.inventory
         self._clock = sides.clock
-        self._repairs = repair
-        self._is_confirmed = confirm
+        self._repairs = run.repair
+        self._is_confirmed = run.confirm
         self._customers = self._packages = self._absent = self._repaired = 0
         self._counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._findings: dict[str, list[str]] = {kind: [] for kind in (*KINDS, "waiting")}
         self._walked_at = self._clock()
         # Whether it was decided, before the customers were read, which of them are owed a package.
         self._has_started = False
-        self.run = run
+        self.run = run.id
         self.publish: Publish = lambda *_: None
         self.progress: Progress = lambda *_: None
 

@@ -58,8 +58,8 @@ def begin(
     repair: bool,
     confirm: bool = False,
     is_wanted: bool = False,
-) -> int | None:
-    """Begin a run and return its id, or None while another is at work."""
+) -> Run | None:
+    """Begin a run, or return None while another is at work."""
     now = now_of(db)
     alive_until = now + timedelta(seconds=ALIVE_SECONDS)
     db.execute(
@@ -86,7 +86,7 @@ def begin(
         findings={},
         **dict.fromkeys(("customers", "packages", "repaired"), 0),
     )
-    return db.execute(new.returning(reconciliations.c.id)).scalar_one_or_none()
+    return find_one(Run, db, new.returning(*reconciliations.c))
 
 
 def want(db: Connection, *, repair: bool, confirm: bool) -> bool:
