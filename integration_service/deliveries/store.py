@@ -22,7 +22,7 @@ from integration_service.routes.definitions import WELCOME
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.prepared import PreparedChange, PreparedValues
-from service_kit.database.rows import find_all, find_one
+from service_kit.database.rows import find_all, find_one, page_after
 from service_kit.web.paging import Page, page_of
 
 _COUNTS = select(deliveries.c.state, func.count().label("number")).group_by(deliveries.c.state)
@@ -65,11 +65,9 @@ def attempts_at(db: Connection, delivery: Delivery) -> list[Attempt]:
 
 def page(db: Connection, state: str | None, after: int | None, limit: int) -> Page[Delivery]:
     """List deliveries in the order in which their customers were found."""
-    statement = _SHOWN.order_by(deliveries.c.id).limit(limit + 1)
+    statement = page_after(_SHOWN, deliveries.c.id, after, limit + 1)
     if state is not None:
         statement = statement.where(deliveries.c.state == state)
-    if after is not None:
-        statement = statement.where(deliveries.c.id > after)
     return page_of(find_all(Delivery, db, statement), limit, key="id")
 
 

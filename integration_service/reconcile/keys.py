@@ -24,7 +24,7 @@ from integration_service.ledger.control import state
 from integration_service.reconcile.models import Candidate, reconcile_keys
 from integration_service.reconcile.store import Kind, alive
 from service_kit.database.on_conflict import insert_or_update
-from service_kit.database.rows import find_all
+from service_kit.database.rows import find_all, page_after
 
 FORGOTTEN_AT_ONCE = 5000
 
@@ -82,12 +82,7 @@ _SEEN_CUSTOMER = insert_or_update(
     " is_erased = excluded.is_erased, customer_number = excluded.customer_number",
 )
 _SEEN_ERASURE = insert_or_update(_KEYS, "run_id, customer_uid", "is_erased = excluded.is_erased")
-_ERASURES_PAGE = (
-    select(erasures.c.id, erasures.c.customer_uid)
-    .where(erasures.c.id > bindparam("after"))
-    .order_by(erasures.c.id)
-    .limit(bindparam("limit"))
-)
+_ERASURES = select(erasures.c.id, erasures.c.customer_uid)
 _SEEN_PACKAGE = insert_or_update(
     _KEYS, "run_id, customer_uid", f"packages = {_KEYS.name}.packages + 1"
 )
@@ -109,7 +104,7 @@ def saw_customers(db: Connection, run: int, seen: Sequence[SeenCustomer]) -> Non
 
 def saw_erasures(db: Connection, run: int, after: int, limit: int) -> int | None:
     """Put a page of the ledger's erasures beside what was seen. Returns where the next begins."""
-    found = db.execute(_ERASURES_PAGE, {"after": after, "limit": limit}).all()
+    found = db.execute(page_after(_ERASURES, erasures.c.id, after, limit)).all()
     same = {"customers": 0, "packages": 0, "is_owed": False, "is_erased": True}
     _saw(db, run, _SEEN_ERASURE, [{**same, "customer_uid": row.customer_uid} for row in found])
     return int(found[-1].id) if found else None
