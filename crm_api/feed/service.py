@@ -138,9 +138,8 @@ async def next_page(
     """Read what follows a cursor, waiting up to `wait` seconds for the first event."""
     give_up_at = time.monotonic() + wait
     while True:
-        next_commit = (
-            database.committed.next()
-        )  # taken before looking, so that no news falls between
+        # Taken before looking, so that no news falls between.
+        next_commit = database.committed.next()
         found = await database.read(page, after, types, limit)
         while found.unnumbered and not found.has_more:
             numbered = await database.write(store.number)

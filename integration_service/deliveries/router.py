@@ -100,9 +100,8 @@ async def wait_for_delivery(
     give_up_at = time.monotonic() + timeout
     with place_of(request).waiting(timeout):
         while True:
-            next_commit = (
-                database.committed.next()
-            )  # taken before looking, so that no news falls between
+            # Taken before looking, so that no news falls between.
+            next_commit = database.committed.next()
             found = await database.read(store.find, customer_uid)
             if found is not None and found.state in FINISHED:
                 return await database.read(service.show, customer_uid)

@@ -13,7 +13,7 @@ from integration_service.deliveries.schemas import DeliveryDetail, RetryOrder, R
 from integration_service.ledger.control import wake
 from integration_service.ledger.lease import Clock, hold
 from service_kit.database import Database
-from service_kit.database.rows import find_all
+from service_kit.database.rows import find_all, page_after
 from service_kit.problems import Problem
 
 PAGE = 500
@@ -117,9 +117,8 @@ def matching(db: Connection, which: RetryOrder) -> int:
 
 def some_of(db: Connection, which: RetryOrder, after: int, limit: int) -> list[Listed]:
     """List some by their ids, from the one behind `after`."""
-    found = select(deliveries.c.id, deliveries.c.subject)
-    beyond = found.where(_matches(which), deliveries.c.id > after)
-    return find_all(Listed, db, beyond.order_by(deliveries.c.id).limit(limit))
+    found = select(deliveries.c.id, deliveries.c.subject).where(_matches(which))
+    return find_all(Listed, db, page_after(found, deliveries.c.id, after, limit))
 
 
 def retry_some(
