@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from crm_api.audit.models import AuditEntry, audit_entries
+from crm_api.audit.models import audit_entries
+from crm_api.audit.schemas import AuditEntry
 from service_kit.database.prepared import PreparedInsert
-from service_kit.database.rows import find_all, page_after
+from service_kit.database.rows import page_after
 from service_kit.web.paging import Page, page_of
 
 _ADD = PreparedInsert(audit_entries)
@@ -56,4 +57,5 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[
         statement = statement.where(audit_entries.c.at < wanted.created_before)
     key = audit_entries.c.id
     statement = page_after(statement, key, after, limit + 1, ascending=wanted.ascending)
-    return page_of(find_all(AuditEntry, db, statement), limit, key="id")
+    found = db.execute(statement).mappings()
+    return page_of([AuditEntry.model_validate(row) for row in found], limit, key="id")

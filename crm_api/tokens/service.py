@@ -7,8 +7,7 @@ from sqlalchemy import Connection
 
 from crm_api.events import Act, record
 from crm_api.tokens import minting, store
-from crm_api.tokens.models import Token
-from crm_api.tokens.schemas import TokenNew
+from crm_api.tokens.schemas import TokenNew, TokenOut
 from service_kit.problems import InvalidRequest, Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
@@ -42,7 +41,7 @@ class TokenRevoked(_OfToken):
 class Issued:
     """A new token: its row, and the text, which exists here and with its owner alone."""
 
-    row: Token
+    row: TokenOut
     token: str
 
 

@@ -62,14 +62,3 @@ movements = Table(
     Index("ix_movements_item", "item_id", "id"),
     sqlite_autoincrement=True,
 )
-
-
-class Movement(NamedTuple):
-    id: int
-    item_id: int
-    on_hand_delta: int
-    reserved_delta: int
-    reason: str
-    reference: str | None
-    actor: str
-    at: datetime

@@ -6,8 +6,8 @@ from sqlalchemy import Connection
 
 from inventory_api.items import ledger, store
 from inventory_api.items.ledger import StockChange
-from inventory_api.items.models import Item, Movement
-from inventory_api.items.schemas import ItemChange, ItemNew
+from inventory_api.items.models import Item
+from inventory_api.items.schemas import ItemChange, ItemNew, MovementOut
 from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
@@ -75,5 +75,5 @@ def change(db: Connection, sku: str, wanted: ItemChange, versions: frozenset[int
     return get(db, sku)
 
 
-def movements(db: Connection, sku: str, after: int | None, limit: int) -> Page[Movement]:
+def movements(db: Connection, sku: str, after: int | None, limit: int) -> Page[MovementOut]:
     return store.movements_page(db, get(db, sku).id, after, limit)
