@@ -7,7 +7,7 @@ from pydantic_core import from_json
 from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Text
 
 from crm_api.tables import metadata
-from crm_api.tickets.lifecycle import AuthorKind, Priority, Status, Visibility
+from crm_api.tickets.lifecycle import Priority, Status
 from service_kit.database.types import BigInt, UtcDateTime
 
 tickets = Table(
@@ -64,7 +64,8 @@ class Ticket(NamedTuple):
 
     @property
     def tags(self) -> list[str]:
-        return [tag for [tag] in from_json(self.json_tags)]
+        # Sorted here, since databases differ in how they do it.
+        return sorted(tag for [tag] in from_json(self.json_tags))
 
 
 ticket_tags = Table(
@@ -89,17 +90,6 @@ notes = Table(
     Index("ix_notes_ticket", "ticket_id", "id"),
     sqlite_autoincrement=True,
 )
-
-
-class TicketNote(NamedTuple):
-    id: int
-    ticket_id: int
-    body: str
-    visibility: Visibility
-    author_kind: AuthorKind
-    author: str
-    created_at: datetime
-
 
 # Append-only.
 ticket_history = Table(

@@ -227,12 +227,11 @@ async def delete_ticket(
 @router.get(
     "/tickets/{ticket_id}/notes",
     summary="Read a ticket's notes",
-    response_model=list[NoteOut],
     responses=documented(service.TicketNotFound),
 )
 async def list_notes(
     ticket_id: TicketId, database: DatabaseDep, _: CanReadTickets, paging: PagingDep
-) -> list[models.TicketNote]:
+) -> list[NoteOut]:
     """List the notes, newest last."""
     page = await database.read(service.notes, ticket_id, paging.after(), paging.limit)
     return paging.rows(page)
@@ -292,5 +291,6 @@ def _opened(opened: Opened) -> Answer:
 
 
 def _noted(noted: Noted) -> Answer:
-    body = NoteOut.model_validate(noted.note).model_dump_json()
-    return Answer(201, body, subjects=[noted.ticket_uid, noted.customer_uid])
+    return Answer(
+        201, noted.note.model_dump_json(), subjects=[noted.ticket_uid, noted.customer_uid]
+    )

@@ -121,8 +121,6 @@ class NoteNew(BaseModel):
 class NoteOut(BaseModel):
     """A note on a ticket."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     id: int
     ticket_id: int
     body: str = Field(examples=["We send you another."])

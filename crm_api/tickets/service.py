@@ -16,8 +16,8 @@ from crm_api.tickets.events import (
     TicketStatusChanged,
     TicketUpdated,
 )
-from crm_api.tickets.models import HistoryEntry, Ticket, TicketNote
-from crm_api.tickets.schemas import NoteNew, TicketChange, TicketNew
+from crm_api.tickets.models import HistoryEntry, Ticket
+from crm_api.tickets.schemas import NoteNew, NoteOut, TicketChange, TicketNew
 from crm_api.tickets.sla import Entry, Policy
 from crm_api.tickets.store import Filter
 from crm_api.tickets.view import TicketView, next_due, note_entry, present
@@ -68,7 +68,7 @@ class Opened(NamedTuple):
 class Noted(NamedTuple):
     """A new note, and the uids of its ticket and of the ticket's customer."""
 
-    note: TicketNote
+    note: NoteOut
     ticket_uid: str
     customer_uid: str
 
@@ -179,7 +179,7 @@ def remove(db: Connection, ticket_id: int, versions: frozenset[int] | None, who:
     record(db, TicketDeleted(ticket), by=who)
 
 
-def notes(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[TicketNote]:
+def notes(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[NoteOut]:
     get(db, ticket_id)
     return store.notes_page(db, ticket_id, after, limit)
 

@@ -9,27 +9,18 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_
 
 from crm_api.search import SearchIndex, folded
 from crm_api.tables import stored_answers
-from crm_api.tickets.models import (
-    HistoryEntry,
-    Ticket,
-    TicketNote,
-    notes,
-    ticket_history,
-    ticket_tags,
-    tickets,
-)
+from crm_api.tickets.models import HistoryEntry, Ticket, notes, ticket_history, ticket_tags, tickets
+from crm_api.tickets.schemas import NoteOut
 from service_kit.database.as_json import json_list, json_tuple
 from service_kit.database.prepared import Prepared, PreparedPages
-from service_kit.database.rows import find_all, get_one, page_after
+from service_kit.database.rows import find_all, page_after
 from service_kit.web.paging import Page, page_of
 
 _SEARCH = SearchIndex("ticket_search")
 
 _LOCK = select(tickets.c.id).where(tickets.c.id == bindparam("id")).with_for_update()
-_TAGS = (
-    select(json_tuple(ticket_tags.c.tag).label("found"))
-    .where(ticket_tags.c.ticket_id == tickets.c.id)
-    .order_by(ticket_tags.c.tag)
+_TAGS = select(json_tuple(ticket_tags.c.tag).label("found")).where(
+    ticket_tags.c.ticket_id == tickets.c.id
 )
 _STATUS_CHANGES = (
     select(json_tuple(ticket_history.c.at, ticket_history.c.new).label("found"))
@@ -112,14 +103,16 @@ def set_tags(db: Connection, ticket_id: int, tags: Collection[str]) -> None:
         db.execute(insert(ticket_tags), rows)
 
 
-def add_note(db: Connection, values: Mapping[str, Any]) -> TicketNote:
-    return get_one(TicketNote, db, insert(notes).returning(notes), values)
+def add_note(db: Connection, values: Mapping[str, Any]) -> NoteOut:
+    added = db.execute(insert(notes).returning(notes), values)
+    return NoteOut.model_validate(added.mappings().one())
 
 
-def notes_page(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[TicketNote]:
+def notes_page(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[NoteOut]:
     statement = select(notes).where(notes.c.ticket_id == ticket_id)
     statement = page_after(statement, notes.c.id, after, limit + 1)
-    return page_of(find_all(TicketNote, db, statement), limit, key="id")
+    found = db.execute(statement).mappings()
+    return page_of([NoteOut.model_validate(row) for row in found], limit, key="id")
 
 
 def add_history(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
