@@ -7,7 +7,6 @@ from fastapi import FastAPI
 
 from crm_api import demo
 from crm_api.audit.router import router as audit
-from crm_api.customers.by_ref_router import router as customers_by_ref
 from crm_api.customers.router import router as customers
 from crm_api.feed.router import router as feed
 from crm_api.settings import Settings
@@ -38,7 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
         name="crm_api",
         description=DESCRIPTION,
         settings=settings,
-        routers=[customers, customers_by_ref, tickets, feed, stats, tokens, audit],
+        routers=[customers, tickets, feed, stats, tokens, audit],
         running=running,
         stored_answers=stored_answers,
         prefix="/api",

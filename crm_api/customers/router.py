@@ -23,12 +23,14 @@ from crm_api.customers.schemas import (
     CustomerChange,
     CustomerNew,
     CustomerOut,
+    CustomerPut,
+    ExternalRef,
     as_shown,
 )
 from crm_api.customers.store import Filter
 from crm_api.feed import service as feed
 from service_kit.database.as_json import json_array
-from service_kit.problems import Problem
+from service_kit.problems import InvalidRequest, Problem
 from service_kit.web.auth import principal_of
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
 from service_kit.web.etags import (
@@ -103,6 +105,11 @@ async def _filter(
     return Filter(email, q, created_after, created_before, sort == "id", welcome, since)
 
 
+RefInPath = Annotated[
+    ExternalRef, Path(description="The customer's key in the system it came from.")
+]
+# A key may hold a slash.
+BY_REF = "/by-ref/{external_ref:path}"
 CustomerKey = Annotated[int | str, Depends(_key)]
 Wanted = Annotated[Filter, Depends(_filter)]
 Items = Annotated[
@@ -268,6 +275,70 @@ async def erase_customer(
     tickets or a note is answered 410, so that it makes nobody again.
     """
     await database.erase(service.erase, customer, versions, who)
+
+
+@router.get(
+    BY_REF,
+    summary="Look up a customer by its external_ref",
+    response_model=CustomerOut,
+    responses=documented(service.CustomerNotFound) | NOT_MODIFIED,
+)
+async def get_customer_by_ref(
+    external_ref: RefInPath,
+    database: DatabaseDep,
+    _: CanReadCustomers,
+    known: IfNoneMatch,
+    response: Response,
+) -> Customer | Response:
+    """Look up one customer by the key that it has in the system it came from."""
+    found = await database.read(service.get_ref, external_ref)
+    return unless_known(known, response, found.version, found)
+
+
+@router.put(
+    BY_REF,
+    summary="Create or update a customer by its external_ref",
+    response_model=CustomerOut,
+    responses={
+        201: {
+            "model": CustomerOut,
+            "description": "There was none; it is created.",
+            **answering(201, LOCATION, ETAG)[201],
+        },
+        **documented(service.EmailTaken, PreconditionFailed),
+        **answering(200, ETAG),
+    },
+)
+async def put_customer(
+    external_ref: RefInPath,
+    wanted: CustomerPut,
+    request: Request,
+    database: DatabaseDep,
+    who: CanWriteCustomers,
+    versions: IfMatch,
+    response: Response,
+) -> object:
+    """Create or replace the customer with this external_ref; fields that are not sent are emptied.
+
+    Safe to repeat: sending the same again changes nothing and leaves no event. A new customer gets
+    a welcome package as any other. Erasing a customer frees its external_ref.
+    """
+    if wanted.external_ref not in {None, external_ref}:
+        raise InvalidRequest(
+            "The body names another external_ref than the path.",
+            errors=[{"loc": ["body", "external_ref"], "msg": "Not the one of the path"}],
+        )
+    customer, is_new = await database.write(
+        service.put,
+        wanted.model_copy(update={"external_ref": external_ref}),
+        versions,
+        who,
+        must_exist="if-match" in request.headers,
+    )
+    if is_new:
+        return registered(customer).response()
+    set_etag(response, customer.version)
+    return customer
 
 
 def registered(customer: Customer) -> Answer:
