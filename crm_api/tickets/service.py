@@ -107,14 +107,10 @@ def open_ticket(db: Connection, new: TicketNew, policy: Policy, who: Principal) 
     if new.follow_up_of is not None:
         _check_follow_up(store.find(db, new.follow_up_of), customer.id)
     now = clock.now()
-    values = new.model_dump(exclude={"tags"})
-    times = {"created_at": now, "updated_at": now}
     due_at = sla.first_due(sla.clocks(now, new.priority, [], policy, now))
-    ticket_id = store.add(
-        db,
-        {**values, **times, "uid": clock.new_id(), "status": "open", "version": 1}
-        | {"due_at": due_at},
-    )
+    begun = {"status": "open", "version": 1, "created_at": now, "updated_at": now, "due_at": due_at}
+    values = {**new.model_dump(exclude={"tags"}), **begun, "uid": clock.new_id()}
+    ticket_id = store.add(db, values)
     store.set_tags(db, ticket_id, new.tags)
     opened = show(db, ticket_id, policy)
     record(db, TicketCreated(opened.ticket), by=who)
@@ -193,15 +189,9 @@ def _keep_history(
     db: Connection, before: Ticket, changes: dict[str, Any], now: datetime, who: Principal
 ) -> None:
     """Append an entry for each field that changes."""
-    base = {"ticket_id": before.id, "at": now, "actor": who.name}
+    by = {"ticket_id": before.id, "at": now, "actor": who.name, "request_id": current_request_id()}
     rows = [
-        {
-            **base,
-            "request_id": current_request_id(),
-            "field": name,
-            "old": _text(getattr(before, name)),
-            "new": _text(value),
-        }
+        {**by, "field": name, "old": _text(getattr(before, name)), "new": _text(value)}
         for name, value in changes.items()
     ]
     store.add_history(db, rows)
