@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 from integration_service.concurrency import each_of, in_any_case
 from integration_service.deliveries import erasures
@@ -168,16 +169,19 @@ class Comparison:
 
     async def _judge(self, kind: Kind) -> None:
         """Go through what looks wrong, in the order of the keys, and look at each once more."""
-        after = ""
-        while True:
-            rows = await self._database.scan(keys.candidates, self.run, kind, after, JUDGED_AT_ONCE)
-            if not rows:
-                return
+        async for rows in self._candidates(kind):
             if kind == "erased":
                 await self._judge_erased(rows)
             else:
                 await self._judge_packages(kind, rows)
             self.progress(f"{kind} ones", sum(self._counts.values()))
+
+    async def _candidates(self, what: Kind | Literal["absent"]) -> AsyncIterator[list[Candidate]]:
+        after = ""
+        while rows := await self._database.scan(
+            keys.candidates, self.run, what, after, JUDGED_AT_ONCE
+        ):
+            yield rows
             after = rows[-1].customer_uid
 
     async def _judge_packages(self, kind: Kind, rows: Sequence[Candidate]) -> None:
@@ -283,16 +287,13 @@ class Comparison:
         if self._absent > by_itself and not self._is_confirmed:
             self._counts["held_back"] = self._absent
             return
-        after = ""
-        while self._repairs:
-            rows = await self._database.scan(keys.absent, self.run, after, JUDGED_AT_ONCE)
-            if not rows:
-                return
+        if not self._repairs:
+            return
+        async for rows in self._candidates("absent"):
             absent = await each_of(rows, self._named, LOOKUPS_AT_ONCE)
             found = [one for one in absent if one is not None]
             now = self._clock()
             self._repaired += await self._database.write(ledger.repair, self.run, found, now)
-            after = rows[-1].customer_uid
 
     async def _named(self, row: Candidate) -> Arrival | None:
         """Find the name to ask for a package with; None for who is gone by now."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -52,13 +52,14 @@ _CANDIDATES = (
     .order_by(_KEYS.c.customer_uid)
     .limit(bindparam("limit"))
 )
-_WRONG: Mapping[Kind, Select[Any]] = {
+_LISTED: Mapping[Kind | Literal["absent"], Select[Any]] = {
     "missing": _CANDIDATES.where(_LACKS),
     "extra": _CANDIDATES.where(_KEYS.c.customers == 0, _KEYS.c.packages > 0),
     "double": _CANDIDATES.where(_KEYS.c.packages > 1),
     "erased": _CANDIDATES.where(_KEYS.c.is_erased),
+    # For whom repair is to enqueue a package.
+    "absent": _CANDIDATES.where(_KEYS.c.is_absent),
 }
-_ABSENT = _CANDIDATES.where(_KEYS.c.is_absent)
 _IS_LATE = deliveries.c.next_attempt_at.is_not(None)
 _ERASURE_IS_LATE = exists().where(erasures.c.done_at.is_(None))
 _IS_UNKNOWN = and_(deliveries.c.id.is_(None), _KEYS.c.is_owed)
@@ -121,9 +122,11 @@ def _saw(db: Connection, run: int, seen: Insert, rows: Sequence[dict[str, Any]])
         db.execute(seen, [{**row, "run_id": run} for row in rows])
 
 
-def candidates(db: Connection, run: int, kind: Kind, after: str, limit: int) -> list[Candidate]:
+def candidates(
+    db: Connection, run: int, what: Kind | Literal["absent"], after: str, limit: int
+) -> list[Candidate]:
     """List whose counts are not one and one, in the order of their keys, with their deliveries."""
-    return find_all(Candidate, db, _WRONG[kind], {"run": run, "after": after, "limit": limit})
+    return find_all(Candidate, db, _LISTED[what], {"run": run, "after": after, "limit": limit})
 
 
 def are_absent(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
@@ -132,11 +135,6 @@ def are_absent(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
     if customer_uids:
         chosen = and_(_KEYS.c.run_id == run, _KEYS.c.customer_uid.in_(customer_uids))
         db.execute(update(_KEYS).where(chosen).values(is_absent=True))
-
-
-def absent(db: Connection, run: int, after: str, limit: int) -> list[Candidate]:
-    """List for whom repair is to enqueue a package, in the order of their keys."""
-    return find_all(Candidate, db, _ABSENT, {"run": run, "after": after, "limit": limit})
 
 
 def is_quiet(db: Connection, run: int, since: datetime) -> bool:
