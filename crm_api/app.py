@@ -7,14 +7,11 @@ from fastapi import FastAPI
 
 from crm_api import demo
 from crm_api.audit.router import router as audit
-from crm_api.customers.batch_router import router as customer_batches
-from crm_api.customers.by_ref_router import router as customers_by_ref
 from crm_api.customers.router import router as customers
 from crm_api.feed.router import router as feed
 from crm_api.settings import Settings
 from crm_api.stats.router import router as stats
 from crm_api.tables import stored_answers
-from crm_api.tickets.notes_router import router as notes
 from crm_api.tickets.router import router as tickets
 from crm_api.tokens.known import IssuedTokens
 from crm_api.tokens.router import router as tokens
@@ -40,17 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
         name="crm_api",
         description=DESCRIPTION,
         settings=settings,
-        routers=[
-            customers,
-            customer_batches,
-            customers_by_ref,
-            tickets,
-            notes,
-            feed,
-            stats,
-            tokens,
-            audit,
-        ],
+        routers=[customers, tickets, feed, stats, tokens, audit],
         running=running,
         stored_answers=stored_answers,
         prefix="/api",

@@ -4,15 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from pydantic_core import to_json
 from sqlalchemy import Connection
 
-from crm_api.audit import service as audit
-from crm_api.audit import store as audit_store
+from crm_api.audit import store as audit
 from crm_api.audit.schemas import Action
-from crm_api.feed import service as feed
-from crm_api.feed import store as feed_store
+from crm_api.feed import store as feed
 from crm_api.feed.schemas import EventType
-from service_kit.process import clock
+from service_kit.process import clock, tracing
+from service_kit.process.logs import current_request_id
 from service_kit.web.auth import Principal
 
 
@@ -43,8 +43,8 @@ def record(db: Connection, *acts: Act, by: Principal) -> None:
     Call it after the change: the changed row's lock then orders the events of one subject.
     """
     events, entries = rows_of(acts, by)
-    feed_store.add(db, events)
-    audit_store.add(db, entries)
+    feed.add(db, events)
+    audit.add(db, entries)
 
 
 def rows_of(
@@ -57,6 +57,23 @@ def rows_of(
     actions: dict[str, Action] = {}
     for act in acts:
         actions.setdefault(act.subject, act.action)
-    events = [act for act in acts if isinstance(act, Event)]
-    now = clock.now()
-    return feed.rows_of(events, by, now), audit.rows_of(actions, by, now)
+    now, traceparent = clock.now(), tracing.traceparent()
+    same = {"actor": by.name, "request_id": current_request_id()}
+    events = [
+        {
+            **same,
+            "event_id": clock.new_id(),
+            "type": act.type,
+            "subject": act.subject,
+            "occurred_at": now,
+            "data": to_json(act.data()).decode(),
+            "traceparent": traceparent,
+        }
+        for act in acts
+        if isinstance(act, Event)
+    ]
+    entries = [
+        {**same, "at": now, "action": action, "subject": subject}
+        for subject, action in actions.items()
+    ]
+    return events, entries

@@ -14,7 +14,7 @@ SEEDER = Principal("demo-data", "admin", frozenset())
 
 def seed(db: Connection) -> None:
     """Add the demo data unless there are items already, or someone else is adding them."""
-    if item_store.page(db, below_reorder_level=False, after=None, limit=1):
+    if item_store.page(db, below_reorder_level=False, after=None, limit=1).rows:
         return
     card = ItemNew(sku="WELCOME-CARD", name="Welcome card", tracked=False)
     mug = ItemNew(sku="MUG-BLUE", name="Blue mug", on_hand=100, reorder_level=20)

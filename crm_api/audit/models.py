@@ -1,7 +1,4 @@
-"""The table of the audit, and its rows."""
-
-from datetime import datetime
-from typing import NamedTuple
+"""The table of the audit."""
 
 from sqlalchemy import Column, Index, String, Table
 
@@ -21,12 +18,3 @@ audit_entries = Table(
     Index("ix_audit_entries_subject", "subject", "id"),
     sqlite_autoincrement=True,
 )
-
-
-class AuditEntry(NamedTuple):
-    id: int
-    at: datetime
-    actor: str
-    action: str
-    subject: str
-    request_id: str

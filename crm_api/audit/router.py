@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from crm_api.access import CanReadAudit
-from crm_api.audit import models, service
+from crm_api.audit import store
 from crm_api.audit.schemas import Action, AuditEntry
 from crm_api.audit.store import Filter
 from service_kit.web.auth import GuardedRoute
@@ -45,12 +45,12 @@ async def _filter(
 Wanted = Annotated[Filter, Depends(_filter)]
 
 
-@router.get("", summary="Read the audit", response_model=list[AuditEntry])
+@router.get("", summary="Read the audit")
 async def list_audit_entries(
     database: DatabaseDep, _: CanReadAudit, paging: PagingDep, wanted: Wanted
-) -> list[models.AuditEntry]:
+) -> list[AuditEntry]:
     """List who changed what, newest last. Each entry was written together with its change."""
     order = "id" if wanted.ascending else "-id"
     run = database.read if wanted.is_indexed else database.scan
-    page = await run(service.page, wanted, paging.after(order), paging.limit)
+    page = await run(store.page, wanted, paging.after(order), paging.limit)
     return paging.rows(page, order)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 Action = Literal[
     "customer.created",
@@ -20,8 +20,6 @@ Action = Literal[
 
 class AuditEntry(BaseModel):
     """One change, and who made it."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     id: int
     at: datetime

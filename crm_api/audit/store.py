@@ -7,9 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from crm_api.audit.models import AuditEntry, audit_entries
+from crm_api.audit.models import audit_entries
+from crm_api.audit.schemas import AuditEntry
 from service_kit.database.prepared import PreparedInsert
-from service_kit.database.rows import find_all, page_after
+from service_kit.database.rows import page_after
+from service_kit.web.paging import Page, page_of
 
 _ADD = PreparedInsert(audit_entries)
 
@@ -29,21 +31,14 @@ class Filter:
     @property
     def is_indexed(self) -> bool:
         """Tell whether a page costs no more than its own rows, however many there are."""
-        unindexed = (
-            self.actor,
-            self.action,
-            self.request_id,
-            self.created_after,
-            self.created_before,
-        )
-        return all(wanted is None for wanted in unindexed)
+        return self == Filter(subject=self.subject, ascending=self.ascending)
 
 
 def add(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     _ADD.each(db, rows)
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[AuditEntry]:
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[AuditEntry]:
     """List entries by id, from the one behind `after`."""
     statement = select(audit_entries)
     for column in ("actor", "action", "subject", "request_id"):
@@ -54,5 +49,6 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
     if wanted.created_before is not None:
         statement = statement.where(audit_entries.c.at < wanted.created_before)
     key = audit_entries.c.id
-    statement = page_after(statement, key, after, limit, ascending=wanted.ascending)
-    return find_all(AuditEntry, db, statement)
+    statement = page_after(statement, key, after, limit + 1, ascending=wanted.ascending)
+    found = db.execute(statement).mappings()
+    return page_of([AuditEntry.model_validate(row) for row in found], limit, key="id")

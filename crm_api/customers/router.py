@@ -1,9 +1,11 @@
-"""The customers' routes."""
+"""The customers' routes; the hot ones first, since Starlette tries them in order."""
 
 import re
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
@@ -17,10 +19,20 @@ from crm_api.as_json import json_array
 from crm_api.customers import service
 from crm_api.customers.addresses import Address
 from crm_api.customers.models import Customer
-from crm_api.customers.schemas import CustomerChange, CustomerNew, CustomerOut, as_shown
+from crm_api.customers.schemas import (
+    BatchResult,
+    CustomerChange,
+    CustomerNew,
+    CustomerOut,
+    CustomerPut,
+    ExternalRef,
+    as_shown,
+)
 from crm_api.customers.store import Filter
 from crm_api.feed import service as feed
+from service_kit.problems import InvalidRequest, Problem
 from service_kit.web.auth import principal_of
+from service_kit.web.body import LARGEST_BATCH, merge, read_items
 from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -32,28 +44,10 @@ from service_kit.web.etags import (
 )
 from service_kit.web.fields import Line
 from service_kit.web.health import DatabaseDep, database_of
-from service_kit.web.hot import (
-    HotRoute,
-    hot,
-    json_response,
-    plain_body,
-    plain_limit,
-    plain_query,
-)
-from service_kit.web.idempotency import (
-    Answer,
-    Erased,
-    Idempotent,
-)
+from service_kit.web.hot import HotRoute, hot, json_response, plain_body, plain_limit, plain_query
+from service_kit.web.idempotency import Answer, Erased, Idempotent
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented, header
-from service_kit.web.paging import (
-    CreatedAfter,
-    CreatedBefore,
-    Paging,
-    PagingDep,
-    Sort,
-    link_next,
-)
+from service_kit.web.paging import CreatedAfter, CreatedBefore, Paging, PagingDep, Sort
 
 router = APIRouter(prefix="/api/customers", route_class=HotRoute, tags=["customers"])
 
@@ -112,8 +106,28 @@ async def _filter(
     return Filter(email, q, created_after, created_before, sort == "id", welcome, since)
 
 
+RefInPath = Annotated[
+    ExternalRef, Path(description="The customer's key in the system it came from.")
+]
+# A key may hold a slash.
+BY_REF = "/by-ref/{external_ref:path}"
 CustomerKey = Annotated[int | str, Depends(_key)]
 Wanted = Annotated[Filter, Depends(_filter)]
+Items = Annotated[
+    list[Any],
+    Body(
+        min_length=1,
+        max_length=LARGEST_BATCH,
+        description="Customers as POST /api/customers takes them.",
+        json_schema_extra={"items": {"$ref": "#/components/schemas/CustomerNew"}},
+        examples=[
+            [
+                {"name": "Ada Lovelace", "email": "ada@example.com"},
+                {"name": "Grace Hopper", "email": "grace@example.com"},
+            ]
+        ],
+    ),
+]
 _NEW: TypeAdapter[CustomerNew] = TypeAdapter(CustomerNew)
 
 
@@ -146,14 +160,8 @@ async def _get_by_hand(request: Request) -> Response | None:
     status_code=201,
     summary="Register a customer",
     response_model=CustomerOut,
-    responses={
-        **documented(
-            service.EmailTaken,
-            service.ExternalRefTaken,
-            Erased,
-        ),
-        **answering(201, LOCATION, ETAG),
-    },
+    responses=documented(service.EmailTaken, service.ExternalRefTaken, Erased)
+    | answering(201, LOCATION, ETAG),
 )
 @hot(_register_by_hand)
 async def register_customer(
@@ -169,10 +177,8 @@ async def register_customer(
     "",
     summary="List customers",
     response_model=list[CustomerOut],
-    responses={
-        **documented(feed.CursorMalformed, feed.FeedDiverged, feed.CursorExpired),
-        **answering(200, FEED_CURSOR),
-    },
+    responses=documented(feed.CursorMalformed, feed.FeedDiverged, feed.CursorExpired)
+    | answering(200, FEED_CURSOR),
 )
 @hot(_list_by_hand)
 async def list_customers(
@@ -194,7 +200,7 @@ async def list_customers(
         run = database.scan if wanted.is_long else database.read
         page = await run(service.page, wanted, paging.after(order), paging.limit)
     response = Response(json_array(page.rows), headers=headers, media_type="application/json")
-    link_next(paging.request, response, page, order)
+    replace(paging, response=response).rows(page, order)
     return response
 
 
@@ -217,20 +223,28 @@ async def get_customer(
     return unless_known(known, response, found.version, found)
 
 
+@router.post("/batch", summary="Register up to 500 customers", response_model=list[BatchResult])
+async def register_customers(items: Items, who: CanCreateCustomers, once: Idempotent) -> Response:
+    """Add each customer on its own, and answer the result of each, in order."""
+    read = read_items(CustomerNew, items)
+    new = [item for item in read if isinstance(item, CustomerNew)]
+    return await once.write(
+        service.register_all, lambda done: _answer_all(merge(read, done)), new, who
+    )
+
+
 @router.patch(
     "/{customer}",
     summary="Change a customer",
     response_model=CustomerOut,
-    responses={
-        **documented(
-            service.CustomerNotFound,
-            service.CustomerErased,
-            service.EmailTaken,
-            service.ExternalRefTaken,
-            PreconditionFailed,
-        ),
-        **answering(200, ETAG),
-    },
+    responses=documented(
+        service.CustomerNotFound,
+        service.CustomerErased,
+        service.EmailTaken,
+        service.ExternalRefTaken,
+        PreconditionFailed,
+    )
+    | answering(200, ETAG),
 )
 async def change_customer(
     customer: CustomerKey,
@@ -264,10 +278,84 @@ async def erase_customer(
     await database.erase(service.erase, customer, versions, who)
 
 
+@router.get(
+    BY_REF,
+    summary="Look up a customer by its external_ref",
+    response_model=CustomerOut,
+    responses=documented(service.CustomerNotFound) | NOT_MODIFIED,
+)
+async def get_customer_by_ref(
+    external_ref: RefInPath,
+    database: DatabaseDep,
+    _: CanReadCustomers,
+    known: IfNoneMatch,
+    response: Response,
+) -> Customer | Response:
+    """Look up one customer by the key that it has in the system it came from."""
+    found = await database.read(service.get_ref, external_ref)
+    return unless_known(known, response, found.version, found)
+
+
+@router.put(
+    BY_REF,
+    summary="Create or update a customer by its external_ref",
+    response_model=CustomerOut,
+    responses={
+        201: {
+            "model": CustomerOut,
+            "description": "There was none; it is created.",
+            **answering(201, LOCATION, ETAG)[201],
+        },
+        **documented(service.EmailTaken, PreconditionFailed),
+        **answering(200, ETAG),
+    },
+)
+async def put_customer(
+    external_ref: RefInPath,
+    wanted: CustomerPut,
+    request: Request,
+    database: DatabaseDep,
+    who: CanWriteCustomers,
+    versions: IfMatch,
+    response: Response,
+) -> object:
+    """Create or replace the customer with this external_ref; fields that are not sent are emptied.
+
+    Safe to repeat: sending the same again changes nothing and leaves no event. A new customer gets
+    a welcome package as any other. Erasing a customer frees its external_ref.
+    """
+    if wanted.external_ref not in {None, external_ref}:
+        raise InvalidRequest(
+            "The body names another external_ref than the path.",
+            errors=[{"loc": ["body", "external_ref"], "msg": "Not the one of the path"}],
+        )
+    customer, is_new = await database.write(
+        service.put,
+        wanted.model_copy(update={"external_ref": external_ref}),
+        versions,
+        who,
+        must_exist="if-match" in request.headers,
+    )
+    if is_new:
+        return registered(customer).response()
+    set_etag(response, customer.version)
+    return customer
+
+
 def registered(customer: Customer) -> Answer:
     body = to_json(as_shown(customer)).decode()
-    headers = {
-        "Location": f"/api/customers/{customer.id}",
-        "ETag": etag(customer.version),
-    }
+    headers = {"Location": f"/api/customers/{customer.id}", "ETag": etag(customer.version)}
     return Answer(201, body, headers, subjects=[customer.uid])
+
+
+def _answer_all(done: Sequence[Customer | Problem]) -> Answer:
+    body = to_json([_result(one) for one in done]).decode()
+    uids = [None if isinstance(one, Problem) else one.uid for one in done]
+    return Answer(200, body, item_subjects=uids)
+
+
+def _result(found: Customer | Problem) -> dict[str, Any]:
+    """Return what `BatchResult` describes."""
+    if isinstance(found, Problem):
+        return {"status": found.status.value, "problem": found.document()}
+    return {"status": 201, "customer": as_shown(found)}

@@ -20,7 +20,7 @@ from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.etags import PreconditionFailed, check_version
-from service_kit.web.paging import Page, page_of
+from service_kit.web.paging import Page
 
 
 class CustomerNotFound(Problem):
@@ -92,7 +92,7 @@ def first_page(db: Connection, wanted: Filter, limit: int) -> tuple[str, Page[Js
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[JsonRow]:
     """Read a page. With `since` raises CursorMalformed, FeedDiverged or CursorExpired."""
     since = None if wanted.since is None else feed.position_of(db, wanted.since)
-    return page_of(store.page(db, wanted, after, limit + 1, since), limit, key="id")
+    return store.page(db, wanted, after, limit, since)
 
 
 def register(db: Connection, new: CustomerNew, who: Principal) -> Customer:
@@ -136,7 +136,7 @@ def put(
     Raises PreconditionFailed or EmailTaken.
     """
     assert wanted.external_ref is not None
-    before = store.find_ref_for_change(db, wanted.external_ref)
+    before = store.find_ref(db, wanted.external_ref, lock=True)
     if before is None:
         if must_exist:
             raise PreconditionFailed("There is no customer with this external_ref.")
@@ -199,15 +199,14 @@ def erase(db: Connection, key: int | str, versions: frozenset[int] | None, who: 
     # No address holds a colon and no @, so none can be in the way of this one.
     gone = {"email_key": f"erased:{before.uid}", "erased_at": now, "updated_at": now}
     blank = blanks(customers)
-    store.erase(db, before.id, {**blank, **gone})
+    store.erase(db, before, {**blank, **gone})
     feed.forget(db, before.uid, blank)
-    store.forget_answers(db, before.uid)
     record(db, events.CustomerErased(before, now), by=who)
 
 
 def _added_meanwhile(db: Connection, external_ref: str, refusal: Problem) -> Customer:
     """Find the customer that was not there a moment ago; without one the refusal stands."""
-    if (found := store.find_ref_for_change(db, external_ref)) is not None:
+    if (found := store.find_ref(db, external_ref, lock=True)) is not None:
         return found
     if isinstance(refusal, ExternalRefTaken):
         raise RunAgain  # and gone again

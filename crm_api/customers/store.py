@@ -15,6 +15,7 @@ from crm_api.search import SearchIndex, folded
 from crm_api.tables import stored_answers
 from service_kit.database.prepared import Prepared, PreparedPages
 from service_kit.database.rows import find_all, find_one, get_one, page_after
+from service_kit.web.paging import Page, page_of
 
 SEARCH = SearchIndex("customer_search")
 
@@ -91,12 +92,9 @@ def find_for_change(db: Connection, key: int | str) -> Customer | None:
     return find_one(Customer, db, _BY_UID.with_for_update(), {"uid": key})
 
 
-def find_ref(db: Connection, external_ref: str) -> Customer | None:
-    return find_one(Customer, db, _BY_REF, {"external_ref": external_ref})
-
-
-def find_ref_for_change(db: Connection, external_ref: str) -> Customer | None:
-    return find_one(Customer, db, _BY_REF.with_for_update(), {"external_ref": external_ref})
+def find_ref(db: Connection, external_ref: str, *, lock: bool = False) -> Customer | None:
+    statement = _BY_REF.with_for_update() if lock else _BY_REF
+    return find_one(Customer, db, statement, {"external_ref": external_ref})
 
 
 def with_refs(db: Connection, refs: Collection[str], *, lock: bool) -> Sequence[Customer]:
@@ -118,15 +116,12 @@ def change(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
     return changed
 
 
-def erase(db: Connection, customer_id: int, values: dict[str, Any]) -> None:
-    """Blank one row, and remove it from the search."""
-    _write(db, customer_id, values)
-    SEARCH.remove(db, customer_id)
-
-
-def forget_answers(db: Connection, uid: str) -> None:
-    """Empty stored answers that show this customer, its tickets or their notes."""
-    stored_answers.forget(db, [uid])
+def erase(db: Connection, customer: Customer, values: dict[str, Any]) -> None:
+    """Blank one row, and remove it from the search and from stored answers."""
+    _write(db, customer.id, values)
+    SEARCH.remove(db, customer.id)
+    # Also those that show one of its tickets or a note of it.
+    stored_answers.forget(db, [customer.uid])
 
 
 def whole_page(db: Connection, after: int, limit: int) -> Sequence[Customer]:
@@ -136,13 +131,14 @@ def whole_page(db: Connection, after: int, limit: int) -> Sequence[Customer]:
 
 def page(
     db: Connection, wanted: Filter, after: int | None, limit: int, since: int | None = None
-) -> Sequence[JsonRow]:
+) -> Page[JsonRow]:
     """List customers as JSON by id, from the one behind `after`.
 
     `since` is the position of `wanted.since`.
     """
     if wanted == Filter(ascending=wanted.ascending):
-        return _ALL.page(db, after, limit, ascending=wanted.ascending)
+        rows = _ALL.page(db, after, limit + 1, ascending=wanted.ascending)
+        return page_of(rows, limit, key="id")
     statement = _SHOWN
     key: ColumnElement[int] = customers.c.id
     if wanted.q is not None:
@@ -159,8 +155,8 @@ def page(
         statement = statement.where(customers.c.welcome.is_(wanted.welcome))
     if since is not None:
         statement = statement.where(registered_after(customers.c.uid, since))
-    statement = page_after(statement, key, after, limit, ascending=wanted.ascending)
-    return find_all(JsonRow, db, statement)
+    statement = page_after(statement, key, after, limit + 1, ascending=wanted.ascending)
+    return page_of(find_all(JsonRow, db, statement), limit, key="id")
 
 
 def _write(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer:

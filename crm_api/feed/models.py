@@ -1,7 +1,4 @@
-"""The tables of the feed, and their rows."""
-
-from datetime import datetime
-from typing import NamedTuple
+"""The tables of the feed."""
 
 from sqlalchemy import Column, Index, Integer, String, Table, Text, text
 
@@ -30,20 +27,6 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
-
-class Event(NamedTuple):
-    id: int
-    event_id: str
-    type: str
-    subject: str
-    occurred_at: datetime
-    actor: str
-    request_id: str
-    data: str
-    traceparent: str | None
-    position: int | None
-
-
 # One row. It outlives the events it counted, so that no position is ever given twice.
 feed_head = Table(
     "feed_head",
@@ -56,15 +39,6 @@ feed_head = Table(
     Column("traced_from", BigInt, nullable=False, server_default=text("0")),
 )
 
-
-class FeedHead(NamedTuple):
-    id: int
-    epoch: str
-    last_position: int
-    pruned_position: int
-    traced_from: int
-
-
 # The positions of registrations whose events are pruned: by them a reader that starts again
 # knows who was registered before a place in the feed and who after.
 pruned_registrations = Table(
@@ -73,8 +47,3 @@ pruned_registrations = Table(
     Column("subject", String(36), primary_key=True),
     Column("position", BigInt, nullable=False),
 )
-
-
-class PrunedRegistration(NamedTuple):
-    subject: str
-    position: int

@@ -34,6 +34,8 @@ Types = Annotated[
         examples=["customer.created,customer.erased"],
     ),
 ]
+# What a page has besides its events.
+_REST = [name for name in FeedPage.model_fields if name != "events"]
 _SECONDS = re.compile(r"(1?[0-9]|2[0-5])(\.0)?")
 Wait = Annotated[
     float,
@@ -83,15 +85,7 @@ async def read_events(
 
 def _written(page: service.Page) -> bytes:
     """Write a page as its models would: to fill and check them takes most of a request's time."""
-    rest = to_json(
-        {
-            "from_position": page.from_position,
-            "through_position": page.through_position,
-            "head_position": page.head_position,
-            "next_cursor": page.next_cursor,
-            "has_more": page.has_more,
-        }
-    )
+    rest = to_json({name: getattr(page, name) for name in _REST})
     events = ",".join(_event(row) for row in page.rows)
     return b'{"events":[' + events.encode() + b"]," + rest[1:]
 

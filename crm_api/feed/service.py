@@ -7,20 +7,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, ClassVar, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from pydantic_core import to_json
 from sqlalchemy import Connection
 
 from crm_api.feed import store
 from crm_api.feed.cursor import FeedCursor, MalformedCursor
-from crm_api.feed.schemas import EventType
 from service_kit.database import Database
 from service_kit.problems import Problem
-from service_kit.process import clock, tracing
-from service_kit.process.logs import current_request_id
 from service_kit.process.stopping import Stopping
-from service_kit.web.auth import Principal
 
 # How soon a waiting reader sees another process's commit when no notification came.
 RECHECK_SECONDS = 0.5
@@ -48,19 +44,6 @@ class CursorExpired(Problem):
     slug = "cursor-expired"
 
 
-class Change(Protocol):
-    """What the feed publishes about one change."""
-
-    type: ClassVar[EventType]
-
-    @property
-    def subject(self) -> str:
-        """The uid of what changed."""
-
-    def data(self) -> Mapping[str, object]:
-        """How it looks now."""
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """Rows of the feed, and the positions they cover."""
@@ -77,30 +60,13 @@ class Page:
         return self.through_position < self.head_position
 
 
-def rows_of(changes: Sequence[Change], who: Principal, now: datetime) -> list[dict[str, Any]]:
-    """Make the events of changes."""
-    traceparent = tracing.traceparent()
-    return [
-        {
-            "event_id": clock.new_id(),
-            "type": change.type,
-            "subject": change.subject,
-            "occurred_at": now,
-            "actor": who.name,
-            "request_id": current_request_id(),
-            "data": _json(change.data()),
-            "traceparent": traceparent,
-        }
-        for change in changes
-    ]
-
-
 def forget(db: Connection, subject: str, blank: Mapping[str, Any]) -> None:
     """Overwrite these fields in all past events about a subject."""
 
     def rewritten(data: str) -> str:
         known = json.loads(data)
-        return _json({**known, **{name: blank[name] for name in blank if name in known}})
+        known |= {name: blank[name] for name in blank if name in known}
+        return to_json(known).decode()
 
     store.rewrite(db, subject, rewritten)
 
@@ -139,13 +105,15 @@ def position_of(db: Connection, cursor: str) -> int:
 def page(db: Connection, after: str | None, types: Collection[str], limit: int) -> Page:
     """Read what follows a cursor. Raises CursorMalformed, FeedDiverged or CursorExpired."""
     epoch, last, pruned, *_ = store.head(db)
-    position = _position_after(db, after, epoch, last, pruned)
+    position = 0 if after is None else _position_of(db, after, epoch, last)
+    if position < pruned:
+        _refuse_expired(pruned)
     through = min(last, position + store.WINDOW)
     rows = store.between(db, position, through, types, limit)
     if len(rows) == limit:
         through = rows[-1].position
-    last_id = rows[-1].event_id if rows and rows[-1].position == through else None
-    cursor = FeedCursor.at(epoch, through, last_id) if last_id else _cursor(db, epoch, through)
+    is_seen = rows and rows[-1].position == through
+    last_id = rows[-1].event_id if is_seen else store.find_event_id(db, through)
     unnumbered, pruned = store.rest(db)
     if position < pruned:
         _refuse_expired(pruned)  # in the meantime: the first of the rows may be missing
@@ -154,7 +122,7 @@ def page(db: Connection, after: str | None, types: Collection[str], limit: int) 
         from_position=position + 1,
         through_position=through,
         head_position=last,
-        next_cursor=cursor.encode(),
+        next_cursor=FeedCursor.at(epoch, through, last_id).encode(),
         unnumbered=unnumbered,
     )
 
@@ -170,9 +138,8 @@ async def next_page(
     """Read what follows a cursor, waiting up to `wait` seconds for the first event."""
     give_up_at = time.monotonic() + wait
     while True:
-        next_commit = (
-            database.committed.next()
-        )  # taken before looking, so that no news falls between
+        # Taken before looking, so that no news falls between.
+        next_commit = database.committed.next()
         found = await database.read(page, after, types, limit)
         while found.unnumbered and not found.has_more:
             numbered = await database.write(store.number)
@@ -195,21 +162,6 @@ async def prune(database: Database, before: datetime) -> int:
     return total
 
 
-def _json(data: Mapping[str, object]) -> str:
-    return to_json(data).decode()
-
-
-def _position_after(db: Connection, after: str | None, epoch: str, last: int, pruned: int) -> int:
-    if after is None:
-        if pruned:
-            _refuse_expired(pruned)
-        return 0
-    position = _position_of(db, after, epoch, last)
-    if position < pruned:
-        _refuse_expired(pruned)
-    return position
-
-
 def _position_of(db: Connection, text: str, epoch: str, last: int) -> int:
     try:
         cursor = FeedCursor.decode(text)
@@ -223,10 +175,6 @@ def _position_of(db: Connection, text: str, epoch: str, last: int) -> int:
     if event_id is not None and not cursor.marks(event_id):
         _refuse_diverged(f"another event stands at position {cursor.position} now")
     return cursor.position
-
-
-def _cursor(db: Connection, epoch: str, position: int) -> FeedCursor:
-    return FeedCursor.at(epoch, position, store.find_event_id(db, position))
 
 
 def _refuse_diverged(reason: str) -> NoReturn:

@@ -1,53 +1,50 @@
 """The statements that count. Each has an index that holds all that it looks at."""
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import NamedTuple
+from collections import Counter
 
 from sqlalchemy import Connection, bindparam, func, select
 
 from crm_api.customers.models import customers
 from crm_api.feed.models import events, feed_head
+from crm_api.stats.schemas import Stats, TicketStats
+from crm_api.tickets.lifecycle import PRIORITIES, STATUSES
 from crm_api.tickets.models import tickets
-from service_kit.database.rows import find_all
-
-
-class TicketCount(NamedTuple):
-    status: str
-    priority: str
-    number: int
-
+from service_kit.process import clock
 
 _CUSTOMERS = select(func.count()).select_from(customers)
 _ERASED = _CUSTOMERS.where(customers.c.erased_at.is_not(None))
-_TICKETS = select(tickets.c.status, tickets.c.priority, func.count().label("number")).group_by(
+_TICKETS = select(tickets.c.status, tickets.c.priority, func.count()).group_by(
     tickets.c.status, tickets.c.priority
 )
 _OVERDUE = (
     select(func.count()).select_from(tickets).where(tickets.c.due_at <= bindparam("overdue_at"))
 )
+# Where a reader would find the head: reading numbers what has no position.
 _UNNUMBERED = select(func.count()).select_from(events).where(events.c.position.is_(None))
-# One statement, so that what is numbered meanwhile is not counted twice.
 _HEAD = select(feed_head.c.last_position + _UNNUMBERED.scalar_subquery())
+# One statement, so that what is numbered meanwhile is not counted twice.
+_REST = select(
+    _CUSTOMERS.scalar_subquery() - _ERASED.scalar_subquery(),
+    _OVERDUE.scalar_subquery(),
+    _HEAD.scalar_subquery(),
+)
 
 
-def customer_count(db: Connection) -> int:
-    total: int = db.execute(_CUSTOMERS).scalar_one()
-    erased: int = db.execute(_ERASED).scalar_one()
-    return total - erased
-
-
-def ticket_counts(db: Connection) -> Sequence[TicketCount]:
-    """Count tickets by status and priority."""
-    return find_all(TicketCount, db, _TICKETS)
-
-
-def overdue_count(db: Connection, now: datetime) -> int:
-    count: int = db.execute(_OVERDUE, {"overdue_at": now}).scalar_one()
-    return count
-
-
-def feed_head_position(db: Connection) -> int:
-    """Find where a reader would find the head: reading numbers what has no position."""
-    position: int = db.execute(_HEAD).scalar_one()
-    return position
+def count(db: Connection) -> Stats:
+    """Count what there is. An erased customer is none; a status that no ticket has is 0."""
+    by_status: Counter[str] = Counter()
+    by_priority: Counter[str] = Counter()
+    for status, priority, number in db.execute(_TICKETS):
+        by_status[status] += number
+        by_priority[priority] += number
+    live, overdue, head = db.execute(_REST, {"overdue_at": clock.now()}).one()
+    return Stats(
+        customers=live,
+        tickets=TicketStats(
+            total=by_status.total(),
+            by_status={status: by_status[status] for status in STATUSES},
+            by_priority={priority: by_priority[priority] for priority in PRIORITIES},
+            overdue=overdue,
+        ),
+        feed_head=head,
+    )

@@ -7,7 +7,8 @@ from typing_extensions import TypedDict
 
 from crm_api.events import Event
 from crm_api.tickets.lifecycle import AuthorKind, Priority, Status, Visibility
-from crm_api.tickets.models import Ticket, TicketNote
+from crm_api.tickets.models import Ticket
+from crm_api.tickets.schemas import NoteOut
 
 
 class TicketIds(TypedDict):
@@ -60,11 +61,10 @@ class _OfTicket(Event):
 
 @dataclass(frozen=True, slots=True)
 class TicketCreated(_OfTicket):
-    tags: Sequence[str]
     type = action = "ticket.created"
 
     def data(self) -> NewTicketData:
-        return {**_data(self.ticket), "tags": sorted(set(self.tags))}
+        return {**_data(self.ticket), "tags": self.ticket.tags}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class TicketStatusChanged(_OfTicket):
 
 @dataclass(frozen=True, slots=True)
 class TicketNoteAdded(_OfTicket):
-    note: TicketNote
+    note: NoteOut
     type = action = "ticket.note_added"
 
     def data(self) -> NoteData:

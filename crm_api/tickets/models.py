@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import NamedTuple
 
+from pydantic_core import from_json
 from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Text
 
 from crm_api.tables import metadata
-from crm_api.tickets.lifecycle import AuthorKind, Priority, Status, Visibility
+from crm_api.tickets.lifecycle import Priority, Status
 from service_kit.database.types import BigInt, UtcDateTime
 
 tickets = Table(
@@ -40,6 +41,8 @@ tickets = Table(
 
 
 class Ticket(NamedTuple):
+    """A ticket with its tags and what moved its clocks, each as a JSON array."""
+
     id: int
     uid: str
     customer_id: int
@@ -55,6 +58,14 @@ class Ticket(NamedTuple):
     resolved_at: datetime | None
     closed_at: datetime | None
     due_at: datetime | None
+    json_tags: str
+    status_changes: str
+    public_notes: str
+
+    @property
+    def tags(self) -> list[str]:
+        # Sorted here, since databases differ in how they do it.
+        return sorted(tag for [tag] in from_json(self.json_tags))
 
 
 ticket_tags = Table(
@@ -64,11 +75,6 @@ ticket_tags = Table(
     Column("tag", String(50), primary_key=True),
     Index("ix_ticket_tags_tag", "tag", "ticket_id"),
 )
-
-
-class TicketTag(NamedTuple):
-    ticket_id: int
-    tag: str
 
 
 notes = Table(
@@ -84,17 +90,6 @@ notes = Table(
     Index("ix_notes_ticket", "ticket_id", "id"),
     sqlite_autoincrement=True,
 )
-
-
-class TicketNote(NamedTuple):
-    id: int
-    ticket_id: int
-    body: str
-    visibility: Visibility
-    author_kind: AuthorKind
-    author: str
-    created_at: datetime
-
 
 # Append-only.
 ticket_history = Table(

@@ -1,26 +1,29 @@
-"""The tickets' routes."""
+"""The routes of tickets, their notes and their history."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic_core import to_json
 
 from crm_api.access import CanDeleteTickets, CanReadTickets, CanWriteTickets
 from crm_api.customers.router import CustomerKey
 from crm_api.customers.service import CustomerNotFound
-from crm_api.tickets import service
+from crm_api.tickets import models, service
 from crm_api.tickets.lifecycle import Priority, Status
 from crm_api.tickets.schemas import (
     Assignee,
     Change,
+    HistoryEntry,
+    Note,
+    NoteOut,
     Opening,
     Tag,
     TicketOut,
 )
-from crm_api.tickets.service import Opened
+from crm_api.tickets.service import Noted, Opened
 from crm_api.tickets.sla import Policy
 from crm_api.tickets.store import Filter
-from crm_api.tickets.view import TicketView
+from crm_api.tickets.view import as_shown
 from service_kit.process import clock
 from service_kit.web.etags import (
     NOT_MODIFIED,
@@ -33,14 +36,16 @@ from service_kit.web.etags import (
 )
 from service_kit.web.fields import Line
 from service_kit.web.health import DatabaseDep, database_of
-from service_kit.web.hot import HotRoute, fields_of, hot, json_response, plain_limit, plain_query
-from service_kit.web.idempotency import (
-    Answer,
-    Erased,
-    Idempotent,
+from service_kit.web.hot import HotRoute, hot, json_response, plain_limit, plain_query
+from service_kit.web.idempotency import Answer, Erased, Idempotent
+from service_kit.web.openapi import (
+    ETAG,
+    LOCATION,
+    answering,
+    documented,
+    header,
 )
-from service_kit.web.openapi import ETAG, LOCATION, answering, documented
-from service_kit.web.paging import PagingDep, Sort, link_next
+from service_kit.web.paging import Paging, PagingDep, Sort
 
 router = APIRouter(prefix="/api", route_class=HotRoute, tags=["tickets"])
 
@@ -96,8 +101,15 @@ async def _filter(
 
 PolicyDep = Annotated[Policy, Depends(_policy)]
 Wanted = Annotated[Filter, Depends(_filter)]
-_as_shown = fields_of(TicketOut)
 TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", examples=[1])]
+_DEPRECATED_AT = "@1767225600"
+_OF_OLD_ADDRESS = {
+    "Deprecation": header("When this address was deprecated (RFC 9745).", _DEPRECATED_AT),
+    "Link": header(
+        "The address to use instead.", '</api/tickets/1/notes>; rel="successor-version"'
+    ),
+}
+_ADDING = documented(service.TicketNotFound, service.TicketClosed, Erased)
 
 
 @router.post(
@@ -105,10 +117,8 @@ TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", e
     status_code=201,
     summary="Open a ticket",
     response_model=TicketOut,
-    responses={
-        **documented(CustomerNotFound, service.NoFollowUp, Erased),
-        **answering(201, LOCATION, ETAG),
-    },
+    responses=documented(CustomerNotFound, service.NoFollowUp, Erased)
+    | answering(201, LOCATION, ETAG),
 )
 async def open_ticket(
     new: Opening, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
@@ -123,25 +133,21 @@ async def _list_by_hand(request: Request) -> Response | None:
         return None
     policy = await _policy(request)
     page = await database_of(request).read(service.page, Filter(), None, limit, policy)
-    response = json_response([_as_shown(row) for row in page.rows])
-    link_next(request, response, page, "id")
+    response = json_response([as_shown(row) for row in page.rows])
+    Paging(request, response, limit, cursor=None).rows(page)
     return response
 
 
 @router.get("/tickets", summary="List tickets", response_model=list[TicketOut])
 @hot(_list_by_hand)
 async def list_tickets(
-    database: DatabaseDep,
-    _: CanReadTickets,
-    paging: PagingDep,
-    wanted: Wanted,
-    policy: PolicyDep,
-) -> Sequence[TicketView]:
+    database: DatabaseDep, _: CanReadTickets, paging: PagingDep, wanted: Wanted, policy: PolicyDep
+) -> list[dict[str, Any]]:
     """List tickets, newest last."""
     order = "id" if wanted.ascending else "-id"
     run = database.scan if wanted.q else database.read
     page = await run(service.page, wanted, paging.after(order), paging.limit, policy)
-    return paging.rows(page, order)
+    return [as_shown(row) for row in paging.rows(page, order)]
 
 
 @router.get(
@@ -156,10 +162,10 @@ async def list_customer_tickets(
     _: CanReadTickets,
     paging: PagingDep,
     policy: PolicyDep,
-) -> Sequence[TicketView]:
+) -> list[dict[str, Any]]:
     """List a customer's tickets, newest last."""
     page = await database.read(service.of_customer, customer, paging.after(), paging.limit, policy)
-    return paging.rows(page)
+    return [as_shown(row) for row in paging.rows(page)]
 
 
 @router.get(
@@ -175,28 +181,23 @@ async def get_ticket(
     policy: PolicyDep,
     known: IfNoneMatch,
     response: Response,
-) -> TicketView | Response:
+) -> dict[str, Any] | Response:
     """Look up one ticket with its deadlines and the statuses it may change to.
 
     304 says that nobody has changed it; the passing of its clocks is no change.
     """
     found = await database.read(service.show, ticket_id, policy)
-    return unless_known(known, response, found.version, found)
+    return unless_known(known, response, found.ticket.version, as_shown(found))
 
 
 @router.patch(
     "/tickets/{ticket_id}",
     summary="Change a ticket",
     response_model=TicketOut,
-    responses={
-        **documented(
-            service.TicketNotFound,
-            service.InvalidTransition,
-            service.TicketClosed,
-            PreconditionFailed,
-        ),
-        **answering(200, ETAG),
-    },
+    responses=documented(
+        service.TicketNotFound, service.InvalidTransition, service.TicketClosed, PreconditionFailed
+    )
+    | answering(200, ETAG),
 )
 async def change_ticket(
     ticket_id: TicketId,
@@ -206,11 +207,11 @@ async def change_ticket(
     versions: IfMatch,
     policy: PolicyDep,
     response: Response,
-) -> TicketView:
+) -> dict[str, Any]:
     """Change the fields that are sent. The status moves as `allowed_statuses` says."""
     changed = await database.write(service.change, ticket_id, wanted, versions, policy, who)
-    set_etag(response, changed.version)
-    return changed
+    set_etag(response, changed.ticket.version)
+    return as_shown(changed)
 
 
 @router.delete(
@@ -226,8 +227,73 @@ async def delete_ticket(
     await database.erase(service.remove, ticket_id, versions, who)
 
 
+@router.get(
+    "/tickets/{ticket_id}/notes",
+    summary="Read a ticket's notes",
+    responses=documented(service.TicketNotFound),
+)
+async def list_notes(
+    ticket_id: TicketId, database: DatabaseDep, _: CanReadTickets, paging: PagingDep
+) -> list[NoteOut]:
+    """List the notes, newest last."""
+    page = await database.read(service.notes, ticket_id, paging.after(), paging.limit)
+    return paging.rows(page)
+
+
+@router.post(
+    "/tickets/{ticket_id}/notes",
+    status_code=201,
+    summary="Add a note",
+    response_model=NoteOut,
+    responses=_ADDING,
+)
+async def add_note(
+    ticket_id: TicketId, new: Note, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
+) -> Response:
+    """Add a note. A customer's public note reopens a pending or resolved ticket."""
+    return await once.write(service.add_note, _noted, ticket_id, new, policy, who)
+
+
+@router.post(
+    "/notes/{ticket_id}",
+    status_code=201,
+    summary="Add a note (old address)",
+    response_model=NoteOut,
+    responses=_ADDING | answering(201, _OF_OLD_ADDRESS),
+    deprecated=True,
+)
+async def add_note_at_old_address(
+    ticket_id: TicketId, new: Note, who: CanWriteTickets, policy: PolicyDep, once: Idempotent
+) -> Response:
+    """Add a note as `POST /api/tickets/{ticket_id}/notes` does; use that address."""
+    response = await add_note(ticket_id, new, who, policy, once)
+    response.headers["Deprecation"] = _DEPRECATED_AT
+    response.headers["Link"] = f'</api/tickets/{ticket_id}/notes>; rel="successor-version"'
+    return response
+
+
+@router.get(
+    "/tickets/{ticket_id}/history",
+    summary="Read a ticket's history",
+    response_model=list[HistoryEntry],
+    responses=documented(service.TicketNotFound),
+)
+async def list_history(
+    ticket_id: TicketId, database: DatabaseDep, _: CanReadTickets, paging: PagingDep
+) -> list[models.HistoryEntry]:
+    """List every change of every field, newest last."""
+    page = await database.read(service.history, ticket_id, paging.after(), paging.limit)
+    return paging.rows(page)
+
+
 def _opened(opened: Opened) -> Answer:
-    ticket = opened.ticket
+    ticket = opened.view.ticket
     headers = {"Location": f"/api/tickets/{ticket.id}", "ETag": etag(ticket.version)}
-    body = TicketOut.model_validate(ticket).model_dump_json()
+    body = to_json(as_shown(opened.view)).decode()
     return Answer(201, body, headers, subjects=[ticket.uid, opened.customer_uid])
+
+
+def _noted(noted: Noted) -> Answer:
+    return Answer(
+        201, noted.note.model_dump_json(), subjects=[noted.ticket_uid, noted.customer_uid]
+    )

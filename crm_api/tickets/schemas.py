@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from fastapi import Body as RequestBody
 from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
-from pydantic.config import JsonDict
 
 from crm_api.tickets.lifecycle import AuthorKind, Priority, Status, Visibility
 from crm_api.tickets.sla import ClockState
@@ -22,19 +21,11 @@ Tag = Annotated[
 Tags = Annotated[list[Tag], Field(max_length=20, fail_fast=True, examples=[["delivery"]])]
 Body = Annotated[Text, Field(min_length=1, max_length=20_000, examples=["We send you another."])]
 
-_NEW: JsonDict = {
-    "customer_id": 1,
-    "subject": "The parcel is damaged",
-    "description": "The box came open.",
-    "priority": "high",
-    "tags": ["delivery"],
-}
-
 
 class TicketNew(BaseModel):
     """What a caller sends to open a ticket."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_NEW]})
+    model_config = ConfigDict(extra="forbid")
 
     customer_id: int = Field(ge=1, lt=2**63, strict=True, description="The customer's integer id.")
     subject: Subject
@@ -50,9 +41,7 @@ class TicketNew(BaseModel):
 class TicketChange(BaseModel):
     """What a caller sends to change a ticket: the fields to change."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"status": "in_progress"}]}
-    )
+    model_config = ConfigDict(extra="forbid")
 
     subject: Subject | None = None
     description: Description | None = None
@@ -115,10 +104,7 @@ class TicketOut(BaseModel):
 class NoteNew(BaseModel):
     """What a caller sends to add a note."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"body": "We send you another.", "visibility": "public"}]},
-    )
+    model_config = ConfigDict(extra="forbid")
 
     body: Body
     visibility: Visibility = "public"
@@ -134,8 +120,6 @@ class NoteNew(BaseModel):
 
 class NoteOut(BaseModel):
     """A note on a ticket."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     id: int
     ticket_id: int

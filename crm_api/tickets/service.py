@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -16,19 +16,17 @@ from crm_api.tickets.events import (
     TicketStatusChanged,
     TicketUpdated,
 )
-from crm_api.tickets.models import HistoryEntry, Ticket, TicketNote
-from crm_api.tickets.schemas import NoteNew, TicketChange, TicketNew
-from crm_api.tickets.sla import Policy
-from crm_api.tickets.store import Filter, WholeTicket
-from crm_api.tickets.view import TicketView, next_due, present
+from crm_api.tickets.models import HistoryEntry, Ticket
+from crm_api.tickets.schemas import NoteNew, NoteOut, TicketChange, TicketNew
+from crm_api.tickets.sla import Entry, Policy
+from crm_api.tickets.store import Filter
+from crm_api.tickets.view import TicketView, next_due, note_entry, present
 from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.process.logs import current_request_id
 from service_kit.web.auth import Principal
 from service_kit.web.etags import check_version
-from service_kit.web.paging import Page, page_of
-
-T = TypeVar("T", Ticket, WholeTicket)
+from service_kit.web.paging import Page
 
 
 class TicketNotFound(Problem):
@@ -63,34 +61,36 @@ class NoFollowUp(Problem):
 class Opened(NamedTuple):
     """A new ticket, and the uid of the customer it is for."""
 
-    ticket: TicketView
+    view: TicketView
     customer_uid: str
 
 
 class Noted(NamedTuple):
     """A new note, and the uids of its ticket and of the ticket's customer."""
 
-    note: TicketNote
+    note: NoteOut
     ticket_uid: str
     customer_uid: str
 
 
 def show(db: Connection, ticket_id: int, policy: Policy) -> TicketView:
     """Look up one ticket. Raises TicketNotFound."""
-    [shown] = present([_whole(db, ticket_id)], policy, clock.now())
+    [shown] = present([get(db, ticket_id)], policy, clock.now())
     return shown
 
 
 def get(db: Connection, ticket_id: int, *, lock: bool = False) -> Ticket:
-    return _found(store.find(db, ticket_id, lock=lock))
+    found = store.find(db, ticket_id, lock=lock)
+    if found is None:
+        raise TicketNotFound("There is no ticket with this id.")
+    return found
 
 
 def page(
     db: Connection, wanted: Filter, after: int | None, limit: int, policy: Policy
 ) -> Page[TicketView]:
-    found = page_of(store.page(db, wanted, after, limit + 1), limit, key="id")
-    rows = present(found.rows, policy, clock.now())
-    return Page(rows=rows, next_key=found.next_key)
+    found = store.page(db, wanted, after, limit)
+    return Page(rows=present(found.rows, policy, clock.now()), next_key=found.next_key)
 
 
 def of_customer(
@@ -107,17 +107,14 @@ def open_ticket(db: Connection, new: TicketNew, policy: Policy, who: Principal) 
     if new.follow_up_of is not None:
         _check_follow_up(store.find(db, new.follow_up_of), customer.id)
     now = clock.now()
-    values = new.model_dump(exclude={"tags"})
-    times = {"created_at": now, "updated_at": now}
     due_at = sla.first_due(sla.clocks(now, new.priority, [], policy, now))
-    ticket = store.add(
-        db,
-        {**values, **times, "uid": clock.new_id(), "status": "open", "version": 1}
-        | {"due_at": due_at},
-    )
-    store.set_tags(db, ticket.id, new.tags)
-    record(db, TicketCreated(ticket, new.tags), by=who)
-    return Opened(show(db, ticket.id, policy), customer.uid)
+    begun = {"status": "open", "version": 1, "created_at": now, "updated_at": now, "due_at": due_at}
+    values = {**new.model_dump(exclude={"tags"}), **begun, "uid": clock.new_id()}
+    ticket_id = store.add(db, values)
+    store.set_tags(db, ticket_id, new.tags)
+    opened = show(db, ticket_id, policy)
+    record(db, TicketCreated(opened.ticket), by=who)
+    return Opened(opened, customer.uid)
 
 
 def change(
@@ -134,8 +131,7 @@ def change(
     """
     before = get(db, ticket_id, lock=True)
     check_version(versions, before.version)
-    tags = show(db, ticket_id, policy).tags
-    changes = _differences(before, tags, wanted)
+    changes = _differences(before, wanted)
     if not changes:
         return show(db, ticket_id, policy)
     now = clock.now()
@@ -145,7 +141,7 @@ def change(
         raise TicketClosed("A closed ticket is not changed any more; open a follow-up.")
     if "tags" in changes:
         store.set_tags(db, ticket_id, changes["tags"])
-    _keep_history(db, before, tags, changes, now, who)
+    _keep_history(db, before, changes, now, who)
     record(db, *_write(db, before, changes, policy, now), by=who)
     return show(db, ticket_id, policy)
 
@@ -164,8 +160,9 @@ def add_note(db: Connection, ticket_id: int, new: NoteNew, policy: Policy, who: 
     changes: dict[str, Any] = {}
     if new.author_kind == "customer" and _is_reopened_by_customer(ticket, now):
         changes["status"] = "open"
-        _keep_history(db, ticket, [], changes, now, who)
-    changed = _write(db, ticket, changes, policy, now)
+        _keep_history(db, ticket, changes, now, who)
+    happened = [note_entry(now, new.author_kind)] if new.visibility == "public" else []
+    changed = _write(db, ticket, changes, policy, now, *happened)
     record(db, TicketNoteAdded(ticket, note), *changed, by=who)
     return Noted(note, ticket.uid, customers.get(db, ticket.customer_id).uid)
 
@@ -174,49 +171,27 @@ def remove(db: Connection, ticket_id: int, versions: frozenset[int] | None, who:
     """Delete a ticket with its notes and history. Raises TicketNotFound or PreconditionFailed."""
     ticket = get(db, ticket_id, lock=True)
     check_version(versions, ticket.version)
-    store.remove(db, ticket_id)
-    store.forget_answers(db, ticket.uid)
+    store.remove(db, ticket)
     record(db, TicketDeleted(ticket), by=who)
 
 
-def notes(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[TicketNote]:
+def notes(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[NoteOut]:
     get(db, ticket_id)
-    return page_of(store.notes_page(db, ticket_id, after, limit + 1), limit, key="id")
+    return store.notes_page(db, ticket_id, after, limit)
 
 
 def history(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[HistoryEntry]:
     get(db, ticket_id)
-    return page_of(store.history_page(db, ticket_id, after, limit + 1), limit, key="id")
-
-
-def _whole(db: Connection, ticket_id: int) -> WholeTicket:
-    return _found(store.find_whole(db, ticket_id))
-
-
-def _found(ticket: T | None) -> T:
-    if ticket is None:
-        raise TicketNotFound("There is no ticket with this id.")
-    return ticket
+    return store.history_page(db, ticket_id, after, limit)
 
 
 def _keep_history(
-    db: Connection,
-    before: Ticket,
-    tags: list[str],
-    changes: dict[str, Any],
-    now: datetime,
-    who: Principal,
+    db: Connection, before: Ticket, changes: dict[str, Any], now: datetime, who: Principal
 ) -> None:
     """Append an entry for each field that changes."""
-    base = {"ticket_id": before.id, "at": now, "actor": who.name}
+    by = {"ticket_id": before.id, "at": now, "actor": who.name, "request_id": current_request_id()}
     rows = [
-        {
-            **base,
-            "request_id": current_request_id(),
-            "field": name,
-            "old": _text(tags if name == "tags" else getattr(before, name)),
-            "new": _text(value),
-        }
+        {**by, "field": name, "old": _text(getattr(before, name)), "new": _text(value)}
         for name, value in changes.items()
     ]
     store.add_history(db, rows)
@@ -227,19 +202,25 @@ def _text(value: Any) -> str | None:
 
 
 def _write(
-    db: Connection, before: Ticket, changes: dict[str, Any], policy: Policy, now: datetime
+    db: Connection,
+    before: Ticket,
+    changes: dict[str, Any],
+    policy: Policy,
+    now: datetime,
+    *happened: Entry,
 ) -> list[Event]:
     """Change the row, its instants and its next deadline. Returns the events of the change."""
     values = {name: value for name, value in changes.items() if name != "tags"}
-    priority = changes.get("priority", before.priority)
-    values["due_at"] = next_due(_whole(db, before.id), priority, policy, now)
     values["updated_at"] = now
     if (status := changes.get("status")) is not None:
+        happened = (Entry(now, "status", status), *happened)
         values["resolved_at"] = now if status == "resolved" else before.resolved_at
         values["closed_at"] = now if status == "closed" else None
         if status not in lifecycle.DONE:
             values["resolved_at"] = None
-    after = store.change(db, before.id, values)
+    priority = changes.get("priority", before.priority)
+    values["due_at"] = next_due(before, priority, policy, now, happened)
+    after = store.change(db, before, values)
     events: list[Event] = []
     if status is not None:
         events.append(TicketStatusChanged(after, before))
@@ -248,15 +229,11 @@ def _write(
     return events
 
 
-def _differences(before: Ticket, tags: list[str], wanted: TicketChange) -> dict[str, Any]:
+def _differences(before: Ticket, wanted: TicketChange) -> dict[str, Any]:
     sent = wanted.changes()
     if "tags" in sent:
         sent["tags"] = sorted(set(sent["tags"]))
-    return {
-        name: value
-        for name, value in sent.items()
-        if value != (tags if name == "tags" else getattr(before, name))
-    }
+    return {name: value for name, value in sent.items() if value != getattr(before, name)}
 
 
 def _check_move(before: Ticket, status: lifecycle.Status, now: datetime) -> None:

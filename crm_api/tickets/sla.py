@@ -30,7 +30,6 @@ class Target:
 
 Policy = Mapping[Priority, Target]
 
-_NONE = timedelta()
 _STANDSTILL = WAITING | DONE
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _TARGET = re.compile(r"(\w+)=([1-9]\d{0,4}[mhd])/([1-9]\d{0,4}[mhd])")
@@ -108,8 +107,9 @@ def clocks(
     """Read the three clocks at an instant. The order of the history does not matter."""
     entries = sorted([entry for entry in history if entry.at <= now], key=_AT)
     target = policy[priority]
+    answered_at = next((entry.at for entry in entries if entry.what == "agent_note"), None)
     return Sla(
-        first_response=_first_response(created_at, entries, target.response, now),
+        first_response=_response(created_at, answered_at, entries, target.response, now),
         next_response=_next_response(entries, target.response, now),
         resolution=_resolution(created_at, entries, target.resolution, now),
     )
@@ -122,13 +122,6 @@ def first_due(sla: Sla) -> datetime | None:
         (clock.due_at for clock in waiting if clock and clock.due_at and not clock.is_over),
         default=None,
     )
-
-
-def _first_response(
-    created_at: datetime, entries: Sequence[Entry], target: timedelta, now: datetime
-) -> Clock:
-    answered_at = next((entry.at for entry in entries if entry.what == "agent_note"), None)
-    return _response(created_at, answered_at, entries, target, now)
 
 
 def _next_response(entries: Sequence[Entry], target: timedelta, now: datetime) -> Clock | None:
@@ -195,9 +188,7 @@ def _spans(
 def _read(
     spans: Sequence[_Span], target: timedelta, now: datetime, *, has_come: bool, is_over: bool
 ) -> Clock:
-    used = _NONE
-    for start, end in spans:
-        used += (end or now) - start
+    used = sum(((end or now) - start for start, end in spans), timedelta())
     is_paused = not has_come and spans[-1].end is not None
     due_at = _due_at(spans, target, is_paused=is_paused)
     if used > target:

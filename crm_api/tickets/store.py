@@ -3,33 +3,24 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, update
 
 from crm_api.as_json import json_list, json_tuple
 from crm_api.search import SearchIndex, folded
 from crm_api.tables import stored_answers
-from crm_api.tickets.lifecycle import Priority, Status
-from crm_api.tickets.models import (
-    HistoryEntry,
-    Ticket,
-    TicketNote,
-    notes,
-    ticket_history,
-    ticket_tags,
-    tickets,
-)
+from crm_api.tickets.models import HistoryEntry, Ticket, notes, ticket_history, ticket_tags, tickets
+from crm_api.tickets.schemas import NoteOut
 from service_kit.database.prepared import Prepared, PreparedPages
-from service_kit.database.rows import find_all, find_one, get_one, page_after
+from service_kit.database.rows import find_all, page_after
+from service_kit.web.paging import Page, page_of
 
 _SEARCH = SearchIndex("ticket_search")
 
-_BY_ID = select(tickets).where(tickets.c.id == bindparam("id"))
-_TAGS = (
-    select(json_tuple(ticket_tags.c.tag).label("found"))
-    .where(ticket_tags.c.ticket_id == tickets.c.id)
-    .order_by(ticket_tags.c.tag)
+_LOCK = select(tickets.c.id).where(tickets.c.id == bindparam("id")).with_for_update()
+_TAGS = select(json_tuple(ticket_tags.c.tag).label("found")).where(
+    ticket_tags.c.ticket_id == tickets.c.id
 )
 _STATUS_CHANGES = (
     select(json_tuple(ticket_history.c.at, ticket_history.c.new).label("found"))
@@ -43,37 +34,15 @@ _PUBLIC_NOTES = (
 )
 
 
-class WholeTicket(NamedTuple):
-    """A ticket with its tags and what moved its clocks, each as a JSON array."""
-
-    id: int
-    uid: str
-    customer_id: int
-    subject: str
-    description: str
-    status: Status
-    priority: Priority
-    assignee: str | None
-    follow_up_of: int | None
-    version: int
-    created_at: datetime
-    updated_at: datetime
-    resolved_at: datetime | None
-    closed_at: datetime | None
-    due_at: datetime | None
-    tags: str
-    status_changes: str
-    public_notes: str
-
-
 # In one statement: each costs a round trip.
 _WHOLE = select(
     tickets,
-    json_list(_TAGS.scalar_subquery()).label("tags"),
+    json_list(_TAGS.scalar_subquery()).label("json_tags"),
     json_list(_STATUS_CHANGES.scalar_subquery()).label("status_changes"),
     json_list(_PUBLIC_NOTES.scalar_subquery()).label("public_notes"),
 )
-_WHOLE_BY_ID = Prepared(WholeTicket, _WHOLE.where(tickets.c.id == bindparam("id")))
+_BY_ID = Prepared(Ticket, _WHOLE.where(tickets.c.id == bindparam("id")))
+_ALL = PreparedPages(Ticket, _WHOLE, tickets.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,46 +60,40 @@ class Filter:
     ascending: bool = True
 
 
-_ALL = PreparedPages(WholeTicket, _WHOLE, tickets.c.id)
-
-
-def find_whole(db: Connection, ticket_id: int) -> WholeTicket | None:
-    """Look up with tags, status changes and public notes."""
-    return _WHOLE_BY_ID.first(db, id=ticket_id)
-
-
 def find(db: Connection, ticket_id: int, *, lock: bool = False) -> Ticket | None:
-    statement = _BY_ID.with_for_update() if lock else _BY_ID
-    return find_one(Ticket, db, statement, {"id": ticket_id})
+    """Look up one ticket; `lock` keeps others from changing it until this transaction ends."""
+    if lock:
+        # Before it is read: whoever had it locked may have added to its tags, notes and history.
+        db.execute(_LOCK, {"id": ticket_id})
+    return _BY_ID.first(db, id=ticket_id)
 
 
-def add(db: Connection, values: Mapping[str, Any]) -> Ticket:
-    ticket = get_one(Ticket, db, insert(tickets).returning(tickets), values)
-    _SEARCH.add(db, [(ticket.id, folded(ticket.subject, ticket.description))])
-    return ticket
+def add(db: Connection, values: Mapping[str, Any]) -> int:
+    """Insert a ticket. Returns its id."""
+    ticket_id: int = db.execute(insert(tickets).returning(tickets.c.id), values).scalar_one()
+    _SEARCH.add(db, [(ticket_id, folded(values["subject"], values["description"]))])
+    return ticket_id
 
 
-def change(db: Connection, ticket_id: int, values: Mapping[str, Any]) -> Ticket:
-    statement = update(tickets).where(tickets.c.id == ticket_id)
-    counted = {**values, "version": tickets.c.version + 1}
-    ticket = get_one(Ticket, db, statement.values(counted).returning(tickets))
+def change(db: Connection, before: Ticket, values: Mapping[str, Any]) -> Ticket:
+    """Change a ticket that is locked. Returns it with its columns as they are then."""
+    values = {**values, "version": before.version + 1}
+    db.execute(update(tickets).where(tickets.c.id == before.id).values(values))
+    after = before._replace(**values)
     if "subject" in values or "description" in values:
-        _SEARCH.change(db, ticket_id, folded(ticket.subject, ticket.description))
-    return ticket
+        _SEARCH.change(db, after.id, folded(after.subject, after.description))
+    return after
 
 
-def remove(db: Connection, ticket_id: int) -> None:
-    """Delete a ticket with its tags, notes and history."""
+def remove(db: Connection, ticket: Ticket) -> None:
+    """Delete a ticket with its tags, notes and history, and empty stored answers with any of it."""
+    ticket_id = ticket.id
     db.execute(update(tickets).where(tickets.c.follow_up_of == ticket_id).values(follow_up_of=None))
     for table in (ticket_tags, notes, ticket_history):
         db.execute(delete(table).where(table.c.ticket_id == ticket_id))
     db.execute(delete(tickets).where(tickets.c.id == ticket_id))
     _SEARCH.remove(db, ticket_id)
-
-
-def forget_answers(db: Connection, uid: str) -> None:
-    """Empty stored answers that show this ticket or a note of it."""
-    stored_answers.forget(db, [uid])
+    stored_answers.forget(db, [ticket.uid])
 
 
 def set_tags(db: Connection, ticket_id: int, tags: Collection[str]) -> None:
@@ -140,15 +103,16 @@ def set_tags(db: Connection, ticket_id: int, tags: Collection[str]) -> None:
         db.execute(insert(ticket_tags), rows)
 
 
-def add_note(db: Connection, values: Mapping[str, Any]) -> TicketNote:
-    return get_one(TicketNote, db, insert(notes).returning(notes), values)
+def add_note(db: Connection, values: Mapping[str, Any]) -> NoteOut:
+    added = db.execute(insert(notes).returning(notes), values)
+    return NoteOut.model_validate(added.mappings().one())
 
 
-def notes_page(
-    db: Connection, ticket_id: int, after: int | None, limit: int
-) -> Sequence[TicketNote]:
+def notes_page(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[NoteOut]:
     statement = select(notes).where(notes.c.ticket_id == ticket_id)
-    return find_all(TicketNote, db, page_after(statement, notes.c.id, after, limit))
+    statement = page_after(statement, notes.c.id, after, limit + 1)
+    found = db.execute(statement).mappings()
+    return page_of([NoteOut.model_validate(row) for row in found], limit, key="id")
 
 
 def add_history(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -158,15 +122,17 @@ def add_history(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def history_page(
     db: Connection, ticket_id: int, after: int | None, limit: int
-) -> Sequence[HistoryEntry]:
+) -> Page[HistoryEntry]:
     statement = select(ticket_history).where(ticket_history.c.ticket_id == ticket_id)
-    return find_all(HistoryEntry, db, page_after(statement, ticket_history.c.id, after, limit))
+    statement = page_after(statement, ticket_history.c.id, after, limit + 1)
+    return page_of(find_all(HistoryEntry, db, statement), limit, key="id")
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[WholeTicket]:
-    """List tickets by id, from the one behind `after`, as `find_whole` finds one."""
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[Ticket]:
+    """List tickets by id, from the one behind `after`."""
     if wanted == Filter(ascending=wanted.ascending):
-        return _ALL.page(db, after, limit, ascending=wanted.ascending)
+        rows = _ALL.page(db, after, limit + 1, ascending=wanted.ascending)
+        return page_of(rows, limit, key="id")
     statement = _WHOLE
     key: ColumnElement[int] = tickets.c.id
     if wanted.q is not None:
@@ -183,5 +149,5 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
         due = tickets.c.due_at <= wanted.overdue_at
         is_not = or_(tickets.c.due_at.is_(None), tickets.c.due_at > wanted.overdue_at)
         statement = statement.where(due if wanted.is_overdue else is_not)
-    statement = page_after(statement, key, after, limit, ascending=wanted.ascending)
-    return find_all(WholeTicket, db, statement)
+    statement = page_after(statement, key, after, limit + 1, ascending=wanted.ascending)
+    return page_of(find_all(Ticket, db, statement), limit, key="id")

@@ -2,84 +2,72 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
 from crm_api.tickets import lifecycle, sla
-from crm_api.tickets.lifecycle import Priority, Status
+from crm_api.tickets.lifecycle import AuthorKind, Priority, Status
+from crm_api.tickets.models import Ticket
+from crm_api.tickets.schemas import TicketOut
 from crm_api.tickets.sla import Clock, Entry, Policy
-from crm_api.tickets.store import WholeTicket
 
 
 class TicketView(NamedTuple):
-    """What `TicketOut` shows of a ticket, and its version."""
+    """A ticket, and what follows from its history and the time of day."""
 
-    id: int
-    uid: str
-    customer_id: int
-    subject: str
-    description: str
-    status: Status
+    ticket: Ticket
     allowed_statuses: list[Status]
-    priority: Priority
-    assignee: str | None
-    tags: list[str]
-    follow_up_of: int | None
     sla: dict[str, Any]
-    created_at: datetime
-    updated_at: datetime
-    resolved_at: datetime | None
-    closed_at: datetime | None
-    version: int
 
 
-def present(rows: Sequence[WholeTicket], policy: Policy, now: datetime) -> list[TicketView]:
-    """Show whole tickets with their deadlines and what they may become."""
+_shown = attrgetter(
+    *(name if name in TicketView._fields else f"ticket.{name}" for name in TicketOut.model_fields)
+)
+
+
+def as_shown(view: TicketView) -> dict[str, Any]:
+    """Return what `TicketOut` describes."""
+    return dict(zip(TicketOut.model_fields, _shown(view), strict=True))
+
+
+def present(rows: Sequence[Ticket], policy: Policy, now: datetime) -> list[TicketView]:
+    """Show tickets with their deadlines and what they may become."""
     return [_view(row, policy, now) for row in rows]
 
 
-def _view(row: WholeTicket, policy: Policy, now: datetime) -> TicketView:
+def _view(row: Ticket, policy: Policy, now: datetime) -> TicketView:
     found = sla.clocks(row.created_at, row.priority, _entries(row), policy, now)
     following = found.next_response
     return TicketView(
-        id=row.id,
-        uid=row.uid,
-        customer_id=row.customer_id,
-        subject=row.subject,
-        description=row.description,
-        status=row.status,
-        allowed_statuses=lifecycle.allowed(row.status, row.resolved_at, now),
-        priority=row.priority,
-        assignee=row.assignee,
-        tags=[tag for [tag] in from_json(row.tags)],
-        follow_up_of=row.follow_up_of,
-        sla={
+        row,
+        lifecycle.allowed(row.status, row.resolved_at, now),
+        {
             "first_response": _clock(found.first_response),
             "next_response": _clock(following) if following else None,
             "resolution": _clock(found.resolution),
         },
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        resolved_at=row.resolved_at,
-        closed_at=row.closed_at,
-        version=row.version,
     )
 
 
 def next_due(
-    ticket: WholeTicket, priority: Priority, policy: Policy, now: datetime
+    ticket: Ticket, priority: Priority, policy: Policy, now: datetime, happened: Sequence[Entry]
 ) -> datetime | None:
-    """Compute when the first running clock of a ticket is due."""
-    return sla.first_due(sla.clocks(ticket.created_at, priority, _entries(ticket), policy, now))
+    """Compute when the first running clock is due of a ticket to which this has happened now."""
+    entries = [*_entries(ticket), *happened]
+    return sla.first_due(sla.clocks(ticket.created_at, priority, entries, policy, now))
 
 
-def _entries(ticket: WholeTicket) -> Iterator[Entry]:
+def _entries(ticket: Ticket) -> Iterator[Entry]:
     for at, status in from_json(ticket.status_changes):
         yield Entry(datetime.fromisoformat(at), "status", status)
     for at, author in from_json(ticket.public_notes):
-        what: sla.Happening = "agent_note" if author == "agent" else "customer_note"
-        yield Entry(datetime.fromisoformat(at), what)
+        yield note_entry(datetime.fromisoformat(at), author)
+
+
+def note_entry(at: datetime, author: AuthorKind) -> Entry:
+    return Entry(at, "agent_note" if author == "agent" else "customer_note")
 
 
 def _clock(clock: Clock) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from crm_api.roles import ROLES
-from crm_api.tokens import minting, service, store
-from crm_api.tokens.models import Token
+from crm_api.tokens import minting, store
+from crm_api.tokens.schemas import TokenOut
 from service_kit.database import Database
 from service_kit.problems import ServiceUnavailable
 from service_kit.process import clock
@@ -90,7 +90,7 @@ class IssuedTokens:
         # Before the look: what is read may be older than the moment it arrives, never than this.
         read_at = time.monotonic()
         self._known.pop(digest, None)
-        row = await self._database.read(service.find, digest)
+        row = await self._database.read(store.find, digest)
         if row is None:
             return None
         if row.revoked_at is not None:
@@ -119,7 +119,7 @@ class _Uses:
         self._pending: dict[int, datetime] = {}
         self._writing: asyncio.Task[None] | None = None
 
-    def note(self, row: Token, database: Database) -> None:
+    def note(self, row: TokenOut, database: Database) -> None:
         now = clock.now()
         if row.last_used_at is not None and now - row.last_used_at < USE_PRECISION:
             return

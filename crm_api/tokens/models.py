@@ -1,7 +1,4 @@
-"""The table of tokens, and its rows."""
-
-from datetime import datetime
-from typing import NamedTuple
+"""The table of tokens."""
 
 from sqlalchemy import Column, LargeBinary, String, Table
 
@@ -26,15 +23,3 @@ tokens = Table(
     # Never hand out an id again: the audit names tokens by it.
     sqlite_autoincrement=True,
 )
-
-
-class Token(NamedTuple):
-    id: int
-    name: str
-    role: str
-    prefix: str
-    digest: bytes
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None
-    revoked_at: datetime | None

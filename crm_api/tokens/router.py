@@ -5,9 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from crm_api.access import CanManageTokens
-from crm_api.tokens import service
+from crm_api.tokens import service, store
 from crm_api.tokens.known import IssuedTokens
-from crm_api.tokens.models import Token
 from crm_api.tokens.schemas import TokenIssued, TokenNew, TokenOut
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.health import DatabaseDep
@@ -47,13 +46,13 @@ async def issue_token(new: TokenNew, who: CanManageTokens, once: Idempotent) -> 
     return _answer(outcome.result.row, outcome.result.token).response()
 
 
-@router.get("", summary="List tokens", response_model=list[TokenOut])
+@router.get("", summary="List tokens")
 async def list_tokens(
     database: DatabaseDep, _: CanManageTokens, paging: PagingDep, sort: Sort = "id"
-) -> list[Token]:
+) -> list[TokenOut]:
     """List every token that was issued, newest last; those of `API_TOKENS` are not among them."""
     after, ascending = paging.after(sort), sort == "id"
-    page = await database.read(service.page, after, paging.limit, ascending=ascending)
+    page = await database.read(store.page, after, paging.limit, ascending=ascending)
     return paging.rows(page, sort)
 
 
@@ -74,7 +73,6 @@ async def revoke_token(
     issued.forget(token_id)
 
 
-def _answer(row: Token, token: str | None = None) -> Answer:
-    fields = {name: getattr(row, name) for name in TokenOut.model_fields}
-    body = TokenIssued(**fields, token=token).model_dump_json()
+def _answer(row: TokenOut, token: str | None = None) -> Answer:
+    body = TokenIssued(**row.model_dump(), token=token).model_dump_json()
     return Answer(201, body, _NO_STORE)

@@ -48,8 +48,6 @@ class TokenNew(BaseModel):
 class TokenOut(BaseModel):
     """A token without its text, which is not stored."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     id: int = Field(examples=[1])
     name: str = Field(examples=["web-shop"])
     role: str = Field(examples=["agent"])

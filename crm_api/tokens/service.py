@@ -1,19 +1,16 @@
 """The rules about tokens."""
 
 from dataclasses import dataclass
-from hmac import compare_digest
 from http import HTTPStatus
 
 from sqlalchemy import Connection
 
 from crm_api.events import Act, record
 from crm_api.tokens import minting, store
-from crm_api.tokens.models import Token
-from crm_api.tokens.schemas import TokenNew
+from crm_api.tokens.schemas import TokenNew, TokenOut
 from service_kit.problems import InvalidRequest, Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
-from service_kit.web.paging import Page, page_of
 
 
 class TokenNotFound(Problem):
@@ -44,7 +41,7 @@ class TokenRevoked(_OfToken):
 class Issued:
     """A new token: its row, and the text, which exists here and with its owner alone."""
 
-    row: Token
+    row: TokenOut
     token: str
 
 
@@ -76,13 +73,3 @@ def revoke(db: Connection, token_id: int, who: Principal) -> None:
         record(db, TokenRevoked(token_id), by=who)
     elif not store.is_there(db, token_id):
         raise TokenNotFound("There is no token with this id.")
-
-
-def find(db: Connection, digest: bytes) -> Token | None:
-    """Look up a token by the hash of its text, valid or not."""
-    row = store.find(db, digest)
-    return row if row is not None and compare_digest(row.digest, digest) else None
-
-
-def page(db: Connection, after: int | None, limit: int, *, ascending: bool) -> Page[Token]:
-    return page_of(store.page(db, after, limit + 1, ascending=ascending), limit, key="id")

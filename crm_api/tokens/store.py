@@ -1,16 +1,20 @@
 """The statements about tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, exists, insert, or_, select, update
 
-from crm_api.tokens.models import Token, tokens
-from service_kit.database.rows import find_all, find_one, get_one, page_after
+from crm_api.tokens.models import tokens
+from crm_api.tokens.schemas import TokenOut
+from service_kit.database.rows import page_after
 from service_kit.database.types import UtcDateTime
+from service_kit.web.paging import Page, page_of
 
-_BY_DIGEST = select(tokens).where(tokens.c.digest == bindparam("digest"))
+# All but its digest, which nobody is shown.
+_SHOWN = [tokens.c[name] for name in TokenOut.model_fields]
+_BY_DIGEST = select(*_SHOWN).where(tokens.c.digest == bindparam("digest"))
 _IS_THERE = select(exists().where(tokens.c.id == bindparam("id")))
 _REVOKE = (
     update(tokens)
@@ -27,12 +31,15 @@ _NOTE_USE = (
 )
 
 
-def add(db: Connection, values: Mapping[str, Any]) -> Token:
-    return get_one(Token, db, insert(tokens).returning(tokens), values)
+def add(db: Connection, values: Mapping[str, Any]) -> TokenOut:
+    added = db.execute(insert(tokens).returning(*_SHOWN), values)
+    return TokenOut.model_validate(added.mappings().one())
 
 
-def find(db: Connection, digest: bytes) -> Token | None:
-    return find_one(Token, db, _BY_DIGEST, {"digest": digest})
+def find(db: Connection, digest: bytes) -> TokenOut | None:
+    """Look up a token by the hash of its text, valid or not."""
+    found = db.execute(_BY_DIGEST, {"digest": digest}).mappings().one_or_none()
+    return None if found is None else TokenOut.model_validate(found)
 
 
 def is_there(db: Connection, token_id: int) -> bool:
@@ -52,7 +59,8 @@ def note_uses(db: Connection, uses: Mapping[int, datetime]) -> None:
     db.execute(_NOTE_USE, [{"token": token, "at": uses[token]} for token in sorted(uses)])
 
 
-def page(db: Connection, after: int | None, limit: int, *, ascending: bool) -> Sequence[Token]:
+def page(db: Connection, after: int | None, limit: int, *, ascending: bool) -> Page[TokenOut]:
     """List tokens by id, from the one behind `after`."""
-    statement = page_after(select(tokens), tokens.c.id, after, limit, ascending=ascending)
-    return find_all(Token, db, statement)
+    statement = page_after(select(*_SHOWN), tokens.c.id, after, limit + 1, ascending=ascending)
+    found = db.execute(statement).mappings()
+    return page_of([TokenOut.model_validate(row) for row in found], limit, key="id")

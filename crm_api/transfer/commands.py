@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -73,10 +73,11 @@ def _import(service: Service, options: argparse.Namespace) -> int:
         order = importing.Order(
             path, header, options.chunk_size, options.dry_run, not options.no_welcome
         )
-        with Repeats(header) as repeats:
+        with closing(Repeats(header)) as repeats:
             with shown("checked", rows) as advance:
                 repeats.read(path, advance)
-            with _report_to(options.report) as file, shown("lines", rows) as advance:
+            to = nullcontext() if options.report is None else _private(options.report)
+            with to as file, shown("lines", rows) as advance:
                 report = table.Report(file, header)
                 tally = cli.with_database(
                     service,
@@ -166,15 +167,6 @@ def _named(path: Path) -> Iterator[None]:
     except NotATable as error:
         name = "standard input" if path == STDIN else path
         raise Refused(f"{name}: {error}") from None
-
-
-@contextmanager
-def _report_to(path: Path | None) -> Iterator[TextIO | None]:
-    if path is None:
-        yield None
-        return
-    with _private(path) as file:
-        yield file
 
 
 @contextmanager

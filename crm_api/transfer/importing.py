@@ -31,6 +31,7 @@ SHOWN_FAULTS = 20
 # A service that waits for SQLite's writer lock polls about as often; without a pause it would
 # meet the next chunk's transaction again and again.
 PAUSE_SECONDS = 0.02
+_TAKEN_BY_OTHER = Fault("email", "belongs to a customer with another external_ref, or with none")
 
 
 class Fate(StrEnum):
@@ -40,12 +41,6 @@ class Fate(StrEnum):
     UPDATED = "updated"
     KNOWN = "already there"
     REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    fate: Fate
-    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +82,7 @@ async def run(
     for chunk in _chunks(map(repeats.refuse, table.lines(order.path, order.header)), order):
         readable = [line.customer for line in chunk if line.customer is not None]
         if not readable:
-            outcomes: list[Outcome] = []
+            outcomes: list[Fate] = []
         elif order.dry_run:
             outcomes = await database.scan(preview, readable, order.header)
         else:
@@ -100,14 +95,12 @@ async def run(
     return tally
 
 
-def _count(
-    tally: Tally, report: Report, chunk: Sequence[Line], outcomes: Sequence[Outcome]
-) -> None:
+def _count(tally: Tally, report: Report, chunk: Sequence[Line], outcomes: Sequence[Fate]) -> None:
     rest = iter(outcomes)
     for line in chunk:
-        outcome = Outcome(Fate.REFUSED) if line.customer is None else next(rest)
-        tally.counts[outcome.fate] += 1
-        faults = [*line.faults, *([outcome.fault] if outcome.fault else [])]
+        fate = Fate.REFUSED if line.customer is None else next(rest)
+        tally.counts[fate] += 1
+        faults = line.faults or [_TAKEN_BY_OTHER] * (fate is Fate.REFUSED)
         for fault in faults:
             tally.refuse(line.number, fault)
         if faults:
@@ -119,11 +112,6 @@ def _chunks(lines: Iterator[Line], order: Order) -> Iterator[list[Line]]:
         yield chunk
 
 
-_TAKEN_BY_OTHER = Fault("email", "belongs to a customer with another external_ref, or with none")
-_CREATED, _UPDATED, _KNOWN = Outcome(Fate.CREATED), Outcome(Fate.UPDATED), Outcome(Fate.KNOWN)
-_REFUSED = Outcome(Fate.REFUSED, _TAKEN_BY_OTHER)
-
-
 def take(
     db: Connection,
     new: Sequence[CustomerNew],
@@ -131,9 +119,9 @@ def take(
     who: Principal,
     *,
     welcome: bool,
-) -> list[Outcome]:
+) -> list[Fate]:
     """Create, update or skip each of these; no two share a reference or an address."""
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, Fate] = {}
     missing = _settle(db, new, range(len(new)), header, who, outcomes)
     added = service.register_all(db, [new[at] for at in missing], who, welcome=welcome)
     raced = []
@@ -141,14 +129,14 @@ def take(
         if isinstance(result, Problem):
             raced.append(at)
         else:
-            outcomes[at] = _CREATED
+            outcomes[at] = Fate.CREATED
     # Somebody else has added them meanwhile.
     if raced and _settle(db, new, raced, header, who, outcomes):
         raise RunAgain  # and erased again
     return [outcomes[at] for at in range(len(new))]
 
 
-def preview(db: Connection, new: Sequence[CustomerNew], header: Collection[str]) -> list[Outcome]:
+def preview(db: Connection, new: Sequence[CustomerNew], header: Collection[str]) -> list[Fate]:
     """Predict the outcome of each, if the database stays as it is."""
     known = _Known.among(db, new)
     outcomes = []
@@ -156,11 +144,11 @@ def preview(db: Connection, new: Sequence[CustomerNew], header: Collection[str])
         if (before := known.by_ref.get(one.external_ref or "")) is not None:
             owner = known.refs_by_email.get(store.email_key(one.email), one.external_ref)
             if owner != one.external_ref:
-                outcomes.append(_REFUSED)
+                outcomes.append(Fate.REFUSED)
             else:
-                outcomes.append(_UPDATED if _changes(before, one, header) else _KNOWN)
+                outcomes.append(Fate.UPDATED if _changes(before, one, header) else Fate.KNOWN)
         else:
-            outcomes.append(known.standing_in_the_way(one) or _CREATED)
+            outcomes.append(known.standing_in_the_way(one) or Fate.CREATED)
     return outcomes
 
 
@@ -191,11 +179,11 @@ class _Known:
             {row.email_key: row.external_ref for row in owners},
         )
 
-    def standing_in_the_way(self, new: CustomerNew) -> Outcome | None:
+    def standing_in_the_way(self, new: CustomerNew) -> Fate | None:
         """Find the outcome by its address, for one without a known external_ref."""
         if store.email_key(new.email) not in self.refs_by_email:
             return None
-        return _REFUSED if new.external_ref else _KNOWN
+        return Fate.REFUSED if new.external_ref else Fate.KNOWN
 
 
 def _settle(
@@ -204,7 +192,7 @@ def _settle(
     places: Sequence[int],
     header: Collection[str],
     who: Principal,
-    outcomes: dict[int, Outcome],
+    outcomes: dict[int, Fate],
 ) -> list[int]:
     """Find the outcomes of known customers, and update them. Returns the others' places."""
     known = _Known.among(db, [new[at] for at in places], lock=True)
@@ -219,11 +207,11 @@ def _settle(
     return missing
 
 
-def _update(db: Connection, before: Customer, values: Mapping[str, Any], who: Principal) -> Outcome:
+def _update(db: Connection, before: Customer, values: Mapping[str, Any], who: Principal) -> Fate:
     if not values:
-        return _KNOWN
+        return Fate.KNOWN
     try:
         service.change_row(db, before, values, who)
     except service.EmailTaken:
-        return _REFUSED
-    return _UPDATED
+        return Fate.REFUSED
+    return Fate.UPDATED

@@ -5,8 +5,6 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -29,19 +27,14 @@ class Repeats:
         self._width = len(header)
         # A temporary file of SQLite's own, which nobody else can open and which holds digests only.
         self._db = sqlite3.connect("", isolation_level=None)
-
-    def __enter__(self) -> Self:
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._db.execute(
             "CREATE TABLE seen (key BLOB PRIMARY KEY, first INTEGER, next INTEGER) WITHOUT ROWID"
         )
         self._db.execute("BEGIN")
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._db.close()
 
     def read(self, path: Path, advance: Callable[[int], None]) -> None:

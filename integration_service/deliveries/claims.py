@@ -87,41 +87,25 @@ _TAKE_LEAST_TRIED = _taking(
         deliveries.c.id,
     )
 )
-_SETTLE = (
+_SETTLE = PreparedChange(
     update(deliveries)
     .where(deliveries.c.id == bindparam("delivery_id"))
     .values(
         state=bindparam("to_state"),
         attempt_count=deliveries.c.attempt_count + 1,
         claimed_epoch=null(),
-        updated_at=bindparam("at"),
-    )
-)
-_DELIVERED = PreparedChange(
-    _SETTLE.values(
-        next_attempt_at=null(),
-        first_failed_at=null(),
-        tried_seconds_before=literal_column("0.0"),
-        request_id=bindparam("made_id"),
-        error_class=null(),
-        error=null(),
-        problem=null(),
-        delivered_at=bindparam("at"),
-    )
-)
-_FAILED = PreparedChange(
-    _SETTLE.values(
         # One whose customer was erased meanwhile has none, and gets none.
         next_attempt_at=case(
             (deliveries.c.next_attempt_at.is_not(None), bindparam("due_at", type_=UtcDateTime))
         ),
         first_failed_at=bindparam("failing_since"),
         tried_seconds_before=bindparam("tried_before"),
-        request_id=null(),
+        request_id=bindparam("made_id"),
         error_class=bindparam("class_of_error"),
         error=bindparam("text_of_error"),
         problem=bindparam("document"),
-        delivered_at=null(),
+        updated_at=bindparam("at"),
+        delivered_at=bindparam("made_at"),
     )
 )
 _ATTEMPT = PreparedChange(
@@ -234,8 +218,7 @@ def settle(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> N
     """Write down what came of an attempt at each."""
     fence(db, lease)
     rows = [vars(one) for one in settlements]
-    _DELIVERED.each(db, [row for row in rows if row["to_state"] == "delivered"])
-    _FAILED.each(db, [row for row in rows if row["to_state"] != "delivered"])
+    _SETTLE.each(db, rows)
     _ATTEMPT.each(db, rows)
     counts = Counter(one.outcome for one in settlements)
     db.execute(_COUNT, [{"outcome": name, "number": counts[name]} for name in sorted(counts)])

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from integration_service.deliveries import erasures, journal
+from integration_service.deliveries import erasures
 from integration_service.deliveries.dispatch import note_success
 from integration_service.ledger.lease import Clock, Lease
 from integration_service.targets.failures import CallFailed
@@ -24,11 +24,7 @@ class Erasing:
     """A loop of its own, since erasures wait for what is under way and packages never for them."""
 
     def __init__(
-        self,
-        database: Database,
-        target: Target,
-        clock: Clock,
-        noted: asyncio.Event,
+        self, database: Database, target: Target, clock: Clock, noted: asyncio.Event
     ) -> None:
         self._database = database
         self._target = target
@@ -57,7 +53,8 @@ class Erasing:
         try:
             await self._target.erase([id_ for one in due for id_ in one.ids])
         except CallFailed as failure:
-            journal.erasure_failed(len(due), failure)
+            waiting = "%d erased customers wait to be forgotten by Inventory: %s"
+            logger.warning(waiting, len(due), failure)
             if self._circuit.is_open:
                 await note_failure(self._database, lease, self._circuit, failure, self._clock())
             return False

@@ -60,7 +60,6 @@ _UNDONE = (
     )
 )
 _WAITING = select(func.count()).select_from(erasures).where(erasures.c.done_at.is_(None))
-_AGAIN = update(erasures).where(_OF_ERASED).values(done_at=null())
 
 
 def note(db: Connection, erased: Sequence[ErasedCustomer], now: datetime) -> None:
@@ -97,7 +96,7 @@ def done(db: Connection, lease: Lease, uids: Sequence[str], now: datetime) -> No
 def again(db: Connection, erased: Sequence[ErasedCustomer], now: datetime) -> None:
     """Have Inventory apply these erasures once more, also those that were not known here."""
     note(db, erased, now)
-    db.execute(_AGAIN, {"uids": [one.customer_uid for one in erased]})
+    db.execute(_DONE, {"uids": [one.customer_uid for one in erased], "at": None})
 
 
 def waiting(db: Connection) -> int:

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 
 from integration_service.deliveries.models import Arrival, Settlement
-from integration_service.targets.failures import CallFailed
 
 logger = logging.getLogger("integration_service")
 
@@ -18,11 +17,6 @@ def found(arrival: Arrival) -> None:
         logger.info("Found new customer: %s (ID: %s)", arrival.customer_name, arrival.subject)
     if arrival.skip_reason == "unwanted":
         logger.info("No package is wanted for customer ID: %s", arrival.subject)
-
-
-def erasure_failed(count: int, failure: CallFailed) -> None:
-    """Log that erased customers are not forgotten yet."""
-    logger.warning("%d erased customers wait to be forgotten by Inventory: %s", count, failure)
 
 
 def settled(outcomes: Sequence[tuple[str, Settlement]]) -> None:

@@ -53,7 +53,7 @@ deliveries = Table(
     Column("request_id", String(36)),
     Column("error_class", String(20)),
     Column("error", Text),
-    Column("problem", JSON),
+    Column("problem", JSON(none_as_null=True)),
     # The event as it came, where it could not be understood.
     Column("raw", Text),
     # The span in which the customer came about, where it was traced.
@@ -122,7 +122,7 @@ UNFINISHED = deliveries.c.next_attempt_at.is_not(None)
 
 
 class Delivery(NamedTuple):
-    """A row of `deliveries`."""
+    """A delivery without what only sending it needs."""
 
     id: int
     route: str
@@ -133,21 +133,15 @@ class Delivery(NamedTuple):
     state: str
     attempt_count: int
     next_attempt_at: datetime | None
-    claimed_epoch: int | None
-    never_claimed: bool
-    first_failed_at: datetime | None
-    tried_seconds_before: float
     request_id: str | None
     error_class: str | None
     error: str | None
     problem: dict[str, Any] | None
     raw: str | None
-    traceparent: str | None
     created_at: datetime
     updated_at: datetime
     delivered_at: datetime | None
     skip_reason: str | None
-    enqueued_at: datetime | None
     dismissed_at: datetime | None
     dismissed_by: str | None
     dismissed_reason: str | None
@@ -155,18 +149,6 @@ class Delivery(NamedTuple):
     @property
     def customer_uid(self) -> str:
         return self.subject
-
-
-class AttemptRow(NamedTuple):
-    """A row of `attempts`."""
-
-    id: int
-    delivery_id: int
-    at: datetime
-    status: int | None
-    duration_ms: float
-    error_class: str | None
-    error: str | None
 
 
 class Claimed(NamedTuple):
@@ -225,11 +207,12 @@ class Settlement:
     delivery_id: int
     to_state: str
     at: datetime
-    due_at: datetime | None
     status: int | None
     duration_ms: float
-    # With which request it was delivered.
+    due_at: datetime | None = None
+    # With which request it was delivered, and when.
     made_id: str | None = None
+    made_at: datetime | None = None
     class_of_error: str | None = None
     text_of_error: str | None = None
     document: dict[str, Any] | None = None

@@ -19,6 +19,7 @@ import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from functools import partial
 from typing import Any
 
 from integration_service.deliveries.models import Claimed, Settlement
@@ -97,13 +98,11 @@ def settle(
     delivery: Claimed, result: Result, circuit: Circuit, at: datetime, duration_ms: float
 ) -> Settlement:
     """Say what one attempt means for one delivery: the end, or another try at a later time."""
+    became = partial(Settlement, delivery.id, at=at, status=result.status, duration_ms=duration_ms)
     if isinstance(result, Made):
-        made = result.request_id
-        return Settlement(
-            delivery.id, "delivered", at, None, result.status, duration_ms, made_id=made
-        )
+        return became("delivered", made_id=result.request_id, made_at=at)
     if isinstance(result, CustomerErased):
-        return Settlement(delivery.id, "undone", at, None, result.status, duration_ms)
+        return became("undone")
     tried = circuit.tried()
     is_first = delivery.first_failed_at is None
     tried_before = tried if is_first else delivery.tried_seconds_before
@@ -119,9 +118,9 @@ def settle(
         tried - tried_before >= GIVE_UP_SECONDS and delivery.attempt_count + 1 >= LEAST_ATTEMPTS
     )
     if is_refused or is_hopeless:
-        return Settlement(delivery.id, "dead", at, None, result.status, duration_ms, **failure)
+        return became("dead", **failure)
     due_at = at + timedelta(seconds=wait_seconds(delivery.attempt_count, result.retry_after))
-    return Settlement(delivery.id, "retrying", at, due_at, result.status, duration_ms, **failure)
+    return became("retrying", due_at=due_at, **failure)
 
 
 def wait_seconds(failed_before: int, retry_after: float = 0.0) -> float:

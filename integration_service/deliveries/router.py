@@ -19,7 +19,7 @@ from integration_service.deliveries.schemas import (
     RetryResult,
     State,
 )
-from integration_service.deliveries.service import DeliveryNotFound, NotRetryable, Which
+from integration_service.deliveries.service import DeliveryNotFound, NotRetryable
 from service_kit.problems import Problem, ServiceUnavailable
 from service_kit.process import clock
 from service_kit.process.stopping import Stopping
@@ -100,9 +100,8 @@ async def wait_for_delivery(
     give_up_at = time.monotonic() + timeout
     with place_of(request).waiting(timeout):
         while True:
-            next_commit = (
-                database.committed.next()
-            )  # taken before looking, so that no news falls between
+            # Taken before looking, so that no news falls between.
+            next_commit = database.committed.next()
             found = await database.read(store.find, customer_uid)
             if found is not None and found.state in FINISHED:
                 return await database.read(service.show, customer_uid)
@@ -175,10 +174,7 @@ async def retry_deliveries(
 
     Safe to repeat, also after an answer that was lost: what was retried is no longer among them.
     """
-    which = Which(wanted.state, wanted.error_class)
-    done = await service.retry_many(
-        database, clock.now, which, wanted.limit, dry_run=wanted.dry_run
-    )
+    done = await service.retry_many(database, clock.now, wanted)
     if not wanted.dry_run:
         logger.info("%s retries %d %s deliveries.", who.name, done.retried, wanted.state)
     return done

@@ -48,8 +48,6 @@ class DeliveryOut(BaseModel):
 class Attempt(BaseModel):
     """One attempt to deliver."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     at: datetime
     status: int | None = Field(description="The HTTP status, where there was one.")
     duration_ms: float

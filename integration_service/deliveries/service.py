@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from integration_service.deliveries import erasures, store
 from integration_service.deliveries.models import Delivery, deliveries, enqueued
-from integration_service.deliveries.schemas import Attempt, DeliveryDetail, RetryResult
+from integration_service.deliveries.schemas import DeliveryDetail, RetryOrder, RetryResult
 from integration_service.ledger.control import wake
 from integration_service.ledger.lease import Clock, hold
 from service_kit.database import Database
-from service_kit.database.rows import find_all
+from service_kit.database.rows import find_all, page_after
 from service_kit.problems import Problem
 
 PAGE = 500
@@ -45,25 +45,11 @@ class Listed(NamedTuple):
     subject: str
 
 
-class Which(NamedTuple):
-    """Which deliveries are to be retried."""
-
-    state: str
-    error_class: str | None = None
-
-    def condition(self) -> Any:
-        condition = (deliveries.c.state == self.state) & _RETRYABLE
-        if self.error_class is not None:
-            condition &= deliveries.c.error_class == self.error_class
-        return condition
-
-
 def show(db: Connection, uid: str) -> DeliveryDetail:
     """Show one delivery and each attempt at it. Raises DeliveryNotFound."""
     found = _known(store.find(db, uid))
-    attempts = [Attempt.model_validate(one) for one in store.attempts_at(db, found)]
     return DeliveryDetail.model_construct(
-        **found._asdict(), customer_uid=found.customer_uid, attempts=attempts
+        **found._asdict(), customer_uid=uid, attempts=store.attempts_at(db, found)
     )
 
 
@@ -117,19 +103,27 @@ def dismiss(db: Connection, uid: str, who: str, reason: str, now: datetime) -> b
     return True
 
 
-def matching(db: Connection, which: Which) -> int:
-    counted = select(func.count()).select_from(deliveries).where(which.condition())
+def _matches(which: RetryOrder) -> ColumnElement[bool]:
+    condition = and_(deliveries.c.state == which.state, _RETRYABLE)
+    if which.error_class is not None:
+        condition &= deliveries.c.error_class == which.error_class
+    return condition
+
+
+def matching(db: Connection, which: RetryOrder) -> int:
+    counted = select(func.count()).select_from(deliveries).where(_matches(which))
     return db.execute(counted).scalar_one()
 
 
-def some_of(db: Connection, which: Which, after: int, limit: int) -> list[Listed]:
+def some_of(db: Connection, which: RetryOrder, after: int, limit: int) -> list[Listed]:
     """List some by their ids, from the one behind `after`."""
-    found = select(deliveries.c.id, deliveries.c.subject)
-    beyond = found.where(which.condition(), deliveries.c.id > after)
-    return find_all(Listed, db, beyond.order_by(deliveries.c.id).limit(limit))
+    found = select(deliveries.c.id, deliveries.c.subject).where(_matches(which))
+    return find_all(Listed, db, page_after(found, deliveries.c.id, after, limit))
 
 
-def retry_some(db: Connection, which: Which, after: int, limit: int, now: datetime) -> list[Listed]:
+def retry_some(
+    db: Connection, which: RetryOrder, after: int, limit: int, now: datetime
+) -> list[Listed]:
     """Have a page of deliveries sent again. Returns them."""
     hold(db)
     found = some_of(db, which, after, limit)
@@ -153,22 +147,20 @@ def _enqueue(db: Connection, state: str, ids: Sequence[int], now: datetime) -> N
     wake(db)
 
 
-async def retry_many(
-    database: Database, clock: Clock, which: Which, limit: int, *, dry_run: bool
-) -> RetryResult:
-    """Retry up to `limit`, a page at a time, so that no transaction is long.
+async def retry_many(database: Database, clock: Clock, wanted: RetryOrder) -> RetryResult:
+    """Retry up to a limit, a page at a time, so that no transaction is long.
 
     Safe to repeat: what was retried is no longer among them. A dry run only lists them.
     """
-    matched = await database.scan(matching, which)
-    done = RetryResult(dry_run=dry_run, matched=matched, retried=0, customer_uids=[])
+    matched = await database.scan(matching, wanted)
+    done = RetryResult(dry_run=wanted.dry_run, matched=matched, retried=0, customer_uids=[])
     after = 0
-    while done.retried < limit:
-        most = min(PAGE, limit - done.retried)
-        if dry_run:
-            rows = await database.read(some_of, which, after, most)
+    while done.retried < wanted.limit:
+        most = min(PAGE, wanted.limit - done.retried)
+        if wanted.dry_run:
+            rows = await database.read(some_of, wanted, after, most)
         else:
-            rows = await database.write(retry_some, which, after, most, clock())
+            rows = await database.write(retry_some, wanted, after, most, clock())
         if not rows:
             break
         after = rows[-1].id

@@ -12,27 +12,30 @@ from integration_service.deliveries.models import (
     IS_WELCOME,
     UNFINISHED,
     Arrival,
-    AttemptRow,
     Delivery,
     attempt_counts,
     attempts,
     deliveries,
 )
+from integration_service.deliveries.schemas import Attempt
 from integration_service.routes.definitions import WELCOME
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.prepared import PreparedChange, PreparedValues
-from service_kit.database.rows import find_all, find_one
+from service_kit.database.rows import find_all, find_one, page_after
 from service_kit.web.paging import Page, page_of
 
 _COUNTS = select(deliveries.c.state, func.count().label("number")).group_by(deliveries.c.state)
 _OLDEST = select(func.min(func.coalesce(deliveries.c.enqueued_at, deliveries.c.created_at))).where(
     deliveries.c.state.in_(("pending", "retrying"))
 )
-_ONE = select(deliveries).where(deliveries.c.subject == bindparam("uid"), IS_WELCOME)
+_SHOWN = select(*(deliveries.c[name] for name in Delivery._fields))
+_ONE = _SHOWN.where(deliveries.c.subject == bindparam("uid"), IS_WELCOME)
 _LOCKED = _ONE.with_for_update()
 _ATTEMPTS = (
-    select(attempts).where(attempts.c.delivery_id == bindparam("id")).order_by(attempts.c.id)
+    select(*(attempts.c[name] for name in Attempt.model_fields))
+    .where(attempts.c.delivery_id == bindparam("id"))
+    .order_by(attempts.c.id)
 )
 _BEYOND = PreparedValues[int](
     select(deliveries.c.id).where(UNFINISHED).limit(1).offset(bindparam("mark"))
@@ -55,17 +58,16 @@ def lock(db: Connection, uid: str) -> Delivery | None:
     return find_one(Delivery, db, _LOCKED, {"uid": uid})
 
 
-def attempts_at(db: Connection, delivery: Delivery) -> list[AttemptRow]:
-    return find_all(AttemptRow, db, _ATTEMPTS, {"id": delivery.id})
+def attempts_at(db: Connection, delivery: Delivery) -> list[Attempt]:
+    found = db.execute(_ATTEMPTS, {"id": delivery.id})
+    return [Attempt.model_validate(row) for row in found.mappings()]
 
 
 def page(db: Connection, state: str | None, after: int | None, limit: int) -> Page[Delivery]:
     """List deliveries in the order in which their customers were found."""
-    statement = select(deliveries).order_by(deliveries.c.id).limit(limit + 1)
+    statement = page_after(_SHOWN, deliveries.c.id, after, limit + 1)
     if state is not None:
         statement = statement.where(deliveries.c.state == state)
-    if after is not None:
-        statement = statement.where(deliveries.c.id > after)
     return page_of(find_all(Delivery, db, statement), limit, key="id")
 
 

@@ -37,6 +37,11 @@ class Customer(BaseModel):
         return self.name[:200] if self.name and self.updated_at == self.created_at else None
 
     @property
+    def arrival(self) -> Arrival:
+        """What it is to the ledger, where the list and no event has reported it."""
+        return Arrival(self.uid, self.first_name_known, 0)
+
+    @property
     def is_erased(self) -> bool:
         return not self.name and not self.email
 

@@ -8,7 +8,7 @@ import logging
 from datetime import datetime, timedelta
 
 from integration_service.deliveries import journal
-from integration_service.deliveries.models import Arrival, ErasedCustomer
+from integration_service.deliveries.models import ErasedCustomer
 from integration_service.feed import store
 from integration_service.feed.client import CrmClient
 from integration_service.feed.models import FeedBroken, Walked, is_from_before
@@ -70,9 +70,7 @@ class Recovery:
         walked = Walked(
             read=len(page.items),
             arrivals=[
-                Arrival(one.uid, one.first_name_known, 0)
-                for one in page.items
-                if not is_from_before(feed, one.created_at)
+                one.arrival for one in page.items if not is_from_before(feed, one.created_at)
             ],
             erased=[ErasedCustomer(one.uid, one.id) for one in page.items if one.is_erased],
             feed_cursor=page.feed_cursor or feed.recovery_cursor,

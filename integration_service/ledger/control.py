@@ -9,7 +9,7 @@ from integration_service.ledger.lease import now_of
 from integration_service.ledger.models import PollerState, poller
 from service_kit.database.rows import get_one
 
-_STATE = select(poller)
+_STATE = select(*(poller.c[name] for name in PollerState._fields))
 _WANTED = select(poller.c.paused_at, poller.c.wake_count)
 
 

@@ -57,13 +57,11 @@ poller = Table(
 
 
 class PollerState(NamedTuple):
-    """The row of `poller`."""
+    """What is read of `poller` as a whole."""
 
-    id: int
     lease_holder: str | None
     lease_epoch: int
     lease_until: datetime | None
-    lease_seconds: float | None
     start_from: str | None
     cursor: str | None
     position: int | None
@@ -73,9 +71,7 @@ class PollerState(NamedTuple):
     caught_up_at: datetime | None
     last_error: str | None
     last_error_at: datetime | None
-    started_at: datetime | None
     paused_at: datetime | None
-    wake_count: int
     repairs: int
     recoveries: int
     recovered_at: datetime | None

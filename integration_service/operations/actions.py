@@ -5,8 +5,8 @@ import json
 import sys
 
 from integration_service.deliveries import service, store
-from integration_service.deliveries.schemas import DeliveryOut
-from integration_service.deliveries.service import DeliveryNotFound, NotRetryable, Which
+from integration_service.deliveries.schemas import DeliveryOut, RetryOrder
+from integration_service.deliveries.service import DeliveryNotFound, NotRetryable
 from integration_service.ledger.lease import LeaseLost, renew
 from integration_service.operations import overview, printing
 from integration_service.operations.schemas import Status
@@ -95,10 +95,8 @@ async def retry(_settings: Settings, database: Database, options: argparse.Names
 
 
 async def _retry_matching(database: Database, options: argparse.Namespace) -> int:
-    which = Which(options.state, options.error_class)
-    done = await service.retry_many(
-        database, clock.now, which, options.limit, dry_run=options.dry_run
-    )
+    wanted = RetryOrder.model_validate(options, from_attributes=True)
+    done = await service.retry_many(database, clock.now, wanted)
     if options.json:
         sys.stdout.write(done.model_dump_json(indent=2) + "\n")
         return 0

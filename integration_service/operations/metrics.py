@@ -5,11 +5,15 @@ from datetime import datetime
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from sqlalchemy import Connection
 
+from integration_service.deliveries import erasures, store
+from integration_service.ledger import control
+from integration_service.ledger.lease import now_of
 from integration_service.operations import overview
-from integration_service.operations.overview import Figures
-from integration_service.operations.schemas import FeedStatus
-from integration_service.reconcile.schemas import ReconcileRun
+from integration_service.operations.schemas import FeedStatus, Status
+from integration_service.reconcile import store as reconcile
+from integration_service.reconcile.models import Run
 from service_kit.database import Database, DatabaseUnavailable
 
 FEED_STATES = ("running", "recovering", "diverged", "expired")
@@ -20,15 +24,20 @@ _UP = "Whether the ledger's database answers."
 async def read(database: Database, now: datetime) -> list[Metric]:
     """Read all of them from the ledger; where it is away, only that it is."""
     try:
-        figures = await database.scan(overview.figures, now)
+        return await database.scan(_of_ledger, now)
     except DatabaseUnavailable:
         return [_gauge("ledger_up", _UP, value=False)]
+
+
+def _of_ledger(db: Connection, now: datetime) -> list[Metric]:
+    """Make them. Their cost grows with the number of deliveries."""
+    status = overview.status(db, now, None)
     return [
         _gauge("ledger_up", _UP, value=True),
-        *_of_feed(figures.status.feed),
-        *_of_deliveries(figures),
-        *_of_poller(figures),
-        *_of_reconciliation(figures.reconciled),
+        *_of_feed(status.feed),
+        *_of_deliveries(db, status),
+        *_of_poller(db, status),
+        *_of_reconciliation(reconcile.last_finished(db)),
     ]
 
 
@@ -44,40 +53,42 @@ def _of_feed(feed: FeedStatus) -> list[Metric]:
     ]
 
 
-def _of_deliveries(figures: Figures) -> list[Metric]:
-    status = figures.status
+def _of_deliveries(db: Connection, status: Status) -> list[Metric]:
     about = "Attempts by what came of them."
     attempts = CounterMetricFamily("integration_attempts", about, labels=["outcome"])
+    totals = store.attempt_totals(db)
     for outcome in OUTCOMES:
-        attempts.add_metric([outcome], figures.attempts.get(outcome, 0))
+        attempts.add_metric([outcome], totals.get(outcome, 0))
     oldest = status.oldest_unfinished_seconds or 0.0
     return [
         _gauges("deliveries", "Deliveries by state.", "state", status.deliveries),
         _gauge("oldest_unfinished_seconds", "Age of the oldest that is owed.", oldest),
         attempts,
-        _gauge("erasures_waiting", "Customers to be forgotten.", figures.erasures_waiting),
+        _gauge("erasures_waiting", "Customers to be forgotten.", erasures.waiting(db)),
     ]
 
 
-def _of_poller(figures: Figures) -> list[Metric]:
-    status = figures.status
+def _of_poller(db: Connection, status: Status) -> list[Metric]:
+    row = control.state(db)
+    is_leased = row.lease_until is not None and row.lease_until > now_of(db)
     open_ = {target: one.state == "open" for target, one in status.circuits.items()}
     at = _timestamp(status.last_poll_at)
     return [
         _gauges("circuit_open", "Whether a remote service is not called.", "target", open_),
         _gauge("paused", "Whether an operator has stopped the sending.", bool(status.paused_at)),
-        _gauge("lease_held", "Whether any process polls.", figures.is_leased),
-        _gauge("lease_epoch", "Grows with each takeover.", figures.lease_epoch),
+        _gauge("lease_held", "Whether any process polls.", is_leased),
+        _gauge("lease_epoch", "Grows with each takeover.", row.lease_epoch),
         _gauge("last_poll_timestamp_seconds", "When the feed was last looked at.", at),
-        _counter("repairs", "Packages that a comparison had to enqueue.", figures.repairs),
+        _counter("repairs", "Packages that a comparison had to enqueue.", row.repairs),
     ]
 
 
-def _of_reconciliation(run: ReconcileRun | None) -> list[Metric]:
-    at = _timestamp(run.finished_at if run else None)
+def _of_reconciliation(found: Run | None) -> list[Metric]:
+    at = _timestamp(found.finished_at if found else None)
     when = _gauge("reconcile_timestamp_seconds", "When a comparison last came to its end.", at)
-    if run is None:
+    if found is None:
         return [when]
+    run = reconcile.show(found)
     held_back = "Packages that are not enqueued before a person confirms it."
     return [
         when,

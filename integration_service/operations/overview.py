@@ -1,15 +1,12 @@
 """All that the ledger knows, put together from every room. Nothing here changes anything."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
 
-from integration_service.deliveries import erasures, store
+from integration_service.deliveries import store
 from integration_service.deliveries.schemas import STATES
 from integration_service.ledger import control
-from integration_service.ledger.lease import now_of
 from integration_service.ledger.models import PollerState
 from integration_service.operations.schemas import (
     CircuitStatus,
@@ -21,23 +18,8 @@ from integration_service.operations.schemas import (
 )
 from integration_service.reconcile import store as reconcile
 from integration_service.reconcile.models import Run
-from integration_service.reconcile.schemas import CONFIRM_COMMAND, ReconcileRun
-from integration_service.targets.circuit import CircuitRow
+from integration_service.reconcile.schemas import CONFIRM_COMMAND
 from integration_service.targets.store import circuits
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """All that the ledger knows in numbers."""
-
-    status: Status
-    # The last comparison that has come to its end.
-    reconciled: ReconcileRun | None
-    attempts: Mapping[str, int]
-    is_leased: bool
-    lease_epoch: int
-    repairs: int
-    erasures_waiting: int
 
 
 def status(db: Connection, now: datetime, own_holder: str | None) -> Status:
@@ -48,7 +30,7 @@ def status(db: Connection, now: datetime, own_holder: str | None) -> Status:
         feed=_feed(row, now),
         deliveries={state: counts.get(state, 0) for state in STATES},
         oldest_unfinished_seconds=_seconds(store.oldest_unfinished(db), now),
-        circuits={name: _circuit(one) for name, one in circuits(db).items()},
+        circuits={name: CircuitStatus.model_validate(one) for name, one in circuits(db).items()},
         paused_at=row.paused_at,
         last_poll_at=row.last_poll_at,
         last_error=row.last_error,
@@ -60,20 +42,6 @@ def status(db: Connection, now: datetime, own_holder: str | None) -> Status:
         ),
         reconcile=last and reconcile.show(last),
         repair_held_back=_held_back(reconcile.last_finished(db)),
-    )
-
-
-def figures(db: Connection, now: datetime) -> Figures:
-    """Return what /metrics shows. Its cost grows with the number of deliveries."""
-    row, last = control.state(db), reconcile.last_finished(db)
-    return Figures(
-        status=status(db, now, None),
-        reconciled=last and reconcile.show(last),
-        attempts=store.attempt_totals(db),
-        is_leased=row.lease_until is not None and row.lease_until > now_of(db),
-        lease_epoch=row.lease_epoch,
-        repairs=row.repairs,
-        erasures_waiting=erasures.waiting(db),
     )
 
 
@@ -106,16 +74,6 @@ def _held_back(run: Run | None) -> RepairHeldBack | None:
     if run is None or run.finished_at is None or not held_back:
         return None
     return RepairHeldBack(customers=held_back, found_at=run.finished_at, command=CONFIRM_COMMAND)
-
-
-def _circuit(row: CircuitRow) -> CircuitStatus:
-    return CircuitStatus(
-        state="closed" if row.opened_at is None else "open",
-        opened_at=row.opened_at,
-        next_probe_at=row.next_probe_at,
-        error_class=row.error_class,
-        error=row.error,
-    )
 
 
 def _seconds(since: datetime | None, now: datetime) -> float | None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from integration_service.deliveries.schemas import State
 from integration_service.reconcile.schemas import CONFIRM_COMMAND, ReconcileRun
@@ -39,6 +39,8 @@ class FeedStatus(BaseModel):
 
 class CircuitStatus(BaseModel):
     """Whether a remote service is called, and if not, why."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     state: Literal["closed", "open"]
     opened_at: datetime | None

@@ -26,10 +26,7 @@ class ControlWatcher:
     """Wakes the loops of this process, and pauses the circuit of the target."""
 
     def __init__(
-        self,
-        database: Database,
-        circuit: Circuit,
-        to_wake: Sequence[asyncio.Event],
+        self, database: Database, circuit: Circuit, to_wake: Sequence[asyncio.Event]
     ) -> None:
         self._database = database
         self._circuit = circuit

@@ -87,10 +87,7 @@ class Poller:
         """Become the poller, or return None while another is."""
         good_until = self._lease_end()
         lease = await self._database.write(
-            leases.take,
-            self.holder,
-            self._settings.lease_seconds,
-            is_alone=self._claim.acquire(),
+            leases.take, self.holder, self._settings.lease_seconds, is_alone=self._claim.acquire()
         )
         self._has_expired = False
         if lease is not None:

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 from integration_service.concurrency import each_of, in_any_case
 from integration_service.deliveries import erasures
-from integration_service.deliveries.models import ErasedCustomer
+from integration_service.deliveries.models import Arrival, ErasedCustomer
 from integration_service.feed.client import CrmClient
 from integration_service.feed.models import Customer, FeedBroken, is_from_before
 from integration_service.ledger import control
@@ -19,7 +20,7 @@ from integration_service.reconcile import store as ledger
 from integration_service.reconcile.keys import SeenCustomer
 from integration_service.reconcile.models import Candidate, Run
 from integration_service.reconcile.schemas import CONFIRM_COMMAND
-from integration_service.reconcile.store import COUNTED, KINDS, Absent, Kind, RunLost
+from integration_service.reconcile.store import COUNTED, KINDS, Kind, RunLost
 from integration_service.routes.definitions import WELCOME
 from integration_service.targets.failures import CallFailed, Transient
 from integration_service.targets.http import pages
@@ -63,21 +64,21 @@ class Sides:
 class Comparison:
     """One run. Memory for a page is all it needs: what it has seen is in the database."""
 
-    def __init__(self, sides: Sides, run: int, *, repair: bool, confirm: bool) -> None:
-        """`repair` enqueues what is missing; only with `confirm` also very much of it."""
+    def __init__(self, sides: Sides, run: Run) -> None:
+        """Its `repair` enqueues what is missing; only with `confirm` also very much of it."""
         self._database = sides.database
         self._crm = sides.crm
         self._inventory = sides.inventory
         self._clock = sides.clock
-        self._repairs = repair
-        self._is_confirmed = confirm
+        self._repairs = run.repair
+        self._is_confirmed = run.confirm
         self._customers = self._packages = self._absent = self._repaired = 0
         self._counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._findings: dict[str, list[str]] = {kind: [] for kind in (*KINDS, "waiting")}
         self._walked_at = self._clock()
         # Whether it was decided, before the customers were read, which of them are owed a package.
         self._has_started = False
-        self.run = run
+        self.run = run.id
         self.publish: Publish = lambda *_: None
         self.progress: Progress = lambda *_: None
 
@@ -168,16 +169,19 @@ class Comparison:
 
     async def _judge(self, kind: Kind) -> None:
         """Go through what looks wrong, in the order of the keys, and look at each once more."""
-        after = ""
-        while True:
-            rows = await self._database.scan(keys.candidates, self.run, kind, after, JUDGED_AT_ONCE)
-            if not rows:
-                return
+        async for rows in self._candidates(kind):
             if kind == "erased":
                 await self._judge_erased(rows)
             else:
                 await self._judge_packages(kind, rows)
             self.progress(f"{kind} ones", sum(self._counts.values()))
+
+    async def _candidates(self, what: Kind | Literal["absent"]) -> AsyncIterator[list[Candidate]]:
+        after = ""
+        while rows := await self._database.scan(
+            keys.candidates, self.run, what, after, JUDGED_AT_ONCE
+        ):
+            yield rows
             after = rows[-1].customer_uid
 
     async def _judge_packages(self, kind: Kind, rows: Sequence[Candidate]) -> None:
@@ -283,23 +287,20 @@ class Comparison:
         if self._absent > by_itself and not self._is_confirmed:
             self._counts["held_back"] = self._absent
             return
-        after = ""
-        while self._repairs:
-            rows = await self._database.scan(keys.absent, self.run, after, JUDGED_AT_ONCE)
-            if not rows:
-                return
+        if not self._repairs:
+            return
+        async for rows in self._candidates("absent"):
             absent = await each_of(rows, self._named, LOOKUPS_AT_ONCE)
             found = [one for one in absent if one is not None]
             now = self._clock()
             self._repaired += await self._database.write(ledger.repair, self.run, found, now)
-            after = rows[-1].customer_uid
 
-    async def _named(self, row: Candidate) -> Absent | None:
+    async def _named(self, row: Candidate) -> Arrival | None:
         """Find the name to ask for a package with; None for who is gone by now."""
         if row.state is not None:
-            return Absent(row.customer_uid, row.customer_name)
+            return Arrival(row.customer_uid, row.customer_name, 0)
         customer = await self._crm.find(row.customer_uid)
-        return None if customer is None else Absent(customer.uid, customer.first_name_known)
+        return None if customer is None else customer.arrival
 
     def _found(self, kind: str, uid: str, why: str) -> None:
         self._counts[kind] += 1

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Insert,
     Select,
     and_,
     bindparam,
@@ -23,7 +24,7 @@ from integration_service.ledger.control import state
 from integration_service.reconcile.models import Candidate, reconcile_keys
 from integration_service.reconcile.store import Kind, alive
 from service_kit.database.on_conflict import insert_or_update
-from service_kit.database.rows import find_all
+from service_kit.database.rows import find_all, page_after
 
 FORGOTTEN_AT_ONCE = 5000
 
@@ -51,18 +52,17 @@ _CANDIDATES = (
     .order_by(_KEYS.c.customer_uid)
     .limit(bindparam("limit"))
 )
-_WRONG: Mapping[Kind, Select[Any]] = {
+_LISTED: Mapping[Kind | Literal["absent"], Select[Any]] = {
     "missing": _CANDIDATES.where(_LACKS),
     "extra": _CANDIDATES.where(_KEYS.c.customers == 0, _KEYS.c.packages > 0),
     "double": _CANDIDATES.where(_KEYS.c.packages > 1),
     "erased": _CANDIDATES.where(_KEYS.c.is_erased),
+    # For whom repair is to enqueue a package.
+    "absent": _CANDIDATES.where(_KEYS.c.is_absent),
 }
-_ABSENT = _CANDIDATES.where(_KEYS.c.is_absent)
 _IS_LATE = deliveries.c.next_attempt_at.is_not(None)
 _ERASURE_IS_LATE = exists().where(erasures.c.done_at.is_(None))
 _IS_UNKNOWN = and_(deliveries.c.id.is_(None), _KEYS.c.is_owed)
-
-
 _ERASURE_IS_UNKNOWN = exists().where(
     _KEYS.c.run_id == bindparam("run"),
     _KEYS.c.is_erased,
@@ -83,12 +83,7 @@ _SEEN_CUSTOMER = insert_or_update(
     " is_erased = excluded.is_erased, customer_number = excluded.customer_number",
 )
 _SEEN_ERASURE = insert_or_update(_KEYS, "run_id, customer_uid", "is_erased = excluded.is_erased")
-_ERASURES_PAGE = (
-    select(erasures.c.id, erasures.c.customer_uid)
-    .where(erasures.c.id > bindparam("after"))
-    .order_by(erasures.c.id)
-    .limit(bindparam("limit"))
-)
+_ERASURES = select(erasures.c.id, erasures.c.customer_uid)
 _SEEN_PACKAGE = insert_or_update(
     _KEYS, "run_id, customer_uid", f"packages = {_KEYS.name}.packages + 1"
 )
@@ -104,36 +99,34 @@ class SeenCustomer(NamedTuple):
 
 
 def saw_customers(db: Connection, run: int, seen: Sequence[SeenCustomer]) -> None:
-    alive(db, run)
-    rows = [{"run_id": run, "customers": 1, "packages": 0, **one._asdict()} for one in seen]
-    if rows:
-        db.execute(_SEEN_CUSTOMER, rows)
+    same = {"customers": 1, "packages": 0}
+    _saw(db, run, _SEEN_CUSTOMER, [{**same, **one._asdict()} for one in seen])
 
 
 def saw_erasures(db: Connection, run: int, after: int, limit: int) -> int | None:
     """Put a page of the ledger's erasures beside what was seen. Returns where the next begins."""
-    alive(db, run)
-    found = db.execute(_ERASURES_PAGE, {"after": after, "limit": limit}).all()
-    if not found:
-        return None
-    same = {"run_id": run, "customers": 0, "packages": 0, "is_owed": False, "is_erased": True}
-    db.execute(_SEEN_ERASURE, [{**same, "customer_uid": row.customer_uid} for row in found])
-    return int(found[-1].id)
+    found = db.execute(page_after(_ERASURES, erasures.c.id, after, limit)).all()
+    same = {"customers": 0, "packages": 0, "is_owed": False, "is_erased": True}
+    _saw(db, run, _SEEN_ERASURE, [{**same, "customer_uid": row.customer_uid} for row in found])
+    return int(found[-1].id) if found else None
 
 
 def saw_packages(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
+    same = {"customers": 0, "packages": 1, "is_owed": False}
+    _saw(db, run, _SEEN_PACKAGE, [{**same, "customer_uid": uid} for uid in customer_uids])
+
+
+def _saw(db: Connection, run: int, seen: Insert, rows: Sequence[dict[str, Any]]) -> None:
     alive(db, run)
-    rows = [
-        {"run_id": run, "customer_uid": uid, "customers": 0, "packages": 1, "is_owed": False}
-        for uid in customer_uids
-    ]
     if rows:
-        db.execute(_SEEN_PACKAGE, rows)
+        db.execute(seen, [{**row, "run_id": run} for row in rows])
 
 
-def candidates(db: Connection, run: int, kind: Kind, after: str, limit: int) -> list[Candidate]:
+def candidates(
+    db: Connection, run: int, what: Kind | Literal["absent"], after: str, limit: int
+) -> list[Candidate]:
     """List whose counts are not one and one, in the order of their keys, with their deliveries."""
-    return find_all(Candidate, db, _WRONG[kind], {"run": run, "after": after, "limit": limit})
+    return find_all(Candidate, db, _LISTED[what], {"run": run, "after": after, "limit": limit})
 
 
 def are_absent(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
@@ -142,11 +135,6 @@ def are_absent(db: Connection, run: int, customer_uids: Sequence[str]) -> None:
     if customer_uids:
         chosen = and_(_KEYS.c.run_id == run, _KEYS.c.customer_uid.in_(customer_uids))
         db.execute(update(_KEYS).where(chosen).values(is_absent=True))
-
-
-def absent(db: Connection, run: int, after: str, limit: int) -> list[Candidate]:
-    """List for whom repair is to enqueue a package, in the order of their keys."""
-    return find_all(Candidate, db, _ABSENT, {"run": run, "after": after, "limit": limit})
 
 
 def is_quiet(db: Connection, run: int, since: datetime) -> bool:

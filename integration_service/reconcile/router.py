@@ -29,10 +29,7 @@ async def get_reconciliation(database: DatabaseDep, _: CanRead) -> Reconciliatio
 
 
 @router.post(
-    "",
-    status_code=202,
-    summary="Compare both sides",
-    responses=documented(ReconcileRunning),
+    "", status_code=202, summary="Compare both sides", responses=documented(ReconcileRunning)
 )
 async def reconcile(wanted: ReconcileOrder, database: DatabaseDep, _: CanOperate) -> Reconciliation:
     """Compare the CRM's customers with Inventory's requests; with `repair` enqueue what is missing.

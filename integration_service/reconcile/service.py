@@ -36,7 +36,7 @@ class Reconciler:
         run = await self._sides.database.write(store.begin, trigger, repair=repair, confirm=confirm)
         if run is None:
             raise AlreadyRunning
-        return Comparison(self._sides, run, repair=repair, confirm=confirm)
+        return Comparison(self._sides, run)
 
     async def run(self, stopping: Stopping) -> None:
         """Carry out what somebody wants, and repair at each interval, until the process stops."""
@@ -44,8 +44,7 @@ class Reconciler:
             self.wanted.clear()
             wanted = await self._sides.database.write(store.take_wanted)
             if wanted is not None:
-                how = {"repair": wanted.repair, "confirm": wanted.confirm}
-                await self._compare(Comparison(self._sides, wanted.id, **how), stopping)
+                await self._compare(Comparison(self._sides, wanted), stopping)
             elif (due_in := await self._due_in()) > 0:
                 await stopping.sleep(min(due_in, LONGEST_NAP_SECONDS), self.wanted.wait())
             else:

@@ -2,26 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from sqlalchemy import (
-    Connection,
-    bindparam,
-    delete,
-    func,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, bindparam, delete, func, or_, select, update
 
 from integration_service.deliveries import erasures
-from integration_service.deliveries.models import IS_WELCOME, deliveries, enqueued
+from integration_service.deliveries.models import IS_WELCOME, Arrival, deliveries, enqueued
+from integration_service.deliveries.store import owe
 from integration_service.ledger.control import wake
 from integration_service.ledger.lease import hold, now_of
 from integration_service.ledger.models import poller
 from integration_service.reconcile.models import Run, reconciliations
 from integration_service.reconcile.schemas import ReconcileRun, Reconciliation
-from integration_service.routes.definitions import WELCOME
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.rows import find_all, find_one, get_one
 
@@ -59,13 +51,6 @@ class RunLost(Exception):
     """The run was given up for dead, or has ended; it may not go on."""
 
 
-class Absent(NamedTuple):
-    """A customer whose package is missing, and the name to ask for it with."""
-
-    customer_uid: str
-    customer_name: str | None
-
-
 def begin(
     db: Connection,
     trigger: Trigger,
@@ -73,8 +58,8 @@ def begin(
     repair: bool,
     confirm: bool = False,
     is_wanted: bool = False,
-) -> int | None:
-    """Begin a run and return its id, or None while another is at work."""
+) -> Run | None:
+    """Begin a run, or return None while another is at work."""
     now = now_of(db)
     alive_until = now + timedelta(seconds=ALIVE_SECONDS)
     db.execute(
@@ -101,7 +86,7 @@ def begin(
         findings={},
         **dict.fromkeys(("customers", "packages", "repaired"), 0),
     )
-    return db.execute(new.returning(reconciliations.c.id)).scalar_one_or_none()
+    return find_one(Run, db, new.returning(*reconciliations.c))
 
 
 def want(db: Connection, *, repair: bool, confirm: bool) -> bool:
@@ -124,40 +109,27 @@ def alive(db: Connection, run: int) -> None:
         raise RunLost
 
 
-def repair(db: Connection, run: int, absent: Sequence[Absent], now: datetime) -> int:
+def repair(db: Connection, run: int, absent: Sequence[Arrival], now: datetime) -> int:
     """Enqueue what is missing, as the feed would have; what is on its way already is left alone.
 
     Returns how many. Dead deliveries stay so: whatever refused them would do it again.
     """
     alive(db, run)
     hold(db)
-    erased = erasures.among(db, [one.customer_uid for one in absent])
-    absent = [one for one in absent if one.customer_uid not in erased]
+    erased = erasures.among(db, [one.subject for one in absent])
+    absent = [one for one in absent if one.subject not in erased]
+    if not absent:
+        return 0
     again = db.execute(
         update(deliveries)
         .where(
-            deliveries.c.subject.in_([one.customer_uid for one in absent]),
+            deliveries.c.subject.in_([one.subject for one in absent]),
             IS_WELCOME,
             deliveries.c.state == "delivered",
         )
         .values(**enqueued(now))
     ).rowcount
-    if not absent:
-        return 0
-    rows = [
-        {
-            "route": WELCOME.name,
-            "subject": one.customer_uid,
-            "occurrence": 1,
-            "customer_name": one.customer_name,
-            "sequence": 0,
-            "created_at": now,
-            "never_claimed": True,
-            **enqueued(now),
-        }
-        for one in absent
-    ]
-    anew = len(db.execute(insert_missing(deliveries).returning(deliveries.c.id), rows).all())
+    anew = len(owe(db, absent, now))
     grown = {"repairs": poller.c.repairs + again + anew, "wake_count": poller.c.wake_count + 1}
     db.execute(update(poller).values(**grown))
     return again + anew

@@ -23,6 +23,10 @@ class CircuitRow(NamedTuple):
     error_class: str | None
     error: str | None
 
+    @property
+    def state(self) -> str:
+        return "closed" if self.opened_at is None else "open"
+
 
 @dataclass(slots=True)
 class Circuit:

@@ -226,9 +226,7 @@ async def read_page(
     return ListPage(items, next_cursor, cursor_in(answer, "x-feed-cursor"))
 
 
-async def pages(
-    read: Callable[[str | None], Awaitable[ListPage[T]]],
-) -> AsyncIterator[Sequence[T]]:
+async def pages(read: Callable[[str | None], Awaitable[ListPage[T]]]) -> AsyncIterator[Sequence[T]]:
     """Read all pages of a list."""
     cursor = None
     while True:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any
 
 from opentelemetry.trace import SpanKind
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -42,15 +42,10 @@ class _Erased(BaseModel):
 class Inventory:
     """Makes packages, cancels those of erased customers, and lists what it has."""
 
-    def __init__(self, link: Link, circuit: Circuit) -> None:
-        self.link = link
-        self.circuit = circuit
-
-    @classmethod
-    def open(cls, settings: Settings, monotonic: Callable[[], float]) -> Self:
-        link = Link(settings.inventory_api_url, settings.inventory_token)
+    def __init__(self, settings: Settings, monotonic: Callable[[], float]) -> None:
+        self.link = Link(settings.inventory_api_url, settings.inventory_token)
         timing = (THRESHOLD, PROBE_SECONDS, LONGEST_PROBE_SECONDS)
-        return cls(link, Circuit("inventory", "Inventory", *timing, monotonic))
+        self.circuit = Circuit("inventory", "Inventory", *timing, monotonic)
 
     async def close(self) -> None:
         await self.link.close()

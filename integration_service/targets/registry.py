@@ -12,4 +12,4 @@ class Targets(NamedTuple):
 
 
 def open_targets(settings: Settings, monotonic: Callable[[], float]) -> Targets:
-    return Targets(inventory=Inventory.open(settings, monotonic))
+    return Targets(inventory=Inventory(settings, monotonic))

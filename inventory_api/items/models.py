@@ -3,16 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import (
-    Boolean,
-    CheckConstraint,
-    Column,
-    ForeignKey,
-    Index,
-    Integer,
-    String,
-    Table,
-)
+from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, String, Table
 
 from inventory_api.tables import metadata
 from service_kit.database.types import BigInt, UtcDateTime
@@ -71,14 +62,3 @@ movements = Table(
     Index("ix_movements_item", "item_id", "id"),
     sqlite_autoincrement=True,
 )
-
-
-class Movement(NamedTuple):
-    id: int
-    item_id: int
-    on_hand_delta: int
-    reserved_delta: int
-    reason: str
-    reference: str | None
-    actor: str
-    at: datetime

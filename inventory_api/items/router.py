@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from inventory_api.access import CanReadStock, CanWriteStock
-from inventory_api.items import service
+from inventory_api.items import service, store
 from inventory_api.items.models import Item
 from inventory_api.items.schemas import ItemChange, ItemNew, ItemOut
 from service_kit.web.auth import GuardedRoute
@@ -36,10 +36,7 @@ SkuInPath = Annotated[
     status_code=201,
     summary="Add an item",
     response_model=ItemOut,
-    responses={
-        **documented(service.SkuTaken),
-        **answering(201, LOCATION, ETAG),
-    },
+    responses=documented(service.SkuTaken) | answering(201, LOCATION, ETAG),
 )
 async def add_item(new: ItemNew, who: CanWriteStock, once: Idempotent) -> Response:
     """Add an item. How many of it there are is its first movement."""
@@ -57,7 +54,7 @@ async def list_items(
 ) -> list[Item]:
     """List items, newest last."""
     page = await database.read(
-        service.page,
+        store.page,
         below_reorder_level=below_reorder_level,
         after=paging.after(),
         limit=paging.limit,
@@ -72,11 +69,7 @@ async def list_items(
     responses=documented(service.ItemNotFound) | NOT_MODIFIED,
 )
 async def get_item(
-    sku: SkuInPath,
-    database: DatabaseDep,
-    _: CanReadStock,
-    known: IfNoneMatch,
-    response: Response,
+    sku: SkuInPath, database: DatabaseDep, _: CanReadStock, known: IfNoneMatch, response: Response
 ) -> Item | Response:
     """Look up one item and its levels."""
     item = await database.read(service.get, sku)
@@ -87,10 +80,7 @@ async def get_item(
     "/{sku}",
     summary="Change an item",
     response_model=ItemOut,
-    responses={
-        **documented(service.ItemNotFound, PreconditionFailed),
-        **answering(200, ETAG),
-    },
+    responses=documented(service.ItemNotFound, PreconditionFailed) | answering(200, ETAG),
 )
 async def change_item(
     sku: SkuInPath,

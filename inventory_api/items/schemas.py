@@ -113,8 +113,6 @@ class MovementNew(BaseModel):
 class MovementOut(BaseModel):
     """One row of the ledger."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     id: int
     on_hand_delta: int = Field(examples=[50])
     reserved_delta: int = Field(examples=[0])

@@ -6,13 +6,13 @@ from sqlalchemy import Connection
 
 from inventory_api.items import ledger, store
 from inventory_api.items.ledger import StockChange
-from inventory_api.items.models import Item, Movement
-from inventory_api.items.schemas import ItemChange, ItemNew
+from inventory_api.items.models import Item
+from inventory_api.items.schemas import ItemChange, ItemNew, MovementOut
 from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
 from service_kit.web.etags import check_version
-from service_kit.web.paging import Page, page_of
+from service_kit.web.paging import Page
 
 
 class ItemNotFound(Problem):
@@ -51,11 +51,6 @@ def get(db: Connection, sku: str, *, lock: bool = False) -> Item:
     return found
 
 
-def page(db: Connection, *, below_reorder_level: bool, after: int | None, limit: int) -> Page[Item]:
-    rows = store.page(db, below_reorder_level=below_reorder_level, after=after, limit=limit + 1)
-    return page_of(rows, limit, key="id")
-
-
 def add(db: Connection, new: ItemNew, who: Principal) -> Item:
     """Add an item; what there is of it is its first movement. Raises SkuTaken."""
     now = clock.now()
@@ -80,6 +75,5 @@ def change(db: Connection, sku: str, wanted: ItemChange, versions: frozenset[int
     return get(db, sku)
 
 
-def movements(db: Connection, sku: str, after: int | None, limit: int) -> Page[Movement]:
-    item = get(db, sku)
-    return page_of(store.movements_page(db, item.id, after, limit + 1), limit, key="id")
+def movements(db: Connection, sku: str, after: int | None, limit: int) -> Page[MovementOut]:
+    return store.movements_page(db, get(db, sku).id, after, limit)

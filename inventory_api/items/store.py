@@ -5,10 +5,12 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from inventory_api.items.models import Item, Movement, items, movements
+from inventory_api.items.models import Item, items, movements
+from inventory_api.items.schemas import MovementOut
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.prepared import PreparedChange
-from service_kit.database.rows import find_all, find_one, get_one, page_after
+from service_kit.database.rows import find_all, find_one, page_after
+from service_kit.web.paging import Page, page_of
 
 _ITEMS = select(items)
 _BY_SKU = _ITEMS.where(items.c.sku == bindparam("sku"))
@@ -57,15 +59,13 @@ def change(db: Connection, item_id: int, values: Mapping[str, Any]) -> None:
     )
 
 
-def page(
-    db: Connection, *, below_reorder_level: bool, after: int | None, limit: int
-) -> Sequence[Item]:
+def page(db: Connection, *, below_reorder_level: bool, after: int | None, limit: int) -> Page[Item]:
     """List items in the order in which they were added."""
-    statement = page_after(_ITEMS, items.c.id, after, limit)
+    statement = page_after(_ITEMS, items.c.id, after, limit + 1)
     if below_reorder_level:
         available = items.c.on_hand - items.c.reserved
         statement = statement.where(items.c.tracked, available < items.c.reorder_level)
-    return find_all(Item, db, statement)
+    return page_of(find_all(Item, db, statement), limit, key="id")
 
 
 def move(
@@ -79,12 +79,15 @@ def move(
 
 def movements_page(
     db: Connection, item_id: int, after: int | None, limit: int
-) -> Sequence[Movement]:
+) -> Page[MovementOut]:
     statement = select(movements).where(movements.c.item_id == item_id)
-    return find_all(Movement, db, page_after(statement, movements.c.id, after, limit))
+    statement = page_after(statement, movements.c.id, after, limit + 1)
+    found = db.execute(statement).mappings()
+    return page_of([MovementOut.model_validate(row) for row in found], limit, key="id")
 
 
-def newest_movement(db: Connection, item_id: int) -> Movement:
+def newest_movement(db: Connection, item_id: int) -> MovementOut:
     """Return the last ledger row of an item that is locked and has one."""
     statement = select(movements).where(movements.c.item_id == item_id)
-    return get_one(Movement, db, statement.order_by(movements.c.id.desc()).limit(1))
+    found = db.execute(statement.order_by(movements.c.id.desc()).limit(1))
+    return MovementOut.model_validate(found.mappings().one())

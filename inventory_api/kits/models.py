@@ -42,9 +42,3 @@ kit_lines = Table(
     Column("quantity", Integer, nullable=False),
     CheckConstraint("quantity > 0", name="ck_kit_lines_quantity"),
 )
-
-
-class KitLine(NamedTuple):
-    kit_id: int
-    item_id: int
-    quantity: int

@@ -12,7 +12,7 @@ from inventory_api.kits.store import Kit
 from service_kit.problems import InvalidRequest, Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
-from service_kit.web.paging import Page, page_of
+from service_kit.web.paging import Page
 
 
 class KitChanged(Problem):
@@ -24,7 +24,7 @@ class KitChanged(Problem):
 
 def page(db: Connection, after: int | None, limit: int) -> Page[Kit]:
     """List the newest version of each kit, in the order in which the kits were first made."""
-    first = page_of(store.first_versions(db, after, limit + 1), limit, key="id")
+    first = store.first_versions(db, after, limit)
     known = store.newest(db, [row.package_type for row in first.rows])
     rows = [known[row.package_type] for row in first.rows]
     return Page(rows=rows, next_key=first.next_key)

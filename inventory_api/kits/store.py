@@ -10,7 +10,8 @@ from sqlalchemy import Connection, bindparam, func, insert, select
 
 from inventory_api.items.models import items
 from inventory_api.kits.models import KitVersion, kit_lines, kits
-from service_kit.database.rows import find_all
+from service_kit.database.rows import find_all, page_after
+from service_kit.web.paging import Page, page_of
 
 
 class Line(NamedTuple):
@@ -34,12 +35,7 @@ class Kit:
     lines: Sequence[Line]
 
 
-_FIRST = (
-    select(kits)
-    .where(kits.c.version == 1, kits.c.id > bindparam("after"))
-    .order_by(kits.c.id)
-    .limit(bindparam("limit"))
-)
+_FIRST = select(kits).where(kits.c.version == 1)
 _NEWEST = (
     select(kits.c.package_type, func.max(kits.c.version).label("version"))
     .where(kits.c.package_type.in_(bindparam("package_types", expanding=True)))
@@ -47,8 +43,7 @@ _NEWEST = (
     .subquery()
 )
 _OF_TYPES = select(kits).join(
-    _NEWEST,
-    (_NEWEST.c.package_type == kits.c.package_type) & (_NEWEST.c.version == kits.c.version),
+    _NEWEST, (_NEWEST.c.package_type == kits.c.package_type) & (_NEWEST.c.version == kits.c.version)
 )
 _LINES = (
     select(kit_lines.c.kit_id, items.c.id.label("item_id"), items.c.sku, kit_lines.c.quantity)
@@ -60,9 +55,10 @@ _LINES = (
 _OF_IDS = select(kits).where(kits.c.id.in_(bindparam("ids", expanding=True)))
 
 
-def first_versions(db: Connection, after: int | None, limit: int) -> Sequence[KitVersion]:
+def first_versions(db: Connection, after: int | None, limit: int) -> Page[KitVersion]:
     """List the first version of each kit, in the order in which they were made."""
-    return find_all(KitVersion, db, _FIRST, {"after": after or 0, "limit": limit})
+    rows = find_all(KitVersion, db, page_after(_FIRST, kits.c.id, after, limit + 1))
+    return page_of(rows, limit, key="id")
 
 
 def newest(db: Connection, package_types: Collection[str]) -> dict[str, Kit]:

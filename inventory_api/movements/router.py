@@ -4,7 +4,6 @@ from fastapi import APIRouter, Response
 
 from inventory_api.access import CanReadStock, CanWriteStock
 from inventory_api.items import service as items
-from inventory_api.items.models import Movement
 from inventory_api.items.router import SkuInPath
 from inventory_api.items.schemas import MovementNew, MovementOut
 from inventory_api.movements import service
@@ -22,11 +21,7 @@ router = APIRouter(prefix="/items/{sku}/movements", route_class=GuardedRoute, ta
     status_code=201,
     summary="Move stock",
     response_model=MovementOut,
-    responses=documented(
-        items.ItemNotFound,
-        items.ItemUntracked,
-        items.StockBelowReserved,
-    ),
+    responses=documented(items.ItemNotFound, items.ItemUntracked, items.StockBelowReserved),
 )
 async def move_stock(
     sku: SkuInPath, new: MovementNew, who: CanWriteStock, once: Idempotent
@@ -41,16 +36,15 @@ async def move_stock(
 @router.get(
     "",
     summary="Read an item's ledger",
-    response_model=list[MovementOut],
     responses=documented(items.ItemNotFound),
 )
 async def list_movements(
     sku: SkuInPath, database: DatabaseDep, _: CanReadStock, paging: PagingDep
-) -> list[Movement]:
+) -> list[MovementOut]:
     """List every movement of the item, newest last; their sums are its levels."""
     page = await database.read(items.movements, sku, paging.after(), paging.limit)
     return paging.rows(page)
 
 
-def _moved(movement: Movement) -> Answer:
-    return Answer(201, MovementOut.model_validate(movement).model_dump_json())
+def _moved(movement: MovementOut) -> Answer:
+    return Answer(201, movement.model_dump_json())

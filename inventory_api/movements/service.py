@@ -6,13 +6,12 @@ from inventory_api.items import ledger
 from inventory_api.items import service as items
 from inventory_api.items import store as item_store
 from inventory_api.items.ledger import StockChange
-from inventory_api.items.models import Movement
-from inventory_api.items.schemas import MovementNew
+from inventory_api.items.schemas import MovementNew, MovementOut
 from inventory_api.package_requests import allocation
 from service_kit.web.auth import Principal
 
 
-def move_stock(db: Connection, sku: str, new: MovementNew, who: Principal) -> Movement:
+def move_stock(db: Connection, sku: str, new: MovementNew, who: Principal) -> MovementOut:
     """Change an item's stock, never below what is reserved, and allocate what has come.
 
     Raises ItemNotFound, ItemUntracked or StockBelowReserved.

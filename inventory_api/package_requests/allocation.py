@@ -4,7 +4,7 @@ Every transaction that touches levels locks the items it needs first, in the ord
 package requests after them. So no two can deadlock.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -132,19 +132,12 @@ def _promise(
         served.add(one.id)
         for line in lines:
             available[line.item_id] -= line.quantity
-            reserved.append(_reservation(one, line))
+            promised = {"item_id": line.item_id, "quantity": line.quantity}
+            reserved.append({"package_request_id": one.id, **promised})
             moved.append(StockChange(line.item_id, 0, line.quantity, "reserved", one.request_id))
     store.add_reservations(db, reserved)
     ledger.write(db, moved, actor)
     return served
-
-
-def _reservation(one: Waiting, line: kits.Line) -> Mapping[str, int]:
-    return {
-        "package_request_id": one.id,
-        "item_id": line.item_id,
-        "quantity": line.quantity,
-    }
 
 
 def _items_of(waiting: Sequence[Waiting]) -> set[int]:

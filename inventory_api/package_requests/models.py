@@ -83,12 +83,6 @@ erased_customers = Table(
     Column("erased_at", UtcDateTime, nullable=False),
 )
 
-
-class ErasedCustomer(NamedTuple):
-    customer_id: str
-    erased_at: datetime
-
-
 # A row is a promise that still holds: it goes when its goods are shipped or back on the shelf.
 reservations = Table(
     "reservations",
@@ -99,9 +93,3 @@ reservations = Table(
     CheckConstraint("quantity > 0", name="ck_reservations_quantity"),
     Index("ix_reservations_item", "item_id"),
 )
-
-
-class Reservation(NamedTuple):
-    package_request_id: int
-    item_id: int
-    quantity: int

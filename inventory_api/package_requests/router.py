@@ -20,7 +20,7 @@ from inventory_api.package_requests.schemas import (
     PackageRequestOut,
     PackageType,
 )
-from inventory_api.package_requests.service import PackageView, Requested
+from inventory_api.package_requests.service import Requested
 from inventory_api.package_requests.store import Filter
 from service_kit.problems import Problem
 from service_kit.web.auth import principal_of
@@ -36,12 +36,8 @@ from service_kit.web.etags import (
 )
 from service_kit.web.fields import Line
 from service_kit.web.health import DatabaseDep
-from service_kit.web.hot import HotRoute, fields_of, hot, plain_body
-from service_kit.web.idempotency import (
-    Answer,
-    Idempotent,
-    idempotency_key,
-)
+from service_kit.web.hot import HotRoute, hot, plain_body
+from service_kit.web.idempotency import Answer, Idempotent, idempotency_key
 from service_kit.web.idempotency import Erased as AnswerErased
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
 from service_kit.web.paging import CreatedAfter, PagingDep
@@ -61,9 +57,7 @@ async def _filter(
 
 
 RequestId = Annotated[
-    Line,
-    Path(max_length=36, description="The package request's id."),
-    AfterValidator(str.lower),
+    Line, Path(max_length=36, description="The package request's id."), AfterValidator(str.lower)
 ]
 Wanted = Annotated[Filter, Depends(_filter)]
 Items = Annotated[
@@ -89,11 +83,7 @@ Items = Annotated[
     summary="Request a package",
     response_model=PackageRequestOut,
     responses={
-        **documented(
-            service.PackageRequestConflict,
-            service.CustomerErased,
-            AnswerErased,
-        ),
+        **documented(service.PackageRequestConflict, service.CustomerErased, AnswerErased),
         **answering(201, LOCATION, ETAG),
         200: {
             "model": PackageRequestOut,
@@ -122,11 +112,7 @@ async def _request_all_by_hand(request: Request) -> Response | None:
     return await request_packages(items, principal_of(request), await idempotency_key(request))
 
 
-@router.post(
-    "/batch",
-    summary="Request up to 500 packages",
-    response_model=list[BatchResult],
-)
+@router.post("/batch", summary="Request up to 500 packages", response_model=list[BatchResult])
 @hot(_request_all_by_hand)
 async def request_packages(items: Items, who: CanWritePackages, once: Idempotent) -> Response:
     """Request each package on its own, and answer the result of each, in order.
@@ -146,10 +132,10 @@ async def request_packages(items: Items, who: CanWritePackages, once: Idempotent
 @router.get("", summary="List package requests", response_model=list[PackageRequestOut])
 async def list_package_requests(
     database: DatabaseDep, _: CanReadPackages, paging: PagingDep, wanted: Wanted
-) -> Sequence[PackageView]:
+) -> list[dict[str, Any]]:
     """List package requests, newest last."""
     page = await database.read(service.page, wanted, paging.after(), paging.limit)
-    return paging.rows(page)
+    return [service.as_shown(one) for one in paging.rows(page)]
 
 
 @router.get(
@@ -164,10 +150,10 @@ async def get_package_request(
     _: CanReadPackages,
     known: IfNoneMatch,
     response: Response,
-) -> PackageView | Response:
+) -> dict[str, Any] | Response:
     """Look up one package request by its id."""
-    shown = await database.read(service.show, request_id)
-    return unless_known(known, response, shown.version, shown)
+    found = await database.read(service.show, request_id)
+    return unless_known(known, response, found.row.version, service.as_shown(found))
 
 
 @router.post("/erasures", summary="Erase customers")
@@ -191,10 +177,10 @@ async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanEraseP
     "/{request_id}/{move}",
     summary="Move a package request one step forward",
     response_model=PackageRequestOut,
-    responses={
-        **documented(service.PackageRequestNotFound, moves.InvalidTransition, PreconditionFailed),
-        **answering(200, ETAG),
-    },
+    responses=documented(
+        service.PackageRequestNotFound, moves.InvalidTransition, PreconditionFailed
+    )
+    | answering(200, ETAG),
 )
 async def move_package_request(
     request_id: RequestId,
@@ -208,7 +194,7 @@ async def move_package_request(
     who: CanWritePackages,
     versions: IfMatch,
     response: Response,
-) -> PackageView:
+) -> dict[str, Any]:
     """Pack, ship, deliver, cancel, unpack or return it. Repeating a step changes nothing.
 
     Shipping alone takes goods out of stock; cancelling frees what was promised, and returning puts
@@ -216,32 +202,29 @@ async def move_package_request(
     cancelled when it is packed shows `to_unpack`: its goods are in a box, so they stay reserved
     until somebody has emptied it and says so with `unpack`.
     """
-    shown = await database.write(moves.move, request_id, move, versions, who)
-    set_etag(response, shown.version)
-    return shown
+    moved = await database.write(moves.move, request_id, move, versions, who)
+    set_etag(response, moved.row.version)
+    return service.as_shown(moved)
 
 
 def _answer(requested: Requested) -> Answer:
-    out = requested.shown
-    headers = {
-        "Location": f"/package-requests/{out.request_id}",
-        "ETag": etag(requested.shown.version),
-    }
-    body = PackageRequestOut.model_validate(out).model_dump_json()
+    row = requested.view.row
+    headers = {"Location": f"/package-requests/{row.request_id}", "ETag": etag(row.version)}
+    body = to_json(service.as_shown(requested.view)).decode()
     status = 201 if requested.is_new else 200
-    return Answer(status, body, headers, subjects=[out.customer_id])
+    return Answer(status, body, headers, subjects=[row.customer_id])
 
 
 def _answer_all(items: Sequence[Any], done: Sequence[Requested | Problem]) -> Answer:
     results = [_result(item, one) for item, one in zip(items, done, strict=True)]
-    whose = [None if isinstance(one, Problem) else one.shown.customer_id for one in done]
+    whose = [None if isinstance(one, Problem) else one.view.row.customer_id for one in done]
     return Answer(200, to_json(results).decode(), item_subjects=whose)
 
 
 def _result(item: Any, done: Requested | Problem) -> dict[str, Any]:
     if isinstance(done, Problem):
         return {"status": done.status.value, "problem": {**done.document(), **_whose(item)}}
-    shown = _as_shown(done.shown)
+    shown = service.as_shown(done.view)
     return {"status": 201 if done.is_new else 200, "package_request": shown}
 
 
@@ -254,5 +237,4 @@ def _whose(item: Any) -> dict[str, Any]:
 
 
 _CUSTOMER_ID: TypeAdapter[str] = TypeAdapter(CustomerId)
-_as_shown = fields_of(PackageRequestOut)
 _ITEMS: TypeAdapter[list[Any]] = TypeAdapter(Items)

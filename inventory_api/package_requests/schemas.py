@@ -116,8 +116,7 @@ class BatchResult(BaseModel):
     """The result of one item of a batch."""
 
     status: Literal[201, 200, 409, 410, 422] = Field(
-        description="410: the customer was erased.",
-        examples=[201],
+        description="410: the customer was erased.", examples=[201]
     )
     package_request: PackageRequestOut | None = Field(None, description="With 201 and 200.")
     problem: ItemProblem | None = Field(None, description="With 409, 410 and 422.")

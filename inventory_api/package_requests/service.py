@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -14,14 +13,14 @@ from inventory_api.kits import store as kits
 from inventory_api.kits.schemas import LineOut
 from inventory_api.kits.store import Kit
 from inventory_api.package_requests import allocation, store
-from inventory_api.package_requests.models import PackageRequest, Status, package_requests
-from inventory_api.package_requests.schemas import PackageRequestNew
+from inventory_api.package_requests.models import PackageRequest, package_requests
+from inventory_api.package_requests.schemas import PackageRequestNew, PackageRequestOut
 from inventory_api.package_requests.store import Filter
 from service_kit.database.personal import personal
 from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
-from service_kit.web.paging import Page, page_of
+from service_kit.web.paging import Page
 
 logger = logging.getLogger("inventory_api")
 
@@ -49,27 +48,27 @@ class CustomerErased(Problem):
 
 
 class PackageView(NamedTuple):
-    """What `PackageRequestOut` shows of a package request, and its version."""
+    """A package request, and what goes into it."""
 
-    request_id: str
-    customer_id: str
-    package_type: str
-    occurrence: int
-    customer_name: str | None
-    note: str | None
-    status: Status
-    to_unpack: bool
+    row: PackageRequest
     lines: list[LineOut]
-    created_at: datetime
-    updated_at: datetime
-    version: int
+
+
+_shown = attrgetter(
+    *(name if name == "lines" else f"row.{name}" for name in PackageRequestOut.model_fields)
+)
+
+
+def as_shown(view: PackageView) -> dict[str, Any]:
+    """Return what `PackageRequestOut` describes."""
+    return dict(zip(PackageRequestOut.model_fields, _shown(view), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Requested:
     """A package request, and whether it was made just now or was there already."""
 
-    shown: PackageView
+    view: PackageView
     is_new: bool
 
 
@@ -88,7 +87,7 @@ def show(db: Connection, request_id: str) -> PackageView:
 
 
 def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[PackageView]:
-    found = page_of(store.page(db, wanted, after, limit + 1), limit, key="id")
+    found = store.page(db, wanted, after, limit)
     return Page(rows=present(db, found.rows), next_key=found.next_key)
 
 
@@ -99,7 +98,7 @@ def present(db: Connection, rows: Sequence[PackageRequest]) -> list[PackageView]
         kit.id: [LineOut(sku=line.sku, quantity=line.quantity) for line in kit.lines]
         for kit in known.values()
     }
-    return [_view(row, lines[row.kit_id] if row.kit_id else []) for row in rows]
+    return [PackageView(row, lines[row.kit_id] if row.kit_id else []) for row in rows]
 
 
 def request(db: Connection, new: PackageRequestNew, who: Principal) -> Requested:
@@ -147,7 +146,7 @@ def _request_kept(
         there = store.of_identities(db, identities)
     shown = dict(zip(there, present(db, list(there.values())), strict=True))
     return [
-        _answer(item, row["request_id"], there[item.identity], shown[item.identity])
+        _answer(item, row["request_id"], shown[item.identity])
         for item, row in zip(new, rows, strict=True)
     ]
 
@@ -158,25 +157,8 @@ def log_new(results: Sequence[Requested | Problem]) -> None:
         if isinstance(result, Requested) and result.is_new:
             logger.info(
                 "INVENTORY_API: Created package request for customer: %s",
-                result.shown.customer_id,
+                result.view.row.customer_id,
             )
-
-
-def _view(row: PackageRequest, lines: list[LineOut]) -> PackageView:
-    return PackageView(
-        request_id=row.request_id,
-        customer_id=row.customer_id,
-        package_type=row.package_type,
-        occurrence=row.occurrence,
-        customer_name=row.customer_name,
-        note=row.note,
-        status=row.status,
-        to_unpack=row.to_unpack,
-        lines=lines,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        version=row.version,
-    )
 
 
 def _reserve(
@@ -199,10 +181,11 @@ def _row(new: PackageRequestNew, kit: Kit | None) -> dict[str, Any]:
 
 
 def _answer(
-    wanted: PackageRequestNew, own_id: str, there: PackageRequest, shown: PackageView
+    wanted: PackageRequestNew, own_id: str, found: PackageView
 ) -> Requested | PackageRequestConflict:
+    there = found.row
     if there.request_id == own_id:
-        return Requested(shown, is_new=True)
+        return Requested(found, is_new=True)
     # What a repeated request leaves out is no contradiction, nor what was erased meanwhile.
     for name in () if there.erased_at else personal(package_requests):
         value = getattr(wanted, name)
@@ -212,4 +195,4 @@ def _answer(
                 "request_id is that request's.",
                 request_id=there.request_id,
             )
-    return Requested(shown, is_new=False)
+    return Requested(found, is_new=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
+    Update,
     bindparam,
     delete,
     exists,
@@ -34,6 +35,7 @@ from service_kit.database.personal import blanks
 from service_kit.database.prepared import Prepared, PreparedChange, PreparedValues
 from service_kit.database.rows import find_all, find_one, get_one, page_after
 from service_kit.process import clock
+from service_kit.web.paging import Page, page_of
 
 _BY_REQUEST_ID = select(package_requests).where(
     package_requests.c.request_id == bindparam("request_id")
@@ -53,31 +55,18 @@ _ADD = PreparedChange(
     ],
 )
 _LOCKED = select(package_requests).where(package_requests.c.id == bindparam("id")).with_for_update()
-_SET_STATUS = (
-    update(package_requests)
-    .where(package_requests.c.id.in_(bindparam("ids", expanding=True)))
-    .values(
-        status=bindparam("to_status"),
-        version=package_requests.c.version + 1,
-        updated_at=bindparam("at"),
-    )
-)
+
+
+def _changing(**values: Any) -> Update:
+    of_these = package_requests.c.id.in_(bindparam("ids", expanding=True))
+    again = {"version": package_requests.c.version + 1, "updated_at": bindparam("at")}
+    return update(package_requests).where(of_these).values(**values, **again)
+
+
+_SET_STATUS = _changing(status=bindparam("to_status"))
 # To unpack is what was packed: the value before this change counts.
-_CANCEL = (
-    update(package_requests)
-    .where(package_requests.c.id.in_(bindparam("ids", expanding=True)))
-    .values(
-        status="cancelled",
-        to_unpack=package_requests.c.status == "packed",
-        version=package_requests.c.version + 1,
-        updated_at=bindparam("at"),
-    )
-)
-_UNPACKED = (
-    update(package_requests)
-    .where(package_requests.c.id == bindparam("row_id"))
-    .values(to_unpack=False, version=package_requests.c.version + 1, updated_at=bindparam("at"))
-)
+_CANCEL = _changing(status="cancelled", to_unpack=package_requests.c.status == "packed")
+_UNPACKED = _changing(to_unpack=False)
 _KITS_WITH = select(kit_lines.c.kit_id).where(
     kit_lines.c.item_id.in_(bindparam("items", expanding=True))
 )
@@ -179,7 +168,7 @@ def of_identities(
     return {(row.customer_id, row.package_type, row.occurrence): row for row in found}
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[PackageRequest]:
+def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[PackageRequest]:
     """List requests in the order in which they were made."""
     statement = select(package_requests)
     for column in ("customer_id", "status", "package_type"):
@@ -187,8 +176,8 @@ def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Seque
             statement = statement.where(package_requests.c[column] == value)
     if wanted.created_after is not None:
         statement = statement.where(package_requests.c.created_at > wanted.created_after)
-    statement = page_after(statement, package_requests.c.id, after, limit)
-    return find_all(PackageRequest, db, statement)
+    statement = page_after(statement, package_requests.c.id, after, limit + 1)
+    return page_of(find_all(PackageRequest, db, statement), limit, key="id")
 
 
 def get_locked(db: Connection, row_id: int) -> PackageRequest:
@@ -209,7 +198,7 @@ def cancel(db: Connection, row_ids: Collection[int]) -> None:
 
 
 def set_unpacked(db: Connection, row_id: int) -> None:
-    db.execute(_UNPACKED, {"row_id": row_id, "at": clock.now()})
+    db.execute(_UNPACKED, {"ids": [row_id], "at": clock.now()})
 
 
 def kits_of_backorders(db: Connection, item_ids: Collection[int]) -> set[int]:

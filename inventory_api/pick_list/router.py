@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from inventory_api.access import CanReadPackages
-from inventory_api.pick_list import service
+from inventory_api.pick_list import store
 from inventory_api.pick_list.schemas import PickList
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.health import DatabaseDep
@@ -19,4 +19,4 @@ async def get_pick_list(database: DatabaseDep, _: CanReadPackages) -> PickList:
     example, is in a box: empty it, put the goods back, and say so with
     `POST /package-requests/{request_id}/unpack`. The list names no customer.
     """
-    return await database.scan(service.pick_list)
+    return await database.scan(store.pick_list)

@@ -1,25 +1,15 @@
-"""The statements about what to pick and what to unpack."""
-
-from collections.abc import Sequence
-from typing import NamedTuple
+"""What to pick and what to unpack."""
 
 from sqlalchemy import Connection, func, select
 
 from inventory_api.items.models import items
 from inventory_api.kits.models import kit_lines
+from inventory_api.package_requests import service as requests
 from inventory_api.package_requests.models import PackageRequest, package_requests
+from inventory_api.pick_list.schemas import PickList, ToPick, ToUnpack
 from service_kit.database.rows import find_all
 
 MOST_TO_UNPACK = 500
-
-
-class Need(NamedTuple):
-    """How much of an item pending requests need."""
-
-    sku: str
-    name: str
-    quantity: int
-
 
 _IS_PENDING = package_requests.c.status == "pending"
 _PENDING = select(func.count()).select_from(package_requests).where(_IS_PENDING)
@@ -29,6 +19,7 @@ _BY_KIT = (
     .group_by(package_requests.c.kit_id)
     .subquery()
 )
+# What pending requests need of each item, tracked or not.
 _TO_PICK = (
     select(
         items.c.sku,
@@ -48,16 +39,11 @@ _TO_UNPACK = (
 )
 
 
-def pending(db: Connection) -> int:
-    number: int = db.execute(_PENDING).scalar_one()
-    return number
-
-
-def to_pick(db: Connection) -> Sequence[Need]:
-    """Sum up what pending requests need of each item, tracked or not."""
-    return find_all(Need, db, _TO_PICK)
-
-
-def to_unpack(db: Connection) -> Sequence[PackageRequest]:
-    """List requests whose boxes are to be emptied, the oldest first."""
-    return find_all(PackageRequest, db, _TO_UNPACK)
+def pick_list(db: Connection) -> PickList:
+    """Sum up what pending packages need, and list the boxes to empty, the oldest first."""
+    boxes = requests.present(db, find_all(PackageRequest, db, _TO_UNPACK))
+    return PickList(
+        packages=db.execute(_PENDING).scalar_one(),
+        items=[ToPick.model_validate(row) for row in db.execute(_TO_PICK).mappings()],
+        to_unpack=[ToUnpack.model_validate(requests.as_shown(box)) for box in boxes],
+    )

@@ -207,7 +207,7 @@ async def test_a_comparison_is_due_though_the_last_one_has_begun_in_the_future(
     run = await database.write(reconciliations.begin, "timer", repair=True)
     assert run is not None
     if state != "running":
-        await database.write(reconciliations.finish, run, {"state": state})
+        await database.write(reconciliations.finish, run.id, {"state": state})
 
     clock.jump(days=-3)
     assert await database.read(due_in, 3600, 300) == 0

@@ -36,9 +36,9 @@ CUSTOMERS = [
     Mutant(
         name="a full page does not look whether there is another",
         kind="boundary",
-        file="crm_api/customers/service.py",
-        text="page_of(store.page(db, wanted, after, limit + 1, since), limit",
-        instead="page_of(store.page(db, wanted, after, limit, since), limit",
+        file="crm_api/customers/store.py",
+        text="rows = _ALL.page(db, after, limit + 1,",
+        instead="rows = _ALL.page(db, after, limit,",
         tests=(_LISTS,),
     ),
     Mutant(
@@ -89,7 +89,7 @@ FEED = [
         text="""    if position < pruned:
         _refuse_expired(pruned)
 """,
-        instead="""    if position <= pruned:
+        instead="""    if position < pruned + bool(after):
         _refuse_expired(pruned)
 """,
         tests=(_PRUNING,),

@@ -117,17 +117,14 @@ def _look_at_erasures(world: World) -> None:
     """
     crm, ledger = world.disks["crm"], world.disks["integration"]
     [(state, cursor, start)] = ledger.rows("SELECT feed_state, cursor, start_cursor FROM poller")
-    if state != "running" or cursor is None:
-        return
-    place, since = FeedCursor.decode(cursor), FeedCursor.decode(start).position if start else 0
-    events = crm.rows(f"SELECT event_id FROM events WHERE position = {place.position}")  # noqa: S608
-    if not any(place.marks(event_id) for (event_id,) in events):
-        return  # the CRM was put back, and the poller has not heard of it
+    if state != "running" or cursor is None or not world.crm_knows(cursor):
+        return  # where the CRM was put back, the poller may not have heard of it
+    place, since = (FeedCursor.decode(one).position if one else 0 for one in (cursor, start))
     noted = {uid for (uid,) in ledger.rows("SELECT customer_uid FROM erasures")}
     known = {uid for (uid,) in ledger.rows("SELECT subject FROM deliveries")}
     for (uid,) in crm.rows(
         "SELECT subject FROM events WHERE type = 'customer.erased'"  # noqa: S608
-        f" AND position BETWEEN {since + 1} AND {place.position}"
+        f" AND position BETWEEN {since + 1} AND {place}"
     ):
         if uid in known - noted:
             world.found("unwanted", f"the feed was read past the erasure of {uid}")

@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 
 from crm_api.feed import service as feed
-from integration_service.deliveries.service import Which, retry_many
+from integration_service.deliveries.schemas import RetryOrder
+from integration_service.deliveries.service import retry_many
 from integration_service.ledger import control
 from tests.simulation.machines import Process
 from tests.simulation.network import FAULTS
@@ -261,7 +262,8 @@ async def poll(world: World) -> None:
 @step(2, lambda chance: (chance.choice(("dead", "retrying")),))
 async def retry(world: World, state: str) -> None:
     poller = _process(world, *POLLERS)
-    work = retry_many(poller.database, poller.clock.now, Which(state), 100, dry_run=False)
+    wanted = RetryOrder.model_validate({"state": state, "limit": 100})
+    work = retry_many(poller.database, poller.clock.now, wanted)
     await poller.carry_out(work)
 
 

@@ -208,16 +208,16 @@ class World:
         [(cursor, newest)] = self.disks["integration"].rows(
             "SELECT start_cursor, newest_at_start FROM poller"
         )
-        if newest is None:
+        if newest is None or (cursor is not None and self.crm_knows(cursor)):
             return False
-        if cursor is not None:
-            place = FeedCursor.decode(cursor)
-            crm = self.disks["crm"]
-            [(last,)] = crm.rows("SELECT last_position FROM feed_head")
-            events = crm.rows(f"SELECT event_id FROM events WHERE position = {place.position}")  # noqa: S608
-            if place.position <= last and all(place.marks(event_id) for (event_id,) in events):
-                return False
         return self.clocks["crm"].now() <= datetime.fromisoformat(newest).replace(tzinfo=UTC)
+
+    def crm_knows(self, cursor: str) -> bool:
+        """Whether a cursor is of the CRM's feed as it is now, and not of one before a restore."""
+        place, crm = FeedCursor.decode(cursor), self.disks["crm"]
+        [(last,)] = crm.rows("SELECT last_position FROM feed_head")
+        events = crm.rows(f"SELECT event_id FROM events WHERE position = {place.position}")  # noqa: S608
+        return place.position <= last and all(place.marks(event_id) for (event_id,) in events)
 
     # --- backups
 

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from integration_service.deliveries import claims, erasures, service
-from integration_service.deliveries.service import NotRetryable, Which, retry_many
+from integration_service.deliveries.schemas import RetryOrder
+from integration_service.deliveries.service import NotRetryable, retry_many
 from integration_service.ledger import control
 from integration_service.reconcile import comparison as comparing
 from tests.integration_service.conftest import Integration, Log
@@ -295,9 +296,7 @@ async def test_a_dead_delivery_of_an_erased_customer_is_not_sent_again(
             await integration.erase()
         with pytest.raises(NotRetryable):
             await integration.database.write(service.retry, "jane", integration.clock())
-        done = await retry_many(
-            integration.database, integration.clock, Which("dead"), 10, dry_run=False
-        )
+        done = await retry_many(integration.database, integration.clock, RetryOrder())
         assert (done.matched, done.retried) == (0, 0)
         await integration.send()
 
