@@ -6,9 +6,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from sqlalchemy import Connection, MetaData
@@ -19,7 +21,7 @@ from integration_service.feed import store
 from integration_service.feed.models import Newest, Walked
 from integration_service.ledger import control
 from integration_service.ledger import lease as leases
-from integration_service.ledger.lease import Lease, LeaseLost
+from integration_service.ledger.lease import FileClaim, Lease, LeaseLost
 from integration_service.poller.poller import Poller
 from integration_service.settings import Settings
 from integration_service.tables import metadata
@@ -82,6 +84,18 @@ async def test_one_of_many_that_start_at_once_gets_it(
     assert len([lease for lease in got if lease is not None]) == 1
     for one in crowd:
         await one.die()
+
+
+def test_a_claim_is_held_by_one_until_it_gives_it_back(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    one, other = FileClaim(url), FileClaim(url)
+
+    assert one.acquire()
+    assert [other.acquire(), other.acquire()] == [False, False]
+
+    one.release()
+    assert other.acquire()
+    other.release()
 
 
 async def test_a_lease_that_ran_out_is_taken_over(
@@ -247,6 +261,38 @@ async def test_no_write_of_a_poller_that_was_taken_over_changes_anything(
     await other.database.write(write, other.lease, *WRITES[write])
 
 
+@pytest.mark.engine("postgresql")
+async def test_a_takeover_waits_for_a_write_that_has_passed_the_fence(
+    integration: Integration, ledger_url: str
+) -> None:
+    database, lease = integration.database, integration.lease
+
+    def write(db: Connection) -> None:
+        leases.fence(db, lease)
+        change(db, "SELECT pg_advisory_xact_lock(1)")
+
+    gate = await asyncpg.connect(ledger_url)
+    await gate.execute("SELECT pg_advisory_lock(1)")
+    writing = asyncio.create_task(database.write(write))
+    await _until(gate, "wait_event = 'advisory'")
+    taking = asyncio.create_task(database.write(leases.take, "heir", 15, is_alone=True))
+    await _until(gate, "wait_event IN ('transactionid', 'tuple')")
+    assert not taking.done()
+
+    await gate.execute("SELECT pg_advisory_unlock(1)")
+    await writing
+    assert await taking
+    await gate.close()
+
+
+async def _until(connection: Any, some_session: str) -> None:
+    """Wait until this is so of a session of this database."""
+    those = f"pg_stat_activity WHERE datname = current_database() AND {some_session}"
+    async with asyncio.timeout(10):
+        while not await connection.fetchval(f"SELECT count(*) FROM {those}"):  # noqa: S608
+            pass
+
+
 async def test_a_page_that_was_read_from_elsewhere_is_void(
     integration: Integration, crm: CrmDouble
 ) -> None:
@@ -345,13 +391,14 @@ async def changed(integration: Integration, is_so: Callable[[], bool]) -> None:
 
 
 async def test_a_running_poller_that_is_taken_over_stands_by(
-    lively: Integration, other: Integration, crm: CrmDouble, log: Log
+    lively: Integration, other: Integration, crm: CrmDouble, engine: str, log: Log
 ) -> None:
     await changed(lively, lambda: lively.poller.lease is not None)
 
     await take_over(other)
     await changed(lively, lambda: lively.poller.lease is None)
-    other.poller._claim.acquire()  # as its next renewal does
+    # As its next renewal does: the claim of a file would let whoever keeps it poll beside it.
+    assert other.poller._claim.acquire() == (engine == "sqlite")
 
     assert log.warnings == ["Another poller has taken over; this one stands by."]
     crm.register("ada")
@@ -369,6 +416,27 @@ async def test_a_running_poller_renews_its_lease(lively: Integration, crm: CrmDo
 
     assert row.lease_until > first.lease_until
     assert row.lease_epoch == first.lease_epoch
+
+
+class NotingDatabase(FragileDatabase):
+    """Notes when it was asked to write something last."""
+
+    asked_at = 0.0
+
+    async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.asked_at = asyncio.get_running_loop().time()
+        return await super().write(work, *args, **kwargs)
+
+
+async def test_a_lease_is_good_from_when_it_was_asked_for(integration: Integration) -> None:
+    """By the time of an answer that was late another may have it."""
+    poller = integration.poller
+    await poller.give_back(integration.lease)
+    poller._database = noting = NotingDatabase(integration.database)
+
+    assert await poller.take_lease()
+
+    assert poller._good_until <= noting.asked_at + integration.settings.lease_seconds
 
 
 async def test_a_poller_that_can_not_renew_stops_before_another_may_begin(

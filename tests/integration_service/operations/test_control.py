@@ -13,9 +13,11 @@ from integration_service.deliveries import erasures, retry_policy, service
 from integration_service.deliveries.models import ErasedCustomer
 from integration_service.ledger import control
 from integration_service.ledger import lease as leases
+from integration_service.ledger.lease import Lease
 from integration_service.settings import Settings
 from service_kit.process import clock as system_clock
 from service_kit.process.clock import rfc3339
+from service_kit.process.stopping import Stopping
 from service_kit.web import overload
 from tests.conftest import running
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
@@ -295,7 +297,7 @@ async def test_no_delivery_grows_older_while_it_is_paused(
     await heir.send()
     assert (await heir.states())["ada"] == "retrying"  # 71 hours of 72
 
-    clock.advance(hours=2)
+    clock.advance(minutes=90)  # 72 and a half with the hour before the pause
     await heir.send()
     assert (await heir.states())["ada"] == "dead"
     assert (await heir.delivery("ada")).attempts[0].at == first
@@ -395,6 +397,31 @@ async def test_the_running_poller_heeds_a_pause_and_goes_on_at_once_after_it(
         return resumed and await alive.states() == {"ada": "delivered"}
 
     await seen(alive, is_delivered)
+
+
+async def test_a_pause_that_comes_during_a_look_is_seen_by_the_next(
+    integration: Integration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("integration_service.poller.control.LOOK_SECONDS", 3600)
+    watcher, circuit = integration.poller.control, integration.poller.targets.inventory.circuit
+    looked = watcher.look
+    pauses = [integration.clock()]
+
+    async def look(lease: Lease) -> None:
+        await looked(lease)
+        if pauses:
+            await integration.database.write(control.pause, pauses.pop())
+
+    monkeypatch.setattr(watcher, "look", look)
+    stopping = Stopping()
+    task = asyncio.create_task(watcher.run(integration.lease, stopping))
+
+    async def is_heeded() -> bool:
+        return circuit.is_paused
+
+    await seen(integration, is_heeded)
+    stopping.begin()
+    await task
 
 
 # --- waiting for one

@@ -377,6 +377,21 @@ async def test_an_open_circuit_survives_a_restart_and_is_probed_at_once(
     await restarted.die()
 
 
+async def test_that_the_crm_was_down_is_remembered_over_a_restart(
+    integration: Integration, crm: CrmDouble, log: Log
+) -> None:
+    crm.faults.append(DOWN)
+    await integration.look()
+    assert (await integration.status()).circuits["crm"].state == "open"
+    restarted = await integration.restarted()
+
+    await restarted.look()
+
+    assert "The CRM answers again." in log.infos
+    assert (await restarted.status()).circuits["crm"].state == "closed"
+    await restarted.die()
+
+
 async def test_time_down_is_remembered_over_a_restart(
     integration: Integration, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
 ) -> None:
