@@ -1,5 +1,10 @@
 """Planted bugs, room by room, each with the tests that must catch it. `make mutants` runs them."""
 
-from tests.mutants import crm, database, integration
+from tests.mutants import crm, database, integration, integration_targets
 
-MUTANTS = [*crm.MUTANTS, *database.MUTANTS, *integration.MUTANTS]
+MUTANTS = [
+    *crm.MUTANTS,
+    *database.MUTANTS,
+    *integration.MUTANTS,
+    *integration_targets.MUTANTS,
+]

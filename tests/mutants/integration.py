@@ -10,6 +10,7 @@ _ERASING = f"{_TESTS}/deliveries/test_erasing.py"
 _DISPATCH = f"{_TESTS}/deliveries/test_dispatch.py"
 _POLICY = f"{_TESTS}/deliveries/test_retry_policy.py"
 _CIRCUIT = f"{_TESTS}/targets/test_circuit.py"
+_FAILURES = f"{_TESTS}/targets/test_failures.py"
 _CONTROL = f"{_TESTS}/operations/test_control.py"
 
 POLLER = [
@@ -264,7 +265,7 @@ DELIVERIES = [
         file="integration_service/deliveries/retry_policy.py",
         text="GIVE_UP_SECONDS and delivery.attempt_count",
         instead="GIVE_UP_SECONDS or delivery.attempt_count",
-        tests=(_POLICY,),
+        tests=(f"{_POLICY}::test_it_is_given_up_only_after_enough_attempts_and_enough_time",),
     ),
     Mutant(
         name="one attempt more than the least is made before it is given up",
@@ -272,7 +273,7 @@ DELIVERIES = [
         file="integration_service/deliveries/retry_policy.py",
         text="delivery.attempt_count + 1 >= LEAST_ATTEMPTS",
         instead="delivery.attempt_count >= LEAST_ATTEMPTS",
-        tests=(_POLICY,),
+        tests=(f"{_POLICY}::test_it_is_given_up_only_after_enough_attempts_and_enough_time",),
     ),
     Mutant(
         name="a success is told before it is written down",
@@ -285,10 +286,7 @@ DELIVERIES = [
         journal.settled(list(outcomes))
         await self._database.write(claims.settle, lease, settlements)
 """,
-        tests=(
-            f"{_DISPATCH}::test_what_could_not_be_written_down_is_sent_again",
-            f"{_TESTS}/test_log_lines.py",
-        ),
+        tests=(f"{_DISPATCH}::test_what_could_not_be_written_down_is_sent_again",),
     ),
     Mutant(
         name="an arrival during a look at what is due waits for the next nap to end",
@@ -300,7 +298,7 @@ DELIVERIES = [
         instead="""                nap = await self.start_batches(lease)
                 self._changed.clear()
                 await""",
-        tests=(_DISPATCH,),
+        tests=(f"{_DISPATCH}::test_an_arrival_during_a_look_at_what_is_due_is_seen_by_the_next",),
     ),
     Mutant(
         name="what may be at Inventory already is skipped and not undone there",
@@ -321,7 +319,7 @@ DELIVERIES = [
         instead="""            return
         await self._send(batch[middle:], lease)
 """,
-        tests=(f"{_TESTS}/targets/test_failures.py",),
+        tests=(f"{_FAILURES}::test_an_inventory_that_refuses_every_request_kills_nobody",),
     ),
     Mutant(
         name="a retry wakes nobody",
@@ -329,15 +327,15 @@ DELIVERIES = [
         file="integration_service/deliveries/service.py",
         text="    db.execute(update(deliveries).where(chosen).values(**values))\n    wake(db)\n",
         instead="    db.execute(update(deliveries).where(chosen).values(**values))\n",
-        tests=(_CONTROL,),
+        tests=(f"{_CONTROL}::test_one_that_waits_no_longer_waits",),
     ),
     Mutant(
-        name="many are retried from the first page again and again",
+        name="a page of what is to be retried begins one too late",
         kind="boundary",
         file="integration_service/deliveries/service.py",
         text="which.condition(), deliveries.c.id > after)",
         instead="which.condition(), deliveries.c.id > after + 1)",
-        tests=(_CONTROL,),
+        tests=(f"{_CONTROL}::test_many_are_retried_by_state_and_class_page_by_page",),
     ),
     Mutant(
         name="an erasure does not wait for the package that is under way",

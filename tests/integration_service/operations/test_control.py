@@ -91,8 +91,10 @@ async def test_one_that_waits_no_longer_waits(
     await integration.send()
     assert inventory.owners == []
     be_now(integration)
+    before = await integration.database.read(control.wanted)
 
     assert (await told(api, "/deliveries/ada/retry"))["attempt_count"] == 1
+    assert await integration.database.read(control.wanted) != before  # the poller looks at once
     integration.clock.advance(seconds=1)
     await integration.send()
 

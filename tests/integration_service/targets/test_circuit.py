@@ -283,6 +283,7 @@ async def test_time_that_the_link_was_down_does_not_age_a_delivery(
     inventory.fault = DOWN
     await fail(integration, 5)  # opened at minute 24, so of age that much
     clock.advance(hours=1000)
+    assert integration.poller.targets.inventory.circuit.tried() == 24 * 60
     inventory.faults.append(lambda *_: None)
     await owe(integration, crm, "ada")
     await integration.send()

@@ -1,0 +1,220 @@
+"""Planted bugs in the integration: calls of the remote services, comparisons, operations."""
+
+from tests.mutants.mutant import Mutant
+
+_TESTS = "tests/integration_service"
+_CIRCUIT = f"{_TESTS}/targets/test_circuit.py"
+_FAILURES = f"{_TESTS}/targets/test_failures.py"
+_WIRE = f"{_TESTS}/targets/test_wire.py"
+_RECONCILE = f"{_TESTS}/reconcile/test_reconcile.py"
+_ERASING = f"{_TESTS}/deliveries/test_erasing.py"
+_COMMANDS = f"{_TESTS}/operations/test_commands.py"
+
+TARGETS = [
+    Mutant(
+        name="a refusal is believed though it does not name its customer",
+        kind="condition",
+        file="integration_service/targets/failures.py",
+        text='if problem.get("customer_id") != customer_uid:',
+        instead='if problem.get("customer_id", customer_uid) != customer_uid:',
+        tests=(
+            f"{_FAILURES}::test_a_refusal_that_is_not_certainly_its_own_is_configuration_or_put_off",
+        ),
+    ),
+    Mutant(
+        name="who is asked to wait is called again at once",
+        kind="condition",
+        file="integration_service/targets/failures.py",
+        text="        and error.status in _BLIPS\n        and not error.retry_after\n",
+        instead="        and error.status in _BLIPS\n",
+        tests=(f"{_FAILURES}::test_what_time_heals_is_tried_again",),
+    ),
+    Mutant(
+        name="the circuit opens one failure too late",
+        kind="boundary",
+        file="integration_service/targets/circuit.py",
+        text="if self.failures < self.threshold and",
+        instead="if self.failures <= self.threshold and",
+        tests=(f"{_CIRCUIT}::test_it_opens_after_five_transient_failures_in_a_row",),
+    ),
+    Mutant(
+        name="the time of an outage makes a delivery older",
+        kind="order",
+        file="integration_service/targets/circuit.py",
+        text="""            self.opened_at = now
+            self._try_or_rest()
+""",
+        instead="""            self._try_or_rest()
+            self.opened_at = now
+""",
+        tests=(f"{_CIRCUIT}::test_time_that_the_link_was_down_does_not_age_a_delivery",),
+    ),
+    Mutant(
+        name="only the head of an answer has a deadline",
+        kind="scope",
+        file="integration_service/targets/http.py",
+        text="""                try:
+                    content = await _read(response)
+                finally:
+                    await response.aclose()
+""",
+        instead="""            try:
+                content = await _read(response)
+            finally:
+                await response.aclose()
+""",
+        tests=(f"{_WIRE}::test_a_server_that_misbehaves_is_tried_again_in_time",),
+    ),
+    Mutant(
+        name="a package of somebody else is counted as the customer's own",
+        kind="scope",
+        file="integration_service/targets/inventory.py",
+        text='if one.customer_id == customer_uid and (cancelled or one.status != "cancelled")',
+        instead='if cancelled or one.status != "cancelled"',
+        tests=(f"{_FAILURES}::test_what_a_list_shows_of_others_is_not_counted",),
+    ),
+    Mutant(
+        name="an answer that is not read to its end keeps its connection",
+        kind="dropped",
+        file="integration_service/targets/http.py",
+        text="                    await response.aclose()\n",
+        instead="                    pass\n",
+        tests=(f"{_FAILURES}::test_an_answer_that_is_not_read_to_its_end_is_closed",),
+    ),
+    Mutant(
+        name="the pace of one answer is kept for ever",
+        kind="dropped",
+        file="integration_service/targets/pace.py",
+        text='int(left["left"]) * 2 >= int(policy["quota"]):\n            self._interval = 0.0\n',
+        instead='int(left["left"]) * 2 >= int(policy["quota"]):\n            return\n',
+        tests=(
+            f"{_TESTS}/targets/test_pace.py::test_who_has_enough_left_or_is_told_nothing_does_not_wait",
+        ),
+    ),
+]
+
+RECONCILE = [
+    Mutant(
+        name="a customer whom the feed has not reported yet counts as missing",
+        kind="condition",
+        file="integration_service/reconcile/comparison.py",
+        text="elif not feed.is_read_after(self._walked_at):",
+        instead="elif feed.caught_up_at is None:",
+        tests=(f"{_RECONCILE}::test_what_is_on_its_way_is_not_missing",),
+    ),
+    Mutant(
+        name="repair waits for a person at one fewer than may be repaired by itself",
+        kind="boundary",
+        file="integration_service/reconcile/comparison.py",
+        text="if self._absent > by_itself and",
+        instead="if self._absent >= by_itself and",
+        tests=(f"{_RECONCILE}::test_repair_waits_for_a_person_when_too_many_are_missing_at_once",),
+    ),
+    Mutant(
+        name="Inventory is read before the CRM",
+        kind="order",
+        file="integration_service/reconcile/comparison.py",
+        text="""        await self._walk_customers()
+        self._walked_at = self._clock()
+        await self._walk_packages()
+""",
+        instead="""        await self._walk_packages()
+        await self._walk_customers()
+        self._walked_at = self._clock()
+""",
+        tests=(f"{_RECONCILE}::test_who_gets_a_package_while_the_customers_are_read_has_it",),
+    ),
+    Mutant(
+        name="who was erased is repaired",
+        kind="scope",
+        file="integration_service/reconcile/store.py",
+        text="    absent = [one for one in absent if one.customer_uid not in erased]\n",
+        instead="",
+        tests=(f"{_RECONCILE}::test_who_is_erased_after_it_was_judged_is_not_repaired",),
+    ),
+    Mutant(
+        name="what a run has seen stays in the database",
+        kind="dropped",
+        file="integration_service/reconcile/comparison.py",
+        text="        await self._forget(of_others=False)\n        if not error:",
+        instead="        if not error:",
+        tests=(f"{_RECONCILE}::test_all_is_well",),
+    ),
+    Mutant(
+        name="a run that was given up for dead goes on writing",
+        kind="dropped",
+        file="integration_service/reconcile/keys.py",
+        text="    alive(db, run)\n    rows = [\n        {",
+        instead="    rows = [\n        {",
+        tests=(f"{_RECONCILE}::test_no_write_of_a_run_that_has_ended_changes_anything",),
+    ),
+]
+
+OPERATIONS = [
+    Mutant(
+        name="run-once is content though a remote service can't be used",
+        kind="condition",
+        file="integration_service/operations/actions.py",
+        text='return EXIT_UNFINISHED if left or is_open or found.feed.state != "running" else 0',
+        instead='return EXIT_UNFINISHED if left or found.feed.state != "running" else 0',
+        tests=(f"{_COMMANDS}::test_run_once_exits_with_1_when_something_is_left",),
+    ),
+    Mutant(
+        name="a plain progress writes each step",
+        kind="boundary",
+        file="integration_service/operations/printing.py",
+        text="if number // LINE_EVERY > shown.get(what, 0):",
+        instead="if number // LINE_EVERY >= shown.get(what, 0):",
+        tests=(f"{_COMMANDS}::test_without_a_terminal_progress_is_a_line_for_so_many",),
+    ),
+    Mutant(
+        name="the last page of dead letters is not counted",
+        kind="order",
+        file="integration_service/operations/actions.py",
+        text="""            count += len(page.rows)
+            if page.next_key is None:
+                return EXIT_UNFINISHED if count else 0
+""",
+        instead="""            if page.next_key is None:
+                return EXIT_UNFINISHED if count else 0
+            count += len(page.rows)
+""",
+        tests=(f"{_COMMANDS}::test_dead_letters_are_listed_and_retried",),
+    ),
+    Mutant(
+        name="a comparison that failed hides what a repair holds back",
+        kind="scope",
+        file="integration_service/operations/overview.py",
+        text="repair_held_back=_held_back(reconcile.last_finished(db)),",
+        instead="repair_held_back=_held_back(last),",
+        tests=(
+            f"{_COMMANDS}::test_what_repair_holds_back_is_shown_with_the_command_that_makes_it",
+        ),
+    ),
+    Mutant(
+        name="run-once does not renew its lease",
+        kind="dropped",
+        file="integration_service/operations/actions.py",
+        text="            await database.write(renew, lease, settings.lease_seconds)\n",
+        instead="",
+        tests=(f"{_COMMANDS}::test_run_once_keeps_its_lease_for_as_long_as_it_takes",),
+    ),
+    Mutant(
+        name="run-once keeps its lease to the end",
+        kind="dropped",
+        file="integration_service/operations/actions.py",
+        text="        await poller.give_back(lease)\n",
+        instead="",
+        tests=(f"{_COMMANDS}::test_run_once_reads_all_sends_all_and_exits_with_0",),
+    ),
+    Mutant(
+        name="how far the feed is behind is shown as nothing",
+        kind="condition",
+        file="integration_service/operations/overview.py",
+        text="lag_seconds=0.0 if lag == 0 else",
+        instead="lag_seconds=0.0 if not lag else",
+        tests=(f"{_TESTS}/test_api.py::test_before_the_first_look_the_status_is_empty",),
+    ),
+]
+
+MUTANTS = TARGETS + RECONCILE + OPERATIONS
