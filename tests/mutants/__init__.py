@@ -1,10 +1,12 @@
 """Planted bugs, room by room, each with the tests that must catch it. `make mutants` runs them."""
 
-from tests.mutants import crm, database, integration, integration_targets
+from tests.mutants import crm, database, integration, integration_targets, process, web
 
 MUTANTS = [
     *crm.MUTANTS,
     *database.MUTANTS,
     *integration.MUTANTS,
     *integration_targets.MUTANTS,
+    *process.MUTANTS,
+    *web.MUTANTS,
 ]

@@ -6,6 +6,7 @@ _POSTGRES = "tests/service_kit/test_database_postgres.py"
 _SQLITE = "tests/service_kit/test_database_sqlite.py"
 _BOTH = "tests/service_kit/test_database.py"
 _MUTE = "tests/service_kit/test_mute_database.py"
+_PREPARED = "tests/service_kit/test_prepared.py"
 _MIGRATIONS = "tests/service_kit/test_migrations.py"
 
 MUTANTS = [
@@ -307,5 +308,93 @@ MUTANTS = [
         instead="pass",
         tests=(_MIGRATIONS,),
         engine="both",
+    ),
+    Mutant(
+        name="the rows that are left over of many are written before the others",
+        kind="order",
+        file="service_kit/database/prepared.py",
+        text="""        if joined:
+            starts =""",
+        instead="""        cursor.executemany(self.sql, given[joined:])
+        given = given[:joined]
+        if joined:
+            starts =""",
+        tests=(
+            f"{_PREPARED}::test_many_rows_are_inserted_in_their_order_without_those_that_are_there",
+        ),
+    ),
+    Mutant(
+        name="a page begins with the last row of the one before",
+        kind="boundary",
+        file="service_kit/database/prepared.py",
+        text='some.where(key > bindparam("after"))',
+        instead='some.where(key >= bindparam("after"))',
+        tests=(f"{_PREPARED}::test_pages_follow_each_other_either_way",),
+    ),
+    Mutant(
+        name="an error of SQLite's is known by its plainest code only",
+        kind="scope",
+        file="service_kit/database/errors.py",
+        text='return getattr(error, "sqlite_errorcode", 0) & 0xFF',
+        instead='return int(getattr(error, "sqlite_errorcode", 0))',
+        tests=(f"{_SQLITE}::test_a_disk_that_fails_at_the_commit_is_survived",),
+    ),
+    Mutant(
+        name="a write is answered before it is known that its file is still in place",
+        kind="order",
+        file="service_kit/database/sqlite/database.py",
+        text="""            self._files.check()
+            self._refuses_writes = False
+            self.committed.set()
+            group.acknowledge()
+""",
+        instead="""            self._refuses_writes = False
+            self.committed.set()
+            group.acknowledge()
+            self._files.check()
+""",
+        tests=(f"{_SQLITE}::test_a_database_behind_a_link_is_watched_too",),
+    ),
+    Mutant(
+        name="the reading connection is never closed",
+        kind="dropped",
+        file="service_kit/database/sqlite/database.py",
+        text="        self._reading.close()\n        self._writing.close()\n",
+        instead="        self._writing.close()\n",
+        tests=(f"{_SQLITE}::test_a_closed_database_leaves_one_file",),
+    ),
+    Mutant(
+        name="a work that has to give way too often ends as a bug",
+        kind="boundary",
+        file="service_kit/database/postgres/database.py",
+        text="range(1, CONFLICT_TRIES + 1)",
+        instead="range(1, CONFLICT_TRIES)",
+        tests=(f"{_POSTGRES}::test_a_work_that_always_has_to_give_way_is_told_so",),
+        engine="both",
+    ),
+    Mutant(
+        name="a database without an owner is known by what its newest migration makes",
+        kind="boundary",
+        file="service_kit/database/migrations/__init__.py",
+        text='self.folder.glob(f"{self.revisions[0]}_*.py")',
+        instead='self.folder.glob(f"{self.revisions[-1]}_*.py")',
+        tests=(f"{_MIGRATIONS}::test_another_services_database_is_refused_in_words",),
+    ),
+    Mutant(
+        name="a statement of a migration may take no longer than any other",
+        kind="scope",
+        file="service_kit/database/migrations/__init__.py",
+        text=""", "statement_timeout": "0"}""",
+        instead="}",
+        tests=(f"{_MIGRATIONS}::test_a_statement_of_a_migration_may_take_long",),
+        engine="both",
+    ),
+    Mutant(
+        name="nobody writes down whose database it is",
+        kind="dropped",
+        file="service_kit/database/migrations/__init__.py",
+        text='            connection.execute(insert(_OWNER), {"service": self.service})\n',
+        instead="",
+        tests=(f"{_MIGRATIONS}::test_another_services_database_is_refused_in_words",),
     ),
 ]

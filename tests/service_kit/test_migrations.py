@@ -22,6 +22,7 @@ from sqlalchemy import Connection, inspect
 from service_kit.database import DatabaseUnavailable, open_database
 from service_kit.database.errors import reason
 from service_kit.database.migrations import Migrations, SchemaMismatch, current_revision
+from service_kit.database.postgres import connect
 from tests.conftest import ROOT, SERVICES, NewDatabase, run_sql, with_database
 
 T = TypeVar("T")
@@ -151,6 +152,16 @@ def test_migrations_run_in_order_and_each_of_them_once(empty_database: str, tmp_
 
     steps = look(empty_database, lambda db: db.exec_driver_sql("SELECT * FROM steps").all())
     assert [tuple(step) for step in steps] == [(2,), (3,), (4,)]
+
+
+@pytest.mark.engine("postgresql")
+def test_a_statement_of_a_migration_may_take_long(
+    empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connect.SESSION, "statement_timeout", "50")  # milliseconds
+    write_migration(tmp_path, "0001", None, "SELECT pg_sleep(0.2)")
+
+    Migrations("boxes", tmp_path).upgrade(empty_database)
 
 
 def test_migrations_that_fail_leave_the_schema_as_it_was(
