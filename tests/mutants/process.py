@@ -80,7 +80,7 @@ MUTANTS = [
         file="service_kit/process/rates.py",
         text="        self._full_at.move_to_end(caller)\n",
         instead="",
-        tests=(f"{_RATES}::test_the_memory_for_callers_is_bounded",),
+        tests=(f"{_RATES}::test_who_asks_most_is_not_forgotten_for_whoever_comes",),
     ),
     Mutant(
         name="a sleep leaves behind what it has waited for",

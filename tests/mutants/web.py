@@ -30,7 +30,7 @@ MUTANTS = [
         file="service_kit/web/paging.py",
         text="more = len(rows) > limit",
         instead="more = len(rows) >= limit",
-        tests=(f"{_TESTS}/test_paging.py::test_pages_of_any_limit_show_every_row_once",),
+        tests=(f"{_TESTS}/test_paging.py::test_pages_follow_each_other_to_the_end",),
     ),
     Mutant(
         name="one more waits for news than may",

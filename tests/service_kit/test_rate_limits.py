@@ -231,6 +231,15 @@ def test_the_memory_for_callers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     assert buckets.take("a").is_allowed
 
 
+def test_who_asks_most_is_not_forgotten_for_whoever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "MOST_CALLERS", 3)
+    buckets = Buckets(Rate(1, 1), 2)
+    for name in "abcad":
+        assert buckets.take(name).is_allowed
+
+    assert not buckets.take("a").is_allowed
+
+
 async def test_what_a_proxy_forwards_may_be_no_address(tmp_path: Path) -> None:
     async with limited(tmp_path) as app:
         behind = ProxyHeadersMiddleware(app, trusted_hosts="127.0.0.1")  # type: ignore[arg-type]

@@ -406,16 +406,45 @@ async def test_a_running_poller_that_is_taken_over_stands_by(
     assert (await other.status()).poller.is_here
 
 
-async def test_a_running_poller_renews_its_lease(lively: Integration, crm: CrmDouble) -> None:
+async def test_a_running_poller_renews_its_lease_again_and_again(
+    lively: Integration, crm: CrmDouble
+) -> None:
     await changed(lively, lambda: lively.poller.lease is not None)
     first = await lively.database.read(control.state)
+    ends = {first.lease_until}
 
-    async with asyncio.timeout(10):
-        while (row := await lively.database.read(control.state)).lease_until == first.lease_until:
+    async with asyncio.timeout(20):
+        while len(ends) < 5:  # longer than a lease
+            row = await lively.database.read(control.state)
+            assert row.lease_epoch == first.lease_epoch
+            ends.add(row.lease_until)
             await asyncio.wait([lively.database.committed.next()], timeout=0.02)
 
-    assert row.lease_until > first.lease_until
-    assert row.lease_epoch == first.lease_epoch
+
+@pytest.mark.engine("sqlite")
+async def test_a_renewal_takes_the_claim_of_a_process_that_has_ended(
+    start: Start, other: Integration
+) -> None:
+    integration = await start(lease_seconds=1.5)
+    poller = integration.poller
+    poller._claim.release()
+    assert other.poller._claim.acquire()  # by a poller that was taken over, and hangs
+    renewing = asyncio.create_task(poller._keep_renewing(integration.lease))
+    assert poller._claim._file is None
+
+    other.poller._claim.release()
+    await changed(integration, lambda: poller._claim._file is not None)
+
+    assert not other.poller._claim.acquire()
+    renewing.cancel()
+
+
+async def test_a_poller_that_is_late_to_renew_is_not_ready(integration: Integration) -> None:
+    assert integration.poller.trouble() is None
+
+    integration.poller._good_until = asyncio.get_running_loop().time() - 1
+
+    assert integration.poller.trouble() == "its lease has run out"
 
 
 class NotingDatabase(FragileDatabase):
