@@ -1,4 +1,4 @@
-"""Planted bugs in the integration: who polls, what the feed tells, what is owed."""
+"""Planted bugs in the integration: who polls, and what the feed tells."""
 
 from tests.mutants.mutant import Mutant
 
@@ -8,9 +8,7 @@ _INGEST = f"{_TESTS}/feed/test_ingest.py"
 _RECOVERY = f"{_TESTS}/feed/test_recovery.py"
 _ERASING = f"{_TESTS}/deliveries/test_erasing.py"
 _DISPATCH = f"{_TESTS}/deliveries/test_dispatch.py"
-_POLICY = f"{_TESTS}/deliveries/test_retry_policy.py"
 _CIRCUIT = f"{_TESTS}/targets/test_circuit.py"
-_FAILURES = f"{_TESTS}/targets/test_failures.py"
 _CONTROL = f"{_TESTS}/operations/test_control.py"
 
 POLLER = [
@@ -259,7 +257,31 @@ FEED = [
             self.arrived.set()
 """,
         instead="",
-        tests=(f"{_RECOVERY}::test_whom_the_walk_finds_is_sent_to_at_once",),
+        tests=(f"{_RECOVERY}::test_what_the_walk_finds_wakes_those_who_act_on_it",),
+    ),
+    Mutant(
+        name="an erasure wakes nobody",
+        kind="dropped",
+        file="integration_service/feed/ingest.py",
+        text="        if erased:\n            self.erased.set()\n",
+        instead="",
+        tests=(f"{_INGEST}::test_what_a_look_finds_wakes_those_who_act_on_it",),
+    ),
+    Mutant(
+        name="a CRM that says when to come back is asked before",
+        kind="scope",
+        file="integration_service/feed/ingest.py",
+        text="max(self._settings.polling_interval_seconds, failure.retry_after)",
+        instead="self._settings.polling_interval_seconds",
+        tests=(f"{_INGEST}::test_a_crm_that_says_when_to_come_back_is_left_alone_for_so_long",),
+    ),
+    Mutant(
+        name="an erasure that the walk finds wakes nobody",
+        kind="dropped",
+        file="integration_service/feed/ingest.py",
+        text="        if walked.erased:\n            self.erased.set()\n",
+        instead="",
+        tests=(f"{_RECOVERY}::test_what_the_walk_finds_wakes_those_who_act_on_it",),
     ),
 ]
 
@@ -282,99 +304,4 @@ ROUTES = [
     ),
 ]
 
-DELIVERIES = [
-    Mutant(
-        name="what failed ten times is given up however short that was",
-        kind="condition",
-        file="integration_service/deliveries/retry_policy.py",
-        text="GIVE_UP_SECONDS and delivery.attempt_count",
-        instead="GIVE_UP_SECONDS or delivery.attempt_count",
-        tests=(f"{_POLICY}::test_it_is_given_up_only_after_enough_attempts_and_enough_time",),
-    ),
-    Mutant(
-        name="one attempt more than the least is made before it is given up",
-        kind="boundary",
-        file="integration_service/deliveries/retry_policy.py",
-        text="delivery.attempt_count + 1 >= LEAST_ATTEMPTS",
-        instead="delivery.attempt_count >= LEAST_ATTEMPTS",
-        tests=(f"{_POLICY}::test_it_is_given_up_only_after_enough_attempts_and_enough_time",),
-    ),
-    Mutant(
-        name="a success is told before it is written down",
-        kind="order",
-        file="integration_service/deliveries/dispatch.py",
-        text="""        await self._database.write(claims.settle, lease, settlements)
-        journal.settled([(one.subject, its) for one, its in zip(batch, settlements, strict=True)])
-""",
-        instead="""        outcomes = zip([one.subject for one in batch], settlements, strict=True)
-        journal.settled(list(outcomes))
-        await self._database.write(claims.settle, lease, settlements)
-""",
-        tests=(f"{_DISPATCH}::test_what_could_not_be_written_down_is_sent_again",),
-    ),
-    Mutant(
-        name="an arrival during a look at what is due waits for the next nap to end",
-        kind="order",
-        file="integration_service/deliveries/dispatch.py",
-        text="""                self._changed.clear()
-                nap = await self.start_batches(lease)
-                await""",
-        instead="""                nap = await self.start_batches(lease)
-                self._changed.clear()
-                await""",
-        tests=(f"{_DISPATCH}::test_an_arrival_during_a_look_at_what_is_due_is_seen_by_the_next",),
-    ),
-    Mutant(
-        name="what may be at Inventory already is skipped and not undone there",
-        kind="scope",
-        file="integration_service/deliveries/erasures.py",
-        text="deliveries.c.next_attempt_at.is_not(None), deliveries.c.never_claimed)",
-        instead="deliveries.c.next_attempt_at.is_not(None))",
-        tests=(f"{_ERASING}::test_what_a_dead_poller_had_claimed_may_have_arrived_and_is_undone",),
-    ),
-    Mutant(
-        name="the second half of a batch stays claimed where the first has opened the circuit",
-        kind="dropped",
-        file="integration_service/deliveries/dispatch.py",
-        text="""            await self._unclaim(batch[middle:], lease)
-        else:
-            await self._send(batch[middle:], lease)
-""",
-        instead="""            return
-        await self._send(batch[middle:], lease)
-""",
-        tests=(f"{_FAILURES}::test_an_inventory_that_refuses_every_request_kills_nobody",),
-    ),
-    Mutant(
-        name="a retry wakes nobody",
-        kind="dropped",
-        file="integration_service/deliveries/service.py",
-        text="    db.execute(update(deliveries).where(chosen).values(**values))\n    wake(db)\n",
-        instead="    db.execute(update(deliveries).where(chosen).values(**values))\n",
-        tests=(f"{_CONTROL}::test_one_that_waits_no_longer_waits",),
-    ),
-    Mutant(
-        name="a page of what is to be retried begins one too late",
-        kind="boundary",
-        file="integration_service/deliveries/service.py",
-        text="which.condition(), deliveries.c.id > after)",
-        instead="which.condition(), deliveries.c.id > after + 1)",
-        tests=(f"{_CONTROL}::test_many_are_retried_by_state_and_class_page_by_page",),
-    ),
-    Mutant(
-        name="an erasure does not wait for the package that is under way",
-        kind="condition",
-        file="integration_service/deliveries/erasures.py",
-        text="""            deliveries.c.claimed_epoch == bindparam("epoch"),
-        ),
-    )
-    .order_by(erasures.c.id)""",
-        instead="""            deliveries.c.claimed_epoch < bindparam("epoch"),
-        ),
-    )
-    .order_by(erasures.c.id)""",
-        tests=(f"{_ERASING}::test_what_is_under_way_is_settled_and_then_undone",),
-    ),
-]
-
-MUTANTS = POLLER + LEDGER + FEED + ROUTES + DELIVERIES
+MUTANTS = POLLER + LEDGER + FEED + ROUTES

@@ -17,6 +17,7 @@ from tests.integration_service.doubles import (
     InventoryDouble,
     answers,
     created,
+    erased,
     raises,
     refuses,
 )
@@ -580,6 +581,28 @@ async def test_a_crm_that_is_down_is_looked_for_at_growing_intervals_up_to_the_p
         assert min(0.9 * 2**number, 0.9 * interval) <= wait <= min(2**number, interval)
     crm.fault = None
     assert await integration.look() == interval
+
+
+async def test_a_crm_that_says_when_to_come_back_is_left_alone_for_so_long(
+    integration: Integration, crm: CrmDouble
+) -> None:
+    crm.faults.append(answers(429, {"Retry-After": "100"}))
+
+    assert await integration.look() == 100  # and looks every ten seconds otherwise
+
+
+async def test_what_a_look_finds_wakes_those_who_act_on_it(
+    integration: Integration, crm: CrmDouble
+) -> None:
+    ingest = integration.poller.ingest
+    crm.register("ada")
+    await integration.look()
+    assert (ingest.arrived.is_set(), ingest.erased.is_set()) == (True, False)
+    ingest.arrived.clear()
+
+    crm.publish(erased("ada", 2))
+    await integration.look()
+    assert (ingest.arrived.is_set(), ingest.erased.is_set()) == (False, True)
 
 
 @pytest.mark.parametrize(

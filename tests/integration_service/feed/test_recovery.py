@@ -49,17 +49,20 @@ async def test_a_pruned_feed_is_made_up_for_by_the_list(
     assert inventory.batches[-1] == ["gus"]
 
 
-async def test_whom_the_walk_finds_is_sent_to_at_once(
+async def test_what_the_walk_finds_wakes_those_who_act_on_it(
     integration: Integration, crm: CrmDouble
 ) -> None:
-    crm.register("ada")
-    crm.pruned = 1
+    ingest = integration.poller.ingest
+    crm.register("ada", "eve")
+    crm.changed["eve"] = listed("eve", THEN, name="", email="")  # as of one who was erased
+    crm.pruned = 2
     await integration.look()
-    assert not integration.poller.ingest.arrived.is_set()
+    assert not ingest.arrived.is_set()
 
     await integration.look()
 
-    assert integration.poller.ingest.arrived.is_set()
+    assert ingest.arrived.is_set()
+    assert ingest.erased.is_set()
 
 
 async def test_a_replaced_crm_and_one_restored_from_an_older_backup(
