@@ -194,7 +194,7 @@ LEDGER = [
         file="integration_service/ledger/lease.py",
         text="(select(poller.c.lease_epoch).with_for_update())",
         instead="(select(poller.c.lease_epoch))",
-        tests=(f"{_LEASE}::test_a_takeover_waits_for_a_write_that_has_passed_the_fence",),
+        tests=(f"{_LEASE}::test_a_change_waits_for_a_write_that_has_passed_the_fence",),
         engine="both",
     ),
 ]
@@ -282,6 +282,14 @@ FEED = [
         text="        if walked.erased:\n            self.erased.set()\n",
         instead="",
         tests=(f"{_RECOVERY}::test_what_the_walk_finds_wakes_those_who_act_on_it",),
+    ),
+    Mutant(
+        name="what is wrong with the feed is told once for ever",
+        kind="dropped",
+        file="integration_service/feed/ingest.py",
+        text="        self._logged_state = None\n        await self._note_answer(lease)\n",
+        instead="        await self._note_answer(lease)\n",
+        tests=(f"{_INGEST}::test_what_is_wrong_with_a_feed_that_was_well_meanwhile_is_told_again",),
     ),
 ]
 

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 _TESTS = "tests/integration_service"
+_LEASE = f"{_TESTS}/ledger/test_lease.py"
 _DISPATCH = f"{_TESTS}/deliveries/test_dispatch.py"
 _POLICY = f"{_TESTS}/deliveries/test_retry_policy.py"
 _CONTROL = f"{_TESTS}/operations/test_control.py"
@@ -105,6 +106,46 @@ DELIVERIES = [
     )
     .order_by(erasures.c.id)""",
         tests=(f"{_ERASING}::test_what_is_under_way_is_settled_and_then_undone",),
+    ),
+    Mutant(
+        name="who waits misses what is finished during a look",
+        kind="order",
+        file="integration_service/deliveries/router.py",
+        text="""            next_commit = (
+                database.committed.next()
+            )  # taken before looking, so that no news falls between
+            found = await database.read(store.find, customer_uid)
+""",
+        instead="""            found = await database.read(store.find, customer_uid)
+            next_commit = database.committed.next()
+""",
+        tests=(f"{_CONTROL}::test_what_is_finished_during_a_look_is_seen_by_the_next",),
+    ),
+    Mutant(
+        name="the time tried is written down only where a whole batch has failed",
+        kind="condition",
+        file="integration_service/deliveries/dispatch.py",
+        text="if any(one.class_of_error for one in settlements):",
+        instead="if all(one.class_of_error for one in settlements):",
+        tests=(f"{_CIRCUIT}::test_time_tried_is_remembered_though_but_one_of_a_batch_has_failed",),
+    ),
+    Mutant(
+        name="a customer is erased beside a claim of the package",
+        kind="dropped",
+        file="integration_service/deliveries/erasures.py",
+        text="    hold(db)\n    db.execute(_NOTE",
+        instead="    db.execute(_NOTE",
+        tests=(f"{_LEASE}::test_a_change_waits_for_a_write_that_has_passed_the_fence",),
+        engine="both",
+    ),
+    Mutant(
+        name="one is retried beside the poller that settles it",
+        kind="dropped",
+        file="integration_service/deliveries/service.py",
+        text="    hold(db)\n    found = retryable(db, uid)",
+        instead="    found = retryable(db, uid)",
+        tests=(f"{_LEASE}::test_a_change_waits_for_a_write_that_has_passed_the_fence",),
+        engine="both",
     ),
 ]
 

@@ -391,6 +391,20 @@ async def test_after_a_feed_that_can_not_be_gone_on_with_all_customers_are_read_
     assert (feed.state, feed.position, feed.recoveries) == ("running", 4, 2)
 
 
+async def test_what_is_wrong_with_a_feed_that_was_well_meanwhile_is_told_again(
+    integration: Integration, crm: CrmDouble, log: Log
+) -> None:
+    crm.register("ada")
+    await read_all(integration)
+    for told in (1, 2):
+        crm.fault = refuses(410, "cursor-expired")
+        for _ in range(4):  # the first begins to read all customers, the second does
+            await integration.look()
+        assert len(log.errors) == told
+        crm.fault = None
+        await integration.look()
+
+
 async def test_a_crm_that_comes_back_with_another_feed_is_not_shown_as_down(
     integration: Integration, crm: CrmDouble
 ) -> None:

@@ -15,8 +15,9 @@ import httpx
 import pytest
 from sqlalchemy import Connection, MetaData
 
-from integration_service.deliveries import claims, erasures
-from integration_service.deliveries.models import Arrival, Settlement
+from integration_service.deliveries import claims, erasures, service
+from integration_service.deliveries.models import Arrival, ErasedCustomer, Settlement
+from integration_service.deliveries.service import Which
 from integration_service.feed import store
 from integration_service.feed.models import Newest, Walked
 from integration_service.ledger import control
@@ -261,10 +262,25 @@ async def test_no_write_of_a_poller_that_was_taken_over_changes_anything(
     await other.database.write(write, other.lease, *WRITES[write])
 
 
+# What must see all that a poller has claimed and settled, or has to wait until it is committed.
+WAITING: dict[str, Callable[[Connection], Any]] = {
+    "a takeover": lambda db: leases.take(db, "heir", 15, is_alone=True),
+    "an erasure": lambda db: erasures.note(db, [ErasedCustomer("ada", None)], NOW),
+    "a retry": lambda db: service.retry(db, "ada", NOW),
+    "many retries": lambda db: service.retry_some(db, Which("dead"), 0, 10, NOW),
+}
+
+
 @pytest.mark.engine("postgresql")
-async def test_a_takeover_waits_for_a_write_that_has_passed_the_fence(
-    integration: Integration, ledger_url: str
+@pytest.mark.parametrize("waiting", WAITING.values(), ids=WAITING)
+async def test_a_change_waits_for_a_write_that_has_passed_the_fence(
+    integration: Integration,
+    crm: CrmDouble,
+    ledger_url: str,
+    waiting: Callable[[Connection], Any],
 ) -> None:
+    crm.register("ada")
+    await integration.look()
     database, lease = integration.database, integration.lease
 
     def write(db: Connection) -> None:
@@ -273,15 +289,15 @@ async def test_a_takeover_waits_for_a_write_that_has_passed_the_fence(
 
     gate = await asyncpg.connect(ledger_url)
     await gate.execute("SELECT pg_advisory_lock(1)")
-    writing = asyncio.create_task(database.write(write))
+    first = asyncio.create_task(database.write(write))
     await _until(gate, "wait_event = 'advisory'")
-    taking = asyncio.create_task(database.write(leases.take, "heir", 15, is_alone=True))
+    second = asyncio.create_task(database.write(waiting))
     await _until(gate, "wait_event IN ('transactionid', 'tuple')")
-    assert not taking.done()
+    assert not second.done()
 
     await gate.execute("SELECT pg_advisory_unlock(1)")
-    await writing
-    assert await taking
+    await first
+    await second
     await gate.close()
 
 

@@ -9,12 +9,13 @@ import httpx
 import pytest
 
 from integration_service.app import create_app
-from integration_service.deliveries import erasures, retry_policy, service
+from integration_service.deliveries import erasures, retry_policy, router, service, store
 from integration_service.deliveries.models import ErasedCustomer
 from integration_service.ledger import control
 from integration_service.ledger import lease as leases
 from integration_service.ledger.lease import Lease
 from integration_service.settings import Settings
+from service_kit.database import Database
 from service_kit.process import clock as system_clock
 from service_kit.process.clock import rfc3339
 from service_kit.process.stopping import Stopping
@@ -444,6 +445,29 @@ async def test_a_delivery_is_waited_for_from_before_it_is_known(
     assert (answer.json()["state"], len(answer.json()["attempts"])) == ("delivered", 1)
     again = await api.get("/deliveries/ada/wait")
     assert again.json() == answer.json()
+
+
+async def test_what_is_finished_during_a_look_is_seen_by_the_next(
+    integration: Integration, settings: Settings, crm: CrmDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router, "RECHECK_SECONDS", 3600)
+    crm.register("ada")
+    await integration.look()
+    finish = ["UPDATE deliveries SET state = 'skipped', next_attempt_at = NULL"]
+    async with running(create_app(settings), token="admin123") as api:
+        database: Database = api.app.state.database  # type: ignore[attr-defined]
+        read = database.read
+
+        async def look(work: Any, *args: Any) -> Any:
+            found = await read(work, *args)
+            if work is store.find and finish:
+                await database.write(change, finish.pop())
+            return found
+
+        monkeypatch.setattr(database, "read", look)
+        answer = await asyncio.wait_for(api.get("/deliveries/ada/wait?timeout=60"), 10)
+
+    assert answer.json()["state"] == "skipped"
 
 
 async def test_a_dead_or_skipped_one_is_finished_too(

@@ -1,6 +1,7 @@
 """An Inventory that can't be used: it is left alone, nobody pays for it, and it is found again."""
 
 import asyncio
+import json
 from collections import Counter
 
 import httpx
@@ -343,6 +344,29 @@ async def test_time_tried_is_remembered_over_a_restart_whatever_the_clock_was_se
     await integration.send()
     assert (await integration.states())["bad"] == "dead"
     await integration.die()
+
+
+async def test_time_tried_is_remembered_though_but_one_of_a_batch_has_failed(
+    integration: Integration, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
+) -> None:
+    await owe(integration, crm, "ada", "bad")
+    clock.advance(hours=1)
+    inventory.faults.append(
+        lambda double, request: httpx.Response(
+            200,
+            json=[
+                {"status": 503} if item["customer_id"] == "bad" else double.make(item)
+                for item in json.loads(request.content)
+            ],
+        )
+    )
+    await integration.send()
+    assert await integration.states() == {"ada": "delivered", "bad": "retrying"}
+
+    restarted = await integration.restarted()
+
+    assert restarted.poller.targets.inventory.circuit.tried() == 3600
+    await restarted.die()
 
 
 async def test_an_open_circuit_survives_a_restart_and_is_probed_at_once(
