@@ -354,7 +354,7 @@ MUTANTS = [
         file="service_kit/database/migrations/__init__.py",
         text='self.folder.glob(f"{self.revisions[0]}_*.py")',
         instead='self.folder.glob(f"{self.revisions[-1]}_*.py")',
-        tests=(f"{_MIGRATIONS}::test_another_services_database_is_refused_in_words",),
+        tests=(f"{_MIGRATIONS}::test_a_database_from_before_owners_is_known_by_its_first_table",),
     ),
     Mutant(
         name="a statement of a migration may take no longer than any other",

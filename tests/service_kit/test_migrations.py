@@ -154,6 +154,22 @@ def test_migrations_run_in_order_and_each_of_them_once(empty_database: str, tmp_
     assert [tuple(step) for step in steps] == [(2,), (3,), (4,)]
 
 
+def test_a_database_from_before_owners_is_known_by_its_first_table(
+    empty_database: str, tmp_path: Path
+) -> None:
+    for revision, down, table in (("0001", None, "boxes"), ("0002", "0001", "lids")):
+        (tmp_path / f"{revision}_test.py").write_text(
+            f"from alembic import op\nfrom sqlalchemy import Column, Integer\n"
+            f"revision = {revision!r}\ndown_revision = {down!r}\n"
+            f'def upgrade() -> None:\n    op.create_table("{table}", Column("id", Integer))\n'
+        )
+        Migrations("boxes", tmp_path).upgrade(empty_database)
+        change(empty_database, "DROP TABLE schema_owner")
+
+    with pytest.raises(SchemaMismatch, match="holds the tables of another service"):
+        SERVICES["crm_api"].migrations().upgrade(empty_database)
+
+
 @pytest.mark.engine("postgresql")
 def test_a_statement_of_a_migration_may_take_long(
     empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
