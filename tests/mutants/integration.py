@@ -77,7 +77,7 @@ POLLER = [
         file="integration_service/poller/poller.py",
         text="self.ingest.erased, self.reconciler.wanted)",
         instead="self.ingest.erased)",
-        tests=(f"{_TESTS}/reconcile/test_reconcile.py::test_the_api_compares_and_tells",),
+        tests=(f"{_CONTROL}::test_whoever_is_told_to_look_wakes_every_loop",),
     ),
     Mutant(
         name="who was taken over keeps the claim by which it would take the lease back at once",
@@ -110,6 +110,35 @@ POLLER = [
         text='return "its lease has run out" if is_late or self._has_expired else None',
         instead='return "its lease has run out" if self._has_expired else None',
         tests=(f"{_LEASE}::test_a_poller_that_is_late_to_renew_is_not_ready",),
+    ),
+    Mutant(
+        name="after a look at once nobody waits for news before the next poll is due",
+        kind="scope",
+        file="integration_service/poller/poller.py",
+        text="                    seconds = min(seconds, IMPATIENT_PAUSE_SECONDS)\n",
+        instead="                    pass\n",
+        tests=(f"{_CONTROL}::test_whichever_replica_is_told_the_one_that_polls_looks_at_once",),
+    ),
+    Mutant(
+        name="a loop that fails begins again at once",
+        kind="dropped",
+        file="integration_service/poller/poller.py",
+        text="""
+            await self._stopping.sleep(PAUSE_AFTER_ERROR_SECONDS)
+
+    async def _keep_""",
+        instead="""
+
+    async def _keep_""",
+        tests=(f"{_LEASE}::test_a_loop_that_fails_pauses_before_it_begins_again",),
+    ),
+    Mutant(
+        name="a process whose lease ran out once is never ready again",
+        kind="dropped",
+        file="integration_service/poller/poller.py",
+        text="        self._has_expired = False\n        if lease is not None:",
+        instead="        if lease is not None:",
+        tests=(f"{_LEASE}::test_a_poller_that_can_not_renew_stops_before_another_may_begin",),
     ),
     Mutant(
         name="a pause is not written beside the time for which was tried",

@@ -147,6 +147,16 @@ DELIVERIES = [
         tests=(f"{_LEASE}::test_a_change_waits_for_a_write_that_has_passed_the_fence",),
         engine="both",
     ),
+    Mutant(
+        name="an erasure that fails holds up the packages of others",
+        kind="condition",
+        file="integration_service/deliveries/erasing.py",
+        text="""            if self._circuit.is_open:
+                await note_failure(""",
+        instead="""            if not self._circuit.is_paused:
+                await note_failure(""",
+        tests=(f"{_ERASING}::test_an_erasure_that_fails_keeps_no_package_from_anybody",),
+    ),
 ]
 
 TARGETS = [

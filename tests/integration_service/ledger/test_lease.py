@@ -23,7 +23,7 @@ from integration_service.feed.models import Newest, Walked
 from integration_service.ledger import control
 from integration_service.ledger import lease as leases
 from integration_service.ledger.lease import FileClaim, Lease, LeaseLost
-from integration_service.poller.poller import Poller
+from integration_service.poller.poller import PAUSE_AFTER_ERROR_SECONDS, Poller
 from integration_service.settings import Settings
 from integration_service.tables import metadata
 from integration_service.targets import store as targets
@@ -495,8 +495,11 @@ async def test_a_poller_that_can_not_renew_stops_before_another_may_begin(
     assert given_up in log.warnings
     assert not [line for line in log.warnings if "Another poller" in line]
 
+    assert lively.poller.trouble() == "its lease has run out"
+
     fragile.is_away = False
     await changed(lively, lambda: lively.poller.lease is not None)
+    assert lively.poller.trouble() is None
     assert log.errors == []
 
 
@@ -542,6 +545,29 @@ async def test_a_loop_that_is_told_to_end_does_though_what_it_asks_fails(
 
     assert task.cancelled()
     await poller.close()
+
+
+@pytest.mark.parametrize("failure", [away(), ZeroDivisionError()], ids=["away", "a bug"])
+async def test_a_loop_that_fails_pauses_before_it_begins_again(
+    integration: Integration, failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poller = integration.poller
+    tries: list[int] = []
+    pauses: list[float] = []
+
+    async def fail() -> None:
+        tries.append(len(tries))
+        if len(tries) == 3:
+            poller._stopping.begin()
+        raise failure
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(poller._stopping, "sleep", sleep)
+    await poller._keep_going(fail)
+
+    assert pauses == [PAUSE_AFTER_ERROR_SECONDS] * 3
 
 
 async def test_a_database_that_is_away_at_the_start_is_waited_for(

@@ -359,6 +359,28 @@ async def test_whichever_replica_is_told_the_one_that_polls_looks_at_once(
             return any("wait" not in look for look in crm.looks[looks:])
 
         await seen(alive, has_looked)
+        looks = len(crm.looks)
+
+        async def waits_again() -> bool:
+            return any("wait" in look for look in crm.looks[looks:])
+
+        await seen(alive, waits_again)  # and not after the hour between two looks
+
+
+async def test_whoever_is_told_to_look_wakes_every_loop(integration: Integration) -> None:
+    poller = integration.poller
+    events = {
+        "the feed": poller.control.woken,
+        "deliveries": poller.ingest.arrived,
+        "erasures": poller.ingest.erased,
+        "comparisons": poller.reconciler.wanted,
+    }
+    assert not any(event.is_set() for event in events.values())
+    await integration.database.write(control.wake)
+
+    await poller.control.look(integration.lease)
+
+    assert [name for name, event in events.items() if not event.is_set()] == []
 
 
 async def test_where_nobody_polls_nobody_can_be_told_to(
