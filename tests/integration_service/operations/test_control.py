@@ -476,7 +476,8 @@ async def test_what_is_finished_during_a_look_is_seen_by_the_next(
     crm.register("ada")
     await integration.look()
     finish = ["UPDATE deliveries SET state = 'skipped', next_attempt_at = NULL"]
-    async with running(create_app(settings), token="admin123") as api:
+    seldom = settings.model_copy(update={"lease_seconds": 300})  # it asks for a lease, and commits
+    async with running(create_app(seldom), token="admin123") as api:
         database: Database = api.app.state.database  # type: ignore[attr-defined]
         read = database.read
 
