@@ -6,6 +6,7 @@ _POSTGRES = "tests/service_kit/test_database_postgres.py"
 _SQLITE = "tests/service_kit/test_database_sqlite.py"
 _BOTH = "tests/service_kit/test_database.py"
 _MUTE = "tests/service_kit/test_mute_database.py"
+_PREPARED = "tests/service_kit/test_prepared.py"
 _MIGRATIONS = "tests/service_kit/test_migrations.py"
 
 MUTANTS = [
@@ -15,7 +16,7 @@ MUTANTS = [
         file="service_kit/database/postgres/pool.py",
         text="                connection.driver.terminate()\n                raise",
         instead="                raise",
-        tests=(_MUTE,),
+        tests=(f"{_MUTE}::test_a_caller_that_goes_away_leaves_no_mute_connection_to_the_next",),
         engine="both",
     ),
     Mutant(
@@ -24,7 +25,7 @@ MUTANTS = [
         file="service_kit/database/postgres/pool.py",
         text="        while self._idle:\n            other =",
         instead="        while False:\n            other =",
-        tests=(_POSTGRES,),
+        tests=(f"{_POSTGRES}::test_with_a_connection_that_breaks_the_idle_ones_go_too",),
         engine="both",
     ),
     Mutant(
@@ -33,7 +34,7 @@ MUTANTS = [
         file="service_kit/database/postgres/pool.py",
         text="                await transaction.rollback()",
         instead="                pass",
-        tests=(_BOTH,),
+        tests=(f"{_BOTH}::test_a_work_that_raises_changes_nothing",),
         engine="both",
     ),
     Mutant(
@@ -42,7 +43,7 @@ MUTANTS = [
         file="service_kit/database/postgres/pool.py",
         text="            if not connection.driver.is_closed():\n                return connection",
         instead="            if True:\n                return connection",
-        tests=(_POSTGRES,),
+        tests=(f"{_POSTGRES}::test_an_idle_connection_that_broke_is_not_lent",),
         engine="both",
     ),
     Mutant(
@@ -51,10 +52,7 @@ MUTANTS = [
         file="service_kit/database/postgres/notify.py",
         text="if pid != own_pid:",
         instead="if True:",
-        tests=(
-            _POSTGRES,
-            _BOTH,
-        ),
+        tests=(f"{_POSTGRES}::test_commits_are_announced_once_and_not_to_oneself",),
         engine="both",
     ),
     Mutant(
@@ -63,10 +61,7 @@ MUTANTS = [
         file="service_kit/database/postgres/notify.py",
         text="        self._pending.clear()\n",
         instead="",
-        tests=(
-            _POSTGRES,
-            _MUTE,
-        ),
+        tests=(f"{_POSTGRES}::test_commits_are_announced_once_and_not_to_oneself",),
         engine="both",
     ),
     Mutant(
@@ -75,10 +70,7 @@ MUTANTS = [
         file="service_kit/database/postgres/database.py",
         text="                finally:\n                    deadline.cancel()",
         instead="                finally:\n                    pass",
-        tests=(
-            _POSTGRES,
-            _MUTE,
-        ),
+        tests=(f"{_MUTE}::test_a_connection_that_answered_in_time_is_kept",),
         engine="both",
     ),
     Mutant(
@@ -87,10 +79,7 @@ MUTANTS = [
         file="service_kit/database/postgres/pool.py",
         text="        finally:\n            deadline.cancel()",
         instead="        finally:\n            pass",
-        tests=(
-            _POSTGRES,
-            _MUTE,
-        ),
+        tests=(f"{_MUTE}::test_a_connection_that_answered_in_time_is_kept",),
         engine="both",
     ),
     Mutant(
@@ -99,7 +88,7 @@ MUTANTS = [
         file="service_kit/database/postgres/database.py",
         text="return await asyncio.shield(task)",
         instead="return await task",
-        tests=(_BOTH,),
+        tests=(f"{_BOTH}::test_a_caller_that_goes_away_while_its_work_runs_leaves_all_of_it",),
         engine="both",
     ),
     Mutant(
@@ -108,7 +97,7 @@ MUTANTS = [
         file="service_kit/database/postgres/database.py",
         text="            await asyncio.wait(self._writes)",
         instead="            pass",
-        tests=(_BOTH,),
+        tests=(f"{_BOTH}::test_closing_finishes_what_was_accepted",),
         engine="both",
     ),
     Mutant(
@@ -117,10 +106,7 @@ MUTANTS = [
         file="service_kit/database/postgres/pool.py",
         text="is_closed() and not self._is_closed",
         instead="is_closed()",
-        tests=(
-            _POSTGRES,
-            _BOTH,
-        ),
+        tests=(f"{_POSTGRES}::test_a_connection_in_use_is_closed_after_the_pool",),
         engine="both",
     ),
     Mutant(
@@ -129,7 +115,7 @@ MUTANTS = [
         file="service_kit/database/postgres/database.py",
         text="                    driver.terminate()\n",
         instead="",
-        tests=(_POSTGRES,),
+        tests=(f"{_POSTGRES}::test_a_column_whose_type_is_changed_under_it_costs_nobody_an_error",),
         engine="both",
     ),
     Mutant(
@@ -138,7 +124,7 @@ MUTANTS = [
         file="service_kit/database/sqlite/database.py",
         text="            self._files.check()\n            self._refuses_writes = False",
         instead="            self._refuses_writes = False",
-        tests=(_SQLITE,),
+        tests=(f"{_SQLITE}::test_a_database_behind_a_link_is_watched_too",),
     ),
     Mutant(
         name="a group is rolled back for a work that changed nothing",
@@ -146,7 +132,7 @@ MUTANTS = [
         file="service_kit/database/sqlite/groups.py",
         text="if not self._run(write) and self._driver.total_changes != changes",
         instead="if not self._run(write)",
-        tests=(_SQLITE,),
+        tests=(f"{_SQLITE}::test_only_what_fails_half_way_has_its_group_run_again",),
     ),
     Mutant(
         name="a group commits beside a work that failed half-way",
@@ -154,7 +140,7 @@ MUTANTS = [
         file="service_kit/database/sqlite/groups.py",
         text="                return False\n",
         instead="                pass\n",
-        tests=(_SQLITE,),
+        tests=(f"{_SQLITE}::test_only_what_fails_half_way_has_its_group_run_again",),
     ),
     Mutant(
         name="a write is run though its caller has gone",
@@ -162,7 +148,7 @@ MUTANTS = [
         file="service_kit/database/sqlite/groups.py",
         text="if write.answer.done():\n                continue  # its caller went away\n",
         instead="pass\n",
-        tests=(_SQLITE,),
+        tests=(f"{_SQLITE}::test_a_caller_that_goes_away_before_its_turn_leaves_nothing",),
     ),
     Mutant(
         name="the log of a killed process keeps what it erased",
@@ -170,7 +156,7 @@ MUTANTS = [
         file="service_kit/database/sqlite/database.py",
         text="something last.\n        await self._truncate_log()",
         instead="something last.",
-        tests=(_SQLITE,),
+        tests=(f"{_SQLITE}::test_a_start_empties_the_journal_of_a_process_that_was_killed",),
     ),
     Mutant(
         name="the log keeps what was erased",
@@ -178,7 +164,7 @@ MUTANTS = [
         file="service_kit/database/sqlite/database.py",
         text="        await self._truncate_log()\n        return result",
         instead="        return result",
-        tests=(_SQLITE,),
+        tests=(f"{_SQLITE}::test_what_is_forgotten_is_in_no_file_when_the_caller_is_answered",),
     ),
     Mutant(
         name="readiness does not try to write after a failed write",
@@ -186,8 +172,7 @@ MUTANTS = [
         file="service_kit/database/interface.py",
         text="        if self._refuses_writes:",
         instead="        if False:",
-        tests=(_SQLITE,),
-        engine="both",
+        tests=(f"{_SQLITE}::test_a_disk_that_fails_at_the_commit_is_survived",),
     ),
     Mutant(
         name="a busy database is not waited for",
@@ -195,7 +180,7 @@ MUTANTS = [
         file="service_kit/database/sqlite/database.py",
         text="time.monotonic() > give_up_at:\n                    raise\n                await",
         instead="True:\n                    raise\n                await",
-        tests=(_SQLITE,),
+        tests=(f"{_SQLITE}::test_a_write_waits_while_another_process_writes",),
     ),
     Mutant(
         name="the queue takes one write too many",
@@ -203,7 +188,7 @@ MUTANTS = [
         file="service_kit/database/sqlite/database.py",
         text=">= QUEUED_WRITES",
         instead="> QUEUED_WRITES",
-        tests=(_SQLITE,),
+        tests=(f"{_SQLITE}::test_a_full_queue_takes_no_more",),
     ),
     Mutant(
         name="a service goes on after a part of its database has ended",
@@ -211,10 +196,7 @@ MUTANTS = [
         file="service_kit/database/interface.py",
         text="            self._has_failed = True\n            self.on",
         instead="            self.on",
-        tests=(
-            _POSTGRES,
-            _SQLITE,
-        ),
+        tests=(f"{_POSTGRES}::test_a_listener_that_ends_by_itself_is_told",),
         engine="both",
     ),
     Mutant(
@@ -223,7 +205,7 @@ MUTANTS = [
         file="service_kit/database/postgres/sessions.py",
         text="misses = 0 if await _is_working(connections) else misses + 1",
         instead="misses += 1",
-        tests=(_MUTE,),
+        tests=(f"{_MUTE}::test_a_migration_may_take_its_time",),
         engine="both",
     ),
     Mutant(
@@ -232,7 +214,7 @@ MUTANTS = [
         file="service_kit/database/sqlite/groups.py",
         text="self._context.run(self._work, db)",
         instead="self._work(db)",
-        tests=(_BOTH,),
+        tests=(f"{_BOTH}::test_each_work_sees_the_request_it_belongs_to",),
     ),
     Mutant(
         name="a long read sees what is committed meanwhile",
@@ -240,10 +222,7 @@ MUTANTS = [
         file="service_kit/database/sqlite/database.py",
         text='                    scanner.execute("BEGIN")  # one snapshot; closing ends it\n',
         instead="",
-        tests=(
-            _SQLITE,
-            _BOTH,
-        ),
+        tests=(f"{_SQLITE}::test_a_scan_sees_one_snapshot",),
     ),
     Mutant(
         name="a stopped process keeps its locks",
@@ -251,7 +230,9 @@ MUTANTS = [
         file="service_kit/database/postgres/database.py",
         text="                        await self.read(terminate_stalled)",
         instead="                        pass",
-        tests=(_POSTGRES,),
+        tests=(
+            f"{_POSTGRES}::test_a_process_that_stopped_within_a_statement_does_not_keep_its_locks",
+        ),
         engine="both",
     ),
     Mutant(
@@ -260,7 +241,7 @@ MUTANTS = [
         file="service_kit/database/sqlite/database.py",
         text="            self.committed.set()\n            group.acknowledge()",
         instead="            group.acknowledge()",
-        tests=(_BOTH,),
+        tests=(f"{_BOTH}::test_the_signal_is_set_once_a_commit_can_be_seen",),
     ),
     Mutant(
         name="a failed write does not make readiness fail",
@@ -268,10 +249,7 @@ MUTANTS = [
         file="service_kit/database/postgres/database.py",
         text="self._refuses_writes = is_unavailable(error)",
         instead="pass",
-        tests=(
-            _POSTGRES,
-            _MUTE,
-        ),
+        tests=(f"{_POSTGRES}::test_after_a_write_that_failed_one_has_to_succeed",),
         engine="both",
     ),
     Mutant(
@@ -280,7 +258,7 @@ MUTANTS = [
         file="service_kit/database/sqlite/connect.py",
         text="foreign_keys = ON",
         instead="foreign_keys = OFF",
-        tests=(_SQLITE,),
+        tests=(f"{_SQLITE}::test_every_connection_has_the_settings_that_the_promises_need",),
     ),
     Mutant(
         name="deleted rows stay in the file",
@@ -288,7 +266,7 @@ MUTANTS = [
         file="service_kit/database/sqlite/connect.py",
         text="secure_delete = ON",
         instead="secure_delete = OFF",
-        tests=(_SQLITE,),
+        tests=(f"{_SQLITE}::test_what_is_forgotten_is_in_no_file_when_the_caller_is_answered",),
     ),
     Mutant(
         name="a database of another service is migrated",
@@ -296,8 +274,7 @@ MUTANTS = [
         file="service_kit/database/migrations/__init__.py",
         text="        elif owner != self.service:",
         instead="        elif False:",
-        tests=(_MIGRATIONS,),
-        engine="both",
+        tests=(f"{_MIGRATIONS}::test_another_services_database_is_refused_in_words",),
     ),
     Mutant(
         name="two processes migrate at once",
@@ -305,7 +282,95 @@ MUTANTS = [
         file="service_kit/database/migrations/__init__.py",
         text='connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))',
         instead="pass",
-        tests=(_MIGRATIONS,),
+        tests=(f"{_MIGRATIONS}::test_processes_that_begin_at_once_make_one_schema",),
         engine="both",
+    ),
+    Mutant(
+        name="the rows that are left over of many are written before the others",
+        kind="order",
+        file="service_kit/database/prepared.py",
+        text="""        if joined:
+            starts =""",
+        instead="""        cursor.executemany(self.sql, given[joined:])
+        given = given[:joined]
+        if joined:
+            starts =""",
+        tests=(
+            f"{_PREPARED}::test_many_rows_are_inserted_in_their_order_without_those_that_are_there",
+        ),
+    ),
+    Mutant(
+        name="a page begins with the last row of the one before",
+        kind="boundary",
+        file="service_kit/database/prepared.py",
+        text='some.where(key > bindparam("after"))',
+        instead='some.where(key >= bindparam("after"))',
+        tests=(f"{_PREPARED}::test_pages_follow_each_other_either_way",),
+    ),
+    Mutant(
+        name="an error of SQLite's is known by its plainest code only",
+        kind="scope",
+        file="service_kit/database/errors.py",
+        text='return getattr(error, "sqlite_errorcode", 0) & 0xFF',
+        instead='return int(getattr(error, "sqlite_errorcode", 0))',
+        tests=(f"{_SQLITE}::test_a_disk_that_fails_at_the_commit_is_survived",),
+    ),
+    Mutant(
+        name="a write is answered before it is known that its file is still in place",
+        kind="order",
+        file="service_kit/database/sqlite/database.py",
+        text="""            self._files.check()
+            self._refuses_writes = False
+            self.committed.set()
+            group.acknowledge()
+""",
+        instead="""            self._refuses_writes = False
+            self.committed.set()
+            group.acknowledge()
+            self._files.check()
+""",
+        tests=(f"{_SQLITE}::test_a_database_behind_a_link_is_watched_too",),
+    ),
+    Mutant(
+        name="the reading connection is never closed",
+        kind="dropped",
+        file="service_kit/database/sqlite/database.py",
+        text="        self._reading.close()\n        self._writing.close()\n",
+        instead="        self._writing.close()\n",
+        tests=(f"{_SQLITE}::test_a_closed_database_leaves_one_file",),
+    ),
+    Mutant(
+        name="a work that has to give way too often ends as a bug",
+        kind="boundary",
+        file="service_kit/database/postgres/database.py",
+        text="range(1, CONFLICT_TRIES + 1)",
+        instead="range(1, CONFLICT_TRIES)",
+        tests=(f"{_POSTGRES}::test_a_work_that_always_has_to_give_way_is_told_so",),
+        engine="both",
+    ),
+    Mutant(
+        name="a database without an owner is known by what its newest migration makes",
+        kind="boundary",
+        file="service_kit/database/migrations/__init__.py",
+        text='self.folder.glob(f"{self.revisions[0]}_*.py")',
+        instead='self.folder.glob(f"{self.revisions[-1]}_*.py")',
+        tests=(f"{_MIGRATIONS}::test_a_database_from_before_owners_is_known_by_its_first_table",),
+    ),
+    Mutant(
+        name="a statement of a migration may take no longer than any other",
+        kind="scope",
+        file="service_kit/database/migrations/__init__.py",
+        text=""", "statement_timeout": "0"}""",
+        instead="}",
+        tests=(f"{_MIGRATIONS}::test_a_statement_of_a_migration_may_take_long",),
+        engine="both",
+    ),
+    Mutant(
+        name="nobody writes down whose database it is",
+        kind="dropped",
+        file="service_kit/database/migrations/__init__.py",
+        text='            connection.execute(insert(_OWNER), {"service": self.service})\n',
+        instead="",
+        tests=(f"{_MIGRATIONS}::test_another_services_database_is_refused_in_words",),
     ),
 ]

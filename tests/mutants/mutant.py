@@ -7,6 +7,10 @@ Kind = Literal["condition", "boundary", "order", "scope", "dropped"]
 KINDS: frozenset[str] = frozenset(get_args(Kind))
 
 
+# One small file, too small for a slip of each kind; the feed is read by what it says.
+_PART_OF = {"integration_service/routes": "integration_service/feed"}
+
+
 @dataclass(frozen=True)
 class Mutant:
     """One bug: a text that stands once in a file, what stands there instead, and who notices.
@@ -27,5 +31,6 @@ class Mutant:
 
     @property
     def room(self) -> str:
-        """The package that the file stands in, as in `crm_api/customers`."""
-        return self.file.rpartition("/")[0]
+        """The package that the file stands in, as in `crm_api/customers`, or a larger neighbour."""
+        package = self.file.rpartition("/")[0]
+        return _PART_OF.get(package, package)

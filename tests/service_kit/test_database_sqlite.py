@@ -543,6 +543,17 @@ async def test_news_that_can_not_be_told_do_not_stop_the_writer(
     assert await database.write(add, "another")
 
 
+async def test_a_closed_database_leaves_one_file(database: SqliteDatabase, path: Path) -> None:
+    await database.write(add, "box")
+    await database.read(labels)
+    await database.scan(labels)
+
+    await database.close()
+
+    # SQLite removes its log and its index with the last connection.
+    assert os.listdir(path.parent) == [path.name]  # noqa: PTH208 (it doesn't wait)
+
+
 @pytest.mark.parametrize("verb", ["scan", "write"])
 async def test_a_file_that_was_removed_is_not_made_anew(
     database: SqliteDatabase, path: Path, verb: str

@@ -1,6 +1,7 @@
 """Idempotency-Key: once for a caller, a route and a key; stored with its effect or not at all."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -384,3 +385,18 @@ async def test_a_key_that_is_none_is_refused_and_nothing_is_done(
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["loc"] == ["header", "Idempotency-Key"]
     assert await run(service, labels) == []
+
+
+async def test_who_is_in_many_answers_more_than_once_is_in_none_afterwards(
+    service: httpx.AsyncClient,
+) -> None:
+    given = Answer(200, '["Jane","Ada","Jane"]', item_subjects=["jane", "ada", "jane"])
+    for key in ("k1", "k2"):
+        call = {"caller": "one", "route": "/boxes", "key": key}
+        await run(service, kept.keep, call, "a print", given)
+
+    await run(service, kept.forget, ["jane"])
+
+    for row in await run(service, lambda db: db.execute(select(table)).all()):
+        assert [one == "Ada" or one["status"] for one in json.loads(row.body)] == [410, True, 410]
+        assert row.fingerprint == ""

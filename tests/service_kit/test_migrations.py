@@ -22,6 +22,7 @@ from sqlalchemy import Connection, inspect
 from service_kit.database import DatabaseUnavailable, open_database
 from service_kit.database.errors import reason
 from service_kit.database.migrations import Migrations, SchemaMismatch, current_revision
+from service_kit.database.postgres import connect
 from tests.conftest import ROOT, SERVICES, NewDatabase, run_sql, with_database
 
 T = TypeVar("T")
@@ -151,6 +152,32 @@ def test_migrations_run_in_order_and_each_of_them_once(empty_database: str, tmp_
 
     steps = look(empty_database, lambda db: db.exec_driver_sql("SELECT * FROM steps").all())
     assert [tuple(step) for step in steps] == [(2,), (3,), (4,)]
+
+
+def test_a_database_from_before_owners_is_known_by_its_first_table(
+    empty_database: str, tmp_path: Path
+) -> None:
+    for revision, down, table in (("0001", None, "boxes"), ("0002", "0001", "lids")):
+        (tmp_path / f"{revision}_test.py").write_text(
+            f"from alembic import op\nfrom sqlalchemy import Column, Integer\n"
+            f"revision = {revision!r}\ndown_revision = {down!r}\n"
+            f'def upgrade() -> None:\n    op.create_table("{table}", Column("id", Integer))\n'
+        )
+        Migrations("boxes", tmp_path).upgrade(empty_database)
+        change(empty_database, "DROP TABLE schema_owner")
+
+    with pytest.raises(SchemaMismatch, match="holds the tables of another service"):
+        SERVICES["crm_api"].migrations().upgrade(empty_database)
+
+
+@pytest.mark.engine("postgresql")
+def test_a_statement_of_a_migration_may_take_long(
+    empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connect.SESSION, "statement_timeout", "50")  # milliseconds
+    write_migration(tmp_path, "0001", None, "SELECT pg_sleep(0.2)")
+
+    Migrations("boxes", tmp_path).upgrade(empty_database)
 
 
 def test_migrations_that_fail_leave_the_schema_as_it_was(

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from service_kit.database import Database, DatabaseUnavailable
 from service_kit.database.postgres.database import PostgresDatabase
-from service_kit.database.prepared import ROWS_AT_ONCE, Prepared, PreparedInsert
+from service_kit.database.prepared import ROWS_AT_ONCE, Prepared, PreparedInsert, PreparedPages
 from service_kit.database.types import BigInt, UtcDateTime
 from tests.conftest import run_sql
 from tests.statements import before_each_statement
@@ -60,6 +60,7 @@ THING = {"key": "a'b", "at": AT, "data": {"ä": [1, None, "x"]}, "note": None, "
 _PAGE = select(things).where(things.c.id > bindparam("after")).order_by(things.c.id).limit(2)
 ADD = PreparedInsert(things)
 PAGE = Prepared(Thing, _PAGE)
+PAGES = PreparedPages(Thing, select(things), things.c.id)
 
 
 def named(key: str) -> dict[str, Any]:
@@ -175,6 +176,19 @@ async def test_many_rows_are_inserted_in_their_order_without_those_that_are_ther
     rows = await kept.read(lambda db: db.execute(select(things.c.key).order_by(things.c.id)).all())
     keys = [row.key for row in rows]
     assert keys == ["7", *(str(n) for n in range(number) if n != 7)]
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+async def test_pages_follow_each_other_either_way(kept: Database, ascending: bool) -> None:
+    keys = ["0", "1", "2", "3", "4"]
+    await kept.write(ADD.each, [named(key) for key in keys])
+
+    pages: list[list[Thing]] = []
+    for _ in range(3):
+        after = pages[-1][-1].id if pages else None
+        pages.append(await kept.read(PAGES.page, after, 2, ascending=ascending))
+
+    assert [row.key for page in pages for row in page] == keys[:: 1 if ascending else -1]
 
 
 def test_a_row_whose_fields_are_not_the_columns_in_their_order_is_refused() -> None:

@@ -185,6 +185,18 @@ async def test_an_address_may_be_wrong_once_a_second_and_is_then_told_so(
     assert sum("not logged" in line for line in told) == 2
 
 
+@pytest.mark.parametrize("header", ["Basic YWRtaW46MTIz", "Bearer", "Bearer a token", "Bearer é"])
+async def test_what_is_no_bearer_token_counts_as_a_wrong_one(
+    tmp_path: Path, header: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with limited(tmp_path) as app, caller(app) as guessing:
+        guessing.headers["Authorization"] = header
+        assert await statuses(guessing, "/api/boxes", 62) == [401] * 60 + [429] * 2
+
+    told = "Authentication failed: malformed, token (not shown), from 192.0.2.1."
+    assert [record.getMessage() for record in caplog.records].count(told) == 60
+
+
 async def test_without_a_limit_a_wrong_token_is_always_401_and_the_log_stays_short(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -217,6 +229,15 @@ def test_the_memory_for_callers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert len(buckets._full_at) == 3
     assert buckets.take("a").is_allowed
+
+
+def test_who_asks_most_is_not_forgotten_for_whoever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "MOST_CALLERS", 3)
+    buckets = Buckets(Rate(1, 1), 2)
+    for name in "abcad":
+        assert buckets.take(name).is_allowed
+
+    assert not buckets.take("a").is_allowed
 
 
 async def test_what_a_proxy_forwards_may_be_no_address(tmp_path: Path) -> None:

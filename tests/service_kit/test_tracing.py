@@ -3,6 +3,9 @@
 import logging
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service_kit.process import tracing
 
@@ -29,6 +32,22 @@ def test_without_a_receiver_nothing_is_traced() -> None:
     with tracing.span("work", tracing.SpanKind.INTERNAL) as current:
         assert not current.is_recording()
         assert tracing.traceparent() is None
+
+
+def test_a_span_names_the_kind_of_an_error_and_none_of_its_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("tests"))
+
+    with pytest.raises(ValueError), tracing.span("work", tracing.SpanKind.INTERNAL):  # noqa: PT011
+        raise ValueError("about Jane")
+
+    [done] = exporter.get_finished_spans()
+    assert done.attributes == {"error.type": "ValueError"}
+    assert not done.status.is_ok
+    assert "Jane" not in done.to_json()
 
 
 def test_a_receiver_that_is_away_is_worth_one_line(

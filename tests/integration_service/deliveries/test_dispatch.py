@@ -9,6 +9,7 @@ import pytest
 
 from integration_service.deliveries import claims, dispatch, retry_policy
 from integration_service.feed import ingest
+from integration_service.ledger.lease import Lease
 from service_kit.process.stopping import Stopping
 from tests.integration_service.conftest import Integration, Log, Start, change
 from tests.integration_service.doubles import (
@@ -120,6 +121,9 @@ async def test_what_could_not_be_written_down_is_sent_again(
     assert inventory.owners == ["ada", "bob"]
     assert any("It is away." in line for line in log.warnings)
     assert log.errors == []
+    # Only what is written down has come about.
+    told = "Successfully created package request for customer ID: ada"
+    assert log.infos.count(told) <= 1
 
 
 async def test_a_bug_in_one_batch_is_told_with_its_trace_and_stops_no_other(
@@ -307,6 +311,32 @@ async def test_a_new_customer_is_sent_at_once_by_a_running_integration(
     assert time.monotonic() - began_at < 3
     integration.poller._stopping.begin()
     await task
+
+
+async def test_an_arrival_during_a_look_at_what_is_due_is_seen_by_the_next(
+    integration: Integration,
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatch, "LONGEST_NAP_SECONDS", 3600)
+    sending = integration.poller.dispatch
+    started = sending.start_batches
+
+    async def start_batches(lease: Lease) -> float:
+        nap = await started(lease)
+        if not crm.events:
+            await owe(integration, crm, "ada")
+        return nap
+
+    monkeypatch.setattr(sending, "start_batches", start_batches)
+    stopping = Stopping()
+    task = asyncio.create_task(sending.run(integration.lease, stopping))
+
+    await delivered(integration, 1)
+    stopping.begin()
+    await task
+    assert inventory.owners == ["ada"]
 
 
 async def test_nothing_is_left_claimed_by_a_claim_whose_answer_was_lost(

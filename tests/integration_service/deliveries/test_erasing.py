@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from integration_service.deliveries import claims, erasures, service
+from integration_service.deliveries.models import ErasedCustomer
 from integration_service.deliveries.schemas import RetryOrder
 from integration_service.deliveries.service import NotRetryable, retry_many
 from integration_service.ledger import control
@@ -368,6 +369,20 @@ async def test_dying_while_it_is_written_down_makes_it_once_more_or_not(
     assert await heir.states() == {"jane": "undone"}
     assert await waiting(heir) == []
     await heir.die()
+
+
+async def test_an_erasure_that_fails_keeps_no_package_from_anybody(
+    integration: Integration, crm: CrmDouble, inventory: InventoryDouble
+) -> None:
+    inventory.erasure_faults.append(answers(404))
+    zoe = [ErasedCustomer("zoe", None)]
+    await integration.database.write(erasures.note, zoe, integration.clock())
+    assert not await integration.poller.erasing.turn(integration.lease)
+
+    crm.register("ada")
+    await integration.work()
+
+    assert inventory.owners == ["ada"]
 
 
 async def test_while_inventory_is_down_an_erasure_alone_finds_out_when_it_is_back(

@@ -17,6 +17,7 @@ from tests.integration_service.doubles import (
     InventoryDouble,
     answers,
     created,
+    erased,
     raises,
     refuses,
 )
@@ -390,6 +391,20 @@ async def test_after_a_feed_that_can_not_be_gone_on_with_all_customers_are_read_
     assert (feed.state, feed.position, feed.recoveries) == ("running", 4, 2)
 
 
+async def test_what_is_wrong_with_a_feed_that_was_well_meanwhile_is_told_again(
+    integration: Integration, crm: CrmDouble, log: Log
+) -> None:
+    crm.register("ada")
+    await read_all(integration)
+    for told in (1, 2):
+        crm.fault = refuses(410, "cursor-expired")
+        for _ in range(4):  # the first begins to read all customers, the second does
+            await integration.look()
+        assert len(log.errors) == told
+        crm.fault = None
+        await integration.look()
+
+
 async def test_a_crm_that_comes_back_with_another_feed_is_not_shown_as_down(
     integration: Integration, crm: CrmDouble
 ) -> None:
@@ -580,6 +595,28 @@ async def test_a_crm_that_is_down_is_looked_for_at_growing_intervals_up_to_the_p
         assert min(0.9 * 2**number, 0.9 * interval) <= wait <= min(2**number, interval)
     crm.fault = None
     assert await integration.look() == interval
+
+
+async def test_a_crm_that_says_when_to_come_back_is_left_alone_for_so_long(
+    integration: Integration, crm: CrmDouble
+) -> None:
+    crm.faults.append(answers(429, {"Retry-After": "100"}))
+
+    assert await integration.look() == 100  # and looks every ten seconds otherwise
+
+
+async def test_what_a_look_finds_wakes_those_who_act_on_it(
+    integration: Integration, crm: CrmDouble
+) -> None:
+    ingest = integration.poller.ingest
+    crm.register("ada")
+    await integration.look()
+    assert (ingest.arrived.is_set(), ingest.erased.is_set()) == (True, False)
+    ingest.arrived.clear()
+
+    crm.publish(erased("ada", 2))
+    await integration.look()
+    assert (ingest.arrived.is_set(), ingest.erased.is_set()) == (False, True)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,22 @@ async def test_a_pruned_feed_is_made_up_for_by_the_list(
     assert inventory.batches[-1] == ["gus"]
 
 
+async def test_what_the_walk_finds_wakes_those_who_act_on_it(
+    integration: Integration, crm: CrmDouble
+) -> None:
+    ingest = integration.poller.ingest
+    crm.register("ada", "eve")
+    crm.changed["eve"] = listed("eve", THEN, name="", email="")  # as of one who was erased
+    crm.pruned = 2
+    await integration.look()
+    assert not ingest.arrived.is_set()
+
+    await integration.look()
+
+    assert ingest.arrived.is_set()
+    assert ingest.erased.is_set()
+
+
 async def test_a_replaced_crm_and_one_restored_from_an_older_backup(
     integration: Integration, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
@@ -227,8 +243,10 @@ async def test_a_crm_that_fails_in_the_middle_is_asked_again(
     recovery = (await integration.status()).feed.recovery
     assert recovery is not None
     assert recovery.customers_read == 0
+    pages = len(crm.lists)
     await recover(integration)
 
+    assert "cursor" not in crm.lists[pages].url.params
     assert inventory.owners == ["ada", "bob", "cid"]
     assert (await integration.status()).circuits["crm"].state == "closed"
 

@@ -6,21 +6,24 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from sqlalchemy import Connection, MetaData
 
-from integration_service.deliveries import claims, erasures
-from integration_service.deliveries.models import Arrival, Settlement
+from integration_service.deliveries import claims, erasures, service
+from integration_service.deliveries.models import Arrival, ErasedCustomer, Settlement
+from integration_service.deliveries.service import Which
 from integration_service.feed import store
 from integration_service.feed.models import Newest, Walked
 from integration_service.ledger import control
 from integration_service.ledger import lease as leases
-from integration_service.ledger.lease import Lease, LeaseLost
-from integration_service.poller.poller import Poller
+from integration_service.ledger.lease import FileClaim, Lease, LeaseLost
+from integration_service.poller.poller import PAUSE_AFTER_ERROR_SECONDS, Poller
 from integration_service.settings import Settings
 from integration_service.tables import metadata
 from integration_service.targets import store as targets
@@ -82,6 +85,18 @@ async def test_one_of_many_that_start_at_once_gets_it(
     assert len([lease for lease in got if lease is not None]) == 1
     for one in crowd:
         await one.die()
+
+
+def test_a_claim_is_held_by_one_until_it_gives_it_back(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    one, other = FileClaim(url), FileClaim(url)
+
+    assert one.acquire()
+    assert [other.acquire(), other.acquire()] == [False, False]
+
+    one.release()
+    assert other.acquire()
+    other.release()
 
 
 async def test_a_lease_that_ran_out_is_taken_over(
@@ -247,6 +262,53 @@ async def test_no_write_of_a_poller_that_was_taken_over_changes_anything(
     await other.database.write(write, other.lease, *WRITES[write])
 
 
+# What must see all that a poller has claimed and settled, or has to wait until it is committed.
+WAITING: dict[str, Callable[[Connection], Any]] = {
+    "a takeover": lambda db: leases.take(db, "heir", 15, is_alone=True),
+    "an erasure": lambda db: erasures.note(db, [ErasedCustomer("ada", None)], NOW),
+    "a retry": lambda db: service.retry(db, "ada", NOW),
+    "many retries": lambda db: service.retry_some(db, Which("dead"), 0, 10, NOW),
+}
+
+
+@pytest.mark.engine("postgresql")
+@pytest.mark.parametrize("waiting", WAITING.values(), ids=WAITING)
+async def test_a_change_waits_for_a_write_that_has_passed_the_fence(
+    integration: Integration,
+    crm: CrmDouble,
+    ledger_url: str,
+    waiting: Callable[[Connection], Any],
+) -> None:
+    crm.register("ada")
+    await integration.look()
+    database, lease = integration.database, integration.lease
+
+    def write(db: Connection) -> None:
+        leases.fence(db, lease)
+        change(db, "SELECT pg_advisory_xact_lock(1)")
+
+    gate = await asyncpg.connect(ledger_url)
+    await gate.execute("SELECT pg_advisory_lock(1)")
+    first = asyncio.create_task(database.write(write))
+    await _until(gate, "wait_event = 'advisory'")
+    second = asyncio.create_task(database.write(waiting))
+    await _until(gate, "wait_event IN ('transactionid', 'tuple')")
+    assert not second.done()
+
+    await gate.execute("SELECT pg_advisory_unlock(1)")
+    await first
+    await second
+    await gate.close()
+
+
+async def _until(connection: Any, some_session: str) -> None:
+    """Wait until this is so of a session of this database."""
+    those = f"pg_stat_activity WHERE datname = current_database() AND {some_session}"
+    async with asyncio.timeout(10):
+        while not await connection.fetchval(f"SELECT count(*) FROM {those}"):  # noqa: S608
+            pass
+
+
 async def test_a_page_that_was_read_from_elsewhere_is_void(
     integration: Integration, crm: CrmDouble
 ) -> None:
@@ -345,13 +407,14 @@ async def changed(integration: Integration, is_so: Callable[[], bool]) -> None:
 
 
 async def test_a_running_poller_that_is_taken_over_stands_by(
-    lively: Integration, other: Integration, crm: CrmDouble, log: Log
+    lively: Integration, other: Integration, crm: CrmDouble, engine: str, log: Log
 ) -> None:
     await changed(lively, lambda: lively.poller.lease is not None)
 
     await take_over(other)
     await changed(lively, lambda: lively.poller.lease is None)
-    other.poller._claim.acquire()  # as its next renewal does
+    # As its next renewal does: the claim of a file would let whoever keeps it poll beside it.
+    assert other.poller._claim.acquire() == (engine == "sqlite")
 
     assert log.warnings == ["Another poller has taken over; this one stands by."]
     crm.register("ada")
@@ -359,16 +422,66 @@ async def test_a_running_poller_that_is_taken_over_stands_by(
     assert (await other.status()).poller.is_here
 
 
-async def test_a_running_poller_renews_its_lease(lively: Integration, crm: CrmDouble) -> None:
+async def test_a_running_poller_renews_its_lease_again_and_again(
+    lively: Integration, crm: CrmDouble
+) -> None:
     await changed(lively, lambda: lively.poller.lease is not None)
     first = await lively.database.read(control.state)
+    ends = {first.lease_until}
 
-    async with asyncio.timeout(10):
-        while (row := await lively.database.read(control.state)).lease_until == first.lease_until:
+    async with asyncio.timeout(20):
+        while len(ends) < 5:  # longer than a lease
+            row = await lively.database.read(control.state)
+            assert row.lease_epoch == first.lease_epoch
+            ends.add(row.lease_until)
             await asyncio.wait([lively.database.committed.next()], timeout=0.02)
 
-    assert row.lease_until > first.lease_until
-    assert row.lease_epoch == first.lease_epoch
+
+@pytest.mark.engine("sqlite")
+async def test_a_renewal_takes_the_claim_of_a_process_that_has_ended(
+    start: Start, other: Integration
+) -> None:
+    integration = await start(lease_seconds=1.5)
+    poller = integration.poller
+    poller._claim.release()
+    assert other.poller._claim.acquire()  # by a poller that was taken over, and hangs
+    renewing = asyncio.create_task(poller._keep_renewing(integration.lease))
+    assert poller._claim._file is None
+
+    other.poller._claim.release()
+    await changed(integration, lambda: poller._claim._file is not None)
+
+    assert not other.poller._claim.acquire()
+    renewing.cancel()
+
+
+async def test_a_poller_that_is_late_to_renew_is_not_ready(integration: Integration) -> None:
+    assert integration.poller.trouble() is None
+
+    integration.poller._good_until = asyncio.get_running_loop().time() - 1
+
+    assert integration.poller.trouble() == "its lease has run out"
+
+
+class NotingDatabase(FragileDatabase):
+    """Notes when it was asked to write something last."""
+
+    asked_at = 0.0
+
+    async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.asked_at = asyncio.get_running_loop().time()
+        return await super().write(work, *args, **kwargs)
+
+
+async def test_a_lease_is_good_from_when_it_was_asked_for(integration: Integration) -> None:
+    """By the time of an answer that was late another may have it."""
+    poller = integration.poller
+    await poller.give_back(integration.lease)
+    poller._database = noting = NotingDatabase(integration.database)
+
+    assert await poller.take_lease()
+
+    assert poller._good_until <= noting.asked_at + integration.settings.lease_seconds
 
 
 async def test_a_poller_that_can_not_renew_stops_before_another_may_begin(
@@ -382,8 +495,11 @@ async def test_a_poller_that_can_not_renew_stops_before_another_may_begin(
     assert given_up in log.warnings
     assert not [line for line in log.warnings if "Another poller" in line]
 
+    assert lively.poller.trouble() == "its lease has run out"
+
     fragile.is_away = False
     await changed(lively, lambda: lively.poller.lease is not None)
+    assert lively.poller.trouble() is None
     assert log.errors == []
 
 
@@ -429,6 +545,29 @@ async def test_a_loop_that_is_told_to_end_does_though_what_it_asks_fails(
 
     assert task.cancelled()
     await poller.close()
+
+
+@pytest.mark.parametrize("failure", [away(), ZeroDivisionError()], ids=["away", "a bug"])
+async def test_a_loop_that_fails_pauses_before_it_begins_again(
+    integration: Integration, failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poller = integration.poller
+    tries: list[int] = []
+    pauses: list[float] = []
+
+    async def fail() -> None:
+        tries.append(len(tries))
+        if len(tries) == 3:
+            poller._stopping.begin()
+        raise failure
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(poller._stopping, "sleep", sleep)
+    await poller._keep_going(fail)
+
+    assert pauses == [PAUSE_AFTER_ERROR_SECONDS] * 3
 
 
 async def test_a_database_that_is_away_at_the_start_is_waited_for(

@@ -16,6 +16,7 @@ import pytest
 from integration_service.commands import main
 from integration_service.ledger import control
 from integration_service.ledger import lease as leases
+from integration_service.operations import printing
 from integration_service.operations.schemas import Status
 from integration_service.reconcile import comparison as comparing
 from integration_service.reconcile import store as reconciliations
@@ -378,6 +379,17 @@ def test_on_a_terminal_there_are_tables(
     assert "[bold]Not that one." in shown  # it is no mark-up
     assert main(["reconcile"]) == 1
     assert "its delivery is dead" in capsys.readouterr().out
+
+
+def test_without_a_terminal_progress_is_a_line_for_so_many(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with printing.progress() as progress:
+        for number in (1, 9_999, 10_000, 10_500, 19_999, 20_000, 35_000):
+            progress("customers", number)
+
+    shown = ["10000 customers", "20000 customers", "35000 customers"]
+    assert capsys.readouterr().err.splitlines() == shown
 
 
 @pytest.mark.parametrize("command", ["run-once", "status"])

@@ -9,13 +9,16 @@ import httpx
 import pytest
 
 from integration_service.app import create_app
-from integration_service.deliveries import erasures, retry_policy, service
+from integration_service.deliveries import erasures, retry_policy, router, service, store
 from integration_service.deliveries.models import ErasedCustomer
 from integration_service.ledger import control
 from integration_service.ledger import lease as leases
+from integration_service.ledger.lease import Lease
 from integration_service.settings import Settings
+from service_kit.database import Database
 from service_kit.process import clock as system_clock
 from service_kit.process.clock import rfc3339
+from service_kit.process.stopping import Stopping
 from service_kit.web import overload
 from tests.conftest import running
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
@@ -89,8 +92,10 @@ async def test_one_that_waits_no_longer_waits(
     await integration.send()
     assert inventory.owners == []
     be_now(integration)
+    before = await integration.database.read(control.wanted)
 
     assert (await told(api, "/deliveries/ada/retry"))["attempt_count"] == 1
+    assert await integration.database.read(control.wanted) != before  # the poller looks at once
     integration.clock.advance(seconds=1)
     await integration.send()
 
@@ -295,7 +300,7 @@ async def test_no_delivery_grows_older_while_it_is_paused(
     await heir.send()
     assert (await heir.states())["ada"] == "retrying"  # 71 hours of 72
 
-    clock.advance(hours=2)
+    clock.advance(minutes=90)  # 72 and a half with the hour before the pause
     await heir.send()
     assert (await heir.states())["ada"] == "dead"
     assert (await heir.delivery("ada")).attempts[0].at == first
@@ -354,6 +359,28 @@ async def test_whichever_replica_is_told_the_one_that_polls_looks_at_once(
             return any("wait" not in look for look in crm.looks[looks:])
 
         await seen(alive, has_looked)
+        looks = len(crm.looks)
+
+        async def waits_again() -> bool:
+            return any("wait" in look for look in crm.looks[looks:])
+
+        await seen(alive, waits_again)  # and not after the hour between two looks
+
+
+async def test_whoever_is_told_to_look_wakes_every_loop(integration: Integration) -> None:
+    poller = integration.poller
+    events = {
+        "the feed": poller.control.woken,
+        "deliveries": poller.ingest.arrived,
+        "erasures": poller.ingest.erased,
+        "comparisons": poller.reconciler.wanted,
+    }
+    assert not any(event.is_set() for event in events.values())
+    await integration.database.write(control.wake)
+
+    await poller.control.look(integration.lease)
+
+    assert [name for name, event in events.items() if not event.is_set()] == []
 
 
 async def test_where_nobody_polls_nobody_can_be_told_to(
@@ -397,6 +424,31 @@ async def test_the_running_poller_heeds_a_pause_and_goes_on_at_once_after_it(
     await seen(alive, is_delivered)
 
 
+async def test_a_pause_that_comes_during_a_look_is_seen_by_the_next(
+    integration: Integration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("integration_service.poller.control.LOOK_SECONDS", 3600)
+    watcher, circuit = integration.poller.control, integration.poller.targets.inventory.circuit
+    looked = watcher.look
+    pauses = [integration.clock()]
+
+    async def look(lease: Lease) -> None:
+        await looked(lease)
+        if pauses:
+            await integration.database.write(control.pause, pauses.pop())
+
+    monkeypatch.setattr(watcher, "look", look)
+    stopping = Stopping()
+    task = asyncio.create_task(watcher.run(integration.lease, stopping))
+
+    async def is_heeded() -> bool:
+        return circuit.is_paused
+
+    await seen(integration, is_heeded)
+    stopping.begin()
+    await task
+
+
 # --- waiting for one
 
 
@@ -415,6 +467,30 @@ async def test_a_delivery_is_waited_for_from_before_it_is_known(
     assert (answer.json()["state"], len(answer.json()["attempts"])) == ("delivered", 1)
     again = await api.get("/deliveries/ada/wait")
     assert again.json() == answer.json()
+
+
+async def test_what_is_finished_during_a_look_is_seen_by_the_next(
+    integration: Integration, settings: Settings, crm: CrmDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router, "RECHECK_SECONDS", 3600)
+    crm.register("ada")
+    await integration.look()
+    finish = ["UPDATE deliveries SET state = 'skipped', next_attempt_at = NULL"]
+    seldom = settings.model_copy(update={"lease_seconds": 300})  # it asks for a lease, and commits
+    async with running(create_app(seldom), token="admin123") as api:
+        database: Database = api.app.state.database  # type: ignore[attr-defined]
+        read = database.read
+
+        async def look(work: Any, *args: Any) -> Any:
+            found = await read(work, *args)
+            if work is store.find and finish:
+                await database.write(change, finish.pop())
+            return found
+
+        monkeypatch.setattr(database, "read", look)
+        answer = await asyncio.wait_for(api.get("/deliveries/ada/wait?timeout=60"), 10)
+
+    assert answer.json()["state"] == "skipped"
 
 
 async def test_a_dead_or_skipped_one_is_finished_too(

@@ -1,19 +1,23 @@
 """The comparison of both sides: exactly what is wrong, no false alarm, and nothing twice."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Connection
 
 from integration_service.app import create_app
+from integration_service.deliveries import erasures
+from integration_service.deliveries.models import ErasedCustomer
 from integration_service.reconcile import comparison as comparing
 from integration_service.reconcile import keys as reconcile_keys
 from integration_service.reconcile import store as reconciliations
 from integration_service.reconcile.schemas import CONFIRM_COMMAND
 from integration_service.reconcile.service import AlreadyRunning
-from integration_service.reconcile.store import RunLost
+from integration_service.reconcile.store import Absent, RunLost
 from integration_service.settings import Settings
 from integration_service.targets import http
 from service_kit.process.stopping import Stopping
@@ -30,6 +34,7 @@ from tests.integration_service.doubles import (
 from tests.inventory_api.conftest import keeps_its_word
 
 WELCOME = "welcome_package"
+NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +77,13 @@ async def test_all_is_well(served: Integration, log: Log) -> None:
         "0 enqueued." in log.infos
     )
     assert (await served.status()).reconcile == run
+    assert await seen(served) == []
+
+
+async def seen(integration: Integration) -> list[Any]:
+    """Return what comparisons have left in the database of what they have seen."""
+    keys = reconcile_keys._KEYS.select()
+    return await integration.database.read(lambda db: list(db.execute(keys)))
 
 
 async def test_it_finds_what_is_missing_extra_and_double_page_by_page(
@@ -137,6 +149,17 @@ async def test_repair_sends_again_what_inventory_has_lost(
     assert feed.scalar_one() == 2
 
 
+async def test_who_is_erased_after_it_was_judged_is_not_repaired(integration: Integration) -> None:
+    database, now = integration.database, integration.clock()
+    run = await database.write(reconciliations.begin, "cli", repair=True)
+    await database.write(erasures.note, [ErasedCustomer("jane", None)], now)
+
+    absent = [Absent("jane", "Jane"), Absent("ada", "Ada")]
+
+    assert await database.write(reconciliations.repair, run, absent, now) == 1
+    assert await integration.states() == {"ada": "pending"}
+
+
 async def test_repair_finds_customers_whom_the_ledger_does_not_know(
     served: Integration, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
@@ -197,6 +220,30 @@ async def test_who_is_added_while_both_lists_are_read_is_no_false_alarm(
 
     crm.register("eve")  # is read, and has no package yet
     monkeypatch.setattr(served.poller.reconciler._sides.inventory, "requests", meanwhile)
+
+    run = await served.reconcile()
+
+    assert run.is_exact, run
+
+
+async def test_who_gets_a_package_while_the_customers_are_read_has_it(
+    served: Integration,
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = served.poller.reconciler._sides.crm
+    read = client.customers
+
+    async def take_long(*args: Any, **options: Any) -> Any:
+        page = await read(*args, **options)
+        await served.work()
+        clock.advance(minutes=5)
+        return page
+
+    crm.register("eve")
+    monkeypatch.setattr(client, "customers", take_long)
 
     run = await served.reconcile()
 
@@ -349,8 +396,32 @@ async def test_one_runs_at_a_time_and_a_dead_one_is_succeeded(
     with pytest.raises(RunLost):
         await dead.carry_out()
     assert (await served.status()).reconcile == run
-    left = await served.database.read(lambda db: db.execute(reconcile_keys._KEYS.select()).all())
-    assert left == []
+    assert await seen(served) == []
+
+
+WRITES: dict[str, Callable[[Connection, int], Any]] = {
+    "customers": lambda db, run: reconcile_keys.saw_customers(db, run, []),
+    "packages": lambda db, run: reconcile_keys.saw_packages(db, run, ["ada"]),
+    "erasures": lambda db, run: reconcile_keys.saw_erasures(db, run, 0, 10),
+    "absent": lambda db, run: reconcile_keys.are_absent(db, run, ["ada"]),
+    "repair": lambda db, run: reconciliations.repair(db, run, [Absent("eve", None)], NOW),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+async def test_no_write_of_a_run_that_has_ended_changes_anything(
+    integration: Integration, write: Callable[[Connection, int], Any]
+) -> None:
+    database = integration.database
+    run = await database.write(reconciliations.begin, "cli", repair=True)
+    assert run is not None
+    await database.write(reconciliations.finish, run, {"state": "failed"})
+
+    with pytest.raises(RunLost):
+        await database.write(write, run)
+
+    assert await seen(integration) == []
+    assert await integration.states() == {}
 
 
 async def test_a_far_side_that_fails_fails_it_and_the_next_is_as_good(

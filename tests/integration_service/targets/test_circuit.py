@@ -1,6 +1,7 @@
 """An Inventory that can't be used: it is left alone, nobody pays for it, and it is found again."""
 
 import asyncio
+import json
 from collections import Counter
 
 import httpx
@@ -283,6 +284,7 @@ async def test_time_that_the_link_was_down_does_not_age_a_delivery(
     inventory.fault = DOWN
     await fail(integration, 5)  # opened at minute 24, so of age that much
     clock.advance(hours=1000)
+    assert integration.poller.targets.inventory.circuit.tried() == 24 * 60
     inventory.faults.append(lambda *_: None)
     await owe(integration, crm, "ada")
     await integration.send()
@@ -344,6 +346,29 @@ async def test_time_tried_is_remembered_over_a_restart_whatever_the_clock_was_se
     await integration.die()
 
 
+async def test_time_tried_is_remembered_though_but_one_of_a_batch_has_failed(
+    integration: Integration, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
+) -> None:
+    await owe(integration, crm, "ada", "bad")
+    clock.advance(hours=1)
+    inventory.faults.append(
+        lambda double, request: httpx.Response(
+            200,
+            json=[
+                {"status": 503} if item["customer_id"] == "bad" else double.make(item)
+                for item in json.loads(request.content)
+            ],
+        )
+    )
+    await integration.send()
+    assert await integration.states() == {"ada": "delivered", "bad": "retrying"}
+
+    restarted = await integration.restarted()
+
+    assert restarted.poller.targets.inventory.circuit.tried() == 3600
+    await restarted.die()
+
+
 async def test_an_open_circuit_survives_a_restart_and_is_probed_at_once(
     integration: Integration,
     crm: CrmDouble,
@@ -374,6 +399,21 @@ async def test_an_open_circuit_survives_a_restart_and_is_probed_at_once(
     await restarted.send()
     assert set((await restarted.states()).values()) == {"delivered"}
     assert (await restarted.status()).circuits["inventory"].state == "closed"
+    await restarted.die()
+
+
+async def test_that_the_crm_was_down_is_remembered_over_a_restart(
+    integration: Integration, crm: CrmDouble, log: Log
+) -> None:
+    crm.faults.append(DOWN)
+    await integration.look()
+    assert (await integration.status()).circuits["crm"].state == "open"
+    restarted = await integration.restarted()
+
+    await restarted.look()
+
+    assert "The CRM answers again." in log.infos
+    assert (await restarted.status()).circuits["crm"].state == "closed"
     await restarted.die()
 
 

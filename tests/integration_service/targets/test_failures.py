@@ -1,6 +1,7 @@
 """Every way in which a far side can fail: what is written down of it, and that nothing is lost."""
 
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -8,7 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+import respx
 
+from integration_service.targets.failures import TooLarge
+from integration_service.targets.http import Link
 from tests.integration_service.conftest import FakeClock, Integration, Log
 from tests.integration_service.doubles import (
     PROBLEM,
@@ -359,6 +363,10 @@ OF_BOB = refused("bob", 422, "invalid-request")["problem"]
 NOT_BOBS: dict[str, Any] = {
     "another customer": {"status": 422, "problem": OF_BOB | {"customer_id": "ada"}},
     "no customer": {"status": 422, "problem": OF_BOB | {"customer_id": None}},
+    "nobody": {
+        "status": 422,
+        "problem": {name: OF_BOB[name] for name in OF_BOB if name != "customer_id"},
+    },
     "another status": {"status": 422, "problem": OF_BOB | {"status": 409}},
     "a type of others": {"status": 422, "problem": OF_BOB | {"type": "about:blank"}},
     "no kind of an item's": {"status": 422, "problem": OF_BOB | {"type": "urn:problem:x"}},
@@ -456,6 +464,45 @@ async def test_a_result_that_says_nothing_clear_counts_as_not_said(
     await integration.send()
 
     await assert_all_is_well(integration, inventory)
+
+
+class Endless(httpx.AsyncByteStream):
+    """An answer without an end, which notes that it is closed."""
+
+    is_closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 0x10000
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+async def test_an_answer_that_is_not_read_to_its_end_is_closed(
+    far_sides: respx.MockRouter,
+) -> None:
+    endless = Endless()
+    far_sides.get("http://inventory/").respond(200, stream=endless)
+    link = Link("http://inventory", "viewer123")
+
+    with pytest.raises(TooLarge):
+        await link.call("GET", "/")
+
+    assert endless.is_closed
+    await link.close()
+
+
+async def test_what_a_list_shows_of_others_is_not_counted(
+    integration: Integration, far_sides: respx.MockRouter
+) -> None:
+    """As an Inventory would that does not know the filter."""
+    shown = [{"request_id": uid, "customer_id": uid, "status": "pending"} for uid in ("ada", "bob")]
+    far_sides.get("http://inventory/package-requests").respond(json=shown)
+    count = integration.poller.targets.inventory.count
+
+    assert await count("welcome_package", "ada", cancelled=True) == 1
+    assert await count("welcome_package", "eve", cancelled=True) == 0
 
 
 ODD_TEXTS = ["\0", "\ud800", "a\0b\udfff", "\n", "\u2028", "x" * 100_000, "🎉" * 600]

@@ -1,0 +1,95 @@
+"""Planted bugs in the kit's process wing."""
+
+from tests.mutants.mutant import Mutant
+
+_TESTS = "tests/service_kit"
+_PROTOCOL = f"{_TESTS}/test_protocol.py"
+_RATES = f"{_TESTS}/test_rate_limits.py"
+
+MUTANTS = [
+    Mutant(
+        name="production takes demo tokens where none is set",
+        kind="condition",
+        file="service_kit/process/settings.py",
+        text='return self.environment == "development" and not self.api_tokens',
+        instead="return not self.api_tokens",
+        tests=(f"{_TESTS}/test_settings.py::test_production_starts_with_tokens_of_its_own",),
+    ),
+    Mutant(
+        name="a head may have one header less than it may have",
+        kind="boundary",
+        file="service_kit/process/protocol.py",
+        text="if len(self.headers) > self.max_header_count:",
+        instead="if len(self.headers) >= self.max_header_count:",
+        tests=(f"{_PROTOCOL}::test_a_head_may_have_100_headers",),
+    ),
+    Mutant(
+        name="who asks again too early has to wait longer",
+        kind="order",
+        file="service_kit/process/rates.py",
+        text="""        if room < -_ROUNDING:
+            return Taken(is_allowed=False, left=0, seconds=math.ceil(-room))
+        self._full_at[caller] = now + full_in
+""",
+        instead="""        self._full_at[caller] = now + full_in
+        if room < -_ROUNDING:
+            return Taken(is_allowed=False, left=0, seconds=math.ceil(-room))
+""",
+        tests=(f"{_RATES}::test_a_caller_may_ask_twice_the_rate_at_once_and_then_at_the_rate",),
+    ),
+    Mutant(
+        name="a line about another request has the id of this one",
+        kind="scope",
+        file="service_kit/process/logs.py",
+        text='fields.setdefault("request_id", request_id)',
+        instead='fields["request_id"] = request_id',
+        tests=(f"{_TESTS}/test_logs.py::test_a_line_may_name_another_request",),
+    ),
+    Mutant(
+        name="who stops waiting for the metrics stops them for all",
+        kind="scope",
+        file="service_kit/process/metrics.py",
+        text="return await asyncio.shield(self._latest), CONTENT_TYPE_LATEST",
+        instead="return await self._latest, CONTENT_TYPE_LATEST",
+        tests=(
+            f"{_TESTS}/test_metrics.py::test_metrics_are_written_once_a_second_for_all_who_ask",
+        ),
+    ),
+    Mutant(
+        name="the words of an error go to the receiver of traces",
+        kind="scope",
+        file="service_kit/process/tracing.py",
+        text="record_exception=False,",
+        instead="record_exception=True,",
+        tests=(
+            f"{_TESTS}/test_tracing.py::test_a_span_names_the_kind_of_an_error_and_none_of_its_words",
+        ),
+    ),
+    Mutant(
+        name="the timer of a connection outlives it",
+        kind="dropped",
+        file="service_kit/process/protocol.py",
+        text="""        self._timer.cancel()
+        for cycle""",
+        instead="        for cycle",
+        tests=(f"{_PROTOCOL}::test_no_timer_outlives_its_connection",),
+    ),
+    Mutant(
+        name="of many callers the busiest is forgotten first",
+        kind="dropped",
+        file="service_kit/process/rates.py",
+        text="        self._full_at.move_to_end(caller)\n",
+        instead="",
+        tests=(f"{_RATES}::test_who_asks_most_is_not_forgotten_for_whoever_comes",),
+    ),
+    Mutant(
+        name="a sleep leaves behind what it has waited for",
+        kind="dropped",
+        file="service_kit/process/stopping.py",
+        text="""            for one in waiting:
+                one.cancel()
+""",
+        instead="            pass\n",
+        tests=(f"{_TESTS}/test_stopping.py",),
+    ),
+]
