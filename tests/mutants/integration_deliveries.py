@@ -89,8 +89,8 @@ DELIVERIES = [
         name="a page of what is to be retried begins one too late",
         kind="boundary",
         file="integration_service/deliveries/service.py",
-        text="which.condition(), deliveries.c.id > after)",
-        instead="which.condition(), deliveries.c.id > after + 1)",
+        text="page_after(found, deliveries.c.id, after, limit)",
+        instead="page_after(found, deliveries.c.id, after + 1, limit)",
         tests=(f"{_CONTROL}::test_many_are_retried_by_state_and_class_page_by_page",),
     ),
     Mutant(
@@ -111,14 +111,8 @@ DELIVERIES = [
         name="who waits misses what is finished during a look",
         kind="order",
         file="integration_service/deliveries/router.py",
-        text="""            next_commit = (
-                database.committed.next()
-            )  # taken before looking, so that no news falls between
-            found = await database.read(store.find, customer_uid)
-""",
-        instead="""            found = await database.read(store.find, customer_uid)
-            next_commit = database.committed.next()
-""",
+        text="            next_commit = database.committed.next()\n            found = await database.read(store.find, customer_uid)\n",
+        instead="            found = await database.read(store.find, customer_uid)\n            next_commit = database.committed.next()\n",
         tests=(f"{_CONTROL}::test_what_is_finished_during_a_look_is_seen_by_the_next",),
     ),
     Mutant(
@@ -277,7 +271,7 @@ RECONCILE = [
         name="who was erased is repaired",
         kind="scope",
         file="integration_service/reconcile/store.py",
-        text="    absent = [one for one in absent if one.customer_uid not in erased]\n",
+        text="    absent = [one for one in absent if one.subject not in erased]\n",
         instead="",
         tests=(f"{_RECONCILE}::test_who_is_erased_after_it_was_judged_is_not_repaired",),
     ),
@@ -293,8 +287,8 @@ RECONCILE = [
         name="a run that was given up for dead goes on writing",
         kind="dropped",
         file="integration_service/reconcile/keys.py",
-        text="    alive(db, run)\n    rows = [\n        {",
-        instead="    rows = [\n        {",
+        text="    alive(db, run)\n    if rows:\n",
+        instead="    if rows:\n",
         tests=(f"{_RECONCILE}::test_no_write_of_a_run_that_has_ended_changes_anything",),
     ),
 ]

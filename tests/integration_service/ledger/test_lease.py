@@ -17,7 +17,7 @@ from sqlalchemy import Connection, MetaData
 
 from integration_service.deliveries import claims, erasures, service
 from integration_service.deliveries.models import Arrival, ErasedCustomer, Settlement
-from integration_service.deliveries.service import Which
+from integration_service.deliveries.schemas import RetryOrder
 from integration_service.feed import store
 from integration_service.feed.models import Newest, Walked
 from integration_service.ledger import control
@@ -267,7 +267,7 @@ WAITING: dict[str, Callable[[Connection], Any]] = {
     "a takeover": lambda db: leases.take(db, "heir", 15, is_alone=True),
     "an erasure": lambda db: erasures.note(db, [ErasedCustomer("ada", None)], NOW),
     "a retry": lambda db: service.retry(db, "ada", NOW),
-    "many retries": lambda db: service.retry_some(db, Which("dead"), 0, 10, NOW),
+    "many retries": lambda db: service.retry_some(db, RetryOrder(), 0, 10, NOW),
 }
 
 

@@ -11,13 +11,13 @@ from sqlalchemy import Connection
 
 from integration_service.app import create_app
 from integration_service.deliveries import erasures
-from integration_service.deliveries.models import ErasedCustomer
+from integration_service.deliveries.models import Arrival, ErasedCustomer
 from integration_service.reconcile import comparison as comparing
 from integration_service.reconcile import keys as reconcile_keys
 from integration_service.reconcile import store as reconciliations
 from integration_service.reconcile.schemas import CONFIRM_COMMAND
 from integration_service.reconcile.service import AlreadyRunning
-from integration_service.reconcile.store import Absent, RunLost
+from integration_service.reconcile.store import RunLost
 from integration_service.settings import Settings
 from integration_service.targets import http
 from service_kit.process.stopping import Stopping
@@ -152,11 +152,12 @@ async def test_repair_sends_again_what_inventory_has_lost(
 async def test_who_is_erased_after_it_was_judged_is_not_repaired(integration: Integration) -> None:
     database, now = integration.database, integration.clock()
     run = await database.write(reconciliations.begin, "cli", repair=True)
+    assert run is not None
     await database.write(erasures.note, [ErasedCustomer("jane", None)], now)
 
-    absent = [Absent("jane", "Jane"), Absent("ada", "Ada")]
+    absent = [Arrival("jane", "Jane", 0), Arrival("ada", "Ada", 0)]
 
-    assert await database.write(reconciliations.repair, run, absent, now) == 1
+    assert await database.write(reconciliations.repair, run.id, absent, now) == 1
     assert await integration.states() == {"ada": "pending"}
 
 
@@ -404,7 +405,7 @@ WRITES: dict[str, Callable[[Connection, int], Any]] = {
     "packages": lambda db, run: reconcile_keys.saw_packages(db, run, ["ada"]),
     "erasures": lambda db, run: reconcile_keys.saw_erasures(db, run, 0, 10),
     "absent": lambda db, run: reconcile_keys.are_absent(db, run, ["ada"]),
-    "repair": lambda db, run: reconciliations.repair(db, run, [Absent("eve", None)], NOW),
+    "repair": lambda db, run: reconciliations.repair(db, run, [Arrival("eve", None, 0)], NOW),
 }
 
 
@@ -415,10 +416,10 @@ async def test_no_write_of_a_run_that_has_ended_changes_anything(
     database = integration.database
     run = await database.write(reconciliations.begin, "cli", repair=True)
     assert run is not None
-    await database.write(reconciliations.finish, run, {"state": "failed"})
+    await database.write(reconciliations.finish, run.id, {"state": "failed"})
 
     with pytest.raises(RunLost):
-        await database.write(write, run)
+        await database.write(write, run.id)
 
     assert await seen(integration) == []
     assert await integration.states() == {}
