@@ -111,8 +111,12 @@ DELIVERIES = [
         name="who waits misses what is finished during a look",
         kind="order",
         file="integration_service/deliveries/router.py",
-        text="            next_commit = database.committed.next()\n            found = await database.read(store.find, customer_uid)\n",
-        instead="            found = await database.read(store.find, customer_uid)\n            next_commit = database.committed.next()\n",
+        text="""            next_commit = database.committed.next()
+            found = await database.read(store.find, customer_uid)
+""",
+        instead="""            found = await database.read(store.find, customer_uid)
+            next_commit = database.committed.next()
+""",
         tests=(f"{_CONTROL}::test_what_is_finished_during_a_look_is_seen_by_the_next",),
     ),
     Mutant(
