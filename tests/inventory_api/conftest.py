@@ -25,8 +25,8 @@ CONFLICT = "urn:problem:package-request-conflict"
 
 
 @pytest.fixture
-def settings(new_database: NewDatabase) -> Settings:
-    return Settings(database_url=new_database("inventory_api"))
+def settings(empty_database: NewDatabase) -> Settings:
+    return Settings(database_url=empty_database("inventory_api"))
 
 
 @pytest.fixture
@@ -37,11 +37,8 @@ async def inventory(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="module")
-def shared_url(
-    engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    folder = tmp_path_factory.mktemp("shared")
-    return copy_of_template(request, engine, "inventory_api", folder)[1]
+def shared_url(engine: str, request: pytest.FixtureRequest) -> str:
+    return copy_of_template(request, engine, "inventory_api")[1]
 
 
 @pytest.fixture(scope="module")
