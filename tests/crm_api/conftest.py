@@ -29,10 +29,16 @@ from tests.statements import before_each_statement
 OUTSIDER = Principal("outsider", "admin", frozenset())
 
 
+@pytest.fixture(scope="session")
+def read_settings() -> Settings:
+    """What a CRM is told by an environment; reading it takes longer than many a test."""
+    return Settings(seed_demo_data=False)
+
+
 @pytest.fixture
-def settings(empty_database: NewDatabase) -> Settings:
+def settings(read_settings: Settings, empty_database: NewDatabase) -> Settings:
     """What a CRM with an empty database is told by its environment."""
-    return Settings(database_url=empty_database("crm_api"), seed_demo_data=False)
+    return read_settings.model_copy(update={"database_url": empty_database("crm_api")})
 
 
 @pytest.fixture

@@ -221,14 +221,17 @@ def database(ledger: Ledger) -> Database:
     return ledger.database
 
 
-@pytest.fixture
-def settings(ledger_url: str) -> Settings:
+@pytest.fixture(scope="session")
+def read_settings() -> Settings:
+    """What the integration is told by an environment; reading it takes longer than many a test."""
     return Settings(
-        database_url=ledger_url,
-        crm_api_url="http://crm",
-        inventory_api_url="http://inventory",
-        polling_interval_seconds=10,
+        crm_api_url="http://crm", inventory_api_url="http://inventory", polling_interval_seconds=10
     )
+
+
+@pytest.fixture
+def settings(read_settings: Settings, ledger_url: str) -> Settings:
+    return read_settings.model_copy(update={"database_url": ledger_url})
 
 
 @pytest.fixture

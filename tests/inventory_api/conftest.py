@@ -24,9 +24,15 @@ BATCH = "/package-requests/batch"
 CONFLICT = "urn:problem:package-request-conflict"
 
 
+@pytest.fixture(scope="session")
+def read_settings() -> Settings:
+    """What an Inventory is told by an environment; reading it takes longer than many a test."""
+    return Settings()
+
+
 @pytest.fixture
-def settings(empty_database: NewDatabase) -> Settings:
-    return Settings(database_url=empty_database("inventory_api"))
+def settings(read_settings: Settings, empty_database: NewDatabase) -> Settings:
+    return read_settings.model_copy(update={"database_url": empty_database("inventory_api")})
 
 
 @pytest.fixture
