@@ -160,7 +160,7 @@ def kept_database(request: pytest.FixtureRequest) -> NewDatabase:
 
 
 @pytest.fixture
-def empty_database(
+def emptied_database(
     engine: str, new_database: NewDatabase, request: pytest.FixtureRequest
 ) -> NewDatabase:
     """Give the URL of an empty database of a service; it has the schema that migrations make.
@@ -168,14 +168,14 @@ def empty_database(
     Much faster than `new_database`, since on PostgreSQL the tests of a process share it.
     """
 
-    def empty(service: str) -> str:
+    def emptied(service: str) -> str:
         if engine == "sqlite":
             return new_database(service)
         url: str = request.getfixturevalue("kept_database")(service)
         run_sql(url, ";".join((EMPTIED, *BEGUN_AGAIN.get(service, ()))))
         return url
 
-    return empty
+    return emptied
 
 
 @pytest.hookimpl(wrapper=True)

@@ -36,9 +36,9 @@ def read_settings() -> Settings:
 
 
 @pytest.fixture
-def settings(read_settings: Settings, empty_database: NewDatabase) -> Settings:
+def settings(read_settings: Settings, emptied_database: NewDatabase) -> Settings:
     """What a CRM with an empty database is told by its environment."""
-    return read_settings.model_copy(update={"database_url": empty_database("crm_api")})
+    return read_settings.model_copy(update={"database_url": emptied_database("crm_api")})
 
 
 @pytest.fixture

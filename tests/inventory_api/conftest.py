@@ -31,8 +31,8 @@ def read_settings() -> Settings:
 
 
 @pytest.fixture
-def settings(read_settings: Settings, empty_database: NewDatabase) -> Settings:
-    return read_settings.model_copy(update={"database_url": empty_database("inventory_api")})
+def settings(read_settings: Settings, emptied_database: NewDatabase) -> Settings:
+    return read_settings.model_copy(update={"database_url": emptied_database("inventory_api")})
 
 
 @pytest.fixture

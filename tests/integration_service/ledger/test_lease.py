@@ -140,6 +140,7 @@ asyncio.run(poll(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 async def test_the_heir_of_a_killed_process_waits_no_longer_than_it_must(
     settings: Settings, other: Integration, engine: str
 ) -> None:
@@ -371,6 +372,7 @@ async def test_a_running_poller_renews_its_lease(lively: Integration, crm: CrmDo
     assert row.lease_epoch == first.lease_epoch
 
 
+@pytest.mark.slow
 async def test_a_poller_that_can_not_renew_stops_before_another_may_begin(
     lively: Integration, fragile: FragileDatabase, crm: CrmDouble, log: Log
 ) -> None:
