@@ -70,9 +70,20 @@ def pytest_configure() -> None:
             os.environ.pop(field.upper(), None)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests of whole processes, so that nobody waits for one of them at the end."""
-    items.sort(key=lambda item: "tests/system/" not in item.nodeid)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the tests of whole processes, so that nobody waits for one of them at the end.
+
+    Of several workers each begins with an equal share of the list: with a share of those tests.
+    """
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    system = [item for item in items if "tests/system/" in item.nodeid]
+    others = [item for item in items if "tests/system/" not in item.nodeid]
+    ends = [len(others) * n // workers for n in range(workers + 1)]
+    items[:] = [
+        item
+        for n in range(workers)
+        for item in (*system[n::workers], *others[ends[n] : ends[n + 1]])
+    ]
 
 
 def pytest_collection_finish() -> None:
