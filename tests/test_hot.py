@@ -321,6 +321,7 @@ def test_only_the_named_routes_are_hot() -> None:
         assert found == HOT.get(name, set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", HOT)
 def test_without_hot_the_description_is_the_same(service: str) -> None:
     program = (

@@ -1,8 +1,6 @@
 """The CRM on both engines: an empty one of a test's own, or one that a whole module shares."""
 
 import asyncio
-import functools
-import shutil
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -23,46 +21,24 @@ from crm_api.feed import store
 from crm_api.settings import Settings
 from service_kit.database import open_database
 from service_kit.web.auth import Principal
-from tests.conftest import NewDatabase, run_sql, running, with_database
+from tests.conftest import NewDatabase, copy_of_template, run_sql, running
 from tests.described import keeps_its_word
 from tests.personal import everything_in
 from tests.statements import before_each_statement
 
 OUTSIDER = Principal("outsider", "admin", frozenset())
-# Every table, whichever there are by now, as it is behind the migrations.
-EMPTIED = (
-    """DO $$ BEGIN EXECUTE (
-        SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ') || ' RESTART IDENTITY'
-        FROM pg_tables WHERE schemaname = 'public'
-        AND tablename NOT IN ('alembic_version', 'feed_head')
-    ); END $$""",
-    "UPDATE feed_head SET last_position = 0, pruned_position = 0, traced_from = 0",
-)
 
 
 @pytest.fixture(scope="session")
-def kept_database(request: pytest.FixtureRequest) -> Callable[[str], str]:
-    """Give the URL of a PostgreSQL database by its name; made once, since that takes 100 ms."""
-    server = request.getfixturevalue("postgres_server")
-    template = request.getfixturevalue("postgres_template")("crm_api")
-
-    @functools.cache
-    def kept(name: str) -> str:
-        run_sql(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        return with_database(server, name)
-
-    return kept
+def read_settings() -> Settings:
+    """What a CRM is told by an environment; reading it takes longer than many a test."""
+    return Settings(seed_demo_data=False)
 
 
 @pytest.fixture
-def settings(engine: str, new_database: NewDatabase, request: pytest.FixtureRequest) -> Settings:
+def settings(read_settings: Settings, emptied_database: NewDatabase) -> Settings:
     """What a CRM with an empty database is told by its environment."""
-    if engine == "sqlite":
-        url = new_database("crm_api")
-    else:
-        url = request.getfixturevalue("kept_database")("emptied")
-        change_from_outside(url, *EMPTIED)
-    return Settings(database_url=url, seed_demo_data=False)
+    return read_settings.model_copy(update={"database_url": emptied_database("crm_api")})
 
 
 @pytest.fixture
@@ -73,16 +49,9 @@ async def crm(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="module")
-def shared_url(
-    engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> str:
+def shared_url(engine: str, request: pytest.FixtureRequest) -> str:
     """Give the URL of a database for a whole module."""
-    if engine == "sqlite":
-        path = tmp_path_factory.mktemp("shared") / "crm.db"
-        shutil.copy(request.getfixturevalue("sqlite_template")("crm_api"), path)
-        return f"sqlite:///{path}"
-    kept: Callable[[str], str] = request.getfixturevalue("kept_database")
-    return kept("shared")
+    return copy_of_template(request, engine, "crm_api")[1]
 
 
 @pytest.fixture(scope="module")

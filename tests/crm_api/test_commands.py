@@ -110,6 +110,7 @@ async def test_a_database_that_is_not_there_is_named_as_the_reason(
     assert reason in capsys.readouterr().err
 
 
+@pytest.mark.slow
 async def test_python_dash_m_does_the_same(aged: httpx.AsyncClient) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "crm_api", "prune-feed", "--older-than-days", "7"),

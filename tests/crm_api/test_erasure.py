@@ -1,10 +1,12 @@
 """Erasing a person leaves nothing personal, and tells others to forget as well."""
 
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from crm_api.app import create_app
 from crm_api.settings import Settings
@@ -135,9 +137,13 @@ async def test_not_a_byte_of_it_is_left_in_a_sqlite_file_or_its_journal(tmp_path
     assert after == []
 
 
-async def test_of_many_who_come_and_go_none_is_left_in_a_sqlite_file(tmp_path: Path) -> None:
+@pytest.mark.slow
+async def test_of_many_who_come_and_go_none_is_left_in_a_sqlite_file(
+    database_folder: Path,
+) -> None:
     """Pages are split and joined meanwhile, and what they held is copied from one to another."""
-    path = tmp_path / "crm.db"
+    folder = Path(tempfile.mkdtemp(dir=database_folder))
+    path = folder / "crm.db"
     SERVICES["crm_api"].migrations().upgrade(f"sqlite:///{path}")
     settings = Settings(database_url=f"sqlite:///{path}", seed_demo_data=False)
     number = 600
@@ -154,7 +160,7 @@ async def test_of_many_who_come_and_go_none_is_left_in_a_sqlite_file(tmp_path: P
             if customer % 3:
                 await crm.delete(f"/api/customers/{customer}")
         left = {one["name"].lower() for one in await all_of(crm)} - {""}
-        found = set(re.findall(rb"unforgettable-\d{3}-", content_of(tmp_path)))
+        found = set(re.findall(rb"unforgettable-\d{3}-", content_of(folder)))
 
     assert len(left) == number // 3
     assert {one.decode() for one in found} == left

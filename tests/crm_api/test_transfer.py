@@ -427,6 +427,7 @@ async def test_two_imports_of_one_file_at_once_make_each_customer_once(
     assert [sum(map(int, column)) for column in zip(*counts, strict=True)] == [120, 120]
 
 
+@pytest.mark.slow
 async def test_an_import_that_is_killed_goes_on_when_it_is_run_again(
     desk: httpx.AsyncClient, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -463,6 +464,7 @@ async def test_an_import_that_is_killed_goes_on_when_it_is_run_again(
     assert len(created) == len(set(created)) == number + others
 
 
+@pytest.mark.slow
 async def test_progress_is_a_bar_on_a_terminal(desk: httpx.AsyncClient, write: Write) -> None:
     main, terminal = os.openpty()
     process = await asyncio.create_subprocess_exec(

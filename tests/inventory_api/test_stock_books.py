@@ -421,6 +421,7 @@ async def test_a_database_that_cannot_be_checked_is_no_database_that_does_not_ba
     assert "balance" not in printed.out
 
 
+@pytest.mark.slow
 @pytest.mark.engine("sqlite")
 async def test_python_dash_m_does_the_same(books: Books) -> None:
     await books.damage("UPDATE items SET on_hand = 9 WHERE id = {item}")

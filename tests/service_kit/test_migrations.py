@@ -82,6 +82,7 @@ def start_migrate(url: str, **more: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_processes_that_begin_at_once_make_one_schema(empty_database: str) -> None:
     processes = [start_migrate(empty_database) for _ in range(3)]
     told = [process.communicate(timeout=30)[1] for process in processes]
@@ -101,6 +102,7 @@ def test_a_schema_that_is_up_to_date_is_left_alone(new_database: NewDatabase) ->
     assert migrations.upgrade(url) == migrations.head
 
 
+@pytest.mark.slow
 def test_a_schema_that_is_ahead_is_refused_in_words(new_database: NewDatabase) -> None:
     url = new_database("crm_api")
     change(url, "UPDATE alembic_version SET version_num = '9999'")
@@ -114,6 +116,7 @@ def test_a_schema_that_is_ahead_is_refused_in_words(new_database: NewDatabase) -
         SERVICES["crm_api"].migrations().upgrade(url)
 
 
+@pytest.mark.slow
 def test_another_services_database_is_refused_in_words(new_database: NewDatabase) -> None:
     url = new_database("inventory_api")
 

@@ -3,9 +3,10 @@
 Its one argument is the folder with the services' packages. Each line on stdin is an order, each
 line on stdout its answer, in JSON; it ends, and its children with it, when stdin does:
 
-    {"service": …, "environment": …, "folder": …, "log": …}    {"pid": …}
-    {"poll": <pid>}                                            {"status": <exit code or null>}
+    {"service": …, "environment": …, "folder": …, "log": …, "constants": …}    {"pid": …}
+    {"poll": <pid>}                                                {"status": <exit code or null>}
 
+`constants` are numbers to put in place of the code's own, each under "module:NAME".
 A child runs what `python -m SERVICE serve` runs, and has nothing in common with its siblings. It is
 not reaped before its end has been told, so until then its pid is no other process's.
 """
@@ -78,6 +79,10 @@ def become(order: dict[str, Any]) -> None:
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])
+    for place, number in order["constants"].items():
+        module, _, name = place.partition(":")
+        getattr(import_module(module), name)  # there must be one
+        setattr(sys.modules[module], name, number)
     sys.argv = [order["service"], "serve"]
     if "CRASH_AT" in os.environ:
         begin_anew()

@@ -84,10 +84,17 @@ class Nursery:
         self._process.communicate(timeout=PATIENCE)
 
     def start(
-        self, service: str, environment: Mapping[str, str], folder: Path, log: Path
+        self,
+        service: str,
+        environment: Mapping[str, str],
+        folder: Path,
+        log: Path,
+        constants: Mapping[str, float],
     ) -> "Child":
-        order = {"service": service, "environment": dict(environment)}
-        return Child(self, self.ask({**order, "folder": str(folder), "log": str(log)})["pid"])
+        """Fork a service off; `constants` take the place of the code's own ("module:NAME")."""
+        order = {"service": service, "environment": dict(environment), "folder": str(folder)}
+        order |= {"log": str(log), "constants": dict(constants)}
+        return Child(self, self.ask(order)["pid"])
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None

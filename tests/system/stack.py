@@ -65,6 +65,8 @@ class Server:
         self.database_url = database_url
         self.log = folder / f"{self.name}.log"
         self.environment: dict[str, str] = {}
+        # Waits of the code that a test shortens, each under "module:NAME".
+        self.constants: dict[str, float] = {}
         # How often it was found dead.
         self.deaths = 0
         self.process: Child | None = None
@@ -101,7 +103,11 @@ class Server:
         self.environment.update(environment)
         own = {"PORT": str(self.port), "DATABASE_URL": self.database_url}
         self.process = self._nursery.start(
-            self.service, bare_environment() | own | self.environment, self._folder, self.log
+            self.service,
+            bare_environment() | own | self.environment,
+            self._folder,
+            self.log,
+            self.constants,
         )
 
     def wait_until_ready(self) -> None:

@@ -19,7 +19,12 @@ ASK = {
     name: f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin123\r\n\r\n".encode()
     for name, path in zip(NAMES, ("/api/customers", "/package-requests", "/status"), strict=True)
 }
-# A connection is given up after fifteen seconds of silence.
+# How long a connection may be silent, which is fifteen seconds.
+SHORTENED = {
+    "service_kit.database.postgres.database:WORK_SECONDS": 4.0,
+    "service_kit.database.postgres.notify:PING_SECONDS": 2.0,
+    "service_kit.database.postgres.notify:ANSWER_SECONDS": 2.0,
+}
 PATIENCE = 60.0
 
 
@@ -32,6 +37,7 @@ def proxy(postgres_server: str) -> Iterator[DatabaseProxy]:
 def start(stack: Stack, server: Server, proxy: DatabaseProxy) -> None:
     """Start the stack, one of it behind the proxy."""
     server.environment["DATABASE_URL"] = proxy.url(server.database_url)
+    server.constants.update(SHORTENED)
     stack.start()
     stack.add_customers(1)
     stack.wait_until_quiet()

@@ -21,6 +21,7 @@ COMMANDS = "\n".join(BLOCK.findall((ROOT / "docs" / "operations.md").read_text()
 APART = "python -m integration_service run-once"
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.engine("sqlite")
 def test_every_command_does_what_the_page_says(stack: Stack, tmp_path: Path) -> None:
     stack.start()

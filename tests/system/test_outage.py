@@ -47,6 +47,7 @@ def test_while_inventory_is_down_nothing_dies_and_then_all_is_delivered(stack: S
 
 def test_a_wrong_token_is_told_once_and_costs_nobody_a_package(stack: Stack) -> None:
     stack.integration.environment["INVENTORY_API_TOKEN"] = WRONG
+    stack.integration.constants["integration_service.targets.inventory:PROBE_SECONDS"] = 0.5
     stack.start()
     integration = stack.integration.pid
     stack.add_customers(3)

@@ -28,9 +28,13 @@ FAULTS = {
 }
 
 
+# How long the supervisor waits for a worker that does not answer, which is fifteen seconds.
+SHORTENED = Change("service_kit/process/server.py", "SILENT_SECONDS = 15", "SILENT_SECONDS = 5")
+
+
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_of_the_code(tmp_path_factory.mktemp("faulty"), list(FAULTS.values()))
+    return copy_of_the_code(tmp_path_factory.mktemp("faulty"), [*FAULTS.values(), SHORTENED])
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import httpx
@@ -655,11 +654,10 @@ async def test_a_crm_that_does_not_know_how_to_wait_is_not_asked_without_a_pause
 
 async def test_news_ends_a_long_poll(integration: Integration, crm: CrmDouble) -> None:
     asyncio.get_running_loop().call_later(0.02, crm.register, "ada")
-    began_at = time.monotonic()
 
-    assert await integration.look(wait=10) == 0
+    async with asyncio.timeout(15):
+        assert await integration.look(wait=25) == 0
 
-    assert time.monotonic() - began_at < 2
     assert await owed(integration) == ["ada"]
 
 

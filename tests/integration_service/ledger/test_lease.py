@@ -155,6 +155,7 @@ asyncio.run(poll(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 async def test_the_heir_of_a_killed_process_waits_no_longer_than_it_must(
     settings: Settings, other: Integration, engine: str
 ) -> None:
@@ -484,6 +485,7 @@ async def test_a_lease_is_good_from_when_it_was_asked_for(integration: Integrati
     assert poller._good_until <= noting.asked_at + integration.settings.lease_seconds
 
 
+@pytest.mark.slow
 async def test_a_poller_that_can_not_renew_stops_before_another_may_begin(
     lively: Integration, fragile: FragileDatabase, crm: CrmDouble, log: Log
 ) -> None:

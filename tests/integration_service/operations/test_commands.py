@@ -465,6 +465,7 @@ class FarSides(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.engine("sqlite")  # a process takes its time to start
 def test_a_process_of_its_own_does_it_over_the_wire(
     ledger_url: str, monkeypatch: pytest.MonkeyPatch
