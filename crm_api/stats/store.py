@@ -20,6 +20,8 @@ class TicketCount(NamedTuple):
 
 _CUSTOMERS = select(func.count()).select_from(customers)
 _ERASED = _CUSTOMERS.where(customers.c.erased_at.is_not(None))
+# One statement, so that who comes and goes meanwhile is not subtracted without being counted.
+_LIVE = select(_CUSTOMERS.scalar_subquery() - _ERASED.scalar_subquery())
 _TICKETS = select(tickets.c.status, tickets.c.priority, func.count().label("number")).group_by(
     tickets.c.status, tickets.c.priority
 )
@@ -32,9 +34,8 @@ _HEAD = select(feed_head.c.last_position + _UNNUMBERED.scalar_subquery())
 
 
 def customer_count(db: Connection) -> int:
-    total: int = db.execute(_CUSTOMERS).scalar_one()
-    erased: int = db.execute(_ERASED).scalar_one()
-    return total - erased
+    number: int = db.execute(_LIVE).scalar_one()
+    return number
 
 
 def ticket_counts(db: Connection) -> Sequence[TicketCount]:

@@ -3,8 +3,20 @@
 from typing import Any
 
 import httpx
+from sqlalchemy import Connection
 
-from tests.crm_api.conftest import change_database, read_feed, register
+from crm_api.stats import service
+from crm_api.stats.schemas import Stats
+from tests.crm_api.conftest import (
+    app_of,
+    change_database,
+    change_from_outside,
+    interrupted,
+    read_feed,
+    register,
+    register_from_outside,
+)
+from tests.statements import statements
 
 NO_STATUS = dict.fromkeys(["open", "in_progress", "pending", "on_hold", "resolved", "closed"], 0)
 NO_PRIORITY = dict.fromkeys(["low", "normal", "high", "urgent"], 0)
@@ -62,3 +74,28 @@ async def test_the_feed_head_is_the_one_that_a_reader_finds(crm: httpx.AsyncClie
 
     assert before == page["head_position"] == 2
     assert (await stats(crm))["feed_head"] == 3
+
+
+async def test_what_comes_and_goes_while_it_counts_is_counted_as_before_or_after(
+    crm: httpx.AsyncClient,
+) -> None:
+    database, url = app_of(crm).state.database, app_of(crm).state.settings.database_url
+    with statements() as sent:
+        await database.scan(service.count)
+
+    for step in range(len(sent)):
+        await register(crm, 2 * step)
+        head = (await stats(crm))["feed_head"]
+
+        def come_and_go(number: int = 2 * step + 1) -> None:
+            register_from_outside(url, number)  # which numbers all events
+            change_from_outside(url, "UPDATE customers SET erased_at = created_at")
+
+        def count(db: Connection, step: int = step, happen: Any = come_and_go) -> Stats:
+            with interrupted(db, step, happen):
+                return service.count(db)
+
+        found = await database.scan(count)
+
+        assert found.customers in {0, 1}
+        assert found.feed_head in {head, head + 1}
