@@ -1,5 +1,6 @@
 """Planted bugs in the CRM."""
 
+from tests.mutants import crm_tickets
 from tests.mutants.mutant import Mutant
 
 _CUSTOMERS = "tests/crm_api/test_customers.py"
@@ -133,4 +134,4 @@ FEED = [
     ),
 ]
 
-MUTANTS = CUSTOMERS + FEED
+MUTANTS = CUSTOMERS + FEED + crm_tickets.MUTANTS
