@@ -1,12 +1,15 @@
 """The counts of a dashboard."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy import Connection
 
 from crm_api.stats import service
 from crm_api.stats.schemas import Stats
+from service_kit.process import clock
 from tests.crm_api.conftest import (
     app_of,
     change_database,
@@ -64,6 +67,20 @@ async def test_customers_and_tickets_are_counted(crm: httpx.AsyncClient) -> None
         "by_priority": {**NO_PRIORITY, "low": 2, "urgent": 1},
         "overdue": 1,
     }
+
+
+async def test_a_ticket_is_overdue_from_the_instant_at_which_it_is_due(
+    crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register(crm, 1)
+    await open_ticket(crm, "low")
+    due_at = datetime(2020, 1, 1, tzinfo=UTC)
+    await change_database(crm, "UPDATE tickets SET due_at = '2020-01-01 00:00:00.000000'")
+
+    for now, overdue in ((due_at - timedelta.resolution, 0), (due_at, 1)):
+        monkeypatch.setattr(clock, "now", lambda now=now: now)
+        listed = await crm.get("/api/tickets", params={"overdue": True})
+        assert len(listed.json()) == (await stats(crm))["tickets"]["overdue"] == overdue
 
 
 async def test_the_feed_head_is_the_one_that_a_reader_finds(crm: httpx.AsyncClient) -> None:
