@@ -17,6 +17,7 @@ from tests.inventory_api.conftest import (
     BATCH,
     LIST,
     ask_from_outside,
+    change_database,
     keeps_its_word,
     new_customer,
 )
@@ -254,10 +255,17 @@ async def test_who_asks_while_the_last_is_promised_waits_for_the_next(settings: 
 
 
 @pytest.mark.engine("postgresql")
-async def test_a_repair_waits_for_who_is_at_work_and_counts_it_in(settings: Settings) -> None:
+@pytest.mark.parametrize("on_hand", [5, 6])
+async def test_a_repair_waits_for_who_is_at_work_and_counts_it_in(
+    settings: Settings, on_hand: int
+) -> None:
     async with replicas(settings, 2) as (one, other):
         first, second = await add_item(one, 5), await add_item(one, 5)
         package_type = await put_kit(one, {first: 1, second: 1})
+        await change_database(
+            one,
+            f"UPDATE items SET on_hand = {on_hand} WHERE sku = '{first}'",  # noqa: S608
+        )
         async with Holder(settings.database_url, second) as holder:
             asking = asyncio.create_task(request_many(one, package_type, 2))
             await holder.until_waiting(1)
@@ -265,7 +273,8 @@ async def test_a_repair_waits_for_who_is_at_work_and_counts_it_in(settings: Sett
             await holder.until_waiting(2)
         await asking
 
-        assert (await repairing).json()["repaired"] == []
+        repaired = (await repairing).json()["repaired"]
+        assert [one["level"] for one in repaired] == ([] if on_hand == 5 else [on_hand])
         assert await levels(one, first) == await levels(one, second) == (5, 2)
         assert await find_faults(one) == []
 
