@@ -199,6 +199,7 @@ async def test_the_first_page_waits_for_whoever_numbers_the_feed(crm: httpx.Asyn
 
     asking = asyncio.create_task(crm.get(LIST))
     while not await other.fetchval("SELECT 1 FROM pg_locks WHERE NOT granted LIMIT 1"):
+        assert not asking.done()
         await asyncio.wait([asking], timeout=0.02)
     await numbering.rollback()
     await other.close()

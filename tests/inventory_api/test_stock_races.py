@@ -20,6 +20,7 @@ from tests.inventory_api.conftest import (
     change_database,
     keeps_its_word,
     new_customer,
+    request_package,
 )
 from tests.inventory_api.stock import (
     Holder,
@@ -317,6 +318,23 @@ async def test_nobody_has_a_package_who_is_erased_while_it_is_requested(
         assert not any([await is_live(apps[0], customer) for customer in customers])
         assert await levels(apps[0], sku) == (1_000, 0)
         assert await find_faults(apps[0]) == []
+
+
+@pytest.mark.engine("postgresql")
+async def test_an_erasure_cancels_nothing_that_is_shipped_meanwhile(settings: Settings) -> None:
+    async with replicas(settings, 1) as (inventory,):
+        # There is no kit of its type, so no item that both of them lock.
+        made = await request_package(inventory)
+        ship = "UPDATE package_requests SET status = 'shipped'"
+        async with Holder(settings.database_url, await add_item(inventory)) as holder:
+            await holder.execute(f"{ship} WHERE request_id = '{made['request_id']}'")
+            body = {"customer_ids": [made["customer_id"]]}
+            erasing = asyncio.create_task(inventory.post(f"{LIST}/erasures", json=body))
+            await holder.until_waiting(1)
+            await holder.execute("COMMIT")
+
+        assert (await erasing).json()["erased"] == 1
+        assert await status_of(inventory, made["request_id"]) == "shipped"
 
 
 @pytest.mark.engine("postgresql")

@@ -196,6 +196,14 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        name="an erasure keeps the time of the change before",
+        kind="dropped",
+        file="crm_api/customers/service.py",
+        text='"erased_at": now, "updated_at": now}',
+        instead='"erased_at": now}',
+        tests=(f"{_ERASURE}::test_erasing_blanks_every_personal_field_and_keeps_the_ids",),
+    ),
+    Mutant(
         name="an erasure leaves past events as they were",
         kind="dropped",
         file="crm_api/customers/service.py",

@@ -47,6 +47,14 @@ MUTANTS = [
         tests=(f"{_EVENT_SCHEMAS}::test_every_event_that_is_sent_matches_its_schema",),
     ),
     Mutant(
+        name="a cursor names the last event that was shown",
+        kind="condition",
+        file="crm_api/feed/service.py",
+        text="last_id = rows[-1].event_id if rows and rows[-1].position == through else None",
+        instead="last_id = rows[-1].event_id if rows else None",
+        tests=(f"{_FEED}::test_a_cursor_behind_events_of_other_types_leads_on",),
+    ),
+    Mutant(
         name="a cursor exactly where events are pruned is refused",
         kind="boundary",
         file="crm_api/feed/service.py",

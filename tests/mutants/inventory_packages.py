@@ -62,6 +62,14 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        name="a customer is named twice where it was sent twice",
+        kind="condition",
+        file="inventory_api/package_requests/erasing.py",
+        text="for one in dict.fromkeys(customer_ids) if",
+        instead="for one in customer_ids if",
+        tests=(f"{_STOCK_ERASURE}::test_a_customer_who_is_named_twice_is_erased_once",),
+    ),
+    Mutant(
         name="a queue that is longer than one page is not served to its end",
         kind="boundary",
         file="inventory_api/package_requests/allocation.py",
@@ -172,6 +180,20 @@ MUTANTS = [
         text="Answer(200, to_json(results).decode(), item_subjects=whose)",
         instead="Answer(200, to_json(results).decode())",
         tests=(f"{_STOCK_ERASURE}::test_in_a_batch_the_others_are_answered_as_before",),
+    ),
+    Mutant(
+        name="an erasure does not lock what it cancels",
+        kind="scope",
+        file="inventory_api/package_requests/store.py",
+        text="""    .order_by(package_requests.c.id)
+    .with_for_update()
+)
+_ERASE""",
+        instead="""    .order_by(package_requests.c.id)
+)
+_ERASE""",
+        tests=(f"{_STOCK_RACES}::test_an_erasure_cancels_nothing_that_is_shipped_meanwhile",),
+        engine="both",
     ),
     Mutant(
         name="what a move frees is given to nobody",

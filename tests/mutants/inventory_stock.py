@@ -131,11 +131,11 @@ KITS = [
         tests=(f"{_STOCK_KITS}::test_a_kit_names_an_item_once",),
     ),
     Mutant(
-        name="a page of kits begins with the last of the one before",
+        name="a full page of kits does not look whether there is another",
         kind="boundary",
-        file="inventory_api/kits/store.py",
-        text='kits.c.id > bindparam("after")',
-        instead='kits.c.id >= bindparam("after")',
+        file="inventory_api/kits/service.py",
+        text="store.first_versions(db, after, limit + 1)",
+        instead="store.first_versions(db, after, limit)",
         tests=(f"{_STOCK_KITS}::test_pages_hold_every_kit_once_the_newest_type_last",),
     ),
     Mutant(
