@@ -4,7 +4,6 @@ from tests.mutants.mutant import Mutant
 
 _PACKAGE_LISTS = "tests/inventory_api/test_package_lists.py"
 _PACKAGE_REQUESTS = "tests/inventory_api/test_package_requests.py"
-_RACES = "tests/inventory_api/test_races.py"
 _STOCK_ERASURE = "tests/inventory_api/test_stock_erasure.py"
 _STOCK_MOVEMENTS = "tests/inventory_api/test_stock_movements.py"
 _STOCK_MOVES = "tests/inventory_api/test_stock_moves.py"
@@ -92,15 +91,6 @@ MUTANTS = [
         text="package_requests.c.created_at > wanted.created_after",
         instead="package_requests.c.created_at >= wanted.created_after",
         tests=(f"{_PACKAGE_LISTS}::test_filters_leave_what_they_name_newest_last",),
-    ),
-    Mutant(
-        name="two batches insert their rows in orders of their own",
-        kind="order",
-        file="inventory_api/package_requests/store.py",
-        text="_ADD.each(db, sorted(rows, key=identity), **same)",
-        instead="_ADD.each(db, rows, **same)",
-        tests=(f"{_RACES}::test_batches_that_cross_each_other_all_succeed_at_once",),
-        engine="both",
     ),
     Mutant(
         name="of one batch the last gets stock first",
