@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import Self
 
-# The epoch, the position, and the start of the id of the event that stands there.
+# The epoch, the position, and the end of the id of the event that stands there.
 _LAYOUT = struct.Struct(">8sQ8s")
 _AT_THE_START = bytes(8)
 

@@ -1,16 +1,19 @@
 """The audit: who did what, written with the change and not without it."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
+from crm_api.audit.store import Filter
 from tests.conftest import bearer
 from tests.crm_api.conftest import change_database, numbered, register
 from tests.statements import before_each_statement
 
 AUDIT = "/api/audit"
+NEW_YEAR = datetime(2020, 1, 1, tzinfo=UTC)
 TICKET = {"customer_id": 1, "subject": "Where is it?", "description": "It was to come today."}
 
 
@@ -124,6 +127,8 @@ async def test_entries_are_found_by_who_what_on_what_and_when(crm: httpx.AsyncCl
         "subject": await actions(crm, subject=first["uid"]),
         "before": await actions(crm, created_before="2020-06-01T00:00:00Z"),
         "after": await actions(crm, created_after="2020-06-01T00:00:00Z"),
+        "until": await actions(crm, created_before="2020-01-01T00:00:00Z"),
+        "from": await actions(crm, created_after="2020-01-01T00:00:00Z"),
         "both": await actions(crm, actor="admin", created_after="2020-06-01T00:00:00Z"),
         "newest": await actions(crm, sort="-id"),
     }
@@ -136,6 +141,8 @@ async def test_entries_are_found_by_who_what_on_what_and_when(crm: httpx.AsyncCl
         "subject": ["customer.created", "customer.updated"],
         "before": ["customer.created"],
         "after": ["customer.created", "customer.updated"],
+        "until": [],
+        "from": ["customer.created", "customer.updated"],
         "both": ["customer.created"],
         "newest": ["customer.updated", "customer.created", "customer.created"],
     }
@@ -156,6 +163,31 @@ async def test_pages_lead_to_every_entry_once(
 
     assert len(everything) == 5
     assert paged == everything
+
+
+async def test_a_cursor_of_one_order_is_refused_by_the_other(crm: httpx.AsyncClient) -> None:
+    await register(crm, 1, 2)
+    cursor = (await crm.get(AUDIT, params={"limit": 1, "sort": "-id"})).headers["x-next-cursor"]
+
+    assert (await crm.get(AUDIT, params={"cursor": cursor})).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_indexed"),
+    [
+        ({}, True),
+        ({"subject": "1"}, True),
+        ({"ascending": False}, True),
+        ({"actor": "agent"}, False),
+        ({"action": "token.issued", "subject": "1"}, False),
+        ({"request_id": "r-1"}, False),
+        ({"created_after": NEW_YEAR}, False),
+        ({"created_before": NEW_YEAR}, False),
+    ],
+    ids=str,
+)
+def test_what_no_index_finds_is_read_where_nobody_is_kept_waiting(wanted, is_indexed) -> None:
+    assert Filter(**wanted).is_indexed is is_indexed
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,21 @@ async def test_racing_changes_of_one_customer_lose_none_and_tell_of_each(
     assert changed == [1, 2, 3, 4]
 
 
+async def test_of_many_who_change_one_version_at_once_one_does(crm: httpx.AsyncClient) -> None:
+    await register_full(crm)
+    seen = {"If-Match": (await crm.get("/api/customers/1")).headers["ETag"]}
+
+    answers = await asyncio.gather(
+        *(
+            crm.patch("/api/customers/1", json={"phone": f"11{digit}"}, headers=seen)
+            for digit in range(4)
+        )
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412]
+    assert len(await updates(crm)) == 1
+
+
 async def test_two_customers_that_swap_their_addresses_at_once_are_both_answered(
     crm: httpx.AsyncClient,
 ) -> None:

@@ -199,6 +199,7 @@ async def test_the_first_page_waits_for_whoever_numbers_the_feed(crm: httpx.Asyn
 
     asking = asyncio.create_task(crm.get(LIST))
     while not await other.fetchval("SELECT 1 FROM pg_locks WHERE NOT granted LIMIT 1"):
+        assert not asking.done()
         await asyncio.wait([asking], timeout=0.02)
     await numbering.rollback()
     await other.close()
@@ -258,6 +259,20 @@ async def test_the_list_since_a_place_in_the_feed_goes_by_positions(
     assert await names_since(crm, latest) == []
 
 
+async def test_whoever_comes_while_paging_since_a_place_is_on_a_later_page(
+    crm: httpx.AsyncClient,
+) -> None:
+    await register(crm, 1)
+    cursor = (await crm.get(LIST)).headers["x-feed-cursor"]
+    await register(crm, 2, 3, 4)
+
+    first = await crm.get(LIST, params={"since": cursor, "limit": 2})
+    await register(crm, 5)  # no later page numbers its event
+    second = await crm.get(first.links["next"]["url"])
+
+    assert [one["id"] for one in first.json() + second.json()] == [2, 3, 4, 5]
+
+
 async def test_a_place_that_tells_nothing_is_refused(crm: httpx.AsyncClient) -> None:
     start = (await crm.get(LIST)).headers["x-feed-cursor"]
     await register(crm, 1)
@@ -274,6 +289,22 @@ async def test_a_place_that_tells_nothing_is_refused(crm: httpx.AsyncClient) -> 
     assert await names_since(crm, cursor) == []
     await change_database(crm, "UPDATE feed_head SET epoch = '0123456789abcdef'")
     assert await refusal(cursor) == (409, "feed-diverged")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_long"),
+    [
+        ({}, False),
+        ({"email": "jane@example.com"}, False),
+        ({"q": "jane"}, True),
+        ({"since": "MDE5YTVkM2M6NDE"}, True),
+    ],
+    ids=str,
+)
+def test_what_costs_more_in_a_long_table_is_read_where_nobody_is_kept_waiting(
+    wanted: dict[str, Any], is_long: bool
+) -> None:
+    assert Filter(**wanted).is_long is is_long
 
 
 @pytest.mark.parametrize("step", range(2))

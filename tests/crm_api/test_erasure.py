@@ -59,6 +59,8 @@ async def test_erasing_blanks_every_personal_field_and_keeps_the_ids(
     assert (left["name"], left["email"]) == ("", "")
     assert left["company"] is left["phone"] is left["external_ref"] is None
     assert left["metadata"] == {}
+    assert left["created_at"] == customer["created_at"]
+    assert left["updated_at"] > customer["updated_at"]
 
 
 async def test_nothing_personal_is_left_anywhere_in_the_database(crm: httpx.AsyncClient) -> None:

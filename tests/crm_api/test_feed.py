@@ -208,6 +208,17 @@ async def test_a_cursor_serves_whatever_types_are_asked_for(mixed: httpx.AsyncCl
     assert covered(page) == (6, 6, 6, False)
 
 
+async def test_a_cursor_behind_events_of_other_types_leads_on(crm: httpx.AsyncClient) -> None:
+    await register(crm, 1, 2)
+    await crm.patch("/api/customers/1", json={"company": "Example Ltd"})
+
+    page = await read_feed(crm, types="customer.created")
+    following = await read_feed(crm, after=page["next_cursor"])
+
+    assert sequences(page) == [1, 2]
+    assert covered(following) == (4, 3, 3, False)
+
+
 async def test_a_search_for_a_rare_type_goes_a_window_at_a_time(
     mixed: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,14 @@ async def test_pruning_leaves_what_is_young(crm: httpx.AsyncClient) -> None:
     assert await read_feed(crm) == before
 
 
+async def test_an_event_of_the_very_instant_is_not_older_than_it(crm: httpx.AsyncClient) -> None:
+    await register(crm, 1, 2)
+    times = [datetime.fromisoformat(one["time"]) for one in (await read_feed(crm))["events"]]
+
+    assert await prune(crm, times[1]) == 1
+    assert await prune(crm, times[1] + timedelta.resolution) == 1
+
+
 async def test_a_feed_that_nobody_reads_is_pruned_too(crm: httpx.AsyncClient) -> None:
     await register(crm, 1, 2)
 

@@ -202,3 +202,34 @@ async def test_a_reader_that_goes_away_leaves_nothing_behind(crm: httpx.AsyncCli
     await register(crm, 1)
     assert asyncio.all_tasks() <= before
     assert sequences(await read_feed(crm, wait=25)) == [1]
+
+
+@pytest.mark.usefixtures("_no_recheck")
+async def test_a_reader_that_goes_away_wakes_nobody(
+    crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = app_of(crm).state.database
+    read, looks = database.read, []
+
+    async def counted(work: Any, *values: Any) -> Any:
+        if work is service.page:
+            looks.append(work)
+        return await read(work, *values)
+
+    async def settled(number: int) -> None:
+        async with asyncio.timeout(5):
+            while len(looks) < number:
+                await crm.get("/health/ready")
+        for _ in range(5):
+            await crm.get("/health/ready")
+
+    monkeypatch.setattr(database, "read", counted)
+    async with waiting(crm) as stays, waiting(crm) as goes:
+        await settled(2)
+        goes.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await goes
+        await settled(2)
+        assert len(looks) == 2
+        await register(crm, 1)
+        assert sequences(await stays) == [1]

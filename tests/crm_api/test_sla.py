@@ -43,8 +43,10 @@ priorities = st.sampled_from(lifecycle.PRIORITIES)
     ("history", "hours", "state"),
     [
         ([], 0.5, "running"),
+        ([], 1, "running"),
         ([], 1.5, "breached"),
         ([at(0.5, "agent_note")], 2, "met"),
+        ([at(1, "agent_note")], 2, "met"),
         ([at(1.5, "agent_note")], 2, "breached"),
         ([at(0.2, "customer_note")], 0.5, "running"),
     ],
@@ -118,10 +120,12 @@ def test_without_a_customers_note_there_is_no_next_response() -> None:
     ("history", "hours", "state", "used_hours", "due_hours"),
     [
         ([], 3, "running", 3, 4),
+        ([at(4, "resolved")], 9, "met", 4, 4),
         ([at(1, "pending")], 9, "paused", 1, None),
         ([at(1, "on_hold"), at(9, "in_progress")], 10, "running", 2, 12),
         ([at(1, "resolved")], 9, "met", 1, 4),
         ([at(1, "resolved"), at(9, "open")], 11, "running", 3, 12),
+        ([at(4, "pending"), at(9, "open")], 9, "running", 4, 9),
         ([at(5, "closed")], 9, "breached", 5, 4),
         ([at(1, "pending"), at(2, "on_hold"), at(3, "open")], 4, "running", 2, 6),
     ],

@@ -1,10 +1,25 @@
 """The counts of a dashboard."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
+from sqlalchemy import Connection
 
-from tests.crm_api.conftest import change_database, read_feed, register
+from crm_api.stats import store
+from crm_api.stats.schemas import Stats
+from service_kit.process import clock
+from tests.crm_api.conftest import (
+    app_of,
+    change_database,
+    change_from_outside,
+    interrupted,
+    read_feed,
+    register,
+    register_from_outside,
+)
+from tests.statements import statements
 
 NO_STATUS = dict.fromkeys(["open", "in_progress", "pending", "on_hold", "resolved", "closed"], 0)
 NO_PRIORITY = dict.fromkeys(["low", "normal", "high", "urgent"], 0)
@@ -54,6 +69,20 @@ async def test_customers_and_tickets_are_counted(crm: httpx.AsyncClient) -> None
     }
 
 
+async def test_a_ticket_is_overdue_from_the_instant_at_which_it_is_due(
+    crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register(crm, 1)
+    await open_ticket(crm, "low")
+    due_at = datetime(2020, 1, 1, tzinfo=UTC)
+    await change_database(crm, "UPDATE tickets SET due_at = '2020-01-01 00:00:00.000000'")
+
+    for now, overdue in ((due_at - timedelta.resolution, 0), (due_at, 1)):
+        monkeypatch.setattr(clock, "now", lambda now=now: now)
+        listed = await crm.get("/api/tickets", params={"overdue": True})
+        assert len(listed.json()) == (await stats(crm))["tickets"]["overdue"] == overdue
+
+
 async def test_the_feed_head_is_the_one_that_a_reader_finds(crm: httpx.AsyncClient) -> None:
     await register(crm, 1, 2)
     before = (await stats(crm))["feed_head"]
@@ -62,3 +91,28 @@ async def test_the_feed_head_is_the_one_that_a_reader_finds(crm: httpx.AsyncClie
 
     assert before == page["head_position"] == 2
     assert (await stats(crm))["feed_head"] == 3
+
+
+async def test_what_comes_and_goes_while_it_counts_is_counted_as_before_or_after(
+    crm: httpx.AsyncClient,
+) -> None:
+    database, url = app_of(crm).state.database, app_of(crm).state.settings.database_url
+    with statements() as sent:
+        await database.scan(store.count)
+
+    for step in range(len(sent)):
+        await register(crm, 2 * step)
+        head = (await stats(crm))["feed_head"]
+
+        def come_and_go(number: int = 2 * step + 1) -> None:
+            register_from_outside(url, number)  # which numbers all events
+            change_from_outside(url, "UPDATE customers SET erased_at = created_at")
+
+        def count(db: Connection, step: int = step, happen: Any = come_and_go) -> Stats:
+            with interrupted(db, step, happen):
+                return store.count(db)
+
+        found = await database.scan(count)
+
+        assert found.customers in {0, 1}
+        assert found.feed_head in {head, head + 1}

@@ -12,6 +12,7 @@ from sqlalchemy import update
 from crm_api.tickets import lifecycle
 from crm_api.tickets.models import tickets
 from service_kit.process import clock
+from tests.crm_api.conftest import all_there_is
 
 TICKET = {"customer_id": 1, "subject": "The parcel is damaged", "description": "It came open."}
 JANE = {"name": "Jane Doe", "email": "jane@example.com"}
@@ -116,6 +117,30 @@ async def test_a_resolved_ticket_reopens_for_seven_days(desk: httpx.AsyncClient)
     assert (await moved(desk, late, "open")).status_code == 409
 
 
+async def test_a_ticket_says_since_when_it_is_resolved_and_closed(desk: httpx.AsyncClient) -> None:
+    ticket = await opened(desk)
+
+    async def since(status: str) -> tuple[str | None, str | None]:
+        became = (await moved(desk, ticket, status)).json()
+        return became["resolved_at"], became["closed_at"]
+
+    assert await since("in_progress") == (None, None)
+    resolved_at, closed_at = await since("resolved")
+    assert (resolved_at is None, closed_at) == (False, None)
+    assert await since("open") == (None, None)
+    resolved_at, _ = await since("resolved")
+    found, closed_at = await since("closed")
+    assert (found, closed_at is None) == (resolved_at, False)
+
+
+def test_seven_days_to_the_second_are_not_too_long_to_reopen() -> None:
+    resolved_at = clock.now()
+    last = resolved_at + timedelta(days=7)
+
+    assert lifecycle.allowed("resolved", resolved_at, last) == ["open", "closed"]
+    assert lifecycle.allowed("resolved", resolved_at, last + timedelta.resolution) == ["closed"]
+
+
 @pytest.mark.parametrize(
     ("status", "note", "becomes"),
     [
@@ -134,6 +159,58 @@ async def test_what_a_customer_writes_in_public_reopens(desk, status, note, beco
 
     assert answer.status_code == 201
     assert (await desk.get(f"/api/tickets/{ticket['id']}")).json()["status"] == becomes
+
+
+async def test_a_public_note_of_an_agent_is_a_response_and_no_other(
+    desk: httpx.AsyncClient,
+) -> None:
+    await opened(desk)
+
+    async def states_after(**note: str) -> list[str]:
+        answer = await desk.post("/api/tickets/1/notes", json={"body": "…", **note})
+        assert answer.status_code == 201
+        clocks = (await desk.get("/api/tickets/1")).json()["sla"]
+        return [clocks[name]["state"] for name in ("first_response", "next_response")]
+
+    assert await states_after(author_kind="customer") == ["running", "running"]
+    assert await states_after(visibility="internal") == ["running", "running"]
+    assert await states_after(visibility="public") == ["met", "met"]
+
+
+async def test_a_note_that_reopens_leaves_an_event_of_each(
+    desk: httpx.AsyncClient,
+) -> None:
+    await opened(desk)
+    await moved(desk, {"id": 1}, "pending")
+    note = {"body": "Hello?", "author_kind": "customer"}
+    assert (await desk.post("/api/tickets/1/notes", json=note)).status_code == 201
+
+    *_, added, reopened = (await desk.get("/api/events")).json()["events"]
+
+    assert added["type"] == "ticket.note_added"
+    assert reopened["type"] == "ticket.status_changed"
+    assert (reopened["data"]["from"], reopened["data"]["to"]) == ("pending", "open")
+
+
+async def test_a_customer_writes_in_public_alone(desk: httpx.AsyncClient) -> None:
+    await opened(desk)
+    note = {"body": "Hello?", "author_kind": "customer", "visibility": "internal"}
+
+    assert (await desk.post("/api/tickets/1/notes", json=note)).status_code == 422
+
+
+async def test_a_late_answer_is_an_answer(desk: httpx.AsyncClient) -> None:
+    await opened(desk)
+    opened_at = clock.now() - timedelta(hours=9)
+    await desk.app.state.database.write(
+        lambda db: db.execute(update(tickets).values(created_at=opened_at))
+    )
+    await desk.patch("/api/tickets/1", json={"assignee": "maria"})
+    assert await listed(desk, overdue=True) == [1]
+
+    await desk.post("/api/tickets/1/notes", json={"body": "I am sorry."})
+
+    assert await listed(desk, overdue=True) == []
 
 
 async def test_a_note_long_after_the_resolution_does_not_reopen(desk: httpx.AsyncClient) -> None:
@@ -197,9 +274,9 @@ async def test_the_history_tells_every_change_of_every_field(desk: httpx.AsyncCl
 
 
 async def test_changing_nothing_leaves_no_trace(desk: httpx.AsyncClient) -> None:
-    ticket = await opened(desk)
+    ticket = await opened(desk, tags=["b", "a"])
 
-    answer = await desk.patch("/api/tickets/1", json={"status": "open", "tags": []})
+    answer = await desk.patch("/api/tickets/1", json={"status": "open", "tags": ["B", "a", "b"]})
 
     assert answer.json()["updated_at"] == ticket["updated_at"]
     assert (await desk.get("/api/tickets/1/history")).json() == []
@@ -281,16 +358,50 @@ async def test_of_two_agents_who_change_one_ticket_at_once_one_is_told(desk) -> 
 
 
 async def test_a_deleted_ticket_is_gone_with_all_that_hung_on_it(desk: httpx.AsyncClient) -> None:
-    await opened(desk, tags=["a"])
+    await opened(desk, tags=["a"], description="It is unmistakable.")
     await moved(desk, {"id": 1}, "closed")
     await opened(desk, follow_up_of=1)
+    assert "unmistakable" in await all_there_is(desk)
 
     assert (await desk.delete("/api/tickets/1")).status_code == 204
 
     for path in ("", "/notes", "/history"):
         assert (await desk.get(f"/api/tickets/1{path}")).status_code == 404
+    assert "unmistakable" not in await all_there_is(desk)
     assert (await desk.get("/api/tickets/2")).json()["follow_up_of"] is None
     assert (await opened(desk))["id"] == 3
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/tickets",
+        "/api/tickets?sort=-id",
+        "/api/tickets?status=open",
+        "/api/customers/1/tickets",
+        "/api/tickets/1/notes",
+        "/api/tickets/1/history",
+    ],
+)
+@pytest.mark.parametrize(("limit", "sizes"), [(2, [2, 1]), (3, [3])])
+async def test_pages_lead_to_everything_once(desk, path: str, limit: int, sizes) -> None:
+    for number in range(3):
+        await opened(desk, subject=f"Number {number}")
+    for number in range(3):
+        await desk.patch("/api/tickets/1", json={"assignee": f"agent-{number}"})
+        await desk.post("/api/tickets/1/notes", json={"body": f"Note {number}"})
+    everything = (await desk.get(path)).json()
+
+    answer = await desk.get(httpx.URL(path).copy_merge_params({"limit": limit}))
+    pages = [answer.json()]
+    while "next" in answer.links:
+        answer = await desk.get(answer.links["next"]["url"])
+        pages.append(answer.json())
+
+    assert [len(page) for page in pages] == sizes
+    # The clocks of a ticket go on.
+    paged = [row | {"sla": None} for page in pages for row in page]
+    assert paged == [row | {"sla": None} for row in everything]
 
 
 @pytest.mark.parametrize(

@@ -4,22 +4,31 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
 from crm_api.app import create_app
 from crm_api.demo import SEEDER
 from crm_api.settings import Settings
 from crm_api.tokens import known, minting, store
+from crm_api.tokens.schemas import TokenOut
 from crm_api.transfer.importing import IMPORTER
 from service_kit.database import DatabaseUnavailable
 from service_kit.process import clock
 from tests.conftest import bearer, running
-from tests.crm_api.conftest import all_there_is, change_database, keeps_its_word, numbered
+from tests.crm_api.conftest import (
+    all_there_is,
+    app_of,
+    change_database,
+    keeps_its_word,
+    numbered,
+)
 from tests.statements import before_each_statement
 
 TOKENS = "/api/tokens"
@@ -167,6 +176,39 @@ async def test_a_remembered_token_is_refused_from_the_instant_it_expires(
     assert answers == [WORKS, WORKS, REFUSED, REFUSED]
 
 
+async def test_a_token_that_would_expire_at_once_is_not_issued(
+    crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now)
+    new = {"name": "shop", "role": "viewer", "expires_at": clock.rfc3339(now)}
+
+    assert (await crm.post(TOKENS, json=new)).status_code == 422
+    assert await listed(crm) == []
+
+
+async def test_a_token_is_as_old_as_the_look_that_found_it_began(
+    crm: httpx.AsyncClient, asked: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def find_slowly(db: Connection, digest: bytes) -> TokenOut | None:
+        nonlocal now
+        found = find(db, digest)
+        now += known.MAX_AGE_SECONDS
+        return found
+
+    find = store.find
+    monkeypatch.setattr(store, "find", find_slowly)
+    monkeypatch.setattr(known, "GATHER_SECONDS", 3600.0)
+    monkeypatch.setattr(known, "time", SimpleNamespace(monotonic=lambda: now))
+    issued = await issue(crm)
+    asked()
+
+    assert [await use(crm, issued), asked()] == [WORKS, 1]
+    assert [await use(crm, issued), asked()] == [WORKS, 1]
+
+
 @pytest.mark.usefixtures("_slowly_forgotten")
 async def test_a_token_in_use_costs_no_look_at_the_database(
     crm: httpx.AsyncClient, asked: Callable[[], int]
@@ -233,6 +275,17 @@ async def test_the_last_use_is_written_down_about_once_a_minute(
 
     first, second = clock.rfc3339(now), clock.rfc3339(now + timedelta(seconds=61))
     assert seen == [first, first, first, second, second]
+
+
+async def test_a_use_that_is_written_late_leaves_a_later_one(crm: httpx.AsyncClient) -> None:
+    issued = await issue(crm)
+    early = clock.now()
+    late = early + timedelta(minutes=5)
+
+    for at in (late, early):
+        await app_of(crm).state.database.write(store.note_uses, {issued["id"]: at})
+
+    assert await last_used(crm) == clock.rfc3339(late)
 
 
 async def settled() -> None:

@@ -158,7 +158,8 @@ SIX_PEOPLE = [f"P{n},p{n}@example.com,,,'=one-ref," for n in range(6)]
 REPEATING = (
     "A,info@bücher.example.com,,,,",  # 2
     "Alone,alone@example.com,,,ref-1,",
-    *SIX_PEOPLE,  # 4 to 9
+    SIX_PEOPLE[0].replace("'=", "="),  # 4, the same without an apostrophe
+    *SIX_PEOPLE[1:],  # to 9
     "B,INFO@xn--bcher-kva.example.com,,,ref-2,",  # 10
     ",c@example.com,,,ref-3,",
     "Other,other@example.com,,,,",
@@ -198,6 +199,26 @@ async def test_a_reference_or_an_address_that_stands_in_a_file_twice_is_nobodys(
 
     assert await run("import-customers", file, "--dry-run", "--no-welcome") == 1
     assert "cause: 0." in capsys.readouterr().out
+
+
+async def test_a_refusal_names_the_line_whose_address_is_anothers(
+    desk: httpx.AsyncClient, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run("import-customers", write(FULL, "John,john@example.com,,,s-2,"))
+    rows = (
+        "New,new@example.com,,,s-9,",
+        "Jane,john@example.com,,,s-1,",
+        "Other,JANE@example.com,,,s-3,",
+    )
+    file = write(*rows)
+
+    for options in (["--dry-run"], []):
+        capsys.readouterr()
+        assert await run("import-customers", file, *options) == 1
+        out, err = capsys.readouterr()
+        assert "1 created, 0 updated, 0 already there, 2 refused" in out
+        refused = [line.partition(": ")[0] for line in err.splitlines() if "belongs to" in line]
+        assert refused == ["line 3, email", "line 4, email"]
 
 
 async def test_a_report_is_corrected_and_imported_again_until_nothing_is_refused(

@@ -217,6 +217,10 @@ class Holder:
         await self._holding.close()
         await self._looking.close()
 
+    async def execute(self, statement: str) -> None:
+        """Do something else in this transaction."""
+        await self._holding.execute(statement)
+
     async def until_waiting(self, number: int) -> None:
         """Wait until so many transactions wait for a lock."""
         for _ in range(PATIENCE):

@@ -244,6 +244,25 @@ async def test_a_repaired_package_can_be_shipped_and_another_cancelled(
     assert await find_faults(shared_inventory) == []
 
 
+async def test_a_repair_reserves_nothing_of_what_is_not_counted(
+    shared_inventory: httpx.AsyncClient,
+) -> None:
+    card, mug = await add_item(shared_inventory, tracked=False), await add_item(shared_inventory, 2)
+    package_type = await put_kit(shared_inventory, {card: 1, mug: 1})
+    made = await request_package(shared_inventory, package_type=package_type)
+    await change_database(
+        shared_inventory,
+        f"UPDATE items SET on_hand = 3 WHERE sku = '{mug}'",  # noqa: S608
+    )
+
+    await shared_inventory.post("/verify/repair")
+    await take(shared_inventory, made["request_id"], "pack", "ship")
+
+    assert await levels(shared_inventory, card) == (0, 0)
+    assert await levels(shared_inventory, mug) == (1, 0)
+    assert await find_faults(shared_inventory) == []
+
+
 async def test_what_a_repair_frees_goes_to_whoever_waits_for_it(
     shared_inventory: httpx.AsyncClient,
 ) -> None:
@@ -339,7 +358,7 @@ async def test_stats_count_packages_by_status_and_name_what_runs_low(
 ) -> None:
     empty = (await inventory.get("/stats")).json()
     sku, package_type = await add_kit(inventory, 4)
-    await inventory.patch(f"/items/{sku}", json={"reorder_level": 1})
+    await inventory.patch(f"/items/{sku}", json={"reorder_level": 4})
     before = (await inventory.get("/stats")).json()
     await request_many(inventory, package_type, 5)
     made = await request_package(inventory, package_type=await put_kit(inventory, {}))

@@ -85,6 +85,33 @@ async def test_no_personal_column_of_any_table_survives(inventory: httpx.AsyncCl
     assert [mark for mark in every if mark in left] == []
 
 
+async def test_a_customer_who_is_named_twice_is_erased_once(
+    shared_inventory: httpx.AsyncClient,
+) -> None:
+    customer = new_customer()
+    await request_package(shared_inventory, customer_id=customer)
+    wanted = {"customer_ids": [customer, customer]}
+
+    answer = (await shared_inventory.post(f"{LIST}/erasures", json=wanted)).json()
+
+    assert (answer["erased"], answer["customer_ids"]) == (1, [customer])
+
+
+async def test_a_reader_is_told_that_what_it_has_kept_was_erased(
+    shared_inventory: httpx.AsyncClient,
+) -> None:
+    made = await request_package(shared_inventory, **PERSONAL)
+    await take(shared_inventory, made["request_id"], "pack", "ship")
+    path = f"{LIST}/{made['request_id']}"
+    kept = {"If-None-Match": (await shared_inventory.get(path)).headers["etag"]}
+    assert (await shared_inventory.get(path, headers=kept)).status_code == 304
+
+    await erase(shared_inventory, made["customer_id"])
+
+    answer = await shared_inventory.get(path, headers=kept)
+    assert (answer.status_code, answer.json()["customer_name"]) == (200, None)
+
+
 async def test_an_erasure_happens_once(shared_inventory: httpx.AsyncClient) -> None:
     made = await request_package(shared_inventory, **PERSONAL)
     path = f"{LIST}/{made['request_id']}"

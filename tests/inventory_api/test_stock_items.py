@@ -76,6 +76,13 @@ async def test_an_item_of_which_there_is_nothing_has_no_movement(
     assert await ledger(shared_inventory, sku) == []
 
 
+async def test_what_is_not_counted_has_no_number(shared_inventory: httpx.AsyncClient) -> None:
+    item = {"sku": new_sku(), "name": "Card", "tracked": False, "on_hand": 5}
+
+    assert (await shared_inventory.post("/items", json=item)).status_code == 422
+    assert (await shared_inventory.get(f"/items/{item['sku']}")).status_code == 404
+
+
 async def test_a_sku_is_taken_once(shared_inventory: httpx.AsyncClient) -> None:
     sku = await add_item(shared_inventory, 3)
     before = await look_up(shared_inventory, sku)

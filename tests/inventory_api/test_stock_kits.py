@@ -153,6 +153,14 @@ async def test_a_kit_of_items_that_do_not_exist_is_refused_by_name_and_place(
     assert await find_kit(shared_inventory, package_type) == []
 
 
+async def test_a_kit_names_an_item_once(shared_inventory: httpx.AsyncClient) -> None:
+    sku, package_type = await add_item(shared_inventory), f"kit-{uuid.uuid4().hex}"
+    twice = {"lines": [{"sku": sku, "quantity": 1}, {"sku": sku, "quantity": 2}]}
+
+    assert (await shared_inventory.put(f"/kits/{package_type}", json=twice)).status_code == 422
+    assert await find_kit(shared_inventory, package_type) == []
+
+
 async def test_a_change_that_is_refused_leaves_the_version_before(
     shared_inventory: httpx.AsyncClient,
 ) -> None:

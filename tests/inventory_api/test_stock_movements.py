@@ -205,9 +205,12 @@ async def test_the_ledger_says_for_whom_stock_was_reserved_and_by_whose_doing(
     made = await request_package(shared_inventory, package_type=package_type)
     moved = {"quantity": 4, "reason": "delivery 4711"}
 
-    await shared_inventory.post(f"/items/{sku}/movements", json=moved, headers=bearer("clerk123"))
+    answer = await shared_inventory.post(
+        f"/items/{sku}/movements", json=moved, headers=bearer("clerk123")
+    )
 
     rows = await ledger(shared_inventory, sku)
+    assert answer.json() == rows[0]
     assert deltas(rows) == [(4, 0, "delivery 4711"), (0, 1, "reserved")]
     assert [row["reference"] for row in rows] == [None, made["request_id"]]
     assert [row["actor"] for row in rows] == ["clerk", "clerk"]

@@ -252,6 +252,19 @@ async def test_of_shipping_and_cancelling_at_once_just_one_takes_effect(
     assert outcomes.total() == 8
 
 
+async def test_of_many_moves_of_one_version_at_once_one_is_made(
+    shared_inventory: httpx.AsyncClient,
+) -> None:
+    package = await package_that_is(shared_inventory, "pending")
+    _, seen, _, _ = await package.state()
+
+    answers = await asyncio.gather(
+        *(package.move(move, **{"If-Match": seen}) for move in ["pack", "cancel"] * 4)
+    )
+
+    assert Counter(answer.status_code for answer in answers) == {200: 1, 412: 7}
+
+
 @pytest.mark.parametrize(
     ("status", "move", "stock"),
     [

@@ -17,8 +17,10 @@ from tests.inventory_api.conftest import (
     BATCH,
     LIST,
     ask_from_outside,
+    change_database,
     keeps_its_word,
     new_customer,
+    request_package,
 )
 from tests.inventory_api.stock import (
     Holder,
@@ -254,10 +256,17 @@ async def test_who_asks_while_the_last_is_promised_waits_for_the_next(settings: 
 
 
 @pytest.mark.engine("postgresql")
-async def test_a_repair_waits_for_who_is_at_work_and_counts_it_in(settings: Settings) -> None:
+@pytest.mark.parametrize("on_hand", [5, 6])
+async def test_a_repair_waits_for_who_is_at_work_and_counts_it_in(
+    settings: Settings, on_hand: int
+) -> None:
     async with replicas(settings, 2) as (one, other):
         first, second = await add_item(one, 5), await add_item(one, 5)
         package_type = await put_kit(one, {first: 1, second: 1})
+        await change_database(
+            one,
+            f"UPDATE items SET on_hand = {on_hand} WHERE sku = '{first}'",  # noqa: S608
+        )
         async with Holder(settings.database_url, second) as holder:
             asking = asyncio.create_task(request_many(one, package_type, 2))
             await holder.until_waiting(1)
@@ -265,7 +274,8 @@ async def test_a_repair_waits_for_who_is_at_work_and_counts_it_in(settings: Sett
             await holder.until_waiting(2)
         await asking
 
-        assert (await repairing).json()["repaired"] == []
+        repaired = (await repairing).json()["repaired"]
+        assert [one["level"] for one in repaired] == ([] if on_hand == 5 else [on_hand])
         assert await levels(one, first) == await levels(one, second) == (5, 2)
         assert await find_faults(one) == []
 
@@ -308,6 +318,23 @@ async def test_nobody_has_a_package_who_is_erased_while_it_is_requested(
         assert not any([await is_live(apps[0], customer) for customer in customers])
         assert await levels(apps[0], sku) == (1_000, 0)
         assert await find_faults(apps[0]) == []
+
+
+@pytest.mark.engine("postgresql")
+async def test_an_erasure_cancels_nothing_that_is_shipped_meanwhile(settings: Settings) -> None:
+    async with replicas(settings, 1) as (inventory,):
+        # There is no kit of its type, so no item that both of them lock.
+        made = await request_package(inventory)
+        ship = "UPDATE package_requests SET status = 'shipped'"
+        async with Holder(settings.database_url, await add_item(inventory)) as holder:
+            await holder.execute(f"{ship} WHERE request_id = '{made['request_id']}'")
+            body = {"customer_ids": [made["customer_id"]]}
+            erasing = asyncio.create_task(inventory.post(f"{LIST}/erasures", json=body))
+            await holder.until_waiting(1)
+            await holder.execute("COMMIT")
+
+        assert (await erasing).json()["erased"] == 1
+        assert await status_of(inventory, made["request_id"]) == "shipped"
 
 
 @pytest.mark.engine("postgresql")

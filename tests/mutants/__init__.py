@@ -1,12 +1,21 @@
 """Planted bugs, room by room, each with the tests that must catch it. `make mutants` runs them."""
 
-from tests.mutants import crm, database, integration, integration_deliveries, process, web
+from tests.mutants import (
+    crm,
+    database,
+    integration,
+    integration_deliveries,
+    inventory,
+    process,
+    web,
+)
 
 MUTANTS = [
     *crm.MUTANTS,
-    *database.MUTANTS,
+    *inventory.MUTANTS,
     *integration.MUTANTS,
     *integration_deliveries.MUTANTS,
-    *process.MUTANTS,
     *web.MUTANTS,
+    *process.MUTANTS,
+    *database.MUTANTS,
 ]

@@ -1,0 +1,201 @@
+"""Planted bugs in the feed."""
+
+from tests.mutants.mutant import Mutant
+
+_CUSTOMER_LISTS = "tests/crm_api/test_customer_lists.py"
+_EVENT_SCHEMAS = "tests/crm_api/test_event_schemas.py"
+_FEED = "tests/crm_api/test_feed.py"
+_FEED_CURSORS = "tests/crm_api/test_feed_cursors.py"
+_FEED_PRUNING = "tests/crm_api/test_feed_pruning.py"
+_FEED_WAITING = "tests/crm_api/test_feed_waiting.py"
+
+MUTANTS = [
+    Mutant(
+        name="what is pruned while a page is read is not noticed",
+        kind="condition",
+        file="crm_api/feed/service.py",
+        text="""    if position < pruned:
+        _refuse_expired(pruned)  # in""",
+        instead="""    if position < 0:
+        _refuse_expired(pruned)  # in""",
+        tests=(
+            f"{_FEED_PRUNING}::test_a_page_is_whole_or_refused_when_its_start_is_pruned_meanwhile",
+        ),
+    ),
+    Mutant(
+        name="a cursor has more than one spelling",
+        kind="condition",
+        file="crm_api/feed/cursor.py",
+        text='if position >> 63 or cursor.encode() != text.rstrip("="):',
+        instead="if position >> 63:",
+        tests=(f"{_FEED_CURSORS}::test_a_cursor_comes_back_as_it_was_and_has_one_spelling",),
+    ),
+    Mutant(
+        name="a page of rare types ends at its last event",
+        kind="condition",
+        file="crm_api/feed/service.py",
+        text="    if len(rows) == limit:\n",
+        instead="    if rows:\n",
+        tests=(f"{_FEED}::test_types_pass_over_positions_and_still_cover_them",),
+    ),
+    Mutant(
+        name="erasing adds fields to events that had none",
+        kind="condition",
+        file="crm_api/feed/service.py",
+        text="for name in blank if name in known}",
+        instead="for name in blank}",
+        tests=(f"{_EVENT_SCHEMAS}::test_every_event_that_is_sent_matches_its_schema",),
+    ),
+    Mutant(
+        name="a cursor names the last event that was shown",
+        kind="condition",
+        file="crm_api/feed/service.py",
+        text="is_seen = rows and rows[-1].position == through",
+        instead="is_seen = rows",
+        tests=(f"{_FEED}::test_a_cursor_behind_events_of_other_types_leads_on",),
+    ),
+    Mutant(
+        name="a cursor exactly where events are pruned is refused",
+        kind="boundary",
+        file="crm_api/feed/service.py",
+        text="""    if position < pruned:
+        _refuse_expired(pruned)
+""",
+        instead="""    if position <= pruned:
+        _refuse_expired(pruned)
+""",
+        tests=(f"{_FEED_PRUNING}::test_who_has_not_read_what_was_pruned_is_told_so",),
+    ),
+    Mutant(
+        name="a cursor one beyond the head is believed",
+        kind="boundary",
+        file="crm_api/feed/service.py",
+        text="if cursor.position > last:",
+        instead="if cursor.position > last + 1:",
+        tests=(f"{_FEED_CURSORS}::test_a_cursor_beyond_the_head_has_diverged",),
+    ),
+    Mutant(
+        name="a page leaves out the last position that it covers",
+        kind="boundary",
+        file="crm_api/feed/store.py",
+        text="""events.c.position <= bindparam("through"))
+    .order_by""",
+        instead="""events.c.position < bindparam("through"))
+    .order_by""",
+        tests=(f"{_FEED}::test_pages_follow_each_other_without_a_hole",),
+    ),
+    Mutant(
+        name="an event of the very instant is pruned too",
+        kind="boundary",
+        file="crm_api/feed/store.py",
+        text="if occurred_at >= before:",
+        instead="if occurred_at > before:",
+        tests=(f"{_FEED_PRUNING}::test_an_event_of_the_very_instant_is_not_older_than_it",),
+    ),
+    Mutant(
+        name="events are numbered against the order of their ids",
+        kind="order",
+        file="crm_api/feed/store.py",
+        text="row_number() OVER (ORDER BY id)",
+        instead="row_number() OVER (ORDER BY id DESC)",
+        tests=(f"{_FEED}::test_each_change_is_told_as_it_was_and_keeps_its_place",),
+    ),
+    Mutant(
+        name="the next commit is awaited from after the look",
+        kind="order",
+        file="crm_api/feed/service.py",
+        text="""        next_commit = database.committed.next()
+        found = await database.read(page, after, types, limit)
+        while""",
+        instead="""        found = await database.read(page, after, types, limit)
+        next_commit = database.committed.next()
+        while""",
+        tests=(f"{_FEED_WAITING}::test_no_news_is_lost_between_looking_and_waiting",),
+    ),
+    Mutant(
+        name="a page of some types shows all types",
+        kind="scope",
+        file="crm_api/feed/store.py",
+        text="""    if types:
+        return _BETWEEN_OF_TYPES.all(""",
+        instead="""    if types and limit < 0:
+        return _BETWEEN_OF_TYPES.all(""",
+        tests=(f"{_FEED}::test_types_pass_over_positions_and_still_cover_them",),
+    ),
+    Mutant(
+        name="a page covers positions beyond the head",
+        kind="scope",
+        file="crm_api/feed/service.py",
+        text="through = min(last, position + store.WINDOW)",
+        instead="through = position + store.WINDOW",
+        tests=(f"{_FEED}::test_types_pass_over_positions_and_still_cover_them",),
+    ),
+    Mutant(
+        name="whoever is registered but not numbered is left out",
+        kind="scope",
+        file="crm_api/feed/store.py",
+        text="or_(event.position.is_(None), event.position > position)",
+        instead="event.position > position",
+        tests=(
+            f"{_CUSTOMER_LISTS}::test_whoever_comes_while_paging_since_a_place_is_on_a_later_page",
+        ),
+    ),
+    Mutant(
+        name="numbering in turn does not wait its turn",
+        kind="scope",
+        file="crm_api/feed/store.py",
+        text='if db.dialect.name == "postgresql" and in_turn:',
+        instead='if db.dialect.name == "postgresql" and in_turn and False:',
+        tests=(f"{_CUSTOMER_LISTS}::test_the_first_page_waits_for_whoever_numbers_the_feed",),
+        engine="both",
+    ),
+    Mutant(
+        name="pruned registrations do not count as registered",
+        kind="scope",
+        file="crm_api/feed/store.py",
+        text="        exists().where(pruned.subject == subject, pruned.position > position),\n",
+        instead="",
+        tests=(f"{_CUSTOMER_LISTS}::test_the_list_since_a_place_in_the_feed_goes_by_positions",),
+    ),
+    Mutant(
+        name="the head of the feed does not move when events are numbered",
+        kind="dropped",
+        file="crm_api/feed/store.py",
+        text='        db.execute(_ADVANCE, {"count": count})\n',
+        instead="        pass\n",
+        tests=(f"{_FEED}::test_pages_follow_each_other_without_a_hole",),
+    ),
+    Mutant(
+        name="what was pruned is not remembered",
+        kind="dropped",
+        file="crm_api/feed/store.py",
+        text='    db.execute(_TRACE, {"through": through})\n',
+        instead="",
+        tests=(f"{_CUSTOMER_LISTS}::test_the_list_since_a_place_in_the_feed_goes_by_positions",),
+    ),
+    Mutant(
+        name="a feed that nobody reads is never pruned",
+        kind="dropped",
+        file="crm_api/feed/service.py",
+        text="""    await number_all(database)
+    total = 0""",
+        instead="    total = 0",
+        tests=(f"{_FEED_PRUNING}::test_a_feed_that_nobody_reads_is_pruned_too",),
+    ),
+    Mutant(
+        name="the first reader who wakes cancels the others' wait",
+        kind="dropped",
+        file="crm_api/feed/service.py",
+        text="asyncio.shield(next_commit)",
+        instead="next_commit",
+        tests=(f"{_FEED_WAITING}::test_a_reader_that_goes_away_wakes_nobody",),
+    ),
+    Mutant(
+        name="whoever waits keeps a place of those who work",
+        kind="dropped",
+        file="crm_api/feed/router.py",
+        text="with place_of(request).waiting(wait) if wait else nullcontext():",
+        instead="with nullcontext():",
+        tests=(f"{_FEED_WAITING}::test_who_waits_takes_the_place_of_nobody_who_works",),
+    ),
+]
