@@ -16,13 +16,16 @@ WORKING: tuple[Status, ...] = ("open", "in_progress", "pending", "on_hold")
 WAITING: frozenset[Status] = frozenset({"pending", "on_hold"})
 DONE: frozenset[Status] = frozenset({"resolved", "closed"})
 
+_OTHERS: dict[Status, list[Status]] = {
+    status: [other for other in STATUSES if other != status] for status in WORKING
+}
 REOPEN_WINDOW = timedelta(days=7)
 
 
 def allowed(status: Status, resolved_at: datetime | None, now: datetime) -> list[Status]:
     """List the statuses that a ticket may change to."""
-    if status in WORKING:
-        return [other for other in STATUSES if other != status]
+    if status in _OTHERS:
+        return _OTHERS[status]
     if status == "resolved":
         return ["open", "closed"] if may_reopen(resolved_at, now) else ["closed"]
     return []

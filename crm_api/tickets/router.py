@@ -23,7 +23,6 @@ from crm_api.tickets.schemas import (
 from crm_api.tickets.service import Noted, Opened
 from crm_api.tickets.sla import Policy
 from crm_api.tickets.store import Filter
-from crm_api.tickets.view import as_shown
 from service_kit.process import clock
 from service_kit.web.etags import (
     NOT_MODIFIED,
@@ -133,7 +132,7 @@ async def _list_by_hand(request: Request) -> Response | None:
         return None
     policy = await _policy(request)
     page = await database_of(request).read(service.page, Filter(), None, limit, policy)
-    response = json_response([as_shown(row) for row in page.rows])
+    response = json_response([row.shown for row in page.rows])
     Paging(request, response, limit, cursor=None).rows(page)
     return response
 
@@ -147,7 +146,7 @@ async def list_tickets(
     order = "id" if wanted.ascending else "-id"
     run = database.scan if wanted.q else database.read
     page = await run(service.page, wanted, paging.after(order), paging.limit, policy)
-    return [as_shown(row) for row in paging.rows(page, order)]
+    return [row.shown for row in paging.rows(page, order)]
 
 
 @router.get(
@@ -165,7 +164,7 @@ async def list_customer_tickets(
 ) -> list[dict[str, Any]]:
     """List a customer's tickets, newest last."""
     page = await database.read(service.of_customer, customer, paging.after(), paging.limit, policy)
-    return [as_shown(row) for row in paging.rows(page)]
+    return [row.shown for row in paging.rows(page)]
 
 
 @router.get(
@@ -187,7 +186,7 @@ async def get_ticket(
     304 says that nobody has changed it; the passing of its clocks is no change.
     """
     found = await database.read(service.show, ticket_id, policy)
-    return unless_known(known, response, found.ticket.version, as_shown(found))
+    return unless_known(known, response, found.ticket.version, found.shown)
 
 
 @router.patch(
@@ -211,7 +210,7 @@ async def change_ticket(
     """Change the fields that are sent. The status moves as `allowed_statuses` says."""
     changed = await database.write(service.change, ticket_id, wanted, versions, policy, who)
     set_etag(response, changed.ticket.version)
-    return as_shown(changed)
+    return changed.shown
 
 
 @router.delete(
@@ -289,7 +288,7 @@ async def list_history(
 def _opened(opened: Opened) -> Answer:
     ticket = opened.view.ticket
     headers = {"Location": f"/api/tickets/{ticket.id}", "ETag": etag(ticket.version)}
-    body = to_json(as_shown(opened.view)).decode()
+    body = to_json(opened.view.shown).decode()
     return Answer(201, body, headers, subjects=[ticket.uid, opened.customer_uid])
 
 

@@ -106,12 +106,21 @@ def clocks(
 ) -> Sla:
     """Read the three clocks at an instant. The order of the history does not matter."""
     entries = sorted([entry for entry in history if entry.at <= now], key=_AT)
+    changes = [entry for entry in entries if entry.status is not None]
+    is_done = bool(changes) and changes[-1].status in DONE
     target = policy[priority]
-    answered_at = next((entry.at for entry in entries if entry.what == "agent_note"), None)
+    first_answered_at, asked_at, answered_at = _questions(entries)
+
+    def response(asked_at: datetime, answered_at: datetime | None) -> Clock:
+        spans = _spans(asked_at, answered_at, changes, DONE)
+        has_come = answered_at is not None
+        return _read(spans, target.response, now, has_come=has_come, is_over=has_come or is_done)
+
+    spans = _spans(created_at, None, changes, _STANDSTILL)
     return Sla(
-        first_response=_response(created_at, answered_at, entries, target.response, now),
-        next_response=_next_response(entries, target.response, now),
-        resolution=_resolution(created_at, entries, target.resolution, now),
+        first_response=response(created_at, first_answered_at),
+        next_response=response(asked_at, answered_at) if asked_at is not None else None,
+        resolution=_read(spans, target.resolution, now, has_come=is_done, is_over=is_done),
     )
 
 
@@ -124,62 +133,39 @@ def first_due(sla: Sla) -> datetime | None:
     )
 
 
-def _next_response(entries: Sequence[Entry], target: timedelta, now: datetime) -> Clock | None:
+def _questions(
+    entries: Sequence[Entry],
+) -> tuple[datetime | None, datetime | None, datetime | None]:
+    """Find when an agent first answered, when the customer last asked, and the answer to that."""
+    first_answered_at: datetime | None = None
     asked_at: datetime | None = None
     answered_at: datetime | None = None
     for entry in entries:
         if entry.what == "customer_note" and (asked_at is None or answered_at is not None):
             asked_at, answered_at = entry.at, None
-        elif entry.what == "agent_note" and asked_at is not None and answered_at is None:
-            answered_at = entry.at
-    if asked_at is None:
-        return None
-    return _response(asked_at, answered_at, entries, target, now)
-
-
-def _response(
-    asked_at: datetime,
-    answered_at: datetime | None,
-    entries: Sequence[Entry],
-    target: timedelta,
-    now: datetime,
-) -> Clock:
-    spans = _spans(asked_at, answered_at, entries, DONE)
-    is_answered = answered_at is not None
-    is_over = is_answered or _status(entries) in DONE
-    return _read(spans, target, now, has_come=is_answered, is_over=is_over)
-
-
-def _resolution(
-    created_at: datetime, entries: Sequence[Entry], target: timedelta, now: datetime
-) -> Clock:
-    spans = _spans(created_at, None, entries, _STANDSTILL)
-    is_done = _status(entries) in DONE
-    return _read(spans, target, now, has_come=is_done, is_over=is_done)
-
-
-def _status(entries: Iterable[Entry]) -> Status:
-    status: Status = "open"
-    for entry in entries:
-        status = entry.status or status
-    return status
+        elif entry.what == "agent_note":
+            first_answered_at = first_answered_at or entry.at
+            if asked_at is not None:
+                answered_at = answered_at or entry.at
+    return first_answered_at, asked_at, answered_at
 
 
 def _spans(
-    begin: datetime, end: datetime | None, entries: Iterable[Entry], halts: Collection[Status]
+    begin: datetime, end: datetime | None, changes: Iterable[Entry], halts: Collection[Status]
 ) -> list[_Span]:
     """Find the spans in which a clock ran that pauses in some statuses; the last may be open."""
     spans: list[_Span] = []
     since: datetime | None = begin
-    for entry in entries:
-        if entry.status is None or (end is not None and entry.at > end):
-            continue
-        at = max(entry.at, begin)
-        if since is not None and entry.status in halts:
-            spans.append(_Span(since, at))
-            since = None
-        elif since is None and entry.status not in halts:
-            since = at
+    for change in changes:
+        if end is not None and change.at > end:
+            break
+        if (change.status in halts) != (since is None):
+            at = max(change.at, begin)
+            if since is None:
+                since = at
+            else:
+                spans.append(_Span(since, at))
+                since = None
     if since is not None:
         spans.append(_Span(since, end))
     return spans
@@ -188,7 +174,9 @@ def _spans(
 def _read(
     spans: Sequence[_Span], target: timedelta, now: datetime, *, has_come: bool, is_over: bool
 ) -> Clock:
-    used = sum(((end or now) - start for start, end in spans), timedelta())
+    used = (spans[0].end or now) - spans[0].start
+    for start, end in spans[1:]:
+        used += (end or now) - start
     is_paused = not has_come and spans[-1].end is not None
     due_at = _due_at(spans, target, is_paused=is_paused)
     if used > target:
