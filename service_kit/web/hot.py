@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from service_kit.web.auth import GuardedRoute, admit
@@ -41,6 +41,16 @@ def hot(by_hand: ByHand) -> Callable[[Endpoint], Endpoint]:
 
 class HotRoute(GuardedRoute):
     """A guarded route of which a handler may be hot."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self._beginning = self.path_format.partition("{")[0]
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        # Looked at for every request, most of which are for another route.
+        if not scope.get("root_path") and not scope["path"].startswith(self._beginning):
+            return Match.NONE, {}
+        return super().matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         by_hand: ByHand | None = getattr(self.endpoint, "by_hand", None)

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import quote, unquote
 
 from fastapi import Depends, Query, Request, Response
 
@@ -14,6 +14,8 @@ from service_kit.web.fields import Instant
 T = TypeVar("T")
 
 LARGEST_PAGE = 500
+# What may stand in a query as it is (RFC 3986), with what was encoded by the caller already.
+_AS_SENT = "%-._~!$&'()*+,;=:@/?"
 
 Limit = Annotated[
     int,
@@ -79,10 +81,11 @@ def link_next(request: Request, response: Response, page: Page[Any], order: str)
     if page.next_key is None:
         return
     cursor = encode_cursor(page.next_key, order)
-    given = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    query = [pair for pair in given if pair[0] != "cursor"]
+    given = request.scope["query_string"].decode("latin-1").split("&")
+    kept = [part for part in given if part and unquote(part.partition("=")[0]) != "cursor"]
+    query = quote("&".join([*kept, f"cursor={cursor}"]), safe=_AS_SENT)
     # The path is decoded and chosen by the caller: a line break would forge a header.
-    address = f"{quote(request.scope['path'])}?{urlencode([*query, ('cursor', cursor)])}"
+    address = f"{quote(request.scope['path'])}?{query}"
     response.headers["Link"] = f'<{address}>; rel="next"'
     response.headers["X-Next-Cursor"] = cursor
 
