@@ -112,6 +112,7 @@ def _load(create: Create) -> "FastAPI":
     if (supervisor := multiprocessing.parent_process()) is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all; the supervisor acts
         threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
+    gc.freeze()  # what a start has made stays: no collection need look through it again
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
     return app
 
