@@ -8,9 +8,8 @@ from pydantic_core import to_json
 from sqlalchemy import Connection
 
 from crm_api.audit import store as audit
-from crm_api.audit.schemas import Action
+from crm_api.event_types import Action, EventType
 from crm_api.feed import store as feed
-from crm_api.feed.schemas import EventType
 from service_kit.process import clock, tracing
 from service_kit.process.logs import current_request_id
 from service_kit.web.auth import Principal

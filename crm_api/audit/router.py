@@ -6,8 +6,9 @@ from fastapi import APIRouter, Depends, Query
 
 from crm_api.access import CanReadAudit
 from crm_api.audit import store
-from crm_api.audit.schemas import Action, AuditEntry
+from crm_api.audit.schemas import AuditEntry
 from crm_api.audit.store import Filter
+from crm_api.event_types import Action
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.fields import Line
 from service_kit.web.health import DatabaseDep

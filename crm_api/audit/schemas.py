@@ -1,21 +1,10 @@
 """What the audit answers."""
 
 from datetime import datetime
-from typing import Literal
 
 from pydantic import BaseModel, Field
 
-Action = Literal[
-    "customer.created",
-    "customer.updated",
-    "customer.erased",
-    "ticket.created",
-    "ticket.updated",
-    "ticket.note_added",
-    "ticket.deleted",
-    "token.issued",
-    "token.revoked",
-]
+from crm_api.event_types import Action
 
 
 class AuditEntry(BaseModel):

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 
 from crm_api.access import CanReadEvents
+from crm_api.event_types import EVENT_TYPES
 from crm_api.feed import service
-from crm_api.feed.schemas import EVENT_TYPES, FeedPage
+from crm_api.feed.schemas import FeedPage
 from crm_api.feed.store import ShownEvent
 from service_kit.problems import InvalidRequest
 from service_kit.web.auth import principal_of

@@ -1,21 +1,11 @@
 """What the feed answers: CloudEvents 1.0, in pages."""
 
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-EventType = Literal[
-    "customer.created",
-    "customer.updated",
-    "customer.erased",
-    "ticket.created",
-    "ticket.updated",
-    "ticket.status_changed",
-    "ticket.note_added",
-    "ticket.deleted",
-]
-EVENT_TYPES: frozenset[str] = frozenset(get_args(EventType))
+from crm_api.event_types import EventType
 
 
 class Event(BaseModel):

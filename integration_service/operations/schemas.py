@@ -76,7 +76,7 @@ class Status(BaseModel):
     oldest_unfinished_seconds: float | None = Field(
         description="The age of the oldest delivery that is pending or retrying."
     )
-    circuits: dict[Literal["crm", "inventory"], CircuitStatus]
+    circuits: dict[str, CircuitStatus] = Field(description="Of `crm` and of each target.")
     paused_at: datetime | None = Field(description="Since when sending is paused, if it is.")
     last_poll_at: datetime | None
     last_error: str | None

@@ -16,7 +16,7 @@ from integration_service.reconcile.comparison import Sides
 from integration_service.reconcile.service import Reconciler
 from integration_service.settings import Settings
 from integration_service.targets.registry import open_targets
-from integration_service.targets.store import circuits
+from integration_service.targets.store import add_missing, circuits
 from service_kit.database import Database, DatabaseUnavailable
 from service_kit.process import clock as system_clock
 from service_kit.process.stopping import Stopping
@@ -208,7 +208,9 @@ class Poller:
 
     async def _restore(self) -> None:
         """Go on from what the process before has left behind."""
+        known = [self.crm.circuit, *(target.circuit for target in self.targets)]
+        await self._database.write(add_missing, [circuit.target for circuit in known])
         stored = await self._database.read(circuits)
-        for circuit in (self.crm.circuit, *(target.circuit for target in self.targets)):
+        for circuit in known:
             circuit.restore(stored[circuit.target])
         await self.control.restore()

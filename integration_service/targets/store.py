@@ -1,6 +1,7 @@
 """What is remembered of the remote services: which can't be called, and since when."""
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Column, Connection, Float, Integer, String, Table, Text, select, update
@@ -10,6 +11,7 @@ from integration_service.ledger.models import metadata
 from integration_service.targets.circuit import Circuit, CircuitRow
 from integration_service.targets.failures import CallFailed
 from service_kit.database import Database
+from service_kit.database.on_conflict import insert_missing
 from service_kit.database.rows import find_all
 from service_kit.database.types import UtcDateTime
 
@@ -38,6 +40,12 @@ def circuits(db: Connection) -> dict[str, CircuitRow]:
     return {
         row.target: row for row in find_all(CircuitRow, db, select(links).order_by(links.c.target))
     }
+
+
+def add_missing(db: Connection, names: Sequence[str]) -> None:
+    """Store that of these remote services nothing is known yet, where nothing is stored."""
+    unknown = {"probe_seconds": 0.0, "failures": 0, "tried_seconds": 0.0}
+    db.execute(insert_missing(links), [{"target": name, **unknown} for name in names])
 
 
 def save(db: Connection, lease: Lease, circuit: Circuit) -> None:

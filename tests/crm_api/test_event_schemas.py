@@ -9,7 +9,7 @@ import pytest
 
 from crm_api.commands import main
 from crm_api.event_schemas import EVENTS, events_schema
-from crm_api.feed.schemas import EVENT_TYPES
+from crm_api.event_types import EVENT_TYPES
 from tests.crm_api.conftest import read_feed
 
 ADA = {"name": "Ada Lovelace", "email": "ada@example.com", "metadata": {"plan": "basic"}}

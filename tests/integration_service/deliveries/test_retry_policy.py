@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from integration_service.deliveries import claims
 from integration_service.deliveries.models import Claimed
 from integration_service.deliveries.retry_policy import (
     GIVE_UP_SECONDS,
@@ -12,9 +13,11 @@ from integration_service.deliveries.retry_policy import (
     after_call,
     of_call,
     settle,
+    wait_seconds,
 )
 from integration_service.targets.circuit import Circuit
 from integration_service.targets.failures import (
+    LONGEST_RETRY_AFTER_SECONDS,
     CallFailed,
     CustomerErased,
     Misconfigured,
@@ -124,3 +127,14 @@ def test_configuration_is_of_the_whole_call_or_of_none_of_it() -> None:
     assert made is MADE
     assert type(other) is Transient
     assert (other.error, other.status, other.problem) == (wrong.error, 403, wrong.problem)
+
+
+def test_no_wait_looks_like_one_by_a_clock_that_was_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("random.uniform", lambda _least, most: most)
+
+    longest = wait_seconds(10**9, LONGEST_RETRY_AFTER_SECONDS)
+
+    # What is due later than that is sent at once, and so would be tried without any wait.
+    assert timedelta(seconds=longest) <= claims.LONGEST_WAIT

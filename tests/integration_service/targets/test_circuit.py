@@ -7,6 +7,7 @@ from collections import Counter
 import httpx
 import pytest
 
+from service_kit.database import Database
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
 from tests.integration_service.doubles import (
     CrmDouble,
@@ -645,3 +646,17 @@ async def test_a_storm_of_retries_leaves_a_place_for_a_new_customer(
     assert max(len(uids) for uids in retried) == 3
     assert any("new" in uids for uids in under_way[:4])
     assert set((await integration.states()).values()) == {"delivered"}
+
+
+async def test_a_target_of_which_nothing_is_stored_yet_has_its_circuit_from_now_on(
+    start: Start, database: Database, crm: CrmDouble, inventory: InventoryDouble
+) -> None:
+    await database.write(change, "UPDATE links SET target = 'fax' WHERE target = 'inventory'")
+    integration = await start()
+    await owe(integration, crm, "ada")
+    inventory.fault = DOWN
+
+    await fail(integration, 5)
+
+    circuits = (await integration.status()).circuits
+    assert (circuits["fax"].state, circuits["inventory"].state) == ("closed", "open")
