@@ -7,8 +7,11 @@ Kind = Literal["condition", "boundary", "order", "scope", "dropped"]
 KINDS: frozenset[str] = frozenset(get_args(Kind))
 
 
-# One small file, too small for a slip of each kind; the feed is read by what it says.
-_PART_OF = {"integration_service/routes": "integration_service/feed"}
+# Too small for a slip of each kind: what the feed is read by, and what writes feed and audit.
+_PART_OF = {
+    "integration_service/routes": "integration_service/feed",
+    "crm_api": "crm_api/audit",
+}
 
 
 @dataclass(frozen=True)
