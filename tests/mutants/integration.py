@@ -67,8 +67,8 @@ POLLER = [
         name="the CRM is called at once after a restart, though it was down",
         kind="scope",
         file="integration_service/poller/poller.py",
-        text="for circuit in (self.crm.circuit, *(target.circuit for target in self.targets)):",
-        instead="for circuit in [target.circuit for target in self.targets]:",
+        text="        for circuit in known:\n            circuit.restore",
+        instead="        for circuit in known[1:]:\n            circuit.restore",
         tests=(f"{_CIRCUIT}::test_that_the_crm_was_down_is_remembered_over_a_restart",),
     ),
     Mutant(

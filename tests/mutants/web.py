@@ -82,8 +82,8 @@ MUTANTS = [
         name="the address of the next page has the cursor of this one too",
         kind="scope",
         file="service_kit/web/paging.py",
-        text='query = [pair for pair in given if pair[0] != "cursor"]',
-        instead="query = list(given)",
+        text='if part and unquote(part.partition("=")[0]) != "cursor"]',
+        instead="if part]",
         tests=(f"{_TESTS}/test_paging.py::test_the_next_page_has_one_cursor",),
     ),
     Mutant(
