@@ -133,15 +133,15 @@ _RELEASE_HELD = _DUE_NOW.where(
     deliveries.c.state == "retrying", deliveries.c.next_attempt_at > bindparam("now")
 )
 # Written by a clock that was set back since, this one's or another's.
-_OF_LATER = and_(
+_FUTURE_DATED = and_(
     UNFINISHED,
     or_(
         deliveries.c.updated_at > bindparam("now"),
         deliveries.c.next_attempt_at > bindparam("longest"),
     ),
 )
-_ANY_OF_LATER = PreparedValues[int](select(deliveries.c.id).where(_OF_LATER).limit(1))
-_BRING_FORWARD = _DUE_NOW.where(_OF_LATER)
+_ANY_FUTURE_DATED = PreparedValues[int](select(deliveries.c.id).where(_FUTURE_DATED).limit(1))
+_RESCHEDULE_FUTURE_DATED = _DUE_NOW.where(_FUTURE_DATED)
 
 
 def next_due(db: Connection, lease: Lease) -> datetime | None:
@@ -152,19 +152,19 @@ def next_due(db: Connection, lease: Lease) -> datetime | None:
     return _NEXT_DUE.first(db, epoch=lease.epoch)
 
 
-def is_any_of_later(db: Connection, now: datetime) -> bool:
+def has_future_dated(db: Connection, now: datetime) -> bool:
     """Whether something waits that was put off by a clock which was set back since."""
-    return _ANY_OF_LATER.first(db, now=now, longest=now + LONGEST_WAIT) is not None
+    return _ANY_FUTURE_DATED.first(db, now=now, longest=now + LONGEST_WAIT) is not None
 
 
-def bring_forward(db: Connection, lease: Lease, now: datetime) -> None:
+def reschedule_future_dated(db: Connection, lease: Lease, now: datetime) -> None:
     """Make due what was put off by a clock which was set back since.
 
     What waits by this clock was written in its past and is due within its own wait, so nothing
     waits longer than it was to, however far a clock jumps.
     """
     fence(db, lease)
-    db.execute(_BRING_FORWARD, {"now": now, "longest": now + LONGEST_WAIT})
+    db.execute(_RESCHEDULE_FUTURE_DATED, {"now": now, "longest": now + LONGEST_WAIT})
 
 
 def claim_fresh(db: Connection, lease: Lease, now: datetime, limit: int) -> list[Claimed]:
@@ -214,7 +214,7 @@ def unclaim_all(db: Connection, lease: Lease) -> None:
     db.execute(update(deliveries).where(unsettled, mine).values(claimed_epoch=None))
 
 
-def settle(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> None:
+def save_settlements(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> None:
     """Write down what came of an attempt at each."""
     fence(db, lease)
     rows = [vars(one) for one in settlements]

@@ -3,7 +3,7 @@
 | outcome        | the delivery                      | the circuit of its target              |
 |----------------|-----------------------------------|----------------------------------------|
 | Made           | delivered                         | closes                                 |
-| CustomerErased | undone                            | closes                                 |
+| RefusedAsErased | undone                            | closes                                 |
 | Refused        | dead at once                      | closes                                 |
 | Transient      | retrying; dead after 72 h of that | a call's is a failure, opens at five   |
 | TooLarge       | as Transient                      | as Transient                           |
@@ -27,9 +27,9 @@ from integration_service.targets.circuit import Circuit
 from integration_service.targets.failures import (
     INTERNAL_ERROR,
     CallFailed,
-    CustomerErased,
     Misconfigured,
     Refused,
+    RefusedAsErased,
     Transient,
     Unfit,
 )
@@ -79,7 +79,7 @@ def _is_of_one_delivery(batch: Sequence[Claimed], failure: CallFailed, circuit: 
     )
 
 
-def of_call(results: Sequence[Result]) -> Sequence[Result]:
+def raise_if_misconfigured(results: Sequence[Result]) -> Sequence[Result]:
     """Give a configuration failure its one meaning: the whole call's. Raises Misconfigured."""
     wrong = [result for result in results if isinstance(result, Misconfigured)]
     if not wrong:
@@ -94,14 +94,14 @@ def of_call(results: Sequence[Result]) -> Sequence[Result]:
     ]
 
 
-def settle(
+def decide(
     delivery: Claimed, result: Result, circuit: Circuit, at: datetime, duration_ms: float
 ) -> Settlement:
     """Say what one attempt means for one delivery: the end, or another try at a later time."""
     became = partial(Settlement, delivery.id, at=at, status=result.status, duration_ms=duration_ms)
     if isinstance(result, Made):
         return became("delivered", made_id=result.request_id, made_at=at)
-    if isinstance(result, CustomerErased):
+    if isinstance(result, RefusedAsErased):
         return became("undone")
     tried = circuit.tried()
     is_first = delivery.first_failed_at is None

@@ -96,7 +96,7 @@ def release(db: Connection, lease: Lease) -> None:
         db.execute(update(poller).values(**nobody))
 
 
-class FileClaim:
+class FileLock:
     """A lock on a file beside a SQLite database, which the system frees when its process dies."""
 
     def __init__(self, url: str) -> None:

@@ -73,7 +73,7 @@ class Integration:
 
     async def look(self, wait: float = 0.0) -> float:
         """Look at the feed once. Returns after how many seconds it is to be looked at again."""
-        return await self.poller.ingest.turn(self.lease, wait=wait)
+        return await self.poller.ingest.poll(self.lease, wait=wait)
 
     async def send(self) -> None:
         """Send what is due."""
@@ -87,12 +87,12 @@ class Integration:
 
     async def erase(self) -> None:
         """Have Inventory erase whom the CRM has erased, and may be told of."""
-        while await self.poller.erasing.turn(self.lease):
+        while await self.poller.erasing.erase_some(self.lease):
             pass
 
     async def die(self) -> None:
         """Leave behind what a killed process leaves behind: what it has committed."""
-        self.poller._claim.release()
+        self.poller._file_lock.release()
         await self.poller.close()
 
     async def restarted(self, **changes: Any) -> "Integration":

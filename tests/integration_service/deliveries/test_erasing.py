@@ -332,7 +332,7 @@ async def test_a_failure_erases_nobody_and_is_made_good_after_a_restart(
     await integration.work()
     inventory.erasure_faults += [fault] * 3
 
-    assert not await integration.poller.erasing.turn(integration.lease)
+    assert not await integration.poller.erasing.erase_some(integration.lease)
     assert len(inventory.erasure_faults) < 3
     assert await waiting(integration) == ["jane"]
     assert await integration.states() == {"jane": "delivered"}
@@ -361,7 +361,7 @@ async def test_dying_while_it_is_written_down_makes_it_once_more_or_not(
     (fragile.after if is_committed else fragile.before).append(Killed())
 
     with pytest.raises(Killed):
-        await integration.poller.erasing.turn(integration.lease)
+        await integration.poller.erasing.erase_some(integration.lease)
     heir = await integration.restarted()
     await heir.erase()
 
@@ -377,7 +377,7 @@ async def test_an_erasure_that_fails_keeps_no_package_from_anybody(
     inventory.erasure_faults.append(answers(404))
     zoe = [ErasedCustomer("zoe", None)]
     await integration.database.write(erasures.note, zoe, integration.clock())
-    assert not await integration.poller.erasing.turn(integration.lease)
+    assert not await integration.poller.erasing.erase_some(integration.lease)
 
     crm.register("ada")
     await integration.work()

@@ -610,12 +610,12 @@ async def test_what_a_look_finds_wakes_those_who_act_on_it(
     ingest = integration.poller.ingest
     crm.register("ada")
     await integration.look()
-    assert (ingest.arrived.is_set(), ingest.erased.is_set()) == (True, False)
-    ingest.arrived.clear()
+    assert (ingest.work_ready.is_set(), ingest.erased.is_set()) == (True, False)
+    ingest.work_ready.clear()
 
     crm.publish(erased("ada", 2))
     await integration.look()
-    assert (ingest.arrived.is_set(), ingest.erased.is_set()) == (False, True)
+    assert (ingest.work_ready.is_set(), ingest.erased.is_set()) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -649,7 +649,7 @@ async def test_a_crm_that_does_not_know_how_to_wait_is_not_asked_without_a_pause
 ) -> None:
     crm.is_patient = False
 
-    assert await integration.look(wait=10) == ingest.IMPATIENT_PAUSE_SECONDS
+    assert await integration.look(wait=10) == ingest.EARLY_ANSWER_PAUSE_SECONDS
 
 
 async def test_news_ends_a_long_poll(integration: Integration, crm: CrmDouble) -> None:

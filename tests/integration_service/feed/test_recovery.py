@@ -57,11 +57,11 @@ async def test_what_the_walk_finds_wakes_those_who_act_on_it(
     crm.changed["eve"] = listed("eve", THEN, name="", email="")  # as of one who was erased
     crm.pruned = 2
     await integration.look()
-    assert not ingest.arrived.is_set()
+    assert not ingest.work_ready.is_set()
 
     await integration.look()
 
-    assert ingest.arrived.is_set()
+    assert ingest.work_ready.is_set()
     assert ingest.erased.is_set()
 
 

@@ -92,10 +92,12 @@ async def test_one_that_waits_no_longer_waits(
     await integration.send()
     assert inventory.owners == []
     be_now(integration)
-    before = await integration.database.read(control.wanted)
+    before = await integration.database.read(control.control_state)
 
     assert (await told(api, "/deliveries/ada/retry"))["attempt_count"] == 1
-    assert await integration.database.read(control.wanted) != before  # the poller looks at once
+    assert (
+        await integration.database.read(control.control_state) != before
+    )  # the poller looks at once
     integration.clock.advance(seconds=1)
     await integration.send()
 
@@ -242,7 +244,7 @@ async def test_while_it_is_paused_nothing_is_sent_and_the_feed_is_read(
     )
 
     await integration.work()
-    assert not await integration.poller.erasing.turn(integration.lease)
+    assert not await integration.poller.erasing.erase_some(integration.lease)
 
     assert inventory.requests == []
     status = (await api.get("/status")).json()
@@ -286,7 +288,7 @@ async def test_no_delivery_grows_older_while_it_is_paused(
     first = clock()
 
     async def heed() -> None:
-        await integration.poller.control.look(integration.lease)
+        await integration.poller.control.check(integration.lease)
 
     clock.advance(hours=1)
     await integration.database.write(control.pause, clock())
@@ -295,7 +297,7 @@ async def test_no_delivery_grows_older_while_it_is_paused(
     heir = await integration.restarted()  # paused on both sides of a restart
     clock.advance(hours=1000)
     await heir.database.write(control.resume)
-    await heir.poller.control.look(heir.lease)
+    await heir.poller.control.check(heir.lease)
     clock.advance(hours=70)
     await heir.send()
     assert (await heir.states())["ada"] == "retrying"  # 71 hours of 72
@@ -371,14 +373,14 @@ async def test_whoever_is_told_to_look_wakes_every_loop(integration: Integration
     poller = integration.poller
     events = {
         "the feed": poller.control.woken,
-        "deliveries": poller.ingest.arrived,
+        "deliveries": poller.ingest.work_ready,
         "erasures": poller.ingest.erased,
         "comparisons": poller.reconciler.wanted,
     }
     assert not any(event.is_set() for event in events.values())
     await integration.database.write(control.wake)
 
-    await poller.control.look(integration.lease)
+    await poller.control.check(integration.lease)
 
     assert [name for name, event in events.items() if not event.is_set()] == []
 
@@ -427,17 +429,17 @@ async def test_the_running_poller_heeds_a_pause_and_goes_on_at_once_after_it(
 async def test_a_pause_that_comes_during_a_look_is_seen_by_the_next(
     integration: Integration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("integration_service.poller.control.LOOK_SECONDS", 3600)
+    monkeypatch.setattr("integration_service.poller.control.CHECK_SECONDS", 3600)
     watcher, circuit = integration.poller.control, integration.poller.targets.inventory.circuit
-    looked = watcher.look
+    checked = watcher.check
     pauses = [integration.clock()]
 
-    async def look(lease: Lease) -> None:
-        await looked(lease)
+    async def check(lease: Lease) -> None:
+        await checked(lease)
         if pauses:
             await integration.database.write(control.pause, pauses.pop())
 
-    monkeypatch.setattr(watcher, "look", look)
+    monkeypatch.setattr(watcher, "check", check)
     stopping = Stopping()
     task = asyncio.create_task(watcher.run(integration.lease, stopping))
 

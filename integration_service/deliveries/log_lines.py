@@ -8,7 +8,7 @@ from integration_service.deliveries.models import Arrival, Settlement
 logger = logging.getLogger("integration_service")
 
 
-def found(arrival: Arrival) -> None:
+def log_found(arrival: Arrival) -> None:
     if arrival.error:
         logger.error("%s It is kept as dead: %s", arrival.error, arrival.subject)
     elif arrival.skip_reason == "erased":
@@ -19,7 +19,7 @@ def found(arrival: Arrival) -> None:
         logger.info("No package is wanted for customer ID: %s", arrival.subject)
 
 
-def settled(outcomes: Sequence[tuple[str, Settlement]]) -> None:
+def log_settled(outcomes: Sequence[tuple[str, Settlement]]) -> None:
     for uid, one in outcomes:
         if one.to_state == "delivered":
             logger.info("Successfully created package request for customer ID: %s", uid)
