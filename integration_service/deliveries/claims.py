@@ -91,21 +91,24 @@ _SETTLE = PreparedChange(
     update(deliveries)
     .where(deliveries.c.id == bindparam("delivery_id"))
     .values(
-        state=bindparam("to_state"),
+        state=bindparam("state"),
         attempt_count=deliveries.c.attempt_count + 1,
         claimed_epoch=null(),
         # One whose customer was erased meanwhile has none, and gets none.
         next_attempt_at=case(
-            (deliveries.c.next_attempt_at.is_not(None), bindparam("due_at", type_=UtcDateTime))
+            (
+                deliveries.c.next_attempt_at.is_not(None),
+                bindparam("next_attempt_at", type_=UtcDateTime),
+            )
         ),
-        first_failed_at=bindparam("failing_since"),
-        tried_seconds_before=bindparam("tried_before"),
-        request_id=bindparam("made_id"),
-        error_class=bindparam("class_of_error"),
-        error=bindparam("text_of_error"),
-        problem=bindparam("document"),
+        first_failed_at=bindparam("first_failed_at"),
+        tried_seconds_before=bindparam("tried_seconds_before"),
+        request_id=bindparam("request_id"),
+        error_class=bindparam("error_class"),
+        error=bindparam("error"),
+        problem=bindparam("problem"),
         updated_at=bindparam("at"),
-        delivered_at=bindparam("made_at"),
+        delivered_at=bindparam("delivered_at"),
     )
 )
 _ATTEMPT = PreparedChange(
@@ -115,8 +118,8 @@ _ATTEMPT = PreparedChange(
         at=bindparam("at"),
         status=bindparam("status"),
         duration_ms=bindparam("duration_ms"),
-        error_class=bindparam("class_of_error"),
-        error=bindparam("text_of_error"),
+        error_class=bindparam("error_class"),
+        error=bindparam("error"),
     )
     .inline()
 )
@@ -158,10 +161,11 @@ def has_future_dated(db: Connection, now: datetime) -> bool:
 
 
 def reschedule_future_dated(db: Connection, lease: Lease, now: datetime) -> None:
-    """Make due what was put off by a clock which was set back since.
+    """Make due at once what was put off by a clock which was set back since.
 
-    What waits by this clock was written in its past and is due within its own wait, so nothing
-    waits longer than it was to, however far a clock jumps.
+    Where the clock was an hour ahead when it put a delivery off, and was then corrected, the
+    delivery would wait that hour longer. What waits by the clock of now was written in its past and
+    is due within the longest wait, so this finds nothing else.
     """
     fence(db, lease)
     db.execute(_RESCHEDULE_FUTURE_DATED, {"now": now, "longest": now + LONGEST_WAIT})
@@ -217,7 +221,7 @@ def unclaim_all(db: Connection, lease: Lease) -> None:
 def save_settlements(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> None:
     """Write down what came of an attempt at each."""
     fence(db, lease)
-    rows = [vars(one) for one in settlements]
+    rows = [vars(one) for one in settlements]  # whose fields are called as the columns
     _SETTLE.each(db, rows)
     _ATTEMPT.each(db, rows)
     counts = Counter(one.outcome for one in settlements)

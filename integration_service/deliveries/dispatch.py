@@ -230,7 +230,7 @@ class Dispatch:
     ) -> None:
         await self._database.write(claims.save_settlements, lease, settlements)
         log_settled([(one.subject, its) for one, its in zip(batch, settlements, strict=True)])
-        if any(one.class_of_error for one in settlements):
+        if any(one.error_class for one in settlements):
             await self._save_circuit(lease)  # their age is counted by its seconds
 
     async def _save_circuit(self, lease: Lease) -> None:

@@ -100,7 +100,7 @@ def decide(
     """Say what one attempt means for one delivery: the end, or another try at a later time."""
     became = partial(Settlement, delivery.id, at=at, status=result.status, duration_ms=duration_ms)
     if isinstance(result, Made):
-        return became("delivered", made_id=result.request_id, made_at=at)
+        return became("delivered", request_id=result.request_id, delivered_at=at)
     if isinstance(result, RefusedAsErased):
         return became("undone")
     tried = circuit.tried()
@@ -108,19 +108,19 @@ def decide(
     tried_before = tried if is_first else delivery.tried_seconds_before
     is_refused = isinstance(result, Refused)
     failure: dict[str, Any] = {
-        "class_of_error": (Refused if is_refused else Transient).error_class,
-        "text_of_error": result.error,
-        "document": result.problem,
-        "failing_since": at if is_first else delivery.first_failed_at,
-        "tried_before": tried_before,
+        "error_class": (Refused if is_refused else Transient).error_class,
+        "error": result.error,
+        "problem": result.problem,
+        "first_failed_at": at if is_first else delivery.first_failed_at,
+        "tried_seconds_before": tried_before,
     }
     is_hopeless = (
         tried - tried_before >= GIVE_UP_SECONDS and delivery.attempt_count + 1 >= LEAST_ATTEMPTS
     )
     if is_refused or is_hopeless:
         return became("dead", **failure)
-    due_at = at + timedelta(seconds=wait_seconds(delivery.attempt_count, result.retry_after))
-    return became("retrying", due_at=due_at, **failure)
+    wait = timedelta(seconds=wait_seconds(delivery.attempt_count, result.retry_after))
+    return became("retrying", next_attempt_at=at + wait, **failure)
 
 
 def wait_seconds(failed_before: int, retry_after: float = 0.0) -> float:

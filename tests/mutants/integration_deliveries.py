@@ -123,8 +123,8 @@ DELIVERIES = [
         name="the time tried is written down only where a whole batch has failed",
         kind="condition",
         file="integration_service/deliveries/dispatch.py",
-        text="if any(one.class_of_error for one in settlements):",
-        instead="if all(one.class_of_error for one in settlements):",
+        text="if any(one.error_class for one in settlements):",
+        instead="if all(one.error_class for one in settlements):",
         tests=(f"{_CIRCUIT}::test_time_tried_is_remembered_though_but_one_of_a_batch_has_failed",),
     ),
     Mutant(

@@ -85,8 +85,8 @@ def test_a_delivery_that_fails_while_others_succeed_is_retried_alone(failure: Ca
 def test_what_an_attempt_leads_to(result: Result, state: str, error_class: str | None) -> None:
     decided = decide(claimed(), result, circuit(), NOW, 1.5)
 
-    assert (decided.to_state, decided.class_of_error) == (state, error_class)
-    assert (decided.due_at is not None) is (state == "retrying")
+    assert (decided.state, decided.error_class) == (state, error_class)
+    assert (decided.next_attempt_at is not None) is (state == "retrying")
 
 
 @pytest.mark.parametrize(
@@ -104,14 +104,14 @@ def test_it_is_given_up_only_after_enough_attempts_and_enough_time(
 
     decided = decide(failed, Transient("x"), circuit(tried_seconds=7.0 + seconds), NOW, 1.5)
 
-    assert decided.to_state == state
+    assert decided.state == state
 
 
 def test_a_retry_waits_no_less_than_it_is_asked_to() -> None:
     decided = decide(claimed(), Transient("x", retry_after=60.0), circuit(), NOW, 1.5)
 
-    assert decided.due_at is not None
-    assert decided.due_at >= NOW + timedelta(seconds=60)
+    assert decided.next_attempt_at is not None
+    assert decided.next_attempt_at >= NOW + timedelta(seconds=60)
 
 
 def test_configuration_is_of_the_whole_call_or_of_none_of_it() -> None:

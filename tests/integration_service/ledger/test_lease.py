@@ -181,7 +181,7 @@ async def test_the_heir_of_a_killed_process_waits_no_longer_than_it_must(
 
 NOW = FakeClock()()
 MOVE = {"old": "a-2", "new": "a-9", "through": 9, "head": 9, "caught_up": None}
-SETTLED = Settlement(1, "delivered", NOW, 201, 1.0, made_id="r-1", made_at=NOW)
+SETTLED = Settlement(1, "delivered", NOW, 201, 1.0, request_id="r-1", delivered_at=NOW)
 CIRCUIT = Circuit("inventory", "Inventory", 5, 5.0, 60.0, opened_at=NOW, failures=7)
 
 WALKING = SimpleNamespace(
