@@ -44,8 +44,14 @@ class Inventory:
 
     def __init__(self, settings: Settings, monotonic: Callable[[], float]) -> None:
         self.link = Link(settings.inventory_api_url, settings.inventory_token)
-        timing = (THRESHOLD, PROBE_SECONDS, LONGEST_PROBE_SECONDS)
-        self.circuit = Circuit("inventory", "Inventory", *timing, monotonic)
+        self.circuit = Circuit(
+            target="inventory",
+            label="Inventory",
+            threshold=THRESHOLD,
+            first_probe_seconds=PROBE_SECONDS,
+            longest_probe_seconds=LONGEST_PROBE_SECONDS,
+            monotonic=monotonic,
+        )
 
     async def close(self) -> None:
         await self.link.close()
