@@ -187,7 +187,7 @@ class Dispatch:
             retry_policy.decide(one, result, self._circuit, at, duration)
             for one, result in zip(batch, results, strict=True)
         ]
-        await self._settle(batch, lease, settlements)
+        await self._save_settlements(batch, lease, settlements)
         await self._note_success(lease)
 
     async def _after_failed_call(
@@ -211,7 +211,7 @@ class Dispatch:
         settlements = [
             retry_policy.decide(one, failure, self._circuit, now, duration) for one in batch
         ]
-        await self._settle(batch, lease, settlements)
+        await self._save_settlements(batch, lease, settlements)
 
     async def _halve(self, batch: Sequence[Claimed], lease: Lease) -> None:
         """Find the one that spoils a batch; where each does, the circuit opens and ends it."""
@@ -225,7 +225,7 @@ class Dispatch:
     async def _unclaim(self, batch: Sequence[Claimed], lease: Lease) -> None:
         await self._database.write(claims.unclaim, lease, [row.id for row in batch])
 
-    async def _settle(
+    async def _save_settlements(
         self, batch: Sequence[Claimed], lease: Lease, settlements: Sequence[Settlement]
     ) -> None:
         await self._database.write(claims.save_settlements, lease, settlements)

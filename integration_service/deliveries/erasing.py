@@ -1,4 +1,4 @@
-"""Has targets erase the customers whom the CRM has erased."""
+"""Erases at targets the customers whom the CRM has erased."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ class Erasing:
                 await stopping.sleep(RETRY_SECONDS, self._erased.wait())
 
     async def erase_some(self, lease: Lease) -> bool:
-        """Have targets erase some customers. Returns whether any were.
+        """Erase some customers at their target. Returns whether any were.
 
         Safe to repeat: dying between the call and writing it down makes the call once more, and
         what is erased stays so. While Inventory can't be reached it probes, as deliveries do: there

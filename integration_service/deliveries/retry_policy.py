@@ -1,15 +1,15 @@
 """What each outcome leads to: the one table, for a whole call and for one item of a batch alike.
 
-| outcome        | the delivery                      | the circuit of its target              |
-|----------------|-----------------------------------|----------------------------------------|
-| Made           | delivered                         | closes                                 |
+| outcome         | the delivery                      | the circuit of its target              |
+|-----------------|-----------------------------------|----------------------------------------|
+| Made            | delivered                         | closes                                 |
 | RefusedAsErased | undone                            | closes                                 |
-| Refused        | dead at once                      | closes                                 |
-| Transient      | retrying; dead after 72 h of that | a call's is a failure, opens at five   |
-| TooLarge       | as Transient                      | as Transient                           |
-| Unfit          | of a batch: the batch is halved   |                                        |
-|                | of one alone: as Transient        | as Transient                           |
-| Misconfigured  | given back, no attempt is counted | opens at once                          |
+| Refused         | dead at once                      | closes                                 |
+| Transient       | retrying; dead after 72 h of that | a call's is a failure, opens at five   |
+| TooLarge        | as Transient                      | as Transient                           |
+| Unfit           | of a batch: the batch is halved   |                                        |
+|                 | of one alone: as Transient        | as Transient                           |
+| Misconfigured   | given back, no attempt is counted | opens at once                          |
 
 Of a call that fails while the circuit is open, a probe, no attempt is counted either. A call that
 made anything is configured well: what looks otherwise in it is about that one item, and Transient.
@@ -80,7 +80,10 @@ def _is_of_one_delivery(batch: Sequence[Claimed], failure: CallFailed, circuit: 
 
 
 def raise_if_misconfigured(results: Sequence[Result]) -> Sequence[Result]:
-    """Give a configuration failure its one meaning: the whole call's. Raises Misconfigured."""
+    """Raise Misconfigured where an item is and nothing was made: it is about the whole call.
+
+    Beside anything made such an item is only Transient. Returns the results.
+    """
     wrong = [result for result in results if isinstance(result, Misconfigured)]
     if not wrong:
         return results

@@ -45,7 +45,7 @@ class Lease:
 
 
 def holder_name() -> str:
-    """Name this process, for people who look who is polling."""
+    """Name this process, for operators who want to know which one polls."""
     return f"{socket.gethostname()[:100]}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
 
 

@@ -38,7 +38,7 @@ poller = Table(
     Column("started_at", UtcDateTime),
     # Since when nothing is sent, because an operator wants it so.
     Column("paused_at", UtcDateTime),
-    # Grows when somebody, in whatever process, wants the feed and what is due to be looked at now.
+    # Grows when somebody, in any process, wakes the poller to read the feed and send what is due.
     Column("wake_count", BigInt, nullable=False, server_default=text("0")),
     # How many packages had to be enqueued by a reconciliation, ever.
     Column("repairs", BigInt, nullable=False, server_default=text("0")),

@@ -71,8 +71,8 @@ class Integration:
         self.lease = lease
         return self
 
-    async def look(self, wait: float = 0.0) -> float:
-        """Look at the feed once. Returns after how many seconds it is to be looked at again."""
+    async def poll(self, wait: float = 0.0) -> float:
+        """Poll the feed once. Returns after how many seconds it is to be polled again."""
         return await self.poller.ingest.poll(self.lease, wait=wait)
 
     async def send(self) -> None:
@@ -81,7 +81,7 @@ class Integration:
 
     async def work(self) -> None:
         """Read the feed to its end, and send what is due."""
-        while await self.look() == 0:
+        while await self.poll() == 0:
             await self.send()
         await self.send()
 

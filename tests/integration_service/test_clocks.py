@@ -22,7 +22,7 @@ restarts = pytest.mark.parametrize("restarts", [False, True], ids=["goes on", "r
 
 async def owe(integration: Integration, crm: CrmDouble, *uids: str) -> None:
     crm.register(*uids)
-    while await integration.look() == 0:
+    while await integration.poll() == 0:
         pass
 
 

@@ -197,7 +197,7 @@ DELIVERED_BEFORE_SENT = [
             retry_policy.decide(row, one, self._circuit, self._clock(), 0)
             for row, one in zip(batch, sent, strict=True)
         ]
-        await self._settle(batch, lease, done)
+        await self._save_settlements(batch, lease, done)
         try:
             results = raise_if_misconfigured(""",
     ),

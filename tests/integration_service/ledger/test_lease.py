@@ -246,7 +246,7 @@ async def test_no_write_of_a_poller_that_was_taken_over_changes_anything(
     inventory.fault = answers(429)
     await integration.work()
     crm.register("bob")
-    await integration.look()
+    await integration.poll()
     assert await integration.states() == {"ada": "retrying", "bob": "pending"}
     await take_over(other)
     before = await other.database.read(everything)
@@ -281,7 +281,7 @@ async def test_a_change_waits_for_a_write_that_has_passed_the_fence(
     waiting: Callable[[Connection], Any],
 ) -> None:
     crm.register("ada")
-    await integration.look()
+    await integration.poll()
     database, lease = integration.database, integration.lease
 
     def write(db: Connection) -> None:
@@ -314,7 +314,7 @@ async def test_a_page_that_was_read_from_elsewhere_is_void(
     integration: Integration, crm: CrmDouble
 ) -> None:
     crm.register("ada")
-    await integration.look()
+    await integration.poll()
     before = await integration.database.read(everything)
 
     with pytest.raises(LeaseLost):
@@ -329,11 +329,11 @@ async def test_both_loops_end_when_the_lease_is_lost(
     integration: Integration, other: Integration, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
     crm.register("ada", "bob")
-    await integration.look()
+    await integration.poll()
     await take_over(other)
 
     with pytest.raises(LeaseLost):
-        await integration.look()
+        await integration.poll()
     with pytest.raises(LeaseLost):
         await integration.send()
     assert inventory.requests == []
@@ -346,7 +346,7 @@ async def test_a_batch_under_way_at_the_takeover_is_sent_again_and_made_once(
     integration: Integration, other: Integration, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
     crm.register("ada", "bob")
-    await integration.look()
+    await integration.poll()
 
     async def meanwhile(double: InventoryDouble, request: httpx.Request) -> httpx.Response:
         await take_over(other)
@@ -369,7 +369,7 @@ async def test_what_the_dead_had_claimed_is_sent_by_the_heir(
     integration: Integration, other: Integration, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
     crm.register("ada", "bob")
-    await integration.look()
+    await integration.poll()
     claimed = await integration.database.write(
         claims.claim_fresh, integration.lease, integration.clock(), 10
     )
@@ -419,7 +419,7 @@ async def test_a_running_poller_that_is_taken_over_stands_by(
 
     assert log.warnings == ["Another poller has taken over; this one stands by."]
     crm.register("ada")
-    await other.look()
+    await other.poll()
     assert (await other.status()).poller.is_here
 
 

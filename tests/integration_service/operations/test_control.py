@@ -133,7 +133,7 @@ async def test_many_are_retried_by_state_and_class_page_by_page(
 ) -> None:
     monkeypatch.setattr(service, "PAGE", 2)
     crm.register(*(f"c{n}" for n in range(7)))
-    await integration.look()
+    await integration.poll()
     await integration.database.write(
         change,
         "UPDATE deliveries SET state = 'dead', next_attempt_at = NULL, error_class = 'refused'",
@@ -476,7 +476,7 @@ async def test_what_is_finished_during_a_look_is_seen_by_the_next(
 ) -> None:
     monkeypatch.setattr(router, "RECHECK_SECONDS", 3600)
     crm.register("ada")
-    await integration.look()
+    await integration.poll()
     finish = ["UPDATE deliveries SET state = 'skipped', next_attempt_at = NULL"]
     seldom = settings.model_copy(update={"lease_seconds": 300})  # it asks for a lease, and commits
     async with running(create_app(seldom), token="admin123") as api:
@@ -508,7 +508,7 @@ async def test_who_waits_in_vain_is_told_so(
     integration: Integration, api: httpx.AsyncClient, crm: CrmDouble
 ) -> None:
     crm.register("ada")
-    await integration.look()
+    await integration.poll()
 
     for uid, state in (("ada", "pending"), ("nobody", None)):
         answer = await api.get(f"/deliveries/{uid}/wait?timeout=0")
