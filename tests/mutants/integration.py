@@ -120,6 +120,14 @@ POLLER = [
         tests=(f"{_CONTROL}::test_whichever_replica_is_told_the_one_that_polls_looks_at_once",),
     ),
     Mutant(
+        name="a wake-up cuts a poll that is already writing",
+        kind="condition",
+        file="integration_service/poller/poller.py",
+        text="if not poll.done() and self.ingest.is_waiting and not skip_long_poll:",
+        instead="if not poll.done() and not skip_long_poll:",
+        tests=(f"{_CONTROL}::test_a_wake_up_does_not_cut_a_poll_that_is_already_writing",),
+    ),
+    Mutant(
         name="a loop that fails begins again at once",
         kind="dropped",
         file="integration_service/poller/poller.py",

@@ -11,6 +11,7 @@ import pytest
 from integration_service.app import create_app
 from integration_service.deliveries import erasures, retry_policy, router, service, store
 from integration_service.deliveries.models import ErasedCustomer
+from integration_service.feed import store as feed_store
 from integration_service.ledger import control
 from integration_service.ledger import lease as leases
 from integration_service.ledger.lease import Lease
@@ -449,6 +450,38 @@ async def test_a_pause_that_comes_during_a_look_is_seen_by_the_next(
     await seen(integration, is_heeded)
     stopping.begin()
     await task
+
+
+async def test_a_wake_up_does_not_cut_a_poll_that_is_already_writing(
+    integration: Integration, crm: CrmDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poller, write = integration.poller, integration.database.write
+    ends: list[str] = []
+
+    async def write_slowly(work: Any, *args: Any, **options: Any) -> Any:
+        if work is not feed_store.note_page or ends:
+            return await write(work, *args, **options)
+        poller.control.woken.set()
+        try:
+            for _ in range(50):  # many times what it takes the reading loop to wake and to cancel
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            ends.append("cancelled")
+            raise
+        ends.append("written")
+        return await write(work, *args, **options)
+
+    monkeypatch.setattr(integration.database, "write", write_slowly)
+    crm.register("ada")
+    reading = asyncio.create_task(poller._read_feed(integration.lease))
+
+    async def is_known() -> bool:
+        return await integration.states() == {"ada": "pending"}
+
+    await seen(integration, is_known)
+    poller._stopping.begin()
+    await asyncio.wait_for(reading, 10)
+    assert ends == ["written"]
 
 
 # --- waiting for one
