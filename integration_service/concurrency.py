@@ -1,4 +1,4 @@
-"""Things done side by side, and things done in any case."""
+"""Bounded concurrency and shielded clean-up."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -8,8 +8,11 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-async def in_any_case(work: Coroutine[Any, Any, T]) -> T:
-    """Do something to its end, though a stop comes in the middle of it."""
+async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
+    """Run something to its end even where the caller is cancelled meanwhile.
+
+    The cancellation is raised after that.
+    """
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)
@@ -19,8 +22,10 @@ async def in_any_case(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-async def each_of(items: Sequence[S], work: Callable[[S], Awaitable[T]], at_once: int) -> list[T]:
-    """Do it with all items, a few at a time; the order of the results is theirs."""
+async def map_concurrently(
+    items: Sequence[S], work: Callable[[S], Awaitable[T]], at_once: int
+) -> list[T]:
+    """Do it with all items, at most `at_once` at a time. The results are in the items' order."""
     places = asyncio.Semaphore(at_once)
 
     async def one(item: S) -> T:

@@ -42,10 +42,10 @@ class Settings(ServiceSettings):
         None, description="A token of Inventory's role integration; integration123 in development."
     )
     polling_interval_seconds: float = Field(
-        10, gt=0, le=3600, description="The longest time between two looks at the feed."
+        10, gt=0, le=3600, description="The longest time between two polls of the feed."
     )
     long_poll_seconds: float = Field(
-        10, ge=0, le=25, description="How long one look may wait for news; 0 switches it off."
+        10, ge=0, le=25, description="How long one poll may wait for news; 0 switches it off."
     )
     start_from: Literal["beginning", "now"] = Field(
         "beginning",

@@ -91,21 +91,24 @@ _SETTLE = PreparedChange(
     update(deliveries)
     .where(deliveries.c.id == bindparam("delivery_id"))
     .values(
-        state=bindparam("to_state"),
+        state=bindparam("state"),
         attempt_count=deliveries.c.attempt_count + 1,
         claimed_epoch=null(),
         # One whose customer was erased meanwhile has none, and gets none.
         next_attempt_at=case(
-            (deliveries.c.next_attempt_at.is_not(None), bindparam("due_at", type_=UtcDateTime))
+            (
+                deliveries.c.next_attempt_at.is_not(None),
+                bindparam("next_attempt_at", type_=UtcDateTime),
+            )
         ),
-        first_failed_at=bindparam("failing_since"),
-        tried_seconds_before=bindparam("tried_before"),
-        request_id=bindparam("made_id"),
-        error_class=bindparam("class_of_error"),
-        error=bindparam("text_of_error"),
-        problem=bindparam("document"),
+        first_failed_at=bindparam("first_failed_at"),
+        tried_seconds_before=bindparam("tried_seconds_before"),
+        request_id=bindparam("request_id"),
+        error_class=bindparam("error_class"),
+        error=bindparam("error"),
+        problem=bindparam("problem"),
         updated_at=bindparam("at"),
-        delivered_at=bindparam("made_at"),
+        delivered_at=bindparam("delivered_at"),
     )
 )
 _ATTEMPT = PreparedChange(
@@ -115,8 +118,8 @@ _ATTEMPT = PreparedChange(
         at=bindparam("at"),
         status=bindparam("status"),
         duration_ms=bindparam("duration_ms"),
-        error_class=bindparam("class_of_error"),
-        error=bindparam("text_of_error"),
+        error_class=bindparam("error_class"),
+        error=bindparam("error"),
     )
     .inline()
 )
@@ -133,15 +136,15 @@ _RELEASE_HELD = _DUE_NOW.where(
     deliveries.c.state == "retrying", deliveries.c.next_attempt_at > bindparam("now")
 )
 # Written by a clock that was set back since, this one's or another's.
-_OF_LATER = and_(
+_FUTURE_DATED = and_(
     UNFINISHED,
     or_(
         deliveries.c.updated_at > bindparam("now"),
         deliveries.c.next_attempt_at > bindparam("longest"),
     ),
 )
-_ANY_OF_LATER = PreparedValues[int](select(deliveries.c.id).where(_OF_LATER).limit(1))
-_BRING_FORWARD = _DUE_NOW.where(_OF_LATER)
+_ANY_FUTURE_DATED = PreparedValues[int](select(deliveries.c.id).where(_FUTURE_DATED).limit(1))
+_RESCHEDULE_FUTURE_DATED = _DUE_NOW.where(_FUTURE_DATED)
 
 
 def next_due(db: Connection, lease: Lease) -> datetime | None:
@@ -152,19 +155,20 @@ def next_due(db: Connection, lease: Lease) -> datetime | None:
     return _NEXT_DUE.first(db, epoch=lease.epoch)
 
 
-def is_any_of_later(db: Connection, now: datetime) -> bool:
+def has_future_dated(db: Connection, now: datetime) -> bool:
     """Whether something waits that was put off by a clock which was set back since."""
-    return _ANY_OF_LATER.first(db, now=now, longest=now + LONGEST_WAIT) is not None
+    return _ANY_FUTURE_DATED.first(db, now=now, longest=now + LONGEST_WAIT) is not None
 
 
-def bring_forward(db: Connection, lease: Lease, now: datetime) -> None:
-    """Make due what was put off by a clock which was set back since.
+def reschedule_future_dated(db: Connection, lease: Lease, now: datetime) -> None:
+    """Make due at once what was put off by a clock which was set back since.
 
-    What waits by this clock was written in its past and is due within its own wait, so nothing
-    waits longer than it was to, however far a clock jumps.
+    Where the clock was an hour ahead when it put a delivery off, and was then corrected, the
+    delivery would wait that hour longer. What waits by the clock of now was written in its past and
+    is due within the longest wait, so this finds nothing else.
     """
     fence(db, lease)
-    db.execute(_BRING_FORWARD, {"now": now, "longest": now + LONGEST_WAIT})
+    db.execute(_RESCHEDULE_FUTURE_DATED, {"now": now, "longest": now + LONGEST_WAIT})
 
 
 def claim_fresh(db: Connection, lease: Lease, now: datetime, limit: int) -> list[Claimed]:
@@ -214,10 +218,10 @@ def unclaim_all(db: Connection, lease: Lease) -> None:
     db.execute(update(deliveries).where(unsettled, mine).values(claimed_epoch=None))
 
 
-def settle(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> None:
+def save_settlements(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> None:
     """Write down what came of an attempt at each."""
     fence(db, lease)
-    rows = [vars(one) for one in settlements]
+    rows = [vars(one) for one in settlements]  # whose fields are called as the columns
     _SETTLE.each(db, rows)
     _ATTEMPT.each(db, rows)
     counts = Counter(one.outcome for one in settlements)

@@ -10,16 +10,17 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from integration_service.deliveries import claims, journal, retry_policy
+from integration_service.deliveries import claims, retry_policy
+from integration_service.deliveries.log_lines import log_settled
 from integration_service.deliveries.models import Claimed, Settlement
-from integration_service.deliveries.retry_policy import AfterCall, of_call
+from integration_service.deliveries.retry_policy import AfterCall, raise_if_misconfigured
 from integration_service.ledger.lease import Clock, Lease, LeaseLost
 from integration_service.routes.definitions import ROUTES
 from integration_service.settings import Settings
 from integration_service.targets import store as targets
 from integration_service.targets.circuit import Circuit
 from integration_service.targets.failures import CallFailed
-from integration_service.targets.target import Target, Wanted
+from integration_service.targets.target import DeliveryRequest, Target
 from service_kit.database import Database, DatabaseUnavailable
 from service_kit.process.logs import new_request_id, use_request_id
 from service_kit.process.stopping import Stopping
@@ -46,14 +47,15 @@ class Dispatch:
         target: Target,
         settings: Settings,
         clock: Clock,
-        changed: asyncio.Event,
+        *,
+        work_ready: asyncio.Event,
     ) -> None:
         self._database = database
         self._target = target
         self._circuit = target.circuit
         self._settings = settings
         self._clock = clock
-        self._changed = changed
+        self._work_ready = work_ready
         self._fresh: set[asyncio.Task[None]] = set()
         self._retrying: set[asyncio.Task[None]] = set()
         # What failed without that being counted. Others are probed first, since it may be only for
@@ -62,21 +64,22 @@ class Dispatch:
 
     async def run(self, lease: Lease, stopping: Stopping) -> None:
         """Send until the process is to stop, then finish what is under way. Raises LeaseLost."""
-        # Nothing is under way yet: what is claimed is so by a commit that was never answered.
+        # Nothing is under way yet. But `Poller._keep_going` may have begun this loop again under
+        # the same lease, after a claim whose commit was never acknowledged.
         await self._database.write(claims.unclaim_all, lease)
         try:
             while not stopping.begun:
-                self._changed.clear()
+                self._work_ready.clear()
                 nap = await self.start_batches(lease)
-                await stopping.sleep(min(nap, LONGEST_NAP_SECONDS), self._changed.wait())
+                await stopping.sleep(min(nap, LONGEST_NAP_SECONDS), self._work_ready.wait())
         finally:
             await self.finish()
 
     async def drain(self, lease: Lease) -> None:
         """Send what is due now, and return when nothing of it is left."""
         while True:
-            self._changed.clear()
-            if await self.start_batches(lease) <= 0 or self._changed.is_set():
+            self._work_ready.clear()
+            if await self.start_batches(lease) <= 0 or self._work_ready.is_set():
                 continue
             if not self._under_way:
                 return
@@ -107,9 +110,9 @@ class Dispatch:
             await self._start_probe(lease)
             return LONGEST_NAP_SECONDS
         if due_at > now:
-            if not await self._database.read(claims.is_any_of_later, now):
+            if not await self._database.read(claims.has_future_dated, now):
                 return (due_at - now).total_seconds()
-            await self._database.write(claims.bring_forward, lease, now)
+            await self._database.write(claims.reschedule_future_dated, lease, now)
         fresh = await self._start_due(lease, claims.claim_fresh, self._fresh)
         retries = await self._start_due(lease, claims.claim_retries, self._retrying, RETRY_PLACES)
         return 0.0 if fresh or retries else LONGEST_NAP_SECONDS
@@ -139,7 +142,7 @@ class Dispatch:
             task = asyncio.create_task(self._carry_out(batch, lease))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
-            task.add_done_callback(lambda _: self._changed.set())
+            task.add_done_callback(lambda _: self._work_ready.set())
         return bool(batch)
 
     async def _carry_out(self, batch: list[Claimed], lease: Lease) -> None:
@@ -171,20 +174,20 @@ class Dispatch:
     async def _send(self, batch: Sequence[Claimed], lease: Lease) -> None:
         for one in batch:
             logger.info("Creating package request for customer ID: %s", one.subject)
-        wanted = [_wanted(one) for one in batch]
+        requests = [_request_of(one) for one in batch]
         is_probe = self._circuit.is_open
         started_at = time.monotonic()
         try:
-            results = of_call(await self._target.deliver(wanted, once=is_probe))
+            results = raise_if_misconfigured(await self._target.deliver(requests, once=is_probe))
         except CallFailed as failure:
             await self._after_failed_call(batch, lease, failure, _milliseconds_since(started_at))
             return
         at, duration = self._clock(), _milliseconds_since(started_at)
         settlements = [
-            retry_policy.settle(one, result, self._circuit, at, duration)
+            retry_policy.decide(one, result, self._circuit, at, duration)
             for one, result in zip(batch, results, strict=True)
         ]
-        await self._settle(batch, lease, settlements)
+        await self._save_settlements(batch, lease, settlements)
         await self._note_success(lease)
 
     async def _after_failed_call(
@@ -206,9 +209,9 @@ class Dispatch:
             await self._save_circuit(lease)
             return
         settlements = [
-            retry_policy.settle(one, failure, self._circuit, now, duration) for one in batch
+            retry_policy.decide(one, failure, self._circuit, now, duration) for one in batch
         ]
-        await self._settle(batch, lease, settlements)
+        await self._save_settlements(batch, lease, settlements)
 
     async def _halve(self, batch: Sequence[Claimed], lease: Lease) -> None:
         """Find the one that spoils a batch; where each does, the circuit opens and ends it."""
@@ -222,12 +225,12 @@ class Dispatch:
     async def _unclaim(self, batch: Sequence[Claimed], lease: Lease) -> None:
         await self._database.write(claims.unclaim, lease, [row.id for row in batch])
 
-    async def _settle(
+    async def _save_settlements(
         self, batch: Sequence[Claimed], lease: Lease, settlements: Sequence[Settlement]
     ) -> None:
-        await self._database.write(claims.settle, lease, settlements)
-        journal.settled([(one.subject, its) for one, its in zip(batch, settlements, strict=True)])
-        if any(one.class_of_error for one in settlements):
+        await self._database.write(claims.save_settlements, lease, settlements)
+        log_settled([(one.subject, its) for one, its in zip(batch, settlements, strict=True)])
+        if any(one.error_class for one in settlements):
             await self._save_circuit(lease)  # their age is counted by its seconds
 
     async def _save_circuit(self, lease: Lease) -> None:
@@ -245,8 +248,8 @@ async def note_success(database: Database, lease: Lease, circuit: Circuit, now: 
         await database.write(targets.save, lease, circuit)
 
 
-def _wanted(delivery: Claimed) -> Wanted:
-    return Wanted(
+def _request_of(delivery: Claimed) -> DeliveryRequest:
+    return DeliveryRequest(
         delivery.subject,
         delivery.occurrence,
         delivery.customer_name,

@@ -1,4 +1,4 @@
-"""Has targets erase the customers whom the CRM has erased."""
+"""Erases at targets the customers whom the CRM has erased."""
 
 import asyncio
 import logging
@@ -16,31 +16,31 @@ from service_kit.process.stopping import Stopping
 logger = logging.getLogger("integration_service")
 
 AT_ONCE = 50
-# How soon one is looked for that had to wait for its customer's package, or for Inventory.
-LOOK_SECONDS = 5.0
+# After how long to try again what had to wait for its customer's package, or for Inventory.
+RETRY_SECONDS = 5.0
 
 
 class Erasing:
     """A loop of its own, since erasures wait for what is under way and packages never for them."""
 
     def __init__(
-        self, database: Database, target: Target, clock: Clock, noted: asyncio.Event
+        self, database: Database, target: Target, clock: Clock, *, erased: asyncio.Event
     ) -> None:
         self._database = database
         self._target = target
         self._circuit = target.circuit
         self._clock = clock
-        self._noted = noted
+        self._erased = erased
 
     async def run(self, lease: Lease, stopping: Stopping) -> None:
         """Go on until the process is to stop. Raises LeaseLost."""
         while not stopping.begun:
-            self._noted.clear()
-            if not await self.turn(lease):
-                await stopping.sleep(LOOK_SECONDS, self._noted.wait())
+            self._erased.clear()
+            if not await self.erase_some(lease):
+                await stopping.sleep(RETRY_SECONDS, self._erased.wait())
 
-    async def turn(self, lease: Lease) -> bool:
-        """Have some erased. Returns whether any were.
+    async def erase_some(self, lease: Lease) -> bool:
+        """Erase some customers at their target. Returns whether any were.
 
         Safe to repeat: dying between the call and writing it down makes the call once more, and
         what is erased stays so. While Inventory can't be reached it probes, as deliveries do: there

@@ -48,7 +48,8 @@ deliveries = Table(
     # While it is so, nothing of it can have reached Inventory.
     Column("never_claimed", Boolean, nullable=False, server_default=false()),
     Column("first_failed_at", UtcDateTime),
-    # The link's tried_seconds when it first failed; what they have grown by since is its age.
+    # The circuit's tried_seconds when it first failed. What they have grown by since is how long it
+    # was tried: past 72 hours of that it is dead.
     Column("tried_seconds_before", Float, nullable=False),
     Column("request_id", String(36)),
     Column("error_class", String(20)),
@@ -202,27 +203,31 @@ class Arrival:
 
 @dataclass
 class Settlement:
-    """What is to be written down about one delivery after one attempt."""
+    """What is to be written down about one delivery after one attempt.
+
+    The fields are called as the columns that they go to, and are the parameters of the statements
+    in `claims.py`.
+    """
 
     delivery_id: int
-    to_state: str
+    state: str
+    # When the attempt ended, its HTTP status and how long it took.
     at: datetime
     status: int | None
     duration_ms: float
-    due_at: datetime | None = None
-    # With which request it was delivered, and when.
-    made_id: str | None = None
-    made_at: datetime | None = None
-    class_of_error: str | None = None
-    text_of_error: str | None = None
-    document: dict[str, Any] | None = None
-    failing_since: datetime | None = None
-    tried_before: float = 0.0
+    next_attempt_at: datetime | None = None
+    request_id: str | None = None
+    delivered_at: datetime | None = None
+    error_class: str | None = None
+    error: str | None = None
+    problem: dict[str, Any] | None = None
+    first_failed_at: datetime | None = None
+    tried_seconds_before: float = 0.0
 
     @property
     def outcome(self) -> str:
         """What the attempt counts as: undone, its class of error, or success."""
-        return "undone" if self.to_state == "undone" else self.class_of_error or "success"
+        return "undone" if self.state == "undone" else self.error_class or "success"
 
 
 def enqueued(now: datetime) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """What each outcome leads to: the one table, for a whole call and for one item of a batch alike.
 
-| outcome        | the delivery                      | the circuit of its target              |
-|----------------|-----------------------------------|----------------------------------------|
-| Made           | delivered                         | closes                                 |
-| CustomerErased | undone                            | closes                                 |
-| Refused        | dead at once                      | closes                                 |
-| Transient      | retrying; dead after 72 h of that | a call's is a failure, opens at five   |
-| TooLarge       | as Transient                      | as Transient                           |
-| Unfit          | of a batch: the batch is halved   |                                        |
-|                | of one alone: as Transient        | as Transient                           |
-| Misconfigured  | given back, no attempt is counted | opens at once                          |
+| outcome         | the delivery                      | the circuit of its target              |
+|-----------------|-----------------------------------|----------------------------------------|
+| Made            | delivered                         | closes                                 |
+| RefusedAsErased | undone                            | closes                                 |
+| Refused         | dead at once                      | closes                                 |
+| Transient       | retrying; dead after 72 h of that | a call's is a failure, opens at five   |
+| TooLarge        | as Transient                      | as Transient                           |
+| Unfit           | of a batch: the batch is halved   |                                        |
+|                 | of one alone: as Transient        | as Transient                           |
+| Misconfigured   | given back, no attempt is counted | opens at once                          |
 
 Of a call that fails while the circuit is open, a probe, no attempt is counted either. A call that
 made anything is configured well: what looks otherwise in it is about that one item, and Transient.
@@ -27,9 +27,9 @@ from integration_service.targets.circuit import Circuit
 from integration_service.targets.failures import (
     INTERNAL_ERROR,
     CallFailed,
-    CustomerErased,
     Misconfigured,
     Refused,
+    RefusedAsErased,
     Transient,
     Unfit,
 )
@@ -79,8 +79,11 @@ def _is_of_one_delivery(batch: Sequence[Claimed], failure: CallFailed, circuit: 
     )
 
 
-def of_call(results: Sequence[Result]) -> Sequence[Result]:
-    """Give a configuration failure its one meaning: the whole call's. Raises Misconfigured."""
+def raise_if_misconfigured(results: Sequence[Result]) -> Sequence[Result]:
+    """Raise Misconfigured where an item is and nothing was made: it is about the whole call.
+
+    Beside anything made such an item is only Transient. Returns the results.
+    """
     wrong = [result for result in results if isinstance(result, Misconfigured)]
     if not wrong:
         return results
@@ -94,33 +97,33 @@ def of_call(results: Sequence[Result]) -> Sequence[Result]:
     ]
 
 
-def settle(
+def decide(
     delivery: Claimed, result: Result, circuit: Circuit, at: datetime, duration_ms: float
 ) -> Settlement:
     """Say what one attempt means for one delivery: the end, or another try at a later time."""
     became = partial(Settlement, delivery.id, at=at, status=result.status, duration_ms=duration_ms)
     if isinstance(result, Made):
-        return became("delivered", made_id=result.request_id, made_at=at)
-    if isinstance(result, CustomerErased):
+        return became("delivered", request_id=result.request_id, delivered_at=at)
+    if isinstance(result, RefusedAsErased):
         return became("undone")
     tried = circuit.tried()
     is_first = delivery.first_failed_at is None
     tried_before = tried if is_first else delivery.tried_seconds_before
     is_refused = isinstance(result, Refused)
     failure: dict[str, Any] = {
-        "class_of_error": (Refused if is_refused else Transient).error_class,
-        "text_of_error": result.error,
-        "document": result.problem,
-        "failing_since": at if is_first else delivery.first_failed_at,
-        "tried_before": tried_before,
+        "error_class": (Refused if is_refused else Transient).error_class,
+        "error": result.error,
+        "problem": result.problem,
+        "first_failed_at": at if is_first else delivery.first_failed_at,
+        "tried_seconds_before": tried_before,
     }
     is_hopeless = (
         tried - tried_before >= GIVE_UP_SECONDS and delivery.attempt_count + 1 >= LEAST_ATTEMPTS
     )
     if is_refused or is_hopeless:
         return became("dead", **failure)
-    due_at = at + timedelta(seconds=wait_seconds(delivery.attempt_count, result.retry_after))
-    return became("retrying", due_at=due_at, **failure)
+    wait = timedelta(seconds=wait_seconds(delivery.attempt_count, result.retry_after))
+    return became("retrying", next_attempt_at=at + wait, **failure)
 
 
 def wait_seconds(failed_before: int, retry_after: float = 0.0) -> float:

@@ -23,7 +23,14 @@ class CrmClient:
     def __init__(self, settings: Settings) -> None:
         self.link = Link(settings.crm_api_url, settings.crm_token)
         interval = settings.polling_interval_seconds
-        self.circuit = Circuit("crm", "CRM", 1, min(1.0, interval), interval)
+        # Used for its growing intervals only, which /status shows: polls go on while it is open.
+        self.circuit = Circuit(
+            target="crm",
+            label="CRM",
+            threshold=1,
+            first_probe_seconds=min(1.0, interval),
+            longest_probe_seconds=interval,
+        )
         # Halved when a page's events are so large that their answer is not read whole.
         self._limit_divisor = 1
 

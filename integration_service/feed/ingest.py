@@ -9,7 +9,7 @@ from typing import Any
 from opentelemetry.trace import SpanKind
 from pydantic import TypeAdapter, ValidationError
 
-from integration_service.deliveries import journal
+from integration_service.deliveries.log_lines import log_found
 from integration_service.deliveries.models import Arrival, ErasedCustomer
 from integration_service.deliveries.store import is_above
 from integration_service.feed import store
@@ -36,14 +36,14 @@ HIGH_MARK = 20_000
 LONGEST_UID = 64
 LONGEST_NAME = 200
 LARGEST_NUMBER = 2**63
-# A look that came back at once although it was to wait: the CRM is stopping, or does not know how.
-IMPATIENT_PAUSE_SECONDS = 0.5
+# After a long poll that was answered at once without events: the CRM is stopping, or can't wait.
+EARLY_ANSWER_PAUSE_SECONDS = 0.5
 
 _LINE: TypeAdapter[str] = TypeAdapter(Line)
 
 
 class Ingest:
-    """One look at the feed after another."""
+    """Polls the feed, one page at a time."""
 
     def __init__(
         self, database: Database, crm: CrmClient, settings: Settings, clock: Clock
@@ -57,15 +57,15 @@ class Ingest:
         self._is_full = False
         # What this process has logged as wrong with the feed.
         self._logged_state: str | None = None
-        # Whether it waits for the CRM's word, and so may be cut short without a loss.
+        # Whether it waits for the CRM's answer, and so can be cancelled without a loss.
         self.is_waiting = False
-        # Set whenever there may be something new to send.
-        self.arrived = asyncio.Event()
+        # Set whenever there may be something to send.
+        self.work_ready = asyncio.Event()
         # Set when someone was erased.
         self.erased = asyncio.Event()
 
-    async def turn(self, lease: Lease, *, wait: float) -> float:
-        """Look once, and write down what is new. Returns how many seconds may pass until the next.
+    async def poll(self, lease: Lease, *, wait: float) -> float:
+        """Poll once, and write down what is new. Returns how many seconds may pass until the next.
 
         Safe to repeat: dying anywhere in it leaves the cursor where it was, or moved together with
         the deliveries that it moved past.
@@ -82,14 +82,14 @@ class Ingest:
                 feed = await self._begin(lease)
             page = await self._page(feed, wait)
         except FeedBroken as broken:
-            return await self._halt(lease, feed, broken)
+            return await self._begin_recovery(lease, feed, broken)
         except CallFailed as failure:
             return await self._fail(lease, failure)
         await self._note(lease, feed, page)
         if not wait and not page.has_more:
             return self._settings.polling_interval_seconds
         is_early = not page.events and time.monotonic() - started_at < wait / 2
-        return IMPATIENT_PAUSE_SECONDS if is_early and not page.has_more else 0.0
+        return EARLY_ANSWER_PAUSE_SECONDS if is_early and not page.has_more else 0.0
 
     async def _page(self, feed: PollerState, wait: float) -> FeedPage:
         self.is_waiting = True
@@ -127,23 +127,23 @@ class Ingest:
             write = self._database.erase if erased else self._database.write
             new = await write(store.note_page, lease, arrivals, move, now, erased)
         for arrival in new:
-            journal.found(arrival)
+            log_found(arrival)
         if new:
-            self.arrived.set()
+            self.work_ready.set()
         if erased:
             self.erased.set()
         self._logged_state = None
-        await self._note_answer(lease)
+        await self._note_success(lease)
 
-    async def _note_answer(self, lease: Lease) -> None:
+    async def _note_success(self, lease: Lease) -> None:
         if self._circuit.succeeded():
             logger.info("The CRM answers again.")
             await self._database.write(targets.save, lease, self._circuit)
 
-    async def _halt(self, lease: Lease, feed: PollerState, broken: FeedBroken) -> float:
+    async def _begin_recovery(self, lease: Lease, feed: PollerState, broken: FeedBroken) -> float:
         """Start recovery when the cursor is no longer valid; reading on might miss someone."""
         if await self._recovery.begin(lease, feed, broken):
-            await self._note_answer(lease)
+            await self._note_success(lease)
             return 0.0
         if self._logged_state != broken.state:
             self._logged_state = broken.state
@@ -156,24 +156,24 @@ class Ingest:
         await self._database.write(
             store.mark_feed, lease, broken.state, broken.detail, self._clock()
         )
-        await self._note_answer(lease)
+        await self._note_success(lease)
         return self._settings.polling_interval_seconds
 
     async def _recover(self, lease: Lease, feed: PollerState) -> float:
-        walked = await self._recovery.step(lease, feed)
+        walked = await self._recovery.read_page(lease, feed)
         if walked.arrivals:
-            self.arrived.set()
+            self.work_ready.set()
         if walked.erased:
             self.erased.set()
-        await self._note_answer(lease)
+        await self._note_success(lease)
         return 0.0
 
     async def _fail(self, lease: Lease, failure: CallFailed) -> float:
         now = self._clock()
         await self._database.write(store.note_error, lease, f"CRM: {failure.error}", now)
         await targets.note_failure(self._database, lease, self._circuit, failure, now)
-        next_look_at = self._circuit.next_probe_at or now
-        wait = (next_look_at - now).total_seconds()
+        next_poll_at = self._circuit.next_probe_at or now
+        wait = (next_poll_at - now).total_seconds()
         return min(wait, max(self._settings.polling_interval_seconds, failure.retry_after))
 
     async def _has_enough(self) -> bool:

@@ -7,7 +7,7 @@ the ledger already is not owed anything again; whoever is not, and should be, is
 import logging
 from datetime import datetime, timedelta
 
-from integration_service.deliveries import journal
+from integration_service.deliveries.log_lines import log_found
 from integration_service.deliveries.models import ErasedCustomer
 from integration_service.feed import store
 from integration_service.feed.client import CrmClient
@@ -25,7 +25,7 @@ NOTHING = Walked(read=0, arrivals=(), erased=(), feed_cursor="", next_page=None)
 
 
 class Recovery:
-    """One page of customers a turn; how far it is stands in the ledger."""
+    """Reads one page of customers at a time; how far it is stands in the ledger."""
 
     def __init__(self, database: Database, crm: CrmClient, clock: Clock) -> None:
         self._database = database
@@ -48,7 +48,7 @@ class Recovery:
         await self._database.write(store.begin_recovery, lease, broken.state, broken.detail, now)
         return True
 
-    async def step(self, lease: Lease, feed: PollerState) -> Walked:
+    async def read_page(self, lease: Lease, feed: PollerState) -> Walked:
         """Read one page and write down what is new. Raises CallFailed.
 
         Safe to repeat: dying anywhere in it leaves the walk where it was, or moved together with
@@ -79,7 +79,7 @@ class Recovery:
         write = self._database.erase if walked.erased else self._database.write
         new = await write(store.note_walked, lease, feed, walked, now)
         for arrival in new:
-            journal.found(arrival)
+            log_found(arrival)
         if walked.next_page is None:
             self._log_end(feed, walked, len(new), now)
         return walked

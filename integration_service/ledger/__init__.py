@@ -1,1 +1,4 @@
-"""The lease, the fence, and the row that every process locks. Knows no other room."""
+"""The lease and its fence, pausing and waking, and the one row that every process locks.
+
+Imports no other package of this service.
+"""

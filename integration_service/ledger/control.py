@@ -1,4 +1,4 @@
-"""What operators want. In the ledger, so that every process learns of it."""
+"""Pausing and waking the poller. In the ledger, so that every process learns of it."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from integration_service.ledger.models import PollerState, poller
 from service_kit.database.rows import get_one
 
 _STATE = select(*(poller.c[name] for name in PollerState._fields))
-_WANTED = select(poller.c.paused_at, poller.c.wake_count)
+_CONTROL_STATE = select(poller.c.paused_at, poller.c.wake_count)
 
 
-class Wanted(NamedTuple):
-    """Since when nothing is to be sent, and how often somebody has asked for a look at once."""
+class ControlState(NamedTuple):
+    """Since when sending is paused, and how often somebody has woken the poller."""
 
     paused_at: datetime | None
     wake_count: int
@@ -24,8 +24,8 @@ def state(db: Connection) -> PollerState:
     return get_one(PollerState, db, _STATE)
 
 
-def wanted(db: Connection) -> Wanted:
-    return get_one(Wanted, db, _WANTED)
+def control_state(db: Connection) -> ControlState:
+    return get_one(ControlState, db, _CONTROL_STATE)
 
 
 def pause(db: Connection, now: datetime) -> bool:
@@ -42,7 +42,7 @@ def resume(db: Connection) -> bool:
 
 
 def wake(db: Connection) -> bool:
-    """Have the poller look at the feed, and at what is due. Returns whether any process polls."""
+    """Wake the poller: poll the feed, send what is due. Returns whether any process polls."""
     until = db.execute(
         update(poller).values(wake_count=poller.c.wake_count + 1).returning(poller.c.lease_until)
     ).scalar_one()

@@ -45,7 +45,7 @@ class Lease:
 
 
 def holder_name() -> str:
-    """Name this process, for people who look who is polling."""
+    """Name this process, for operators who want to know which one polls."""
     return f"{socket.gethostname()[:100]}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
 
 
@@ -96,7 +96,7 @@ def release(db: Connection, lease: Lease) -> None:
         db.execute(update(poller).values(**nobody))
 
 
-class FileClaim:
+class FileLock:
     """A lock on a file beside a SQLite database, which the system frees when its process dies."""
 
     def __init__(self, url: str) -> None:

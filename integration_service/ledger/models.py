@@ -1,4 +1,8 @@
-"""The one row that all processes share. The rooms' tables register with this metadata."""
+"""The poller's one row: its lease, how far it has read the feed, whether it is paused.
+
+Other tables are in the `models.py` or `store.py` of their packages, with this metadata. The ones of
+deliveries are in deliveries/models.py.
+"""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -9,7 +13,7 @@ from service_kit.database.types import BigInt, UtcDateTime
 
 metadata = MetaData()
 
-# One row: who polls, and how far the feed has been read.
+# One row: who polls, how far the feed has been read, and whether sending is paused.
 poller = Table(
     "poller",
     metadata,
@@ -34,7 +38,7 @@ poller = Table(
     Column("started_at", UtcDateTime),
     # Since when nothing is sent, because an operator wants it so.
     Column("paused_at", UtcDateTime),
-    # Grows when somebody, in whatever process, wants the feed and what is due to be looked at now.
+    # Grows when somebody, in any process, wakes the poller to read the feed and send what is due.
     Column("wake_count", BigInt, nullable=False, server_default=text("0")),
     # How many packages had to be enqueued by a reconciliation, ever.
     Column("repairs", BigInt, nullable=False, server_default=text("0")),

@@ -28,11 +28,11 @@ async def run_once(settings: Settings, database: Database, options: argparse.Nam
         lease = await poller.take_lease()
         if lease is None:
             raise LeaseLost
-        while await poller.ingest.turn(lease, wait=0) == 0:
+        while await poller.ingest.poll(lease, wait=0) == 0:
             await poller.dispatch.drain(lease)
             await database.write(renew, lease, settings.lease_seconds)
         await poller.dispatch.drain(lease)
-        while await poller.erasing.turn(lease):
+        while await poller.erasing.erase_some(lease):
             pass
         await poller.give_back(lease)
     finally:

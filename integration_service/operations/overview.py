@@ -1,4 +1,4 @@
-"""All that the ledger knows, put together from every room. Nothing here changes anything."""
+"""All that the database knows, put together from every package. Nothing here changes anything."""
 
 from datetime import datetime
 

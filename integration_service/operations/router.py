@@ -70,5 +70,5 @@ async def poll(database: DatabaseDep, _: CanOperate) -> PollAccepted:
 
 
 async def _paused(database: Database) -> Paused:
-    paused_at = (await database.read(control.wanted)).paused_at
+    paused_at = (await database.read(control.control_state)).paused_at
     return Paused(paused=paused_at is not None, paused_at=paused_at)

@@ -1,4 +1,8 @@
-"""The one poller of a database: takes the lease, runs both loops, and gives it back."""
+"""The one poller of a database: takes the lease, runs its five loops, and gives it back.
+
+They dispatch deliveries, read the feed, erase customers, reconcile, and watch for pauses and
+wake-ups. Beside them the lease is renewed.
+"""
 
 import asyncio
 import logging
@@ -8,9 +12,9 @@ from collections.abc import Awaitable, Callable
 from integration_service.deliveries.dispatch import Dispatch
 from integration_service.deliveries.erasing import Erasing
 from integration_service.feed.client import CrmClient
-from integration_service.feed.ingest import IMPATIENT_PAUSE_SECONDS, Ingest
+from integration_service.feed.ingest import EARLY_ANSWER_PAUSE_SECONDS, Ingest
 from integration_service.ledger import lease as leases
-from integration_service.ledger.lease import Clock, FileClaim, Lease, LeaseExpired, LeaseLost
+from integration_service.ledger.lease import Clock, FileLock, Lease, LeaseExpired, LeaseLost
 from integration_service.poller.control import ControlWatcher
 from integration_service.reconcile.comparison import Sides
 from integration_service.reconcile.service import Reconciler
@@ -42,7 +46,7 @@ class Poller:
         self._database = database
         self._stopping = stopping
         self.holder = leases.holder_name()
-        self._claim = FileClaim(settings.database_url)
+        self._file_lock = FileLock(settings.database_url)
         self.crm = CrmClient(settings)
         self.targets = open_targets(settings, monotonic)
         self._make_loops(clock)
@@ -55,11 +59,13 @@ class Poller:
     def _make_loops(self, clock: Clock) -> None:
         database, settings, inventory = self._database, self._settings, self.targets.inventory
         self.ingest = Ingest(database, self.crm, settings, clock)
-        self.erasing = Erasing(database, inventory, clock, self.ingest.erased)
-        self.dispatch = Dispatch(database, inventory, settings, clock, self.ingest.arrived)
+        self.erasing = Erasing(database, inventory, clock, erased=self.ingest.erased)
+        self.dispatch = Dispatch(
+            database, inventory, settings, clock, work_ready=self.ingest.work_ready
+        )
         sides = Sides(database, self.crm, inventory, clock)
         self.reconciler = Reconciler(sides, settings.reconcile_interval_seconds)
-        to_wake = (self.ingest.arrived, self.ingest.erased, self.reconciler.wanted)
+        to_wake = (self.ingest.work_ready, self.ingest.erased, self.reconciler.wanted)
         self.control = ControlWatcher(database, inventory.circuit, to_wake)
 
     async def run(self) -> None:
@@ -74,8 +80,8 @@ class Poller:
                         await self._poll_while_leased(lease)
                 except LeaseLost as lost:
                     logger.warning("%s", lost)
-                    self._claim.release()
-                    # Until whoever has the lease has the claim as well, and so is seen to be alive.
+                    self._file_lock.release()
+                    # Until whoever has the lease has the file lock too, and so is seen to be alive.
                     await self._stopping.sleep(self._settings.lease_seconds)
                 except DatabaseUnavailable as error:
                     logger.warning("The poller waits for its database: %s", error)
@@ -87,7 +93,10 @@ class Poller:
         """Become the poller, or return None while another is."""
         good_until = self._lease_end()
         lease = await self._database.write(
-            leases.take, self.holder, self._settings.lease_seconds, is_alone=self._claim.acquire()
+            leases.take,
+            self.holder,
+            self._settings.lease_seconds,
+            is_alone=self._file_lock.acquire(),
         )
         self._has_expired = False
         if lease is not None:
@@ -105,10 +114,10 @@ class Poller:
         """Let the next poller begin at once."""
         self.lease = None
         await self._database.write(leases.release, lease)
-        self._claim.release()
+        self._file_lock.release()
 
     async def close(self) -> None:
-        self._claim.release()
+        self._file_lock.release()
         await self.crm.close()
         for target in self.targets:
             await target.close()
@@ -117,7 +126,7 @@ class Poller:
         logger.info("Polling under lease %d.", lease.epoch)
         loops: list[Callable[[], Awaitable[None]]] = [
             lambda: self.dispatch.run(lease, self._stopping),
-            lambda: self._read(lease),
+            lambda: self._read_feed(lease),
             lambda: self.erasing.run(lease, self._stopping),
             lambda: self.reconciler.run(self._stopping),
             lambda: self.control.run(lease, self._stopping),
@@ -139,32 +148,37 @@ class Poller:
         await self.give_back(lease)
         logger.info("Stopped polling; all that was under way is written down.")
 
-    async def _read(self, lease: Lease) -> None:
-        """Look at the feed again and again; neither a stop nor a wake-up waits for a long poll."""
-        is_hurried = False
+    async def _read_feed(self, lease: Lease) -> None:
+        """Poll the feed again and again.
+
+        A wake-up during a long poll cancels that request and repeats it with wait=0. A poll whose
+        answer has come is never cancelled by a wake-up; a stop cancels it anywhere, and what it was
+        about to write is read again after the next start.
+        """
+        skip_long_poll = False
         while not self._stopping.begun:
             self.control.woken.clear()
-            wait = 0.0 if is_hurried else self._settings.long_poll_seconds
-            turn = asyncio.create_task(self.ingest.turn(lease, wait=wait))
+            wait = 0.0 if skip_long_poll else self._settings.long_poll_seconds
+            poll = asyncio.create_task(self.ingest.poll(lease, wait=wait))
             stop = asyncio.create_task(self._stopping.wait())
-            look = asyncio.create_task(self.control.woken.wait())
+            woken = asyncio.create_task(self.control.woken.wait())
             try:
-                await asyncio.wait({turn, stop, look}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({poll, stop, woken}, return_when=asyncio.FIRST_COMPLETED)
                 if stop.done():
                     return
-                if not turn.done() and self.ingest.is_waiting and not is_hurried:
-                    is_hurried = True
+                if not poll.done() and self.ingest.is_waiting and not skip_long_poll:
+                    skip_long_poll = True
                     continue
-                seconds = await turn
-                if is_hurried and self._settings.long_poll_seconds:
-                    seconds = min(seconds, IMPATIENT_PAUSE_SECONDS)
+                seconds = await poll
+                if skip_long_poll and self._settings.long_poll_seconds:
+                    seconds = min(seconds, EARLY_ANSWER_PAUSE_SECONDS)
                 await self._stopping.sleep(seconds, self.control.woken.wait())
-                is_hurried = self.control.woken.is_set()
+                skip_long_poll = self.control.woken.is_set()
             finally:
                 stop.cancel()
-                look.cancel()
-                turn.cancel()
-                await asyncio.gather(turn, return_exceptions=True)
+                woken.cancel()
+                poll.cancel()
+                await asyncio.gather(poll, return_exceptions=True)
 
     async def _keep_going(self, loop: Callable[[], Awaitable[None]]) -> None:
         """Begin a loop again after a failure; what it needs to know is in the database."""
@@ -198,7 +212,7 @@ class Poller:
                         continue
                     self._good_until = good_until
                     end.reschedule(good_until)
-                    self._claim.acquire()
+                    self._file_lock.acquire()
         except TimeoutError:
             raise LeaseExpired from None
 

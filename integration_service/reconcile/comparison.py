@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from integration_service.concurrency import each_of, in_any_case
+from integration_service.concurrency import map_concurrently, run_to_completion
 from integration_service.deliveries import erasures
 from integration_service.deliveries.models import Arrival, ErasedCustomer
 from integration_service.feed.client import CrmClient
@@ -96,7 +96,7 @@ class Comparison:
         finally:
             # Where this can't be written down, the run is found dead before the next one begins.
             with suppress(DatabaseUnavailable):
-                await in_any_case(self._end(error))
+                await run_to_completion(self._end(error))
         return await self._database.read(ledger.find, self.run)
 
     async def _compare(self) -> None:
@@ -186,7 +186,7 @@ class Comparison:
 
     async def _judge_packages(self, kind: Kind, rows: Sequence[Candidate]) -> None:
         judges = {"missing": self._lacks, "extra": self._is_extra, "double": self._is_double}
-        found = await each_of(rows, judges[kind], LOOKUPS_AT_ONCE)
+        found = await map_concurrently(rows, judges[kind], LOOKUPS_AT_ONCE)
         absent = [uid for uid in found if uid is not None]
         await self._database.write(keys.are_absent, self.run, absent)
         self._absent += len(absent)
@@ -290,7 +290,7 @@ class Comparison:
         if not self._repairs:
             return
         async for rows in self._candidates("absent"):
-            absent = await each_of(rows, self._named, LOOKUPS_AT_ONCE)
+            absent = await map_concurrently(rows, self._named, LOOKUPS_AT_ONCE)
             found = [one for one in absent if one is not None]
             now = self._clock()
             self._repaired += await self._database.write(ledger.repair, self.run, found, now)

@@ -1,4 +1,4 @@
-"""Has both sides compared: when somebody asks for it, and now and then by itself."""
+"""Runs comparisons of both sides: on request, and at an interval."""
 
 import asyncio
 import logging
@@ -39,7 +39,7 @@ class Reconciler:
         return Comparison(self._sides, run)
 
     async def run(self, stopping: Stopping) -> None:
-        """Carry out what somebody wants, and repair at each interval, until the process stops."""
+        """Run comparisons on request, and with repair at each interval, until a stop."""
         while not stopping.begun:
             self.wanted.clear()
             wanted = await self._sides.database.write(store.take_wanted)

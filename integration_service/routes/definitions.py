@@ -1,4 +1,4 @@
-"""The routes: which event leads to which effect at which target, and what undoes it."""
+"""The routes: which event leads to which effect, and what undoes it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,12 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Route:
-    """Events of some types lead to exactly one effect a subject, at a target."""
+    """Events of some types lead to exactly one effect for each subject."""
 
     # Its identity, for ever: every delivery is stored under it.
     name: str
     on: tuple[str, ...]
-    target: str
     send: Mapping[str, str]
     # Events with these values, by the path of a field, lead to nothing.
     unless: Mapping[str, Any] = field(default_factory=dict)
@@ -41,7 +40,6 @@ WELCOME = Route(
     name="welcome-package",
     on=("customer.created",),
     unless={"data.welcome": False},
-    target="inventory",
     send={"package_type": "welcome_package"},
     undo_on=("customer.erased",),
 )

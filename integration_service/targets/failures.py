@@ -5,6 +5,7 @@
 | 408, 425, 429, 5xx; no connection; time-out; JSON that is cut    | Transient     |
 | our problem document about the request as a whole: `OF_REQUESTS` | Unfit         |
 | our problem document about one item, named in it: `OF_ITEMS`     | Refused       |
+| 409 for the whole request, whoever answers it                    | Misconfigured |
 | anything else: a proxy's pages, another service, TLS, no address | Misconfigured |
 
 A refusal is final, so it is believed only of our own service's word about that very item. What each
@@ -77,7 +78,7 @@ class Refused(CallFailed):
     error_class = "refused"
 
 
-class CustomerErased(Refused):
+class RefusedAsErased(Refused):
     """Inventory was asked to erase this customer: no package is made, or stays."""
 
 
@@ -100,33 +101,33 @@ OF_REQUESTS = {
 }
 OF_ITEMS: dict[str, tuple[int, type[Refused]]] = {
     "package-request-conflict": (409, Refused),
-    "customer-erased": (410, CustomerErased),
+    "customer-erased": (410, RefusedAsErased),
     "invalid-request": (422, Refused),
 }
 
 
-def of_answer(status: int, headers: httpx.Headers, document: Any) -> CallFailed:
+def classify_answer(status: int, headers: httpx.Headers, document: Any) -> CallFailed:
     """Classify an answer that is no success; `document` is its JSON, where it has any."""
-    problem = _own(document, status) if _media_type(headers) == _PROBLEM else None
+    problem = _our_problem(document, status) if _media_type(headers) == _PROBLEM else None
     expected, kind = OF_REQUESTS.get(slug_of(problem), (None, Unfit))
     if expected == status:
         return kind(_words(status, document), status=status, problem=problem)
     wait = seconds_of(headers.get("retry-after"), _sent_at(headers))
-    return _of_status(status, document, problem, wait)
+    return _classify_status(status, document, problem, wait)
 
 
-def of_item(status: int, document: Any, customer_uid: str) -> CallFailed:
+def classify_item(status: int, document: Any, customer_uid: str) -> CallFailed:
     """Classify one item's result that is no success; only its own refusal is believed."""
-    problem = _own(document, status)
+    problem = _our_problem(document, status)
     expected, kind = OF_ITEMS.get(slug_of(problem), (None, Refused))
     if problem is None or expected != status:
-        return _of_status(status, document, problem)
+        return _classify_status(status, document, problem)
     if problem.get("customer_id") != customer_uid:
         return Misconfigured("the result does not name its customer", status=status)
     return kind(_words(status, document), status=status, problem=problem)
 
 
-def of_unreadable(status: int, headers: httpx.Headers) -> CallFailed:
+def classify_unreadable(status: int, headers: httpx.Headers) -> CallFailed:
     """Classify a success that is not JSON: it was cut on its way, or is somebody else's."""
     kind = _media_type(headers)
     if kind == "application/json":
@@ -134,7 +135,7 @@ def of_unreadable(status: int, headers: httpx.Headers) -> CallFailed:
     return Misconfigured(f"its answer is {kind[:100] or 'of no type'}, not JSON", status=status)
 
 
-def of_exception(error: httpx.HTTPError) -> CallFailed:
+def classify_exception(error: httpx.HTTPError) -> CallFailed:
     """Classify a failed exchange."""
     message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     for cause in _causes(error):
@@ -148,7 +149,11 @@ def of_exception(error: httpx.HTTPError) -> CallFailed:
 
 
 def is_blip(error: BaseException) -> bool:
-    """Whether it is likely gone in a moment: not a time-out, which has taken its time already."""
+    """Whether it is likely gone in a moment, so that the call is repeated at once.
+
+    Our services send a Retry-After with each 503, so this is a proxy's bare 502 to 504 or no
+    connection at all; not a time-out, which has taken its time already.
+    """
     return (
         isinstance(error, Transient)
         and not isinstance(error, Timeout)
@@ -176,7 +181,7 @@ def seconds_of(retry_after: str | None, now: datetime) -> float:
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
 
 
-def _of_status(
+def _classify_status(
     status: int, document: Any, problem: dict[str, Any] | None, retry_after: float = 0.0
 ) -> CallFailed:
     error = _words(status, document)
@@ -185,7 +190,7 @@ def _of_status(
     return Misconfigured(error, status=status, problem=problem)
 
 
-def _own(document: Any, status: int) -> dict[str, Any] | None:
+def _our_problem(document: Any, status: int) -> dict[str, Any] | None:
     """Return a problem document of one of our services, and nothing else."""
     if not isinstance(document, dict) or document.get("status") != status:
         return None

@@ -23,10 +23,10 @@ from integration_service.targets.failures import (
     Timeout,
     TooLarge,
     Transient,
+    classify_answer,
+    classify_exception,
+    classify_unreadable,
     is_blip,
-    of_answer,
-    of_exception,
-    of_unreadable,
 )
 from integration_service.targets.pace import Pace
 from service_kit.process import tracing
@@ -160,7 +160,7 @@ class Link:
         except TimeoutError:
             raise Timeout(f"no whole answer within {seconds:g} s") from None
         except httpx.HTTPError as error:
-            raise of_exception(error) from error
+            raise classify_exception(error) from error
         self._pace.note(response.headers)
         return _understand(response, content)
 
@@ -181,9 +181,9 @@ def _understand(response: httpx.Response, content: bytes) -> Answer:
     except (ValueError, RecursionError):
         body = None
         if response.is_success:
-            raise of_unreadable(status, headers) from None
+            raise classify_unreadable(status, headers) from None
     if not response.is_success:
-        raise of_answer(status, headers, body)
+        raise classify_answer(status, headers, body)
     return Answer(status, headers, body)
 
 

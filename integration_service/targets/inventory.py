@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from integration_service.settings import Settings
 from integration_service.targets.circuit import Circuit
-from integration_service.targets.failures import Misconfigured, Transient, of_item
+from integration_service.targets.failures import Misconfigured, Transient, classify_item
 from integration_service.targets.http import Link, ListPage, Uid, read_page
-from integration_service.targets.target import Made, Result, Wanted
+from integration_service.targets.target import DeliveryRequest, Made, Result
 from service_kit.process import tracing
 
 THRESHOLD = 5
@@ -44,26 +44,34 @@ class Inventory:
 
     def __init__(self, settings: Settings, monotonic: Callable[[], float]) -> None:
         self.link = Link(settings.inventory_api_url, settings.inventory_token)
-        timing = (THRESHOLD, PROBE_SECONDS, LONGEST_PROBE_SECONDS)
-        self.circuit = Circuit("inventory", "Inventory", *timing, monotonic)
+        self.circuit = Circuit(
+            target="inventory",
+            label="Inventory",
+            threshold=THRESHOLD,
+            first_probe_seconds=PROBE_SECONDS,
+            longest_probe_seconds=LONGEST_PROBE_SECONDS,
+            monotonic=monotonic,
+        )
 
     async def close(self) -> None:
         await self.link.close()
 
-    async def deliver(self, wanted: Sequence[Wanted], *, once: bool) -> list[Result]:
+    async def deliver(self, requests: Sequence[DeliveryRequest], *, once: bool) -> list[Result]:
         """Ask for a package each. Raises CallFailed when the answer as a whole is none."""
-        traced = [item.traceparent for item in wanted]
-        size = {"messaging.batch.message_count": len(wanted)}
+        traced = [request.traceparent for request in requests]
+        size = {"messaging.batch.message_count": len(requests)}
         with tracing.span("send package requests", SpanKind.PRODUCER, traced, **size):
             answer = await self.link.call(
                 "POST",
                 "/package-requests/batch",
-                body=[_document(item) for item in wanted],
+                body=[_document(request) for request in requests],
                 once=once,
             )
-        if not isinstance(answer.body, list) or len(answer.body) != len(wanted):
+        if not isinstance(answer.body, list) or len(answer.body) != len(requests):
             raise Misconfigured("its answer is not one result an item", status=answer.status)
-        return [_result(item, given) for item, given in zip(wanted, answer.body, strict=True)]
+        return [
+            _result(request, given) for request, given in zip(requests, answer.body, strict=True)
+        ]
 
     async def erase(self, customer_ids: Sequence[str], *, dry_run: bool = False) -> set[str]:
         """Erase customers, by any of their ids. Raises CallFailed.
@@ -104,29 +112,29 @@ class Inventory:
         return len(found)
 
 
-def _document(wanted: Wanted) -> dict[str, Any]:
+def _document(request: DeliveryRequest) -> dict[str, Any]:
     document: dict[str, Any] = {
-        "customer_id": wanted.subject,
-        **wanted.send,
-        "occurrence": wanted.occurrence,
+        "customer_id": request.subject,
+        **request.send,
+        "occurrence": request.occurrence,
     }
-    if wanted.name is not None:
-        document["customer_name"] = wanted.name
+    if request.name is not None:
+        document["customer_name"] = request.name
     return document
 
 
-def _result(wanted: Wanted, given: Any) -> Result:
+def _result(request: DeliveryRequest, given: Any) -> Result:
     """Believe a success only when it names the customer and the package that were asked for."""
     status = given.get("status") if isinstance(given, dict) else None
     if type(status) is not int or not 100 <= status <= 599:  # noqa: PLR2004 (HTTP's range)
         return Misconfigured("the result has no status")
     if status not in _CREATED_OR_THERE:
-        return of_item(status, given.get("problem"), wanted.subject)
+        return classify_item(status, given.get("problem"), request.subject)
     made = given.get("package_request")
     if (
         isinstance(made, dict)
-        and made.get("customer_id") == wanted.subject
-        and made.get("package_type") == wanted.send["package_type"]
+        and made.get("customer_id") == request.subject
+        and made.get("package_type") == request.send["package_type"]
         and isinstance(request_id := made.get("request_id"), str)
         and _REQUEST_ID.fullmatch(request_id)
     ):

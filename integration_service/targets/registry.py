@@ -1,4 +1,4 @@
-"""The targets that deliveries go to, by the names that routes have for them."""
+"""Targets that deliveries go to. Another one is a file in targets/, a line here, its settings."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -17,8 +17,8 @@ from service_kit.database.types import UtcDateTime
 
 logger = logging.getLogger("integration_service")
 
-# One row a remote service: whether it can be reached, and for how long it was tried.
-links = Table(
+# One row a remote service: its circuit, and for how long its deliveries were tried.
+circuits_table = Table(
     "links",
     metadata,
     Column("target", String(20), primary_key=True),
@@ -26,7 +26,9 @@ links = Table(
     Column("next_probe_at", UtcDateTime),
     Column("probe_seconds", Float, nullable=False),
     Column("failures", Integer, nullable=False),
-    # For how long a process was polling with its circuit closed and nothing paused, in all.
+    # For how long a process was polling with its circuit closed and nothing paused, in all. The 72
+    # hours after which a delivery is given up are counted by it, from the delivery's
+    # tried_seconds_before: outages, pauses and time without a poller don't count.
     Column("tried_seconds", Float, nullable=False),
     # What tried_seconds were at its last success.
     Column("succeeded_seconds", Float),
@@ -37,20 +39,20 @@ links = Table(
 
 def circuits(db: Connection) -> dict[str, CircuitRow]:
     """Return what is stored about each remote service, by its name."""
-    return {
-        row.target: row for row in find_all(CircuitRow, db, select(links).order_by(links.c.target))
-    }
+    stored = select(circuits_table).order_by(circuits_table.c.target)
+    return {row.target: row for row in find_all(CircuitRow, db, stored)}
 
 
 def add_missing(db: Connection, names: Sequence[str]) -> None:
     """Store that of these remote services nothing is known yet, where nothing is stored."""
     unknown = {"probe_seconds": 0.0, "failures": 0, "tried_seconds": 0.0}
-    db.execute(insert_missing(links), [{"target": name, **unknown} for name in names])
+    db.execute(insert_missing(circuits_table), [{"target": name, **unknown} for name in names])
 
 
 def save(db: Connection, lease: Lease, circuit: Circuit) -> None:
     fence(db, lease)
-    db.execute(update(links).where(links.c.target == circuit.target).values(**circuit.columns()))
+    mine = circuits_table.c.target == circuit.target
+    db.execute(update(circuits_table).where(mine).values(**circuit.columns()))
 
 
 async def note_failure(

@@ -9,7 +9,7 @@ from integration_service.targets.failures import CallFailed
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DeliveryRequest:
     """One effect at a target. The same subject and occurrence always want the same."""
 
     subject: str
@@ -37,7 +37,7 @@ class Target(Protocol):
 
     circuit: Circuit
 
-    async def deliver(self, wanted: Sequence[Wanted], *, once: bool) -> list[Result]:
+    async def deliver(self, requests: Sequence[DeliveryRequest], *, once: bool) -> list[Result]:
         """Bring about each effect. Raises CallFailed when there is no result for each."""
 
     async def erase(self, customer_ids: Sequence[str], *, dry_run: bool = False) -> set[str]:

@@ -52,20 +52,20 @@ _SEEN = set()
 KEY_PER_ATTEMPT = [
     Change(
         "integration_service/targets/inventory.py",
-        '"occurrence": wanted.occurrence,',
+        '"occurrence": request.occurrence,',
         '"occurrence": __import__("random").randrange(1, 1_000_000),',
     ),
 ]
 ANY_SUCCESS_COUNTS = [
     Change(
         "integration_service/targets/http.py",
-        "raise of_unreadable(status, headers) from None",
+        "raise classify_unreadable(status, headers) from None",
         "return Answer(status, headers, None)",
     ),
     Change(
         "integration_service/targets/inventory.py",
         'raise Misconfigured("its answer is not one result an item", status=answer.status)',
-        'return [Made(200, "taken-on-trust") for _ in wanted]',
+        'return [Made(200, "taken-on-trust") for _ in requests]',
     ),
 ]
 FEW_TRIES = [

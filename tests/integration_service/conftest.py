@@ -71,9 +71,9 @@ class Integration:
         self.lease = lease
         return self
 
-    async def look(self, wait: float = 0.0) -> float:
-        """Look at the feed once. Returns after how many seconds it is to be looked at again."""
-        return await self.poller.ingest.turn(self.lease, wait=wait)
+    async def poll(self, wait: float = 0.0) -> float:
+        """Poll the feed once. Returns after how many seconds it is to be polled again."""
+        return await self.poller.ingest.poll(self.lease, wait=wait)
 
     async def send(self) -> None:
         """Send what is due."""
@@ -81,18 +81,18 @@ class Integration:
 
     async def work(self) -> None:
         """Read the feed to its end, and send what is due."""
-        while await self.look() == 0:
+        while await self.poll() == 0:
             await self.send()
         await self.send()
 
     async def erase(self) -> None:
         """Have Inventory erase whom the CRM has erased, and may be told of."""
-        while await self.poller.erasing.turn(self.lease):
+        while await self.poller.erasing.erase_some(self.lease):
             pass
 
     async def die(self) -> None:
         """Leave behind what a killed process leaves behind: what it has committed."""
-        self.poller._claim.release()
+        self.poller._file_lock.release()
         await self.poller.close()
 
     async def restarted(self, **changes: Any) -> "Integration":

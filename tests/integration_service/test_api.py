@@ -95,7 +95,7 @@ async def test_the_status_counts_what_is_owed_and_how_far_the_feed_is_read(
 ) -> None:
     integration = await start(batch_size=2)
     crm.register("ada", "bob", "cid", "dan", "eve")
-    await integration.look()
+    await integration.poll()
     inventory.faults.append(answers(429))
     await integration.send()
 
@@ -122,12 +122,12 @@ async def test_the_lag_is_how_long_the_feed_was_not_read_to_its_end(
 ) -> None:
     integration = await start(batch_size=1)
     crm.register("ada")
-    await integration.look()
+    await integration.poll()
     clock.advance(seconds=30)
     assert (await integration.status()).feed.lag_seconds == 0
 
     crm.register("bob", "cid", "dan")
-    await integration.look()
+    await integration.poll()
     clock.advance(seconds=30)
     feed = (await integration.status()).feed
     assert (feed.lag_events, feed.lag_seconds) == (2, 60)
@@ -137,7 +137,7 @@ async def test_the_status_says_why_a_far_side_is_not_called(
     api: httpx.AsyncClient, integration: Integration, crm: CrmDouble, clock: FakeClock
 ) -> None:
     crm.fault = refuses(401, "not-authenticated", "Send a valid token.")
-    await integration.look()
+    await integration.poll()
 
     status = await status_of(api)
 
@@ -166,7 +166,7 @@ async def mixed(
     crm.register("one", "two", "three", "four", "left-out")
     await integration.work()
     crm.register("new")
-    await integration.look()
+    await integration.poll()
     await integration.database.write(
         change, "UPDATE deliveries SET state = 'skipped' WHERE subject = 'left-out'"
     )
@@ -263,7 +263,7 @@ async def test_an_unreadable_event_is_shown_as_it_came(
     api: httpx.AsyncClient, integration: Integration, crm: CrmDouble
 ) -> None:
     crm.publish({"type": "customer.created", "nonsense": True})
-    await integration.look()
+    await integration.poll()
 
     [dead] = (await api.get(DELIVERIES, params={"state": "dead"})).json()
     shown = (await api.get(f"{DELIVERIES}/{dead['customer_uid']}")).json()
@@ -350,7 +350,7 @@ async def test_each_example_of_the_documentation_works_when_sent(
                 name = parameter["name"]
                 if parameter["in"] == "path":
                     crm.register(example)
-                    await integration.look()
+                    await integration.poll()
                     answer = await api.get(path.replace(f"{{{name}}}", str(example)))
                 else:
                     answer = await api.get(path, params={name: example})

@@ -22,7 +22,7 @@ restarts = pytest.mark.parametrize("restarts", [False, True], ids=["goes on", "r
 
 async def owe(integration: Integration, crm: CrmDouble, *uids: str) -> None:
     crm.register(*uids)
-    while await integration.look() == 0:
+    while await integration.poll() == 0:
         pass
 
 
@@ -107,7 +107,7 @@ async def test_an_instant_that_nothing_is_put_off_to_is_brought_forward(
     await integration.database.write(
         change, "UPDATE deliveries SET next_attempt_at = '2030-01-01 00:00:00.000000'"
     )
-    assert await integration.database.read(claims.is_any_of_later, integration.clock())
+    assert await integration.database.read(claims.has_future_dated, integration.clock())
 
     await integration.send()
 
@@ -230,4 +230,4 @@ def test_a_date_to_come_back_at_is_read_by_the_clock_of_who_says_it(by: timedelt
         }
     )
 
-    assert failures.of_answer(503, headers, None).retry_after == 90
+    assert failures.classify_answer(503, headers, None).retry_after == 90

@@ -13,7 +13,7 @@ async def test_a_page_and_a_batch_cost_as_many_statements_for_few_as_for_many(
     start: Start, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
     integration = await start()
-    await integration.look()
+    await integration.poll()
     cost = []
     for size in (1, 200):
         crm.register(*(f"c{size}-{n}" for n in range(size)))
@@ -30,7 +30,7 @@ async def test_what_is_due_is_found_without_going_through_all_that_is_not_finish
 ) -> None:
     integration = await start()
     crm.register("ada", "bob")
-    await integration.look()
+    await integration.poll()
     with statements() as sent:
         await integration.send()
 

@@ -72,7 +72,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("register"), st.integers(1, 4)),
         st.tuples(st.just("register again"), few),
-        st.tuples(st.just("look"), st.none() | st.sampled_from(sorted(CRM_FAULTS))),
+        st.tuples(st.just("poll"), st.none() | st.sampled_from(sorted(CRM_FAULTS))),
         st.tuples(st.just("send"), st.none() | st.sampled_from(sorted(INVENTORY_FAULTS))),
         st.tuples(st.just("killed before a write"), few),
         st.tuples(st.just("killed after a write"), few),
@@ -128,9 +128,9 @@ class World:
     async def register_again(self, number: int) -> None:
         self.crm.register(*(f"c{n}" for n in range(1, min(number, self.customers) + 1)))
 
-    async def look(self, fault: str | None) -> None:
+    async def poll(self, fault: str | None) -> None:
         self.crm.fault = CRM_FAULTS[fault] if fault else None
-        await self.turn(self.one.look)
+        await self.turn(self.one.poll)
 
     async def send(self, fault: str | None) -> None:
         self.inventory.fault = INVENTORY_FAULTS[fault] if fault else None
@@ -199,8 +199,8 @@ async def patient_loop() -> AsyncIterator[None]:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps=STEPS)
-@example(steps=[("register", 3), ("look", None), ("clock set", -1_000_000)])
-@example(steps=[("register", 3), ("look", None), ("send", "foreign 400")])
+@example(steps=[("register", 3), ("poll", None), ("clock set", -1_000_000)])
+@example(steps=[("register", 3), ("poll", None), ("send", "foreign 400")])
 async def test_everybody_ends_with_one_package_whatever_happens_in_whatever_order(
     settings: Settings,
     database: Database,

@@ -80,10 +80,10 @@ POLLER = [
         tests=(f"{_CONTROL}::test_whoever_is_told_to_look_wakes_every_loop",),
     ),
     Mutant(
-        name="who was taken over keeps the claim by which it would take the lease back at once",
+        name="who was taken over keeps the file lock by which it would take the lease back at once",
         kind="dropped",
         file="integration_service/poller/poller.py",
-        text="                    self._claim.release()\n                    # Until",
+        text="                    self._file_lock.release()\n                    # Until",
         instead="                    # Until",
         tests=(f"{_LEASE}::test_a_running_poller_that_is_taken_over_stands_by",),
     ),
@@ -96,12 +96,12 @@ POLLER = [
         tests=(f"{_LEASE}::test_a_running_poller_renews_its_lease_again_and_again",),
     ),
     Mutant(
-        name="a poller that took over has no claim after the other has ended",
+        name="a poller that took over has no file lock after the other has ended",
         kind="dropped",
         file="integration_service/poller/poller.py",
-        text="                    self._claim.acquire()\n",
+        text="                    self._file_lock.acquire()\n",
         instead="",
-        tests=(f"{_LEASE}::test_a_renewal_takes_the_claim_of_a_process_that_has_ended",),
+        tests=(f"{_LEASE}::test_a_renewal_takes_the_file_lock_of_a_process_that_has_ended",),
     ),
     Mutant(
         name="a process that is late to renew its lease is ready",
@@ -115,9 +115,17 @@ POLLER = [
         name="after a look at once nobody waits for news before the next poll is due",
         kind="scope",
         file="integration_service/poller/poller.py",
-        text="                    seconds = min(seconds, IMPATIENT_PAUSE_SECONDS)\n",
+        text="                    seconds = min(seconds, EARLY_ANSWER_PAUSE_SECONDS)\n",
         instead="                    pass\n",
         tests=(f"{_CONTROL}::test_whichever_replica_is_told_the_one_that_polls_looks_at_once",),
+    ),
+    Mutant(
+        name="a wake-up cuts a poll that is already writing",
+        kind="condition",
+        file="integration_service/poller/poller.py",
+        text="if not poll.done() and self.ingest.is_waiting and not skip_long_poll:",
+        instead="if not poll.done() and not skip_long_poll:",
+        tests=(f"{_CONTROL}::test_a_wake_up_does_not_cut_a_poll_that_is_already_writing",),
     ),
     Mutant(
         name="a loop that fails begins again at once",
@@ -152,10 +160,10 @@ POLLER = [
         name="news between two looks is missed",
         kind="order",
         file="integration_service/poller/control.py",
-        text="""            next_commit = self._database.committed.next()  # taken before looking
-            await self.look(lease)
+        text="""            next_commit = self._database.committed.next()  # taken before the check
+            await self.check(lease)
 """,
-        instead="""            await self.look(lease)
+        instead="""            await self.check(lease)
             next_commit = self._database.committed.next()
 """,
         tests=(f"{_CONTROL}::test_a_pause_that_comes_during_a_look_is_seen_by_the_next",),
@@ -180,7 +188,7 @@ LEDGER = [
         tests=(f"{_LEASE}::test_a_lease_that_ran_out_is_taken_over",),
     ),
     Mutant(
-        name="a claim that was refused is held at the next try",
+        name="a file lock that was refused is held at the next try",
         kind="order",
         file="integration_service/ledger/lease.py",
         text="""        try:
@@ -199,7 +207,7 @@ LEDGER = [
             return False
         return True
 """,
-        tests=(f"{_LEASE}::test_a_claim_is_held_by_one_until_it_gives_it_back",),
+        tests=(f"{_LEASE}::test_a_file_lock_is_held_by_one_until_it_gives_it_back",),
     ),
     Mutant(
         name="a second pause is since now",
@@ -283,7 +291,7 @@ FEED = [
         kind="dropped",
         file="integration_service/feed/ingest.py",
         text="""        if walked.arrivals:
-            self.arrived.set()
+            self.work_ready.set()
 """,
         instead="",
         tests=(f"{_RECOVERY}::test_what_the_walk_finds_wakes_those_who_act_on_it",),
@@ -316,8 +324,8 @@ FEED = [
         name="what is wrong with the feed is told once for ever",
         kind="dropped",
         file="integration_service/feed/ingest.py",
-        text="        self._logged_state = None\n        await self._note_answer(lease)\n",
-        instead="        await self._note_answer(lease)\n",
+        text="        self._logged_state = None\n        await self._note_success(lease)\n",
+        instead="        await self._note_success(lease)\n",
         tests=(f"{_INGEST}::test_what_is_wrong_with_a_feed_that_was_well_meanwhile_is_told_again",),
     ),
 ]

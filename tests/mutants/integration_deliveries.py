@@ -35,12 +35,12 @@ DELIVERIES = [
         name="a success is told before it is written down",
         kind="order",
         file="integration_service/deliveries/dispatch.py",
-        text="""        await self._database.write(claims.settle, lease, settlements)
-        journal.settled([(one.subject, its) for one, its in zip(batch, settlements, strict=True)])
+        text="""        await self._database.write(claims.save_settlements, lease, settlements)
+        log_settled([(one.subject, its) for one, its in zip(batch, settlements, strict=True)])
 """,
         instead="""        outcomes = zip([one.subject for one in batch], settlements, strict=True)
-        journal.settled(list(outcomes))
-        await self._database.write(claims.settle, lease, settlements)
+        log_settled(list(outcomes))
+        await self._database.write(claims.save_settlements, lease, settlements)
 """,
         tests=(f"{_DISPATCH}::test_what_could_not_be_written_down_is_sent_again",),
     ),
@@ -48,11 +48,11 @@ DELIVERIES = [
         name="an arrival during a look at what is due waits for the next nap to end",
         kind="order",
         file="integration_service/deliveries/dispatch.py",
-        text="""                self._changed.clear()
+        text="""                self._work_ready.clear()
                 nap = await self.start_batches(lease)
                 await""",
         instead="""                nap = await self.start_batches(lease)
-                self._changed.clear()
+                self._work_ready.clear()
                 await""",
         tests=(f"{_DISPATCH}::test_an_arrival_during_a_look_at_what_is_due_is_seen_by_the_next",),
     ),
@@ -123,8 +123,8 @@ DELIVERIES = [
         name="the time tried is written down only where a whole batch has failed",
         kind="condition",
         file="integration_service/deliveries/dispatch.py",
-        text="if any(one.class_of_error for one in settlements):",
-        instead="if all(one.class_of_error for one in settlements):",
+        text="if any(one.error_class for one in settlements):",
+        instead="if all(one.error_class for one in settlements):",
         tests=(f"{_CIRCUIT}::test_time_tried_is_remembered_though_but_one_of_a_batch_has_failed",),
     ),
     Mutant(

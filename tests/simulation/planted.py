@@ -28,8 +28,8 @@ NO_BRAKE = [
 ANY_REFUSAL_IS_BELIEVED = [
     Change(
         "integration_service/targets/failures.py",
-        "    return Misconfigured(error, status=status, problem=problem)\n\n\ndef _own",
-        "    return Refused(error, status=status, problem=problem)\n\n\ndef _own",
+        "    return Misconfigured(error, status=status, problem=problem)\n\n\ndef _our_problem",
+        "    return Refused(error, status=status, problem=problem)\n\n\ndef _our_problem",
     ),
 ]
 PROBE_WAITS_FOR_THE_CLOCK = [
@@ -49,8 +49,8 @@ COMPARISON_WAITS_FOR_THE_CLOCK = [
 DELIVERY_WAITS_FOR_THE_CLOCK = [
     Change(
         "integration_service/deliveries/dispatch.py",
-        "if not await self._database.read(claims.is_any_of_later, now):",
-        "if await self._database.read(claims.is_any_of_later, now) is not None:",
+        "if not await self._database.read(claims.has_future_dated, now):",
+        "if await self._database.read(claims.has_future_dated, now) is not None:",
     ),
 ]
 OWN_DOWNTIME_COUNTS = [

@@ -71,7 +71,7 @@ def _in_place_of_the_real_one(world: World) -> Iterator[None]:
         stack.enter_context(simulated(world.loop, world.chance, world.now))
         stack.enter_context(mock.patch.object(http, "_Transport", Wire))
         # What only looks again in case no news came; it is most of what a quiet second costs.
-        stack.enter_context(mock.patch.object(control, "LOOK_SECONDS", 5.0))
+        stack.enter_context(mock.patch.object(control, "CHECK_SECONDS", 5.0))
         stack.enter_context(mock.patch.object(feed, "RECHECK_SECONDS", 5.0))
         for logger in map(logging.getLogger, LOGGERS):
             stack.callback(logger.setLevel, logger.level)

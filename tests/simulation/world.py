@@ -146,8 +146,8 @@ class World:
             process.start(self._poll(process))
 
     async def _poll(self, process: Process) -> None:
-        claim = self.folder / "ledger.db"
-        url = f"sqlite:///{claim}" if self.setup.has_file else "postgresql://simulated/ledger"
+        ledger = self.folder / "ledger.db"
+        url = f"sqlite:///{ledger}" if self.setup.has_file else "postgresql://simulated/ledger"
         settings = poller_settings().model_copy(
             update={
                 "database_url": url,
@@ -156,7 +156,7 @@ class World:
             }
         )
         poller = Poller(settings, process.database, Stopping(), clock=process.clock.now)
-        process.at_death.append(poller._claim.release)
+        process.at_death.append(poller._file_lock.release)
         for circuit in (poller.crm.circuit, poller.targets.inventory.circuit):
             # Its default is the real time.monotonic, bound before there was a simulated one.
             if hasattr(circuit, "monotonic"):

@@ -189,17 +189,17 @@ DELIVERED_BEFORE_SENT = [
         """
         started_at = time.monotonic()
         try:
-            results = of_call(""",
+            results = raise_if_misconfigured(""",
         """
         started_at = time.monotonic()
         sent = [retry_policy.Made(200, "soon") for _ in batch]
         done = [
-            retry_policy.settle(row, one, self._circuit, self._clock(), 0)
+            retry_policy.decide(row, one, self._circuit, self._clock(), 0)
             for row, one in zip(batch, sent, strict=True)
         ]
-        await self._settle(batch, lease, done)
+        await self._save_settlements(batch, lease, done)
         try:
-            results = of_call(""",
+            results = raise_if_misconfigured(""",
     ),
 ]
 

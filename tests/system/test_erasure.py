@@ -133,7 +133,7 @@ def test_a_request_that_arrives_after_the_erasure_makes_no_package(
             os.kill(stack.integration.pid, signal.SIGKILL)
             assert is_applied.wait(PATIENCE)
 
-    stack.integration.constants["integration_service.deliveries.erasing:LOOK_SECONDS"] = 0.5
+    stack.integration.constants["integration_service.deliveries.erasing:RETRY_SECONDS"] = 0.5
     stack.start()
     inventory.watch = delay
     jane = people.add()

@@ -22,7 +22,7 @@ from tests.integration_service.fragile import FragileDatabase, away
 
 async def owe(integration: Integration, crm: CrmDouble, *uids: str) -> None:
     crm.register(*uids)
-    while await integration.look() == 0:
+    while await integration.poll() == 0:
         pass
 
 
@@ -155,8 +155,8 @@ async def test_a_page_that_could_not_be_written_down_is_read_again(
     getattr(fragile, side).append(away())
 
     with pytest.raises(type(away())):
-        await shaky.look()
-    await shaky.look()
+        await shaky.poll()
+    await shaky.poll()
 
     assert list(await shaky.rows()) == ["ada", "bob", "cid"]
     assert (await shaky.status()).feed.position == 3

@@ -146,7 +146,7 @@ async def test_nothing_more_is_sent_for_one_that_waits_for_another_try(
     crm.register("jane")
     await integration.work()
     crm.publish(erased("jane", 2))
-    await integration.look()
+    await integration.poll()
     tries = len(inventory.requests)
     inventory.fault = None
 
@@ -189,11 +189,11 @@ async def test_what_is_under_way_is_settled_and_then_undone(
 
     inventory.fault = slow
     crm.register("jane")
-    await integration.look()
+    await integration.poll()
     sending = asyncio.create_task(integration.send())
     await asyncio.wait_for(begun.wait(), 20)
     crm.publish(erased("jane", 2))
-    await integration.look()
+    await integration.poll()
     assert await waiting(integration) == []
 
     go_on.set()
@@ -212,7 +212,7 @@ async def test_what_a_dead_poller_had_claimed_may_have_arrived_and_is_undone(
     integration: Integration, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
     crm.register("jane")
-    await integration.look()
+    await integration.poll()
     now = integration.clock()
     await integration.database.write(claims.claim_fresh, integration.lease, now, 10)
     heir = await integration.restarted()
@@ -231,11 +231,11 @@ async def test_a_claim_whose_commit_was_never_answered_holds_no_erasure_up(
     integration: Integration, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
     crm.register("jane")
-    await integration.look()
+    await integration.poll()
     now = integration.clock()
     await integration.database.write(claims.claim_fresh, integration.lease, now, 10)
     crm.publish(erased("jane", 2))
-    await integration.look()
+    await integration.poll()
     assert await waiting(integration) == []
 
     await integration.database.write(claims.unclaim_all, integration.lease)
@@ -289,7 +289,7 @@ async def test_a_dead_delivery_of_an_erased_customer_is_not_sent_again(
             service.dismiss, "jane", "ann", "By hand.", integration.clock()
         )
     crm.publish(erased("jane", 2))
-    await integration.look()
+    await integration.poll()
     inventory.fault = None
 
     for told_inventory in (False, True):
@@ -332,7 +332,7 @@ async def test_a_failure_erases_nobody_and_is_made_good_after_a_restart(
     await integration.work()
     inventory.erasure_faults += [fault] * 3
 
-    assert not await integration.poller.erasing.turn(integration.lease)
+    assert not await integration.poller.erasing.erase_some(integration.lease)
     assert len(inventory.erasure_faults) < 3
     assert await waiting(integration) == ["jane"]
     assert await integration.states() == {"jane": "delivered"}
@@ -361,7 +361,7 @@ async def test_dying_while_it_is_written_down_makes_it_once_more_or_not(
     (fragile.after if is_committed else fragile.before).append(Killed())
 
     with pytest.raises(Killed):
-        await integration.poller.erasing.turn(integration.lease)
+        await integration.poller.erasing.erase_some(integration.lease)
     heir = await integration.restarted()
     await heir.erase()
 
@@ -377,7 +377,7 @@ async def test_an_erasure_that_fails_keeps_no_package_from_anybody(
     inventory.erasure_faults.append(answers(404))
     zoe = [ErasedCustomer("zoe", None)]
     await integration.database.write(erasures.note, zoe, integration.clock())
-    assert not await integration.poller.erasing.turn(integration.lease)
+    assert not await integration.poller.erasing.erase_some(integration.lease)
 
     crm.register("ada")
     await integration.work()
@@ -392,7 +392,7 @@ async def test_while_inventory_is_down_an_erasure_alone_finds_out_when_it_is_bac
     crm.register("jane")
     await integration.work()
     crm.publish(erased("jane", 2))
-    await integration.look()
+    await integration.poll()
     assert integration.poller.dispatch._circuit.is_open
     inventory.erasure_faults.append(answers(401))
 
@@ -494,7 +494,7 @@ async def test_an_erasure_that_the_ledger_missed_is_found_in_the_crm(
     async def read_on() -> None:
         await walk_packages()
         integration.clock.advance(seconds=1)
-        await integration.look()
+        await integration.poll()
 
     comparison._walk_packages = read_on  # type: ignore[method-assign]
     row = await comparison.carry_out()
@@ -522,7 +522,7 @@ async def test_a_comparison_waits_until_the_feed_would_have_told_of_an_erasure(
     await asyncio.wait([running], timeout=0.3)
     is_waiting = not running.done()
     integration.clock.advance(seconds=1)
-    await integration.look()
+    await integration.poll()
 
     assert (await running).findings["erased"] == ["jane"]
     assert is_waiting

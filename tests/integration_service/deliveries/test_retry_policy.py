@@ -11,17 +11,17 @@ from integration_service.deliveries.retry_policy import (
     LEAST_ATTEMPTS,
     AfterCall,
     after_call,
-    of_call,
-    settle,
+    decide,
+    raise_if_misconfigured,
     wait_seconds,
 )
 from integration_service.targets.circuit import Circuit
 from integration_service.targets.failures import (
     LONGEST_RETRY_AFTER_SECONDS,
     CallFailed,
-    CustomerErased,
     Misconfigured,
     Refused,
+    RefusedAsErased,
     Timeout,
     TooLarge,
     Transient,
@@ -78,7 +78,7 @@ def test_a_delivery_that_fails_while_others_succeed_is_retried_alone(failure: Ca
     ("result", "state", "error_class"),
     [
         (MADE, "delivered", None),
-        (CustomerErased("x"), "undone", None),
+        (RefusedAsErased("x"), "undone", None),
         (Refused("x"), "dead", "refused"),
         (Transient("x"), "retrying", "transient"),
         (TooLarge("x"), "retrying", "transient"),
@@ -86,10 +86,10 @@ def test_a_delivery_that_fails_while_others_succeed_is_retried_alone(failure: Ca
     ],
 )
 def test_what_an_attempt_leads_to(result: Result, state: str, error_class: str | None) -> None:
-    settled = settle(claimed(), result, circuit(), NOW, 1.5)
+    decided = decide(claimed(), result, circuit(), NOW, 1.5)
 
-    assert (settled.to_state, settled.class_of_error) == (state, error_class)
-    assert (settled.due_at is not None) is (state == "retrying")
+    assert (decided.state, decided.error_class) == (state, error_class)
+    assert (decided.next_attempt_at is not None) is (state == "retrying")
 
 
 @pytest.mark.parametrize(
@@ -105,24 +105,24 @@ def test_it_is_given_up_only_after_enough_attempts_and_enough_time(
 ) -> None:
     failed = claimed(attempt_count=attempts, first_failed_at=NOW, tried_seconds_before=7.0)
 
-    settled = settle(failed, Transient("x"), circuit(tried_seconds=7.0 + seconds), NOW, 1.5)
+    decided = decide(failed, Transient("x"), circuit(tried_seconds=7.0 + seconds), NOW, 1.5)
 
-    assert settled.to_state == state
+    assert decided.state == state
 
 
 def test_a_retry_waits_no_less_than_it_is_asked_to() -> None:
-    settled = settle(claimed(), Transient("x", retry_after=60.0), circuit(), NOW, 1.5)
+    decided = decide(claimed(), Transient("x", retry_after=60.0), circuit(), NOW, 1.5)
 
-    assert settled.due_at is not None
-    assert settled.due_at >= NOW + timedelta(seconds=60)
+    assert decided.next_attempt_at is not None
+    assert decided.next_attempt_at >= NOW + timedelta(seconds=60)
 
 
 def test_configuration_is_of_the_whole_call_or_of_none_of_it() -> None:
     wrong = Misconfigured("it answered 403", status=403, problem={"type": "urn:problem:x"})
 
     with pytest.raises(Misconfigured):
-        of_call([wrong, Refused("x")])
-    made, other = of_call([MADE, wrong])
+        raise_if_misconfigured([wrong, Refused("x")])
+    made, other = raise_if_misconfigured([MADE, wrong])
 
     assert made is MADE
     assert type(other) is Transient

@@ -23,7 +23,7 @@ from tests.integration_service.doubles import (
 
 
 async def read_all(integration: Integration) -> None:
-    while await integration.look() == 0:
+    while await integration.poll() == 0:
         pass
 
 
@@ -38,7 +38,7 @@ async def test_everybody_is_found_once_in_the_order_of_the_feed(
     uids = [f"c{n}" for n in range(8)]
     crm.register(*uids)
 
-    waits = [await integration.look() for _ in range(3)]
+    waits = [await integration.poll() for _ in range(3)]
 
     # More is read at once, and the end is looked at again when it is time.
     assert waits == [0, 0, 10]
@@ -81,7 +81,7 @@ async def test_a_page_that_is_answered_again_changes_nothing(
     first = crm.page(0, 2)
     crm.fault = lambda *_: httpx.Response(200, json={**first, "from_position": 3})
 
-    await integration.look()
+    await integration.poll()
 
     assert await owed(integration) == ["ada", "bob"]
     assert len([line for line in log.infos if line.startswith("Found new customer")]) == 2
@@ -304,7 +304,7 @@ async def test_a_malformed_page_moves_nothing(
     crm.fault = lambda *_: httpx.Response(200, content=json.dumps(page))
 
     for _ in range(2):
-        assert 0 < await integration.look() <= 10
+        assert 0 < await integration.poll() <= 10
 
     status = await integration.status()
     assert (status.feed.position, status.feed.state) == (1, "running")
@@ -358,7 +358,7 @@ async def test_after_a_feed_that_can_not_be_gone_on_with_all_customers_are_read_
     crm.register("bob", "cid")
     crm.fault = fault
 
-    assert await integration.look() == 0
+    assert await integration.poll() == 0
     status = await integration.status()
     assert status.feed.state == "recovering"
     assert status.feed.recovery is not None
@@ -369,18 +369,18 @@ async def test_after_a_feed_that_can_not_be_gone_on_with_all_customers_are_read_
     assert warning.startswith(f"The CRM's feed is {state}: ")
     assert said in warning
 
-    assert await integration.look() == 0
+    assert await integration.poll() == 0
     assert await owed(integration) == ["ada", "bob", "cid"]
     assert (await integration.status()).feed.recovery is None
 
     # It is no better afterwards: a pause, of which an operator is told, and once more.
     crm.fault = refuses(409, "feed-diverged")
-    assert await integration.look() == 10
-    assert await integration.look() == 10
+    assert await integration.poll() == 10
+    assert await integration.poll() == 10
     assert (await integration.status()).feed.state == "diverged"
     assert len(log.errors) == 1
     clock.advance(minutes=1)
-    assert await integration.look() == 0
+    assert await integration.poll() == 0
 
     crm.fault = None
     crm.register("dan")
@@ -398,21 +398,21 @@ async def test_what_is_wrong_with_a_feed_that_was_well_meanwhile_is_told_again(
     for told in (1, 2):
         crm.fault = refuses(410, "cursor-expired")
         for _ in range(4):  # the first begins to read all customers, the second does
-            await integration.look()
+            await integration.poll()
         assert len(log.errors) == told
         crm.fault = None
-        await integration.look()
+        await integration.poll()
 
 
 async def test_a_crm_that_comes_back_with_another_feed_is_not_shown_as_down(
     integration: Integration, crm: CrmDouble
 ) -> None:
     crm.fault = raises(httpx.ConnectError("refused"))
-    await integration.look()
+    await integration.poll()
     assert (await integration.status()).circuits["crm"].state == "open"
 
     crm.fault = refuses(409, "feed-diverged")
-    await integration.look()
+    await integration.poll()
 
     status = await integration.status()
     assert (status.circuits["crm"].state, status.feed.state) == ("closed", "recovering")
@@ -456,7 +456,7 @@ async def test_where_to_start_is_decided_once_for_ever(
 async def test_of_two_who_decide_where_to_start_the_first_is_right(
     integration: Integration, crm: CrmDouble
 ) -> None:
-    await integration.look()
+    await integration.poll()
 
     await integration.database.write(
         store.begin, integration.lease, integration.clock(), Newest("a-9", None)
@@ -472,7 +472,7 @@ async def test_a_start_decided_but_not_read_from_is_still_decided(
     crm.register("old")
     integration = await start(start_from="now")
     crm.fault = answers(503)
-    await integration.look()
+    await integration.poll()
     crm.register("new")
     crm.fault = None
 
@@ -503,7 +503,7 @@ async def test_without_knowing_where_now_is_nothing_is_decided(
     customers.mock(return_value=answer)
     crm.register("old")
 
-    assert 0 < await integration.look() <= 10
+    assert 0 < await integration.poll() <= 10
     assert (await integration.status()).feed.start_from is None
     assert (await integration.status()).circuits["crm"].state == "open"
 
@@ -542,7 +542,7 @@ async def test_reading_pauses_above_the_high_mark_and_goes_on_at_half_of_it(
     # Four are left: not yet half of the mark.
     delivered |= {f"c{n}" for n in range(4)}
     await integration.send()
-    assert 0 < await integration.look() < 1
+    assert 0 < await integration.poll() < 1
     assert len(crm.looks) == looks
 
     delivered |= {f"c{n}" for n in range(5)}
@@ -564,7 +564,7 @@ async def test_a_page_too_large_to_be_read_is_asked_for_in_smaller_ones(
         crm.publish(created(f"c{number}", sequence=number, company="x" * 100))
 
     for _ in range(30):
-        if await integration.look() == 10:
+        if await integration.poll() == 10:
             break
 
     limits = [int(look["limit"]) for look in crm.looks]
@@ -573,8 +573,8 @@ async def test_a_page_too_large_to_be_read_is_asked_for_in_smaller_ones(
     assert len(await owed(integration)) == 300
     assert (await integration.status()).circuits["crm"].state == "closed"
     # It does not stay as careful for ever.
-    await integration.look()
-    await integration.look()
+    await integration.poll()
+    await integration.poll()
     assert int(crm.looks[-1]["limit"]) > min(limits)
 
 
@@ -587,13 +587,13 @@ async def test_a_crm_that_is_down_is_looked_for_at_growing_intervals_up_to_the_p
 
     waits = []
     for _ in range(10):
-        waits.append(await integration.look())
+        waits.append(await integration.poll())
         clock.advance(seconds=waits[-1])
 
     for number, wait in enumerate(waits):
         assert min(0.9 * 2**number, 0.9 * interval) <= wait <= min(2**number, interval)
     crm.fault = None
-    assert await integration.look() == interval
+    assert await integration.poll() == interval
 
 
 async def test_a_crm_that_says_when_to_come_back_is_left_alone_for_so_long(
@@ -601,7 +601,7 @@ async def test_a_crm_that_says_when_to_come_back_is_left_alone_for_so_long(
 ) -> None:
     crm.faults.append(answers(429, {"Retry-After": "100"}))
 
-    assert await integration.look() == 100  # and looks every ten seconds otherwise
+    assert await integration.poll() == 100  # and looks every ten seconds otherwise
 
 
 async def test_what_a_look_finds_wakes_those_who_act_on_it(
@@ -609,13 +609,13 @@ async def test_what_a_look_finds_wakes_those_who_act_on_it(
 ) -> None:
     ingest = integration.poller.ingest
     crm.register("ada")
-    await integration.look()
-    assert (ingest.arrived.is_set(), ingest.erased.is_set()) == (True, False)
-    ingest.arrived.clear()
+    await integration.poll()
+    assert (ingest.work_ready.is_set(), ingest.erased.is_set()) == (True, False)
+    ingest.work_ready.clear()
 
     crm.publish(erased("ada", 2))
-    await integration.look()
-    assert (ingest.arrived.is_set(), ingest.erased.is_set()) == (False, True)
+    await integration.poll()
+    assert (ingest.work_ready.is_set(), ingest.erased.is_set()) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -634,14 +634,14 @@ async def test_the_next_look_comes_when_it_makes_sense(
     integration = await start(batch_size=2)
     crm.register(*(f"c{n}" for n in range(registered)))
 
-    assert await integration.look(wait) == expected
+    assert await integration.poll(wait) == expected
     assert crm.looks[-1].get("wait") == ("5" if wait else None)
 
 
 async def test_a_long_poll_that_brought_nothing_is_followed_by_the_next(
     integration: Integration, crm: CrmDouble
 ) -> None:
-    assert await integration.look(wait=0.05) == 0
+    assert await integration.poll(wait=0.05) == 0
 
 
 async def test_a_crm_that_does_not_know_how_to_wait_is_not_asked_without_a_pause(
@@ -649,14 +649,14 @@ async def test_a_crm_that_does_not_know_how_to_wait_is_not_asked_without_a_pause
 ) -> None:
     crm.is_patient = False
 
-    assert await integration.look(wait=10) == ingest.IMPATIENT_PAUSE_SECONDS
+    assert await integration.poll(wait=10) == ingest.EARLY_ANSWER_PAUSE_SECONDS
 
 
 async def test_news_ends_a_long_poll(integration: Integration, crm: CrmDouble) -> None:
     asyncio.get_running_loop().call_later(0.02, crm.register, "ada")
 
     async with asyncio.timeout(15):
-        assert await integration.look(wait=25) == 0
+        assert await integration.poll(wait=25) == 0
 
     assert await owed(integration) == ["ada"]
 
@@ -666,7 +666,7 @@ async def test_a_long_poll_may_take_longer_than_a_call(
 ) -> None:
     integration.poller.crm.link._call_seconds = 0.5
 
-    assert await integration.look(wait=0.6) == 0
+    assert await integration.poll(wait=0.6) == 0
 
     assert (await integration.status()).circuits["crm"].state == "closed"
     assert crm.requests[-1].extensions["timeout"]["read"] == pytest.approx(1.1)

@@ -22,7 +22,7 @@ def _short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 async def recover(integration: Integration) -> list[int]:
     """Look until the feed goes on. Returns how many customers had been read before each page."""
     read = []
-    while await integration.look() == 0:
+    while await integration.poll() == 0:
         recovery = (await integration.status()).feed.recovery
         if recovery is not None:
             read.append(recovery.customers_read)
@@ -56,12 +56,12 @@ async def test_what_the_walk_finds_wakes_those_who_act_on_it(
     crm.register("ada", "eve")
     crm.changed["eve"] = listed("eve", THEN, name="", email="")  # as of one who was erased
     crm.pruned = 2
-    await integration.look()
-    assert not ingest.arrived.is_set()
+    await integration.poll()
+    assert not ingest.work_ready.is_set()
 
-    await integration.look()
+    await integration.poll()
 
-    assert ingest.arrived.is_set()
+    assert ingest.work_ready.is_set()
     assert ingest.erased.is_set()
 
 
@@ -92,8 +92,8 @@ async def test_who_is_added_during_the_walk_is_found_by_the_feed_behind_it(
 ) -> None:
     crm.register("ada", "bob", "cid")
     crm.pruned = 3
-    await integration.look()
-    await integration.look()
+    await integration.poll()
+    await integration.poll()
     crm.changed["zoe"] = listed("zoe", THEN)
     crm.gone.add("zoe")  # behind the page's place already when it is added
     crm.register("zoe")
@@ -179,7 +179,7 @@ async def test_in_another_crm_its_own_dates_tell_who_is_from_before_a_start_with
 
 async def _look_on(integration: Integration) -> None:
     for _ in range(10):
-        await integration.look()
+        await integration.poll()
 
 
 @pytest.mark.parametrize("write", range(5))
@@ -227,18 +227,18 @@ async def test_a_crm_that_fails_in_the_middle_is_asked_again(
 ) -> None:
     crm.register("ada", "bob", "cid")
     crm.pruned = 3
-    await integration.look()
+    await integration.poll()
     for fault in FAULTS.values():
         crm.list_faults.extend([fault] * 3)  # a blip is tried again at once
         while crm.list_faults:
-            assert await integration.look() > 0
+            assert await integration.poll() > 0
             crm.list_faults.clear()
         assert (await integration.status()).feed.state == "recovering"
         clock.advance(seconds=10)
 
-    await integration.look()
+    await integration.poll()
     crm.list_faults.append(refuses(422, "invalid-request"))  # it no longer knows the page
-    assert await integration.look() > 0
+    assert await integration.poll() > 0
     clock.advance(seconds=10)
     recovery = (await integration.status()).feed.recovery
     assert recovery is not None
@@ -255,7 +255,7 @@ async def test_the_next_process_knows_that_it_recovers(
     integration: Integration, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
     crm.fault = refuses(410, "cursor-expired")
-    await integration.look()
+    await integration.poll()
     await integration.database.write(change, "UPDATE poller SET last_poll_at = NULL")
     heir = await integration.restarted()
     feed = (await heir.status()).feed

@@ -22,7 +22,7 @@ from integration_service.feed import store
 from integration_service.feed.models import Newest, Walked
 from integration_service.ledger import control
 from integration_service.ledger import lease as leases
-from integration_service.ledger.lease import FileClaim, Lease, LeaseLost
+from integration_service.ledger.lease import FileLock, Lease, LeaseLost
 from integration_service.poller.poller import PAUSE_AFTER_ERROR_SECONDS, Poller
 from integration_service.settings import Settings
 from integration_service.tables import metadata
@@ -87,9 +87,9 @@ async def test_one_of_many_that_start_at_once_gets_it(
         await one.die()
 
 
-def test_a_claim_is_held_by_one_until_it_gives_it_back(tmp_path: Path) -> None:
+def test_a_file_lock_is_held_by_one_until_it_gives_it_back(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/ledger.db"
-    one, other = FileClaim(url), FileClaim(url)
+    one, other = FileLock(url), FileLock(url)
 
     assert one.acquire()
     assert [other.acquire(), other.acquire()] == [False, False]
@@ -146,8 +146,8 @@ from service_kit.database import open_database
 async def poll(url):
     database = open_database(url)
     await database.open()
-    claim = lease.FileClaim(url)
-    assert await database.write(lease.take, "holder", 15, is_alone=claim.acquire()) is not None
+    lock = lease.FileLock(url)
+    assert await database.write(lease.take, "holder", 15, is_alone=lock.acquire()) is not None
     print("polling", flush=True)
     await asyncio.Event().wait()
 
@@ -181,7 +181,7 @@ async def test_the_heir_of_a_killed_process_waits_no_longer_than_it_must(
 
 NOW = FakeClock()()
 MOVE = {"old": "a-2", "new": "a-9", "through": 9, "head": 9, "caught_up": None}
-SETTLED = Settlement(1, "delivered", NOW, 201, 1.0, made_id="r-1", made_at=NOW)
+SETTLED = Settlement(1, "delivered", NOW, 201, 1.0, request_id="r-1", delivered_at=NOW)
 CIRCUIT = Circuit("inventory", "Inventory", 5, 5.0, 60.0, opened_at=NOW, failures=7)
 
 WALKING = SimpleNamespace(
@@ -199,10 +199,10 @@ WRITES: dict[Write, tuple[Any, ...]] = {
     claims.claim_fresh: (NOW, 10),
     claims.claim_retries: (NOW + timedelta(hours=1), 10),
     claims.claim_probe: ([],),
-    claims.bring_forward: (NOW,),
+    claims.reschedule_future_dated: (NOW,),
     claims.unclaim: ([1, 2],),
     claims.unclaim_all: (),
-    claims.settle: ([SETTLED],),
+    claims.save_settlements: ([SETTLED],),
     claims.release_held: (NOW,),
     targets.save: (CIRCUIT,),
     store.begin_recovery: ("diverged", "It is another.", NOW),
@@ -246,7 +246,7 @@ async def test_no_write_of_a_poller_that_was_taken_over_changes_anything(
     inventory.fault = answers(429)
     await integration.work()
     crm.register("bob")
-    await integration.look()
+    await integration.poll()
     assert await integration.states() == {"ada": "retrying", "bob": "pending"}
     await take_over(other)
     before = await other.database.read(everything)
@@ -281,7 +281,7 @@ async def test_a_change_waits_for_a_write_that_has_passed_the_fence(
     waiting: Callable[[Connection], Any],
 ) -> None:
     crm.register("ada")
-    await integration.look()
+    await integration.poll()
     database, lease = integration.database, integration.lease
 
     def write(db: Connection) -> None:
@@ -314,7 +314,7 @@ async def test_a_page_that_was_read_from_elsewhere_is_void(
     integration: Integration, crm: CrmDouble
 ) -> None:
     crm.register("ada")
-    await integration.look()
+    await integration.poll()
     before = await integration.database.read(everything)
 
     with pytest.raises(LeaseLost):
@@ -329,11 +329,11 @@ async def test_both_loops_end_when_the_lease_is_lost(
     integration: Integration, other: Integration, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
     crm.register("ada", "bob")
-    await integration.look()
+    await integration.poll()
     await take_over(other)
 
     with pytest.raises(LeaseLost):
-        await integration.look()
+        await integration.poll()
     with pytest.raises(LeaseLost):
         await integration.send()
     assert inventory.requests == []
@@ -346,7 +346,7 @@ async def test_a_batch_under_way_at_the_takeover_is_sent_again_and_made_once(
     integration: Integration, other: Integration, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
     crm.register("ada", "bob")
-    await integration.look()
+    await integration.poll()
 
     async def meanwhile(double: InventoryDouble, request: httpx.Request) -> httpx.Response:
         await take_over(other)
@@ -369,7 +369,7 @@ async def test_what_the_dead_had_claimed_is_sent_by_the_heir(
     integration: Integration, other: Integration, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
     crm.register("ada", "bob")
-    await integration.look()
+    await integration.poll()
     claimed = await integration.database.write(
         claims.claim_fresh, integration.lease, integration.clock(), 10
     )
@@ -414,12 +414,12 @@ async def test_a_running_poller_that_is_taken_over_stands_by(
 
     await take_over(other)
     await changed(lively, lambda: lively.poller.lease is None)
-    # As its next renewal does: the claim of a file would let whoever keeps it poll beside it.
-    assert other.poller._claim.acquire() == (engine == "sqlite")
+    # As its next renewal does: a file lock would let whoever keeps it poll beside it.
+    assert other.poller._file_lock.acquire() == (engine == "sqlite")
 
     assert log.warnings == ["Another poller has taken over; this one stands by."]
     crm.register("ada")
-    await other.look()
+    await other.poll()
     assert (await other.status()).poller.is_here
 
 
@@ -439,20 +439,20 @@ async def test_a_running_poller_renews_its_lease_again_and_again(
 
 
 @pytest.mark.engine("sqlite")
-async def test_a_renewal_takes_the_claim_of_a_process_that_has_ended(
+async def test_a_renewal_takes_the_file_lock_of_a_process_that_has_ended(
     start: Start, other: Integration
 ) -> None:
     integration = await start(lease_seconds=1.5)
     poller = integration.poller
-    poller._claim.release()
-    assert other.poller._claim.acquire()  # by a poller that was taken over, and hangs
+    poller._file_lock.release()
+    assert other.poller._file_lock.acquire()  # by a poller that was taken over, and hangs
     renewing = asyncio.create_task(poller._keep_renewing(integration.lease))
-    assert poller._claim._file is None
+    assert poller._file_lock._file is None
 
-    other.poller._claim.release()
-    await changed(integration, lambda: poller._claim._file is not None)
+    other.poller._file_lock.release()
+    await changed(integration, lambda: poller._file_lock._file is not None)
 
-    assert not other.poller._claim.acquire()
+    assert not other.poller._file_lock.acquire()
     renewing.cancel()
 
 
@@ -520,7 +520,7 @@ class DyingDatabase(FragileDatabase):
 
 
 LOOPS: dict[str, Callable[[Poller, Lease], Awaitable[None]]] = {
-    "reading": lambda poller, lease: poller._read(lease),
+    "reading": lambda poller, lease: poller._read_feed(lease),
     "dispatching": lambda poller, lease: poller.dispatch.run(lease, poller._stopping),
     "erasing": lambda poller, lease: poller.erasing.run(lease, poller._stopping),
     "control": lambda poller, lease: poller.control.run(lease, poller._stopping),

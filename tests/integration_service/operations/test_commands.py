@@ -159,15 +159,15 @@ def test_run_once_refuses_while_another_polls(
     inventory: InventoryDouble,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    claim = leases.FileClaim(ledger_url)
-    claim.acquire()
+    lock = leases.FileLock(ledger_url)
+    lock.acquire()
     at(ledger_url, lambda database: database.write(leases.take, "other", 60, is_alone=True))
 
     assert main(["run-once"]) == 2
 
     assert "another process polls this database" in capsys.readouterr().err
     assert crm.requests == inventory.requests == []
-    claim.release()
+    lock.release()
 
 
 def test_run_once_says_so_when_another_takes_over(

@@ -11,6 +11,7 @@ import pytest
 from integration_service.app import create_app
 from integration_service.deliveries import erasures, retry_policy, router, service, store
 from integration_service.deliveries.models import ErasedCustomer
+from integration_service.feed import store as feed_store
 from integration_service.ledger import control
 from integration_service.ledger import lease as leases
 from integration_service.ledger.lease import Lease
@@ -92,10 +93,12 @@ async def test_one_that_waits_no_longer_waits(
     await integration.send()
     assert inventory.owners == []
     be_now(integration)
-    before = await integration.database.read(control.wanted)
+    before = await integration.database.read(control.control_state)
 
     assert (await told(api, "/deliveries/ada/retry"))["attempt_count"] == 1
-    assert await integration.database.read(control.wanted) != before  # the poller looks at once
+    assert (
+        await integration.database.read(control.control_state) != before
+    )  # the poller looks at once
     integration.clock.advance(seconds=1)
     await integration.send()
 
@@ -131,7 +134,7 @@ async def test_many_are_retried_by_state_and_class_page_by_page(
 ) -> None:
     monkeypatch.setattr(service, "PAGE", 2)
     crm.register(*(f"c{n}" for n in range(7)))
-    await integration.look()
+    await integration.poll()
     await integration.database.write(
         change,
         "UPDATE deliveries SET state = 'dead', next_attempt_at = NULL, error_class = 'refused'",
@@ -242,7 +245,7 @@ async def test_while_it_is_paused_nothing_is_sent_and_the_feed_is_read(
     )
 
     await integration.work()
-    assert not await integration.poller.erasing.turn(integration.lease)
+    assert not await integration.poller.erasing.erase_some(integration.lease)
 
     assert inventory.requests == []
     status = (await api.get("/status")).json()
@@ -286,7 +289,7 @@ async def test_no_delivery_grows_older_while_it_is_paused(
     first = clock()
 
     async def heed() -> None:
-        await integration.poller.control.look(integration.lease)
+        await integration.poller.control.check(integration.lease)
 
     clock.advance(hours=1)
     await integration.database.write(control.pause, clock())
@@ -295,7 +298,7 @@ async def test_no_delivery_grows_older_while_it_is_paused(
     heir = await integration.restarted()  # paused on both sides of a restart
     clock.advance(hours=1000)
     await heir.database.write(control.resume)
-    await heir.poller.control.look(heir.lease)
+    await heir.poller.control.check(heir.lease)
     clock.advance(hours=70)
     await heir.send()
     assert (await heir.states())["ada"] == "retrying"  # 71 hours of 72
@@ -371,14 +374,14 @@ async def test_whoever_is_told_to_look_wakes_every_loop(integration: Integration
     poller = integration.poller
     events = {
         "the feed": poller.control.woken,
-        "deliveries": poller.ingest.arrived,
+        "deliveries": poller.ingest.work_ready,
         "erasures": poller.ingest.erased,
         "comparisons": poller.reconciler.wanted,
     }
     assert not any(event.is_set() for event in events.values())
     await integration.database.write(control.wake)
 
-    await poller.control.look(integration.lease)
+    await poller.control.check(integration.lease)
 
     assert [name for name, event in events.items() if not event.is_set()] == []
 
@@ -427,17 +430,17 @@ async def test_the_running_poller_heeds_a_pause_and_goes_on_at_once_after_it(
 async def test_a_pause_that_comes_during_a_look_is_seen_by_the_next(
     integration: Integration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("integration_service.poller.control.LOOK_SECONDS", 3600)
+    monkeypatch.setattr("integration_service.poller.control.CHECK_SECONDS", 3600)
     watcher, circuit = integration.poller.control, integration.poller.targets.inventory.circuit
-    looked = watcher.look
+    checked = watcher.check
     pauses = [integration.clock()]
 
-    async def look(lease: Lease) -> None:
-        await looked(lease)
+    async def check(lease: Lease) -> None:
+        await checked(lease)
         if pauses:
             await integration.database.write(control.pause, pauses.pop())
 
-    monkeypatch.setattr(watcher, "look", look)
+    monkeypatch.setattr(watcher, "check", check)
     stopping = Stopping()
     task = asyncio.create_task(watcher.run(integration.lease, stopping))
 
@@ -447,6 +450,38 @@ async def test_a_pause_that_comes_during_a_look_is_seen_by_the_next(
     await seen(integration, is_heeded)
     stopping.begin()
     await task
+
+
+async def test_a_wake_up_does_not_cut_a_poll_that_is_already_writing(
+    integration: Integration, crm: CrmDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poller, write = integration.poller, integration.database.write
+    ends: list[str] = []
+
+    async def write_slowly(work: Any, *args: Any, **options: Any) -> Any:
+        if work is not feed_store.note_page or ends:
+            return await write(work, *args, **options)
+        poller.control.woken.set()
+        try:
+            for _ in range(50):  # many times what it takes the reading loop to wake and to cancel
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            ends.append("cancelled")
+            raise
+        ends.append("written")
+        return await write(work, *args, **options)
+
+    monkeypatch.setattr(integration.database, "write", write_slowly)
+    crm.register("ada")
+    reading = asyncio.create_task(poller._read_feed(integration.lease))
+
+    async def is_known() -> bool:
+        return await integration.states() == {"ada": "pending"}
+
+    await seen(integration, is_known)
+    poller._stopping.begin()
+    await asyncio.wait_for(reading, 10)
+    assert ends == ["written"]
 
 
 # --- waiting for one
@@ -474,7 +509,7 @@ async def test_what_is_finished_during_a_look_is_seen_by_the_next(
 ) -> None:
     monkeypatch.setattr(router, "RECHECK_SECONDS", 3600)
     crm.register("ada")
-    await integration.look()
+    await integration.poll()
     finish = ["UPDATE deliveries SET state = 'skipped', next_attempt_at = NULL"]
     seldom = settings.model_copy(update={"lease_seconds": 300})  # it asks for a lease, and commits
     async with running(create_app(seldom), token="admin123") as api:
@@ -506,7 +541,7 @@ async def test_who_waits_in_vain_is_told_so(
     integration: Integration, api: httpx.AsyncClient, crm: CrmDouble
 ) -> None:
     crm.register("ada")
-    await integration.look()
+    await integration.poll()
 
     for uid, state in (("ada", "pending"), ("nobody", None)):
         answer = await api.get(f"/deliveries/{uid}/wait?timeout=0")

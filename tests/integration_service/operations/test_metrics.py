@@ -37,7 +37,7 @@ async def test_they_show_the_ledger(
     await integration.work()
     await integration.reconcile()
     crm.fault = answers(401)
-    await integration.look()
+    await integration.poll()
     await integration.database.write(control.pause, integration.clock())
 
     async with running(create_app(settings)) as client:

@@ -28,7 +28,7 @@ DOWN = answers(500)
 
 async def owe(integration: Integration, crm: CrmDouble, *uids: str) -> None:
     crm.register(*uids)
-    while await integration.look() == 0:
+    while await integration.poll() == 0:
         pass
 
 
@@ -407,11 +407,11 @@ async def test_that_the_crm_was_down_is_remembered_over_a_restart(
     integration: Integration, crm: CrmDouble, log: Log
 ) -> None:
     crm.faults.append(DOWN)
-    await integration.look()
+    await integration.poll()
     assert (await integration.status()).circuits["crm"].state == "open"
     restarted = await integration.restarted()
 
-    await restarted.look()
+    await restarted.poll()
 
     assert "The CRM answers again." in log.infos
     assert (await restarted.status()).circuits["crm"].state == "closed"

@@ -143,7 +143,7 @@ REFUSED = {409: "package-request-conflict", 422: "invalid-request"}
 async def owe(integration: Integration, crm: CrmDouble, *uids: str) -> None:
     """Have the integration find these customers."""
     crm.register(*uids)
-    while await integration.look() == 0:
+    while await integration.poll() == 0:
         pass
 
 
@@ -640,7 +640,7 @@ async def test_a_failing_crm_moves_nothing(
     crm.fault = fault
 
     for _ in range(3):
-        assert 0 < await integration.look() <= 10
+        assert 0 < await integration.poll() <= 10
         clock.advance(seconds=10)
 
     status = await integration.status()

@@ -8,7 +8,7 @@ from integration_service.deliveries.models import Arrival, Settlement
 logger = logging.getLogger("integration_service")
 
 
-def found(arrival: Arrival) -> None:
+def log_found(arrival: Arrival) -> None:
     if arrival.error:
         logger.error("%s It is kept as dead: %s", arrival.error, arrival.subject)
     elif arrival.skip_reason == "erased":
@@ -19,19 +19,19 @@ def found(arrival: Arrival) -> None:
         logger.info("No package is wanted for customer ID: %s", arrival.subject)
 
 
-def settled(outcomes: Sequence[tuple[str, Settlement]]) -> None:
+def log_settled(outcomes: Sequence[tuple[str, Settlement]]) -> None:
     for uid, one in outcomes:
-        if one.to_state == "delivered":
+        if one.state == "delivered":
             logger.info("Successfully created package request for customer ID: %s", uid)
-        elif one.to_state == "undone":
+        elif one.state == "undone":
             logger.info("Inventory makes no package for the erased customer with ID: %s", uid)
-        elif one.to_state == "dead":
+        elif one.state == "dead":
             logger.error(
                 "The package request for customer ID: %s is dead until someone retries it: %s.",
                 uid,
                 _sentence(one),
             )
-    if waiting := [(uid, one) for uid, one in outcomes if one.to_state == "retrying"]:
+    if waiting := [(uid, one) for uid, one in outcomes if one.state == "retrying"]:
         uid, one = waiting[0]
         logger.warning(
             "%d package requests wait for another try: %s. The first is for customer ID: %s",
@@ -42,4 +42,4 @@ def settled(outcomes: Sequence[tuple[str, Settlement]]) -> None:
 
 
 def _sentence(one: Settlement) -> str:
-    return (one.text_of_error or "").rstrip(".")
+    return (one.error or "").rstrip(".")
