@@ -9,8 +9,8 @@ from crm_api.audit import store
 from crm_api.audit.schemas import Action, AuditEntry
 from crm_api.audit.store import Filter
 from service_kit.web.auth import GuardedRoute
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.fields import Line
-from service_kit.web.health import DatabaseDep
 from service_kit.web.paging import CreatedAfter, CreatedBefore, PagingDep, Sort
 
 router = APIRouter(prefix="/api/audit", route_class=GuardedRoute, tags=["audit"])

@@ -33,6 +33,7 @@ from crm_api.feed import service as feed
 from service_kit.problems import InvalidRequest, Problem
 from service_kit.web.auth import principal_of
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
+from service_kit.web.dependencies import DatabaseDep, database_of
 from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -43,7 +44,6 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
-from service_kit.web.health import DatabaseDep, database_of
 from service_kit.web.hot import HotRoute, hot, json_response, plain_body, plain_limit, plain_query
 from service_kit.web.idempotency import Answer, Erased, Idempotent
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented, header

@@ -14,7 +14,7 @@ from crm_api.feed.schemas import EVENT_TYPES, FeedPage
 from crm_api.feed.store import ShownEvent
 from service_kit.problems import InvalidRequest
 from service_kit.web.auth import principal_of
-from service_kit.web.health import DatabaseDep, database_of
+from service_kit.web.dependencies import DatabaseDep, database_of
 from service_kit.web.hot import HotRoute, hot, plain_limit, plain_query
 from service_kit.web.openapi import documented
 from service_kit.web.overload import place_of

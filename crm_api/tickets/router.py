@@ -25,6 +25,7 @@ from crm_api.tickets.sla import Policy
 from crm_api.tickets.store import Filter
 from crm_api.tickets.view import as_shown
 from service_kit.process import clock
+from service_kit.web.dependencies import DatabaseDep, database_of
 from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -35,7 +36,6 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
-from service_kit.web.health import DatabaseDep, database_of
 from service_kit.web.hot import HotRoute, hot, json_response, plain_limit, plain_query
 from service_kit.web.idempotency import Answer, Erased, Idempotent
 from service_kit.web.openapi import (

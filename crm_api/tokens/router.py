@@ -9,7 +9,7 @@ from crm_api.tokens import service, store
 from crm_api.tokens.known import IssuedTokens
 from crm_api.tokens.schemas import TokenIssued, TokenNew, TokenOut
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.health import DatabaseDep
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.openapi import answering, documented, header
 from service_kit.web.paging import PagingDep, Sort

@@ -24,8 +24,8 @@ from service_kit.problems import Problem, ServiceUnavailable
 from service_kit.process import clock
 from service_kit.process.stopping import Stopping
 from service_kit.web.auth import GuardedRoute
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.fields import Line
-from service_kit.web.health import DatabaseDep
 from service_kit.web.openapi import documented
 from service_kit.web.overload import place_of
 from service_kit.web.paging import PagingDep

@@ -9,6 +9,7 @@ from inventory_api.items import service, store
 from inventory_api.items.models import Item
 from inventory_api.items.schemas import ItemChange, ItemNew, ItemOut
 from service_kit.web.auth import GuardedRoute
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -19,7 +20,6 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
-from service_kit.web.health import DatabaseDep
 from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
 from service_kit.web.paging import PagingDep

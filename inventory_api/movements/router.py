@@ -8,7 +8,7 @@ from inventory_api.items.router import SkuInPath
 from inventory_api.items.schemas import MovementNew, MovementOut
 from inventory_api.movements import service
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.health import DatabaseDep
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.openapi import documented
 from service_kit.web.paging import PagingDep

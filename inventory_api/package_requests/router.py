@@ -25,6 +25,7 @@ from inventory_api.package_requests.store import Filter
 from service_kit.problems import Problem
 from service_kit.web.auth import principal_of
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -35,7 +36,6 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
-from service_kit.web.health import DatabaseDep
 from service_kit.web.hot import HotRoute, hot, plain_body
 from service_kit.web.idempotency import Answer, Idempotent, idempotency_key
 from service_kit.web.idempotency import Erased as AnswerErased

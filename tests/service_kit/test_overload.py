@@ -14,7 +14,7 @@ from service_kit.database import Database
 from service_kit.database.postgres.connect import Connections
 from service_kit.web import overload
 from service_kit.web.auth import GuardedRoute, Public
-from service_kit.web.health import DatabaseDep
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.overload import place_of
 from tests.conftest import running
 from tests.service_kit.conftest import add, create_app, labels
