@@ -9,11 +9,11 @@ from sqlalchemy import Connection, select
 
 from crm_api.audit.models import audit_entries
 from crm_api.audit.schemas import AuditEntry
-from service_kit.database.prepared import PreparedInsert
+from service_kit.database.prepared import PreparedInsertMissing
 from service_kit.database.rows import page_after
 from service_kit.web.paging import Page, page_of
 
-_ADD = PreparedInsert(audit_entries)
+_ADD = PreparedInsertMissing(audit_entries)  # nothing conflicts: no column is unique
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,10 +27,10 @@ from crm_api.events import record, rows_of
 from crm_api.feed.models import events
 from crm_api.search import trigram_numbers
 from service_kit.database.on_conflict import insert_missing
-from service_kit.database.prepared import PreparedInsert, PreparedValues
+from service_kit.database.prepared import PreparedInsertMissing, PreparedValues
 from service_kit.web.auth import Principal
 
-_ADD = PreparedInsert(customers)
+_ADD = PreparedInsertMissing(customers)
 _IDS_OF = select(customers.c.uid, customers.c.id).where(
     customers.c.uid.in_(bindparam("uids", expanding=True))
 )

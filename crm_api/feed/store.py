@@ -20,7 +20,7 @@ from sqlalchemy import (
 from crm_api.as_json import rfc3339
 from crm_api.feed.models import events, feed_head, pruned_registrations
 from service_kit.database.listed import is_listed
-from service_kit.database.prepared import Prepared, PreparedInsert, PreparedValues
+from service_kit.database.prepared import Prepared, PreparedInsertMissing, PreparedValues
 
 # So that one transaction stays short however much has piled up.
 NUMBERED_AT_ONCE = 1000
@@ -63,7 +63,7 @@ class ShownEvent(NamedTuple):
     data: str
 
 
-_ADD = PreparedInsert(events)
+_ADD = PreparedInsertMissing(events)  # nothing conflicts: rows come without a position
 _ID_AT_THE_END = (
     select(events.c.event_id)
     .where(events.c.position == feed_head.c.last_position)
