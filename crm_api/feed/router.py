@@ -17,7 +17,7 @@ from service_kit.web.auth import principal_of
 from service_kit.web.dependencies import DatabaseDep, database_of
 from service_kit.web.hot import HotRoute, hot, plain_limit, plain_query
 from service_kit.web.openapi import documented
-from service_kit.web.overload import place_of
+from service_kit.web.overload import slot_of
 from service_kit.web.paging import Limit
 
 router = APIRouter(prefix="/api/events", route_class=HotRoute, tags=["events"])
@@ -76,7 +76,7 @@ async def read_events(
     Positions run 1, 2, 3 … without gaps: whoever has read one has read all before it. Check that
     `from_position` follows the last page's `through_position`; then nothing can be missed.
     """
-    with place_of(request).waiting(wait) if wait else nullcontext():
+    with slot_of(request).waiting(wait) if wait else nullcontext():
         page = await service.next_page(
             database, request.app.state.stopping, after, _known(types), limit, wait
         )

@@ -194,7 +194,7 @@ MUTANTS = [
         name="whoever waits keeps a place of those who work",
         kind="dropped",
         file="crm_api/feed/router.py",
-        text="with place_of(request).waiting(wait) if wait else nullcontext():",
+        text="with slot_of(request).waiting(wait) if wait else nullcontext():",
         instead="with nullcontext():",
         tests=(f"{_FEED_WAITING}::test_who_waits_takes_the_place_of_nobody_who_works",),
     ),
