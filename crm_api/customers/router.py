@@ -45,7 +45,7 @@ from service_kit.web.etags import (
 )
 from service_kit.web.fields import Line
 from service_kit.web.hot import HotRoute, hot, json_response, plain_body, plain_limit, plain_query
-from service_kit.web.idempotency import Answer, Erased, Idempotent
+from service_kit.web.idempotency import Answer, Idempotent, ReplayErased
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented, header
 from service_kit.web.paging import CreatedAfter, CreatedBefore, Paging, PagingDep, Sort
 
@@ -160,16 +160,16 @@ async def _get_by_hand(request: Request) -> Response | None:
     status_code=201,
     summary="Register a customer",
     response_model=CustomerOut,
-    responses=documented(service.EmailTaken, service.ExternalRefTaken, Erased)
+    responses=documented(service.EmailTaken, service.ExternalRefTaken, ReplayErased)
     | answering(201, LOCATION, ETAG),
 )
 @hot(_register_by_hand)
 async def register_customer(
-    new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, once: Idempotent
+    new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, idempotency: Idempotent
 ) -> Response:
     """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
-    if once.key is not None:
-        return await once.write(service.register, registered, new, who)
+    if idempotency.key is not None:
+        return await idempotency.write(service.register, registered, new, who)
     return registered(await database.write_autocommit(service.register, new, who)).response()
 
 
@@ -224,11 +224,13 @@ async def get_customer(
 
 
 @router.post("/batch", summary="Register up to 500 customers", response_model=list[BatchResult])
-async def register_customers(items: Items, who: CanCreateCustomers, once: Idempotent) -> Response:
+async def register_customers(
+    items: Items, who: CanCreateCustomers, idempotency: Idempotent
+) -> Response:
     """Add each customer on its own, and answer the result of each, in order."""
     read = read_items(CustomerNew, items)
     new = [item for item in read if isinstance(item, CustomerNew)]
-    return await once.write(
+    return await idempotency.write(
         service.register_all, lambda done: _answer_all(merge(read, done)), new, who
     )
 

@@ -38,9 +38,9 @@ SkuInPath = Annotated[
     response_model=ItemOut,
     responses=documented(service.SkuTaken) | answering(201, LOCATION, ETAG),
 )
-async def add_item(new: ItemNew, who: CanWriteStock, once: Idempotent) -> Response:
+async def add_item(new: ItemNew, who: CanWriteStock, idempotency: Idempotent) -> Response:
     """Add an item. How many of it there are is its first movement."""
-    return await once.write(service.add, _created, new, who)
+    return await idempotency.write(service.add, _created, new, who)
 
 
 @router.get("", summary="List items", response_model=list[ItemOut])

@@ -24,13 +24,13 @@ router = APIRouter(prefix="/items/{sku}/movements", route_class=GuardedRoute, ta
     responses=documented(items.ItemNotFound, items.ItemUntracked, items.StockBelowReserved),
 )
 async def move_stock(
-    sku: SkuInPath, new: MovementNew, who: CanWriteStock, once: Idempotent
+    sku: SkuInPath, new: MovementNew, who: CanWriteStock, idempotency: Idempotent
 ) -> Response:
     """Record that stock came in, went out or was counted, never below what is reserved.
 
     Requests waiting for the item get it at once, the oldest first.
     """
-    return await once.write(service.move_stock, _moved, sku, new, who)
+    return await idempotency.write(service.move_stock, _moved, sku, new, who)
 
 
 @router.get(

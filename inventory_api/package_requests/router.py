@@ -37,8 +37,7 @@ from service_kit.web.etags import (
 )
 from service_kit.web.fields import Line
 from service_kit.web.hot import HotRoute, hot, plain_body
-from service_kit.web.idempotency import Answer, Idempotent, idempotency_key
-from service_kit.web.idempotency import Erased as AnswerErased
+from service_kit.web.idempotency import Answer, Idempotent, ReplayErased, idempotency_key
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
 from service_kit.web.paging import CreatedAfter, PagingDep
 
@@ -83,7 +82,7 @@ Items = Annotated[
     summary="Request a package",
     response_model=PackageRequestOut,
     responses={
-        **documented(service.PackageRequestConflict, service.CustomerErased, AnswerErased),
+        **documented(service.PackageRequestConflict, service.CustomerErased, ReplayErased),
         **answering(201, LOCATION, ETAG),
         200: {
             "model": PackageRequestOut,
@@ -93,14 +92,14 @@ Items = Annotated[
     },
 )
 async def request_package(
-    new: PackageRequestNew, who: CanWritePackages, once: Idempotent
+    new: PackageRequestNew, who: CanWritePackages, idempotency: Idempotent
 ) -> Response:
     """Request a package: only one is ever made for a customer, a type and an occurrence.
 
     Repeating is safe: it answers the existing request with 200. For an erased customer the answer
     is 410, also where a package had been requested before.
     """
-    outcome = await once.outcome(service.request, _answer, new, who)
+    outcome = await idempotency.outcome(service.request, _answer, new, who)
     if outcome.result is not None:
         service.log_new([outcome.result])
     return outcome.answer.response()
@@ -114,14 +113,16 @@ async def _request_all_by_hand(request: Request) -> Response | None:
 
 @router.post("/batch", summary="Request up to 500 packages", response_model=list[BatchResult])
 @hot(_request_all_by_hand)
-async def request_packages(items: Items, who: CanWritePackages, once: Idempotent) -> Response:
+async def request_packages(
+    items: Items, who: CanWritePackages, idempotency: Idempotent
+) -> Response:
     """Request each package on its own, and answer the result of each, in order.
 
     The problem of an item that was refused names its `customer_id`, where that can be one.
     """
     read = read_items(PackageRequestNew, items)
     new = [item for item in read if isinstance(item, PackageRequestNew)]
-    outcome = await once.outcome(
+    outcome = await idempotency.outcome(
         service.request_all, lambda done: _answer_all(items, merge(read, done)), new, who
     )
     if outcome.result is not None:
