@@ -66,7 +66,7 @@ class Filter:
 
 _SHOWN = select(customers.c.id, as_json(*(customers.c[name] for name in SHOWN)).label("json"))
 _WHOLE = PreparedPages(Customer, select(customers), customers.c.id)
-_searched = attrgetter(*SEARCHED)
+_searched_fields = attrgetter(*SEARCHED)
 _ALL = PreparedPages(JsonRow, _SHOWN, customers.c.id)
 
 
@@ -112,7 +112,7 @@ def change(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
     """Change one row. Raises sqlalchemy.exc.IntegrityError where a constraint forbids it."""
     changed = _write(db, customer_id, values)
     if not values.keys().isdisjoint(SEARCHED):
-        SEARCH.change(db, customer_id, searched(changed))
+        SEARCH.change(db, customer_id, search_text(changed))
     return changed
 
 
@@ -167,6 +167,6 @@ def _write(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
     return get_one(Customer, db, statement)
 
 
-def searched(customer: Customer) -> str:
+def search_text(customer: Customer) -> str:
     """Return the text that a customer is searched by."""
-    return folded(*_searched(customer))
+    return folded(*_searched_fields(customer))
