@@ -73,7 +73,7 @@ async def read_first_page(
     cursor, found, is_behind = await run(first_page, wanted, limit)
     if is_behind:
         try:
-            await feed.number_all(database)
+            await feed.assign_all_positions(database)
         except DatabaseUnavailable:
             return None, found
         cursor, found, _ = await run(first_page, wanted, limit)

@@ -35,7 +35,8 @@ feed_head = Table(
     Column("epoch", String(16), nullable=False),
     Column("last_position", BigInt, nullable=False),
     Column("pruned_position", BigInt, nullable=False),
-    # Registrations that an older version pruned, up to here, are not in pruned_registrations.
+    # Up to here an older version pruned registrations and did not keep them in
+    # pruned_registrations. Has nothing to do with an event's traceparent.
     Column("traced_from", BigInt, nullable=False, server_default=text("0")),
 )
 

@@ -35,7 +35,7 @@ Types = Annotated[
     ),
 ]
 # What a page has besides its events.
-_REST = [name for name in FeedPage.model_fields if name != "events"]
+_PAGE_FIELDS = [name for name in FeedPage.model_fields if name != "events"]
 _SECONDS = re.compile(r"(1?[0-9]|2[0-5])(\.0)?")
 Wait = Annotated[
     float,
@@ -78,19 +78,19 @@ async def read_events(
     """
     with slot_of(request).waiting(wait) if wait else nullcontext():
         page = await service.next_page(
-            database, request.app.state.stopping, after, _known(types), limit, wait
+            database, request.app.state.stopping, after, _parse_types(types), limit, wait
         )
-    return Response(_written(page), media_type="application/json")
+    return Response(_page_json(page), media_type="application/json")
 
 
-def _written(page: service.Page) -> bytes:
+def _page_json(page: service.Page) -> bytes:
     """Write a page as its models would: to fill and check them takes most of a request's time."""
-    rest = to_json({name: getattr(page, name) for name in _REST})
-    events = ",".join(_event(row) for row in page.rows)
-    return b'{"events":[' + events.encode() + b"]," + rest[1:]
+    fields = to_json({name: getattr(page, name) for name in _PAGE_FIELDS})
+    events = ",".join(_event_json(row) for row in page.rows)
+    return b'{"events":[' + events.encode() + b"]," + fields[1:]
 
 
-def _event(row: ShownEvent) -> str:
+def _event_json(row: ShownEvent) -> str:
     # Ids, types and instants hold nothing that JSON writes in another way.
     traceparent = f'"traceparent":"{row.traceparent}",' if row.traceparent else ""
     return (
@@ -100,11 +100,11 @@ def _event(row: ShownEvent) -> str:
     )
 
 
-def _known(types: str | None) -> Sequence[str]:
-    wanted = [part.strip() for part in types.split(",")] if types else []
-    if unknown := [part for part in wanted if part not in EVENT_TYPES]:
+def _parse_types(types: str | None) -> Sequence[str]:
+    parsed = [part.strip() for part in types.split(",")] if types else []
+    if unknown := [part for part in parsed if part not in EVENT_TYPES]:
         raise InvalidRequest(
             f"There are the event types {', '.join(sorted(EVENT_TYPES))}.",
             errors=[{"loc": ["query", "types"], "msg": f"{len(unknown)} unknown"}],
         )
-    return wanted
+    return parsed

@@ -42,7 +42,7 @@ MUTANTS = [
         name="erasing adds fields to events that had none",
         kind="condition",
         file="crm_api/feed/service.py",
-        text="for name in blank if name in known}",
+        text="for name in blank if name in fields}",
         instead="for name in blank}",
         tests=(f"{_EVENT_SCHEMAS}::test_every_event_that_is_sent_matches_its_schema",),
     ),
@@ -169,7 +169,7 @@ MUTANTS = [
         name="what was pruned is not remembered",
         kind="dropped",
         file="crm_api/feed/store.py",
-        text='    db.execute(_TRACE, {"through": through})\n',
+        text='    db.execute(_KEEP_REGISTRATIONS, {"through": through})\n',
         instead="",
         tests=(f"{_CUSTOMER_LISTS}::test_the_list_since_a_place_in_the_feed_goes_by_positions",),
     ),
@@ -177,7 +177,7 @@ MUTANTS = [
         name="a feed that nobody reads is never pruned",
         kind="dropped",
         file="crm_api/feed/service.py",
-        text="""    await number_all(database)
+        text="""    await assign_all_positions(database)
     total = 0""",
         instead="    total = 0",
         tests=(f"{_FEED_PRUNING}::test_a_feed_that_nobody_reads_is_pruned_too",),
