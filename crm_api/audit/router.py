@@ -42,15 +42,15 @@ async def _filter(
     )
 
 
-Wanted = Annotated[Filter, Depends(_filter)]
+AuditFilter = Annotated[Filter, Depends(_filter)]
 
 
 @router.get("", summary="Read the audit")
 async def list_audit_entries(
-    database: DatabaseDep, _: CanReadAudit, paging: PagingDep, wanted: Wanted
+    database: DatabaseDep, _: CanReadAudit, paging: PagingDep, filters: AuditFilter
 ) -> list[AuditEntry]:
     """List who changed what, newest last. Each entry was written together with its change."""
-    order = "id" if wanted.ascending else "-id"
-    run = database.read if wanted.is_indexed else database.scan
-    page = await run(store.page, wanted, paging.after(order), paging.limit)
+    order = "id" if filters.ascending else "-id"
+    run = database.read if filters.is_indexed else database.scan
+    page = await run(store.page, filters, paging.after(order), paging.limit)
     return paging.rows(page, order)

@@ -112,7 +112,7 @@ RefInPath = Annotated[
 # A key may hold a slash.
 BY_REF = "/by-ref/{external_ref:path}"
 CustomerKey = Annotated[int | str, Depends(_key)]
-Wanted = Annotated[Filter, Depends(_filter)]
+CustomerFilter = Annotated[Filter, Depends(_filter)]
 Items = Annotated[
     list[Any],
     Body(
@@ -132,22 +132,25 @@ _NEW: TypeAdapter[CustomerNew] = TypeAdapter(CustomerNew)
 
 
 async def _register_by_hand(request: Request) -> Response | None:
+    """Register without FastAPI; None with an Idempotency-Key or for a body that is not valid."""
     if "idempotency-key" in request.headers or not (new := await plain_body(request, _NEW)):
         return None
     write = database_of(request).write_autocommit
-    return registered(await write(service.register, new, principal_of(request))).response()
+    return _created_answer(await write(service.register, new, principal_of(request))).response()
 
 
 async def _list_by_hand(request: Request) -> Response | None:
+    """List without FastAPI; None with a filter, an order, or a limit that is not allowed."""
     query = plain_query(request, "limit", "cursor")
     if query is None or not (limit := plain_limit(query)):
         return None
     paging = Paging(request, Response(), limit, query.get("cursor"))
-    who, wanted = principal_of(request), await _filter()
-    return await list_customers(database_of(request), who, paging, wanted)
+    who, no_filters = principal_of(request), await _filter()
+    return await list_customers(database_of(request), who, paging, no_filters)
 
 
 async def _get_by_hand(request: Request) -> Response | None:
+    """Look up without FastAPI; None with a uid in place of the id, or with If-None-Match."""
     key = request.path_params["customer"]
     if not _NUMBER.fullmatch(key) or "if-none-match" in request.headers:
         return None
@@ -169,8 +172,8 @@ async def register_customer(
 ) -> Response:
     """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
     if idempotency.key is not None:
-        return await idempotency.write(service.register, registered, new, who)
-    return registered(await database.write_autocommit(service.register, new, who)).response()
+        return await idempotency.write(service.register, _created_answer, new, who)
+    return _created_answer(await database.write_autocommit(service.register, new, who)).response()
 
 
 @router.get(
@@ -182,7 +185,7 @@ async def register_customer(
 )
 @hot(_list_by_hand)
 async def list_customers(
-    database: DatabaseDep, _: CanReadCustomers, paging: PagingDep, wanted: Wanted
+    database: DatabaseDep, _: CanReadCustomers, paging: PagingDep, filters: CustomerFilter
 ) -> Response:
     """List customers, newest last.
 
@@ -190,15 +193,15 @@ async def list_customers(
     read: all pages, and then the feed from there, show every customer. Customers committed before
     this request come before that cursor; the feed after it does not repeat them.
     """
-    order = "id" if wanted.ascending else "-id"
+    order = "id" if filters.ascending else "-id"
     headers = {}
     if paging.cursor is None:
-        feed_cursor, page = await service.read_first_page(database, wanted, paging.limit)
+        feed_cursor, page = await service.read_first_page(database, filters, paging.limit)
         if feed_cursor is not None:
             headers["X-Feed-Cursor"] = feed_cursor
     else:
-        run = database.scan if wanted.is_long else database.read
-        page = await run(service.page, wanted, paging.after(order), paging.limit)
+        run = database.scan if filters.is_long else database.read
+        page = await run(service.page, filters, paging.after(order), paging.limit)
     response = Response(json_array(page.rows), headers=headers, media_type="application/json")
     replace(paging, response=response).rows(page, order)
     return response
@@ -215,12 +218,12 @@ async def get_customer(
     customer: CustomerKey,
     database: DatabaseDep,
     _: CanReadCustomers,
-    known: IfNoneMatch,
+    known_versions: IfNoneMatch,
     response: Response,
 ) -> Customer | Response:
     """Look up one customer by its id or its uid."""
     found = await database.read(service.get, customer)
-    return unless_known(known, response, found.version, found)
+    return unless_known(known_versions, response, found.version, found)
 
 
 @router.post("/batch", summary="Register up to 500 customers", response_model=list[BatchResult])
@@ -231,7 +234,7 @@ async def register_customers(
     read = read_items(CustomerNew, items)
     new = [item for item in read if isinstance(item, CustomerNew)]
     return await idempotency.write(
-        service.register_all, lambda done: _answer_all(merge(read, done)), new, who
+        service.register_all, lambda done: _batch_answer(merge(read, done)), new, who
     )
 
 
@@ -250,14 +253,14 @@ async def register_customers(
 )
 async def change_customer(
     customer: CustomerKey,
-    wanted: CustomerChange,
+    change: CustomerChange,
     database: DatabaseDep,
     who: CanWriteCustomers,
     versions: IfMatch,
     response: Response,
 ) -> Customer:
     """Change the fields that are sent and leave the others as they are."""
-    changed = await database.write(service.change, customer, wanted, versions, who)
+    changed = await database.write(service.change, customer, change, versions, who)
     set_etag(response, changed.version)
     return changed
 
@@ -290,12 +293,12 @@ async def get_customer_by_ref(
     external_ref: RefInPath,
     database: DatabaseDep,
     _: CanReadCustomers,
-    known: IfNoneMatch,
+    known_versions: IfNoneMatch,
     response: Response,
 ) -> Customer | Response:
     """Look up one customer by the key that it has in the system it came from."""
     found = await database.read(service.get_ref, external_ref)
-    return unless_known(known, response, found.version, found)
+    return unless_known(known_versions, response, found.version, found)
 
 
 @router.put(
@@ -314,7 +317,7 @@ async def get_customer_by_ref(
 )
 async def put_customer(
     external_ref: RefInPath,
-    wanted: CustomerPut,
+    put: CustomerPut,
     request: Request,
     database: DatabaseDep,
     who: CanWriteCustomers,
@@ -326,31 +329,31 @@ async def put_customer(
     Safe to repeat: sending the same again changes nothing and leaves no event. A new customer gets
     a welcome package as any other. Erasing a customer frees its external_ref.
     """
-    if wanted.external_ref not in {None, external_ref}:
+    if put.external_ref not in {None, external_ref}:
         raise InvalidRequest(
             "The body names another external_ref than the path.",
             errors=[{"loc": ["body", "external_ref"], "msg": "Not the one of the path"}],
         )
     customer, is_new = await database.write(
         service.put,
-        wanted.model_copy(update={"external_ref": external_ref}),
+        put.model_copy(update={"external_ref": external_ref}),
         versions,
         who,
         must_exist="if-match" in request.headers,
     )
     if is_new:
-        return registered(customer).response()
+        return _created_answer(customer).response()
     set_etag(response, customer.version)
     return customer
 
 
-def registered(customer: Customer) -> Answer:
+def _created_answer(customer: Customer) -> Answer:
     body = to_json(as_shown(customer)).decode()
     headers = {"Location": f"/api/customers/{customer.id}", "ETag": etag(customer.version)}
     return Answer(201, body, headers, subjects=[customer.uid])
 
 
-def _answer_all(done: Sequence[Customer | Problem]) -> Answer:
+def _batch_answer(done: Sequence[Customer | Problem]) -> Answer:
     body = to_json([_result(one) for one in done]).decode()
     uids = [None if isinstance(one, Problem) else one.uid for one in done]
     return Answer(200, body, item_subjects=uids)

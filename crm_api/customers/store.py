@@ -29,7 +29,7 @@ _BY_REFS = (
     .where(customers.c.external_ref.in_(bindparam("refs", expanding=True)))
     .order_by(customers.c.id)
 )
-_IN_THE_WAY = select(customers.c.id, customers.c.email_key, customers.c.external_ref).where(
+_OWNERS = select(customers.c.id, customers.c.email_key, customers.c.external_ref).where(
     or_(
         customers.c.email_key.in_(bindparam("emails", expanding=True)),
         customers.c.external_ref.in_(bindparam("refs", expanding=True)),
@@ -103,9 +103,9 @@ def with_refs(db: Connection, refs: Collection[str], *, lock: bool) -> Sequence[
     return find_all(Customer, db, statement, {"refs": list(refs)})
 
 
-def in_the_way(db: Connection, emails: Collection[str], refs: Collection[str]) -> list[Owner]:
+def owners_of(db: Connection, emails: Collection[str], refs: Collection[str]) -> list[Owner]:
     """Find the customers that have one of these addresses or references."""
-    return find_all(Owner, db, _IN_THE_WAY, {"emails": list(emails), "refs": list(refs)})
+    return find_all(Owner, db, _OWNERS, {"emails": list(emails), "refs": list(refs)})
 
 
 def change(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer:
@@ -130,32 +130,32 @@ def whole_page(db: Connection, after: int, limit: int) -> Sequence[Customer]:
 
 
 def page(
-    db: Connection, wanted: Filter, after: int | None, limit: int, since: int | None = None
+    db: Connection, filters: Filter, after: int | None, limit: int, since: int | None = None
 ) -> Page[JsonRow]:
     """List customers as JSON by id, from the one behind `after`.
 
-    `since` is the position of `wanted.since`.
+    `since` is the position of `filters.since`.
     """
-    if wanted == Filter(ascending=wanted.ascending):
-        rows = _ALL.page(db, after, limit + 1, ascending=wanted.ascending)
+    if filters == Filter(ascending=filters.ascending):
+        rows = _ALL.page(db, after, limit + 1, ascending=filters.ascending)
         return page_of(rows, limit, key="id")
     statement = _SHOWN
     key: ColumnElement[int] = customers.c.id
-    if wanted.q is not None:
+    if filters.q is not None:
         key = SEARCH.rowid
         statement = statement.join(SEARCH.table, key == customers.c.id)
-        statement = statement.where(*SEARCH.holding(db, wanted.q))
-    if wanted.email is not None:
-        statement = statement.where(customers.c.email_key == email_key(wanted.email))
-    if wanted.created_after is not None:
-        statement = statement.where(customers.c.created_at > wanted.created_after)
-    if wanted.created_before is not None:
-        statement = statement.where(customers.c.created_at < wanted.created_before)
-    if wanted.welcome is not None:
-        statement = statement.where(customers.c.welcome.is_(wanted.welcome))
+        statement = statement.where(*SEARCH.holding(db, filters.q))
+    if filters.email is not None:
+        statement = statement.where(customers.c.email_key == email_key(filters.email))
+    if filters.created_after is not None:
+        statement = statement.where(customers.c.created_at > filters.created_after)
+    if filters.created_before is not None:
+        statement = statement.where(customers.c.created_at < filters.created_before)
+    if filters.welcome is not None:
+        statement = statement.where(customers.c.welcome.is_(filters.welcome))
     if since is not None:
         statement = statement.where(registered_after(customers.c.uid, since))
-    statement = page_after(statement, key, after, limit + 1, ascending=wanted.ascending)
+    statement = page_after(statement, key, after, limit + 1, ascending=filters.ascending)
     return page_of(find_all(JsonRow, db, statement), limit, key="id")
 
 

@@ -46,6 +46,7 @@ Wait = Annotated[
 
 
 async def _read_by_hand(request: Request) -> Response | None:
+    """Read without FastAPI; None with `types`, or with a limit or a wait that is not plain."""
     query = plain_query(request, "after", "limit", "wait")
     if query is None or not (limit := plain_limit(query)):
         return None

@@ -69,11 +69,15 @@ async def list_items(
     responses=documented(service.ItemNotFound) | NOT_MODIFIED,
 )
 async def get_item(
-    sku: SkuInPath, database: DatabaseDep, _: CanReadStock, known: IfNoneMatch, response: Response
+    sku: SkuInPath,
+    database: DatabaseDep,
+    _: CanReadStock,
+    known_versions: IfNoneMatch,
+    response: Response,
 ) -> Item | Response:
     """Look up one item and its levels."""
     item = await database.read(service.get, sku)
-    return unless_known(known, response, item.version, item)
+    return unless_known(known_versions, response, item.version, item)
 
 
 @router.patch(
@@ -84,14 +88,14 @@ async def get_item(
 )
 async def change_item(
     sku: SkuInPath,
-    wanted: ItemChange,
+    change: ItemChange,
     database: DatabaseDep,
     _: CanWriteStock,
     versions: IfMatch,
     response: Response,
 ) -> Item:
     """Change its name or reorder level; its stock changes by movements alone."""
-    item = await database.write(service.change, sku, wanted, versions)
+    item = await database.write(service.change, sku, change, versions)
     set_etag(response, item.version)
     return item
 

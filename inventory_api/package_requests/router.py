@@ -58,7 +58,7 @@ async def _filter(
 RequestId = Annotated[
     Line, Path(max_length=36, description="The package request's id."), AfterValidator(str.lower)
 ]
-Wanted = Annotated[Filter, Depends(_filter)]
+PackageFilter = Annotated[Filter, Depends(_filter)]
 Items = Annotated[
     list[Any],
     Body(
@@ -106,6 +106,7 @@ async def request_package(
 
 
 async def _request_all_by_hand(request: Request) -> Response | None:
+    """Request without FastAPI; None with an Idempotency-Key or for a body that is not valid."""
     if "idempotency-key" in request.headers or not (items := await plain_body(request, _ITEMS)):
         return None
     return await request_packages(items, principal_of(request), await idempotency_key(request))
@@ -123,7 +124,7 @@ async def request_packages(
     read = read_items(PackageRequestNew, items)
     new = [item for item in read if isinstance(item, PackageRequestNew)]
     outcome = await idempotency.outcome(
-        service.request_all, lambda done: _answer_all(items, merge(read, done)), new, who
+        service.request_all, lambda done: _batch_answer(items, merge(read, done)), new, who
     )
     if outcome.result is not None:
         service.log_new(outcome.result)
@@ -132,10 +133,10 @@ async def request_packages(
 
 @router.get("", summary="List package requests", response_model=list[PackageRequestOut])
 async def list_package_requests(
-    database: DatabaseDep, _: CanReadPackages, paging: PagingDep, wanted: Wanted
+    database: DatabaseDep, _: CanReadPackages, paging: PagingDep, filters: PackageFilter
 ) -> list[dict[str, Any]]:
     """List package requests, newest last."""
-    page = await database.read(service.page, wanted, paging.after(), paging.limit)
+    page = await database.read(service.page, filters, paging.after(), paging.limit)
     return [service.as_shown(one) for one in paging.rows(page)]
 
 
@@ -149,16 +150,16 @@ async def get_package_request(
     request_id: RequestId,
     database: DatabaseDep,
     _: CanReadPackages,
-    known: IfNoneMatch,
+    known_versions: IfNoneMatch,
     response: Response,
 ) -> dict[str, Any] | Response:
     """Look up one package request by its id."""
     found = await database.read(service.show, request_id)
-    return unless_known(known, response, found.row.version, service.as_shown(found))
+    return unless_known(known_versions, response, found.row.version, service.as_shown(found))
 
 
 @router.post("/erasures", summary="Erase customers")
-async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanErasePackages) -> Erased:
+async def erase_customers(erasure: Erasure, database: DatabaseDep, who: CanErasePackages) -> Erased:
     """Cancel what is not shipped to these customers, forget their names and notes, for ever.
 
     What was reserved for a cancelled package goes to whoever waits for it. A packed one is
@@ -169,9 +170,9 @@ async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanEraseP
     With `dry_run` it answers what is still to do: a caller who knows all erasures can check, for
     example after a restored backup, that they are all applied.
     """
-    if wanted.dry_run:
-        return await database.read(erasing.preview, wanted.customer_ids)
-    return await database.erase(erasing.erase, wanted.customer_ids, who)
+    if erasure.dry_run:
+        return await database.read(erasing.preview, erasure.customer_ids)
+    return await database.erase(erasing.erase, erasure.customer_ids, who)
 
 
 @router.post(
@@ -216,21 +217,27 @@ def _answer(requested: Requested) -> Answer:
     return Answer(status, body, headers, subjects=[row.customer_id])
 
 
-def _answer_all(items: Sequence[Any], done: Sequence[Requested | Problem]) -> Answer:
+def _batch_answer(items: Sequence[Any], done: Sequence[Requested | Problem]) -> Answer:
     results = [_result(item, one) for item, one in zip(items, done, strict=True)]
-    whose = [None if isinstance(one, Problem) else one.view.row.customer_id for one in done]
-    return Answer(200, to_json(results).decode(), item_subjects=whose)
+    customer_ids = [None if isinstance(one, Problem) else one.view.row.customer_id for one in done]
+    return Answer(200, to_json(results).decode(), item_subjects=customer_ids)
 
 
 def _result(item: Any, done: Requested | Problem) -> dict[str, Any]:
     if isinstance(done, Problem):
-        return {"status": done.status.value, "problem": {**done.document(), **_whose(item)}}
+        return {
+            "status": done.status.value,
+            "problem": {**done.document(), **_customer_id_of(item)},
+        }
     shown = service.as_shown(done.view)
     return {"status": 201 if done.is_new else 200, "package_request": shown}
 
 
-def _whose(item: Any) -> dict[str, Any]:
-    """Name the customer of an item, so that its refusal can be matched to it."""
+def _customer_id_of(item: Any) -> dict[str, Any]:
+    """Return the item's `customer_id` for its refusal; nothing where that can't be one.
+
+    The integration believes a refusal only with it: without, it can't tell whom it is about.
+    """
     try:
         return {"customer_id": _CUSTOMER_ID.validate_python(item["customer_id"])}
     except (TypeError, KeyError, ValidationError):
