@@ -30,7 +30,7 @@ class Filter:
 
     @property
     def is_indexed(self) -> bool:
-        """Tell whether a page costs no more than its own rows, however many there are."""
+        """Return whether a page costs no more than its own rows, however many there are."""
         return self == Filter(subject=self.subject, ascending=self.ascending)
 
 

@@ -165,7 +165,7 @@ def registrations_known_from(db: Connection) -> int:
 
 
 def registered_after(subject: ColumnElement[str], position: int) -> ColumnElement[bool]:
-    """Tell whether a customer was registered after a position, or has none yet."""
+    """Build the condition that a customer was registered after a position, or has none yet."""
     event, pruned = events.c, pruned_registrations.c
     return or_(
         exists().where(

@@ -84,7 +84,7 @@ def _import(service: Service, options: argparse.Namespace) -> int:
                     lambda _, database: importing.run(database, order, repeats, report, advance),
                     settings,
                 )
-    return _tell(tally, order, run_id, has_report=options.report is not None)
+    return _print_tally(tally, order, run_id, has_report=options.report is not None)
 
 
 def _export(service: Service, path: Path | None) -> int:
@@ -105,21 +105,21 @@ def _export(service: Service, path: Path | None) -> int:
     return 0
 
 
-def _tell(tally: "Tally", order: "Order", run_id: str, *, has_report: bool) -> int:
+def _print_tally(tally: "Tally", order: "Order", run_id: str, *, has_report: bool) -> int:
     from crm_api.transfer.importing import Fate
 
     refused = tally.counts[Fate.REFUSED]
-    told = ", ".join(f"{tally.counts[fate]} {fate}" for fate in Fate)
+    counts = ", ".join(f"{tally.counts[fate]} {fate}" for fate in Fate)
     packages = tally.counts[Fate.CREATED] if order.welcome else 0
     for line in tally.first_refused:
         print(line, file=sys.stderr)  # noqa: T201 (a command's own words)
     if refused and not has_report:
         print("--report FILE.csv writes down all that is refused", file=sys.stderr)  # noqa: T201
     if order.dry_run:
-        print(f"Nothing was written. It would be: {told}.")  # noqa: T201
+        print(f"Nothing was written. It would be: {counts}.")  # noqa: T201
         print(f"Welcome packages that it would cause: {packages}.")  # noqa: T201
     else:
-        print(f"{told}.")  # noqa: T201
+        print(f"{counts}.")  # noqa: T201
         print(f"Welcome packages that it causes: {packages}. Request id: {run_id}")  # noqa: T201
     return EXIT_SOME_REFUSED if refused else 0
 
@@ -136,7 +136,7 @@ def _explained(service: Service, run: Callable[[], int]) -> int:
 
 
 async def _is_there(_settings: Any, _database: "Database") -> None:
-    """Ask nothing: opening it has told whether it can be used."""
+    """Do nothing: that the database opened is the answer."""
 
 
 def _is_same(path: Path, other: Path) -> bool:

@@ -153,8 +153,8 @@ def _needed(host: str, port: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        told = f"{_shown(host)}:{port}: {error.strerror}. Choose others with HOST and PORT."
-        raise Refused(told) from error
+        message = f"{_shown(host)}:{port}: {error.strerror}. Choose others with HOST and PORT."
+        raise Refused(message) from error
 
 
 def _shown(host: str) -> str:

@@ -30,7 +30,7 @@ class Mutant:
     engine: Literal["sqlite", "both"] = "sqlite"
 
     @property
-    def room(self) -> str:
-        """The package that the file stands in, as in `crm_api/customers`, or a larger neighbour."""
-        package = self.file.rpartition("/")[0]
-        return _PART_OF.get(package, package)
+    def package(self) -> str:
+        """The package that the file is in, as in `crm_api/customers`, or a larger neighbour."""
+        folder = self.file.rpartition("/")[0]
+        return _PART_OF.get(folder, folder)

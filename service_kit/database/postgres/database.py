@@ -138,7 +138,7 @@ def _bind(work: Callable[..., T], args: Any, kwargs: Any) -> Callable[[Connectio
 
 
 def is_outdated(error: BaseException) -> bool:
-    """Tell whether a prepared statement is older than a change of its table's columns.
+    """Return whether a prepared statement is older than a change of its table's columns.
 
     PostgreSQL raises it before it executes any of the statement.
     """
