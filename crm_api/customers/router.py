@@ -59,15 +59,15 @@ FEED_CURSOR = {
         is_optional=True,
     )
 }
-_NUMBER = re.compile(r"[0-9]{1,18}")
+_ID = re.compile(r"[0-9]{1,18}")
 
 
-async def _key(
+async def _customer_key(
     customer: Annotated[
         Line, Path(max_length=36, description="Its id or its uid.", examples=["1"])
     ],
 ) -> int | str:
-    return int(customer) if _NUMBER.fullmatch(customer) else customer.lower()
+    return int(customer) if _ID.fullmatch(customer) else customer.lower()
 
 
 async def _filter(
@@ -111,7 +111,7 @@ RefInPath = Annotated[
 ]
 # A key may hold a slash.
 BY_REF = "/by-ref/{external_ref:path}"
-CustomerKey = Annotated[int | str, Depends(_key)]
+CustomerKey = Annotated[int | str, Depends(_customer_key)]
 CustomerFilter = Annotated[Filter, Depends(_filter)]
 Items = Annotated[
     list[Any],
@@ -128,12 +128,14 @@ Items = Annotated[
         ],
     ),
 ]
-_NEW: TypeAdapter[CustomerNew] = TypeAdapter(CustomerNew)
+_NEW_CUSTOMER: TypeAdapter[CustomerNew] = TypeAdapter(CustomerNew)
 
 
 async def _register_by_hand(request: Request) -> Response | None:
     """Register without FastAPI; None with an Idempotency-Key or for a body that is not valid."""
-    if "idempotency-key" in request.headers or not (new := await plain_body(request, _NEW)):
+    if "idempotency-key" in request.headers:
+        return None
+    if (new := await plain_body(request, _NEW_CUSTOMER)) is None:
         return None
     write = database_of(request).write_autocommit
     return _created_answer(await write(service.register, new, principal_of(request))).response()
@@ -152,7 +154,7 @@ async def _list_by_hand(request: Request) -> Response | None:
 async def _get_by_hand(request: Request) -> Response | None:
     """Look up without FastAPI; None with a uid in place of the id, or with If-None-Match."""
     key = request.path_params["customer"]
-    if not _NUMBER.fullmatch(key) or "if-none-match" in request.headers:
+    if not _ID.fullmatch(key) or "if-none-match" in request.headers:
         return None
     found = await database_of(request).read(service.get, int(key))
     return json_response(as_shown(found), {"ETag": etag(found.version)})
@@ -203,6 +205,7 @@ async def list_customers(
         run = database.scan if filters.is_long else database.read
         page = await run(service.page, filters, paging.after(order), paging.limit)
     response = Response(json_array(page.rows), headers=headers, media_type="application/json")
+    # The Link to the next page is a header, and only this response leaves.
     replace(paging, response=response).rows(page, order)
     return response
 

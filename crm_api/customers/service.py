@@ -113,10 +113,10 @@ def register_all(
     The constraints decide, not a look-up beforehand: two callers can both pass a look-up, but only
     one can pass a constraint.
     """
-    rows = [{**_row(customer), "welcome": welcome} for customer in new]
+    rows = [{**_new_row(customer), "welcome": welcome} for customer in new]
     added = registration.add(db, rows, who) if rows else {}
     refused = [row for row in rows if row["uid"] not in added]
-    problems = iter(_reasons(db, refused, who))
+    problems = iter(_conflicts(db, refused, who))
     return [added[row["uid"]] if row["uid"] in added else next(problems) for row in rows]
 
 
@@ -181,7 +181,7 @@ def change_row(
         with db.begin_nested():
             after = store.change(db, before.id, {**values, "updated_at": clock.now()})
     except IntegrityError:
-        raise _reasons(db, [values], who)[0] from None
+        raise _conflicts(db, [values], who)[0] from None
     record(db, events.CustomerUpdated(after), by=who)
     return after
 
@@ -220,7 +220,7 @@ def _existing(customer: Customer | None) -> Customer:
     return customer
 
 
-def _row(new: CustomerNew) -> dict[str, Any]:
+def _new_row(new: CustomerNew) -> dict[str, Any]:
     now = clock.now()
     return {
         **new.model_dump(),
@@ -232,8 +232,8 @@ def _row(new: CustomerNew) -> dict[str, Any]:
     }
 
 
-def _reasons(db: Connection, refused: Sequence[dict[str, Any]], who: Principal) -> list[Problem]:
-    """For rows that a constraint refused, find the customer that each conflicts with."""
+def _conflicts(db: Connection, refused: Sequence[dict[str, Any]], who: Principal) -> list[Problem]:
+    """For each row that a constraint refused, return the problem that says what is taken."""
     if not refused:
         return []
     emails = [row["email_key"] for row in refused if row.get("email_key")]
@@ -241,10 +241,10 @@ def _reasons(db: Connection, refused: Sequence[dict[str, Any]], who: Principal) 
     owners = store.owners_of(db, emails, refs)
     by_email = {owner.email_key: owner.id for owner in owners}
     by_ref = {owner.external_ref: owner.id for owner in owners}
-    return [_reason(row, by_email, by_ref, who) for row in refused]
+    return [_conflict(row, by_email, by_ref, who) for row in refused]
 
 
-def _reason(
+def _conflict(
     row: dict[str, Any], by_email: dict[str, int], by_ref: dict[str | None, int], who: Principal
 ) -> Problem:
     extra: dict[str, Any] = {}

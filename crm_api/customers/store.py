@@ -22,7 +22,7 @@ SEARCH = SearchIndex("customer_search")
 _ANY = select(exists().select_from(customers))
 _BY_ID = select(customers).where(customers.c.id == bindparam("id"))
 _BY_UID = select(customers).where(customers.c.uid == bindparam("uid"))
-_FOUND_BY_ID, _FOUND_BY_UID = Prepared(Customer, _BY_ID), Prepared(Customer, _BY_UID)
+_FIND_BY_ID, _FIND_BY_UID = Prepared(Customer, _BY_ID), Prepared(Customer, _BY_UID)
 _BY_REF = select(customers).where(customers.c.external_ref == bindparam("external_ref"))
 _BY_REFS = (
     select(customers)
@@ -64,10 +64,10 @@ class Filter:
         return self.q is not None or self.since is not None
 
 
-_SHOWN = select(customers.c.id, as_json(*(customers.c[name] for name in SHOWN)).label("json"))
-_WHOLE = PreparedPages(Customer, select(customers), customers.c.id)
+_AS_JSON = select(customers.c.id, as_json(*(customers.c[name] for name in SHOWN)).label("json"))
+_ROW_PAGES = PreparedPages(Customer, select(customers), customers.c.id)
 _searched_fields = attrgetter(*SEARCHED)
-_ALL = PreparedPages(JsonRow, _SHOWN, customers.c.id)
+_JSON_PAGES = PreparedPages(JsonRow, _AS_JSON, customers.c.id)
 
 
 def email_key(email: str) -> str:
@@ -81,8 +81,8 @@ def is_empty(db: Connection) -> bool:
 def find(db: Connection, key: int | str) -> Customer | None:
     """Look up by the integer id or by the uid."""
     if isinstance(key, int):
-        return _FOUND_BY_ID.first(db, id=key)
-    return _FOUND_BY_UID.first(db, uid=key)
+        return _FIND_BY_ID.first(db, id=key)
+    return _FIND_BY_UID.first(db, uid=key)
 
 
 def find_for_change(db: Connection, key: int | str) -> Customer | None:
@@ -124,9 +124,9 @@ def erase(db: Connection, customer: Customer, values: dict[str, Any]) -> None:
     stored_answers.forget(db, [customer.uid])
 
 
-def whole_page(db: Connection, after: int, limit: int) -> Sequence[Customer]:
-    """List customers with all that is known of them by id, from the one behind `after`."""
-    return _WHOLE.page(db, after, limit)
+def rows_page(db: Connection, after: int, limit: int) -> Sequence[Customer]:
+    """List customers with all their columns by id, from the one behind `after`."""
+    return _ROW_PAGES.page(db, after, limit)
 
 
 def page(
@@ -136,10 +136,10 @@ def page(
 
     `since` is the position of `filters.since`.
     """
-    if filters == Filter(ascending=filters.ascending):
-        rows = _ALL.page(db, after, limit + 1, ascending=filters.ascending)
+    if filters == Filter(ascending=filters.ascending):  # none: the prepared statement
+        rows = _JSON_PAGES.page(db, after, limit + 1, ascending=filters.ascending)
         return page_of(rows, limit, key="id")
-    statement = _SHOWN
+    statement = _AS_JSON
     key: ColumnElement[int] = customers.c.id
     if filters.q is not None:
         key = SEARCH.rowid

@@ -128,26 +128,26 @@ def history_page(
     return page_of(find_all(HistoryEntry, db, statement), limit, key="id")
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[Ticket]:
+def page(db: Connection, filters: Filter, after: int | None, limit: int) -> Page[Ticket]:
     """List tickets by id, from the one behind `after`."""
-    if wanted == Filter(ascending=wanted.ascending):
-        rows = _ALL.page(db, after, limit + 1, ascending=wanted.ascending)
+    if filters == Filter(ascending=filters.ascending):
+        rows = _ALL.page(db, after, limit + 1, ascending=filters.ascending)
         return page_of(rows, limit, key="id")
     statement = _WHOLE
     key: ColumnElement[int] = tickets.c.id
-    if wanted.q is not None:
+    if filters.q is not None:
         key = _SEARCH.rowid
         statement = statement.join(_SEARCH.table, key == tickets.c.id)
-        statement = statement.where(*_SEARCH.holding(db, wanted.q))
+        statement = statement.where(*_SEARCH.holding(db, filters.q))
     for column in ("customer_id", "status", "priority", "assignee"):
-        if (value := getattr(wanted, column)) is not None:
+        if (value := getattr(filters, column)) is not None:
             statement = statement.where(tickets.c[column] == value)
-    if wanted.tag is not None:
-        tagged = select(ticket_tags.c.ticket_id).where(ticket_tags.c.tag == wanted.tag)
+    if filters.tag is not None:
+        tagged = select(ticket_tags.c.ticket_id).where(ticket_tags.c.tag == filters.tag)
         statement = statement.where(tickets.c.id.in_(tagged))
-    if wanted.overdue_at is not None:
-        due = tickets.c.due_at <= wanted.overdue_at
-        is_not = or_(tickets.c.due_at.is_(None), tickets.c.due_at > wanted.overdue_at)
-        statement = statement.where(due if wanted.is_overdue else is_not)
-    statement = page_after(statement, key, after, limit + 1, ascending=wanted.ascending)
+    if filters.overdue_at is not None:
+        due = tickets.c.due_at <= filters.overdue_at
+        is_not = or_(tickets.c.due_at.is_(None), tickets.c.due_at > filters.overdue_at)
+        statement = statement.where(due if filters.is_overdue else is_not)
+    statement = page_after(statement, key, after, limit + 1, ascending=filters.ascending)
     return page_of(find_all(Ticket, db, statement), limit, key="id")

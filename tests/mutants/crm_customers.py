@@ -45,8 +45,8 @@ MUTANTS = [
         name="a full page does not look whether there is another",
         kind="boundary",
         file="crm_api/customers/store.py",
-        text="rows = _ALL.page(db, after, limit + 1,",
-        instead="rows = _ALL.page(db, after, limit,",
+        text="rows = _JSON_PAGES.page(db, after, limit + 1,",
+        instead="rows = _JSON_PAGES.page(db, after, limit,",
         tests=(f"{_CUSTOMER_LISTS}::test_next_links_lead_through_all_pages",),
     ),
     Mutant(
@@ -104,9 +104,9 @@ MUTANTS = [
         kind="order",
         file="crm_api/customers/service.py",
         text="""refused = [row for row in rows if row["uid"] not in added]
-    problems = iter(_reasons(db, refused, who))""",
+    problems = iter(_conflicts(db, refused, who))""",
         instead="""refused = [row for row in rows if row["uid"] not in added]
-    problems = reversed(_reasons(db, refused, who))""",
+    problems = reversed(_conflicts(db, refused, who))""",
         tests=(f"{_CUSTOMER_BATCHES}::test_each_item_is_answered_in_its_place",),
     ),
     Mutant(
