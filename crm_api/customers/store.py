@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, exists, or_, select
 from crm_api.as_json import JsonRow, as_json
 from crm_api.customers.models import SEARCHED, SHOWN, Customer, customers
 from crm_api.feed.store import registered_after
-from crm_api.search import SearchIndex, folded
+from crm_api.search import SearchIndex, fold
 from crm_api.tables import stored_answers
 from service_kit.database.prepared import Prepared, PreparedPages
 from service_kit.database.rows import find_all, find_one, get_one, page_after
@@ -169,4 +169,4 @@ def _write(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
 
 def search_text(customer: Customer) -> str:
     """Return the text that a customer is searched by."""
-    return folded(*_searched_fields(customer))
+    return fold(*_searched_fields(customer))

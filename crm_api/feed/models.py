@@ -41,7 +41,7 @@ feed_head = Table(
 )
 
 # The positions of registrations whose events are pruned: by them a reader that starts again
-# knows who was registered before a place in the feed and who after.
+# knows who was registered before a position and who after.
 pruned_registrations = Table(
     "pruned_registrations",
     metadata,

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, update
 
 from crm_api.as_json import json_list, json_tuple
-from crm_api.search import SearchIndex, folded
+from crm_api.search import SearchIndex, fold
 from crm_api.tables import stored_answers
 from crm_api.tickets.models import HistoryEntry, Ticket, notes, ticket_history, ticket_tags, tickets
 from crm_api.tickets.schemas import NoteOut
@@ -71,7 +71,7 @@ def find(db: Connection, ticket_id: int, *, lock: bool = False) -> Ticket | None
 def add(db: Connection, values: Mapping[str, Any]) -> int:
     """Insert a ticket. Returns its id."""
     ticket_id: int = db.execute(insert(tickets).returning(tickets.c.id), values).scalar_one()
-    _SEARCH.add(db, [(ticket_id, folded(values["subject"], values["description"]))])
+    _SEARCH.add(db, [(ticket_id, fold(values["subject"], values["description"]))])
     return ticket_id
 
 
@@ -81,7 +81,7 @@ def change(db: Connection, before: Ticket, values: Mapping[str, Any]) -> Ticket:
     db.execute(update(tickets).where(tickets.c.id == before.id).values(values))
     after = before._replace(**values)
     if "subject" in values or "description" in values:
-        _SEARCH.change(db, after.id, folded(after.subject, after.description))
+        _SEARCH.change(db, after.id, fold(after.subject, after.description))
     return after
 
 

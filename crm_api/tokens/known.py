@@ -75,7 +75,7 @@ class IssuedTokens:
             return None
         if cached.has_expired():
             self._cached.pop(digest, None)
-            _refused(cached.token_id, "has expired")
+            _log_refusal(cached.token_id, "has expired")
             return None
         return cached.principal
 
@@ -94,10 +94,10 @@ class IssuedTokens:
         if row is None:
             return None
         if row.revoked_at is not None:
-            _refused(row.id, "is revoked")
+            _log_refusal(row.id, "is revoked")
             return None
         if (scopes := ROLES.get(row.role)) is None:
-            _refused(row.id, f"has the role {row.role}, which this version does not know")
+            _log_refusal(row.id, f"has the role {row.role}, which this version does not know")
             return None
         who = Principal(row.name, row.role, scopes, f"token:{row.id}")
         cached = _CachedToken(row.id, who, row.expires_at, read_at)
@@ -151,6 +151,6 @@ class _Uses:
             logger.exception("When tokens were last used was not written because of a bug.")
 
 
-def _refused(token_id: int, reason: str) -> None:
+def _log_refusal(token_id: int, reason: str) -> None:
     # A WARNING names the caller; this adds which token it was.
     logger.debug("The token with the id %d %s.", token_id, reason)

@@ -47,12 +47,12 @@ def add_commands(add: Add) -> None:
 
 def import_customers(service: Service, options: argparse.Namespace) -> int:
     """Take in a file. Exits with 0 when all of it was taken, 1 when some was refused, else 2."""
-    return _explained(service, lambda: _import(service, options))
+    return _run_explaining(service, lambda: _import(service, options))
 
 
 def export_customers(service: Service, options: argparse.Namespace) -> int:
     """Write everybody but those who were erased."""
-    return _explained(service, lambda: _export(service, options.file))
+    return _run_explaining(service, lambda: _export(service, options.file))
 
 
 def _import(service: Service, options: argparse.Namespace) -> int:
@@ -68,7 +68,7 @@ def _import(service: Service, options: argparse.Namespace) -> int:
     use_request_id(run_id := new_request_id())
     settings = cli.prepare(service)
     cli.with_database(service, _is_there, settings)  # before a long file is gone through
-    with _regular_file(options.file) as path, _named(options.file):
+    with _regular_file(options.file) as path, _name_file(options.file):
         header, rows = table.check(path)
         order = importing.Order(
             path, header, options.chunk_size, options.dry_run, not options.no_welcome
@@ -124,7 +124,7 @@ def _print_tally(tally: "Tally", order: "Order", run_id: str, *, has_report: boo
     return EXIT_SOME_REFUSED if refused else 0
 
 
-def _explained(service: Service, run: Callable[[], int]) -> int:
+def _run_explaining(service: Service, run: Callable[[], int]) -> int:
     """Run a command; where a file or its user keeps it from its work, say so."""
     try:
         return run()
@@ -158,7 +158,7 @@ def _regular_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _name_file(path: Path) -> Iterator[None]:
     """Say which file it is that can't be read as a table."""
     from crm_api.transfer.table import NotATable
 

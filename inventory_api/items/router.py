@@ -40,7 +40,7 @@ SkuInPath = Annotated[
 )
 async def add_item(new: ItemNew, who: CanWriteStock, idempotency: Idempotent) -> Response:
     """Add an item. How many of it there are is its first movement."""
-    return await idempotency.write(service.add, _created, new, who)
+    return await idempotency.write(service.add, _created_answer, new, who)
 
 
 @router.get("", summary="List items", response_model=list[ItemOut])
@@ -100,6 +100,6 @@ async def change_item(
     return item
 
 
-def _created(item: Item) -> Answer:
+def _created_answer(item: Item) -> Answer:
     body = ItemOut.model_validate(item).model_dump_json()
     return Answer(201, body, {"Location": f"/items/{item.sku}", "ETag": etag(item.version)})

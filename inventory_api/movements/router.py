@@ -30,7 +30,7 @@ async def move_stock(
 
     Requests waiting for the item get it at once, the oldest first.
     """
-    return await idempotency.write(service.move_stock, _moved, sku, new, who)
+    return await idempotency.write(service.move_stock, _created_answer, sku, new, who)
 
 
 @router.get(
@@ -46,5 +46,5 @@ async def list_movements(
     return paging.rows(page)
 
 
-def _moved(movement: MovementOut) -> Answer:
+def _created_answer(movement: MovementOut) -> Answer:
     return Answer(201, movement.model_dump_json())
