@@ -12,7 +12,7 @@ from pathlib import Path
 
 import asyncpg
 
-from crm_api.search import folded, trigram_numbers
+from crm_api.search import fold, trigram_numbers
 from service_kit.process.cli import Service
 
 ENGINES = ("sqlite", "postgresql")
@@ -101,7 +101,7 @@ async def _run_on_postgres(url: str, statements: tuple[str, ...]) -> None:
 async def _fill_search_on_postgres(url: str, rows: int) -> None:
     """Enter what customers are searched by: numbers that Python makes of the letters."""
     texts = (
-        (i, folded(f"Customer {i}", f"customer{i}@example.com", None)) for i in range(1, rows + 1)
+        (i, fold(f"Customer {i}", f"customer{i}@example.com", None)) for i in range(1, rows + 1)
     )
     connection = await asyncpg.connect(url)
     try:

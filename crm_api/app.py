@@ -15,7 +15,7 @@ from crm_api.tables import stored_answers
 from crm_api.tickets.router import router as tickets
 from crm_api.tokens.known import IssuedTokens
 from crm_api.tokens.router import router as tokens
-from service_kit.web.app import create_service, patiently
+from service_kit.web.app import create_service, retry_while_starting
 
 DESCRIPTION = """Customers and support tickets, and a feed of everything that happens to them.
 
@@ -29,7 +29,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         if settings.wants_demo_data:
-            await patiently(app.state.database.write, demo.seed, settings.sla_targets)
+            await retry_while_starting(app.state.database.write, demo.seed, settings.sla_targets)
         async with issued_tokens.on(app.state.database):
             yield
 

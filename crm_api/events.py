@@ -40,6 +40,7 @@ def record(db: Connection, *acts: Act, by: Principal) -> None:
     """Write the feed's events and the audit's entries, in the transaction of the change.
 
     Call it after the change: the changed row's lock then orders the events of one subject.
+    customers/registration.py writes the same rows, from `rows_of`, within a statement of its own.
     """
     events, entries = rows_of(acts, by)
     feed.add(db, events)

@@ -44,7 +44,7 @@ _ENOUGH = 4
 _MOST_WEIGHED = 32
 
 
-def folded(*texts: str | None) -> str:
+def fold(*texts: str | None) -> str:
     """Write texts in the form in which they are compared: upper and lower case are the same.
 
     Python decides what that means, so that both engines agree on it beyond ASCII.
@@ -135,15 +135,15 @@ class SearchIndex:
         A query of one or two letters has no trigram: the texts are then read one by one in the
         order of the page until it is full. That is one pass over this table at the most.
         """
-        wanted = folded(query)
-        trigrams = rarest(wanted, self._sample(db)) if len(wanted) >= _LENGTH else []
+        text = fold(query)
+        trigrams = rarest(text, self._sample(db)) if len(text) >= _LENGTH else []
         if db.dialect.name == "sqlite":
-            conditions = [func.instr(self._table.c.text, wanted) > 0]
+            conditions = [func.instr(self._table.c.text, text) > 0]
             if trigrams:
                 match = " AND ".join('"' + one.replace('"', '""') + '"' for one in trigrams)
                 conditions.append(literal_column(self._name).op("MATCH")(match))
             return conditions
-        conditions = [func.strpos(self._table.c.text, wanted) > 0]
+        conditions = [func.strpos(self._table.c.text, text) > 0]
         if trigrams:
             numbers = [_number(one) for one in trigrams]
             # In the statement itself, where the planner sees how common they are: it reads rows in

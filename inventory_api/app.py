@@ -14,7 +14,7 @@ from inventory_api.package_requests.router import router as package_requests
 from inventory_api.pick_list.router import router as pick_list
 from inventory_api.settings import Settings
 from inventory_api.tables import stored_answers
-from service_kit.web.app import create_service, patiently
+from service_kit.web.app import create_service, retry_while_starting
 
 DESCRIPTION = """Package requests: one for ever for each customer, type of package and occurrence;
 and the stock that goes into them.
@@ -27,7 +27,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         if settings.wants_demo_data:
-            await patiently(app.state.database.write, demo.seed)
+            await retry_while_starting(app.state.database.write, demo.seed)
         yield
 
     return create_service(

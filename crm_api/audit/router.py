@@ -10,8 +10,8 @@ from crm_api.audit.schemas import AuditEntry
 from crm_api.audit.store import Filter
 from crm_api.event_types import Action
 from service_kit.web.auth import GuardedRoute
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.fields import Line
-from service_kit.web.health import DatabaseDep
 from service_kit.web.paging import CreatedAfter, CreatedBefore, PagingDep, Sort
 
 router = APIRouter(prefix="/api/audit", route_class=GuardedRoute, tags=["audit"])
@@ -43,15 +43,15 @@ async def _filter(
     )
 
 
-Wanted = Annotated[Filter, Depends(_filter)]
+AuditFilter = Annotated[Filter, Depends(_filter)]
 
 
 @router.get("", summary="Read the audit")
 async def list_audit_entries(
-    database: DatabaseDep, _: CanReadAudit, paging: PagingDep, wanted: Wanted
+    database: DatabaseDep, _: CanReadAudit, paging: PagingDep, filters: AuditFilter
 ) -> list[AuditEntry]:
     """List who changed what, newest last. Each entry was written together with its change."""
-    order = "id" if wanted.ascending else "-id"
-    run = database.read if wanted.is_indexed else database.scan
-    page = await run(store.page, wanted, paging.after(order), paging.limit)
+    order = "id" if filters.ascending else "-id"
+    run = database.read if filters.is_indexed else database.scan
+    page = await run(store.page, filters, paging.after(order), paging.limit)
     return paging.rows(page, order)

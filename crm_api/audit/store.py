@@ -9,11 +9,11 @@ from sqlalchemy import Connection, select
 
 from crm_api.audit.models import audit_entries
 from crm_api.audit.schemas import AuditEntry
-from service_kit.database.prepared import PreparedInsert
+from service_kit.database.prepared import PreparedInsertMissing
 from service_kit.database.rows import page_after
 from service_kit.web.paging import Page, page_of
 
-_ADD = PreparedInsert(audit_entries)
+_ADD = PreparedInsertMissing(audit_entries)  # nothing conflicts: no column is unique
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Filter:
 
     @property
     def is_indexed(self) -> bool:
-        """Tell whether a page costs no more than its own rows, however many there are."""
+        """Return whether a page costs no more than its own rows, however many there are."""
         return self == Filter(subject=self.subject, ascending=self.ascending)
 
 
@@ -38,17 +38,17 @@ def add(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     _ADD.each(db, rows)
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[AuditEntry]:
+def page(db: Connection, filters: Filter, after: int | None, limit: int) -> Page[AuditEntry]:
     """List entries by id, from the one behind `after`."""
     statement = select(audit_entries)
     for column in ("actor", "action", "subject", "request_id"):
-        if (value := getattr(wanted, column)) is not None:
+        if (value := getattr(filters, column)) is not None:
             statement = statement.where(audit_entries.c[column] == value)
-    if wanted.created_after is not None:
-        statement = statement.where(audit_entries.c.at > wanted.created_after)
-    if wanted.created_before is not None:
-        statement = statement.where(audit_entries.c.at < wanted.created_before)
+    if filters.created_after is not None:
+        statement = statement.where(audit_entries.c.at > filters.created_after)
+    if filters.created_before is not None:
+        statement = statement.where(audit_entries.c.at < filters.created_before)
     key = audit_entries.c.id
-    statement = page_after(statement, key, after, limit + 1, ascending=wanted.ascending)
+    statement = page_after(statement, key, after, limit + 1, ascending=filters.ascending)
     found = db.execute(statement).mappings()
     return page_of([AuditEntry.model_validate(row) for row in found], limit, key="id")

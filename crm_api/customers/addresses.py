@@ -31,8 +31,8 @@ def _special() -> tuple[str, ...]:
     return tuple(f"{before}{name}" for name in SPECIAL_USE_DOMAIN_NAMES for before in "@.")
 
 
-def _checked(value: object, check: ValidatorFunctionWrapHandler) -> object:
+def _check_unless_plain(value: object, check: ValidatorFunctionWrapHandler) -> object:
     return value if is_plain(value) else check(value)
 
 
-Address = Annotated[EmailStr, WrapValidator(_checked)]
+Address = Annotated[EmailStr, WrapValidator(_check_unless_plain)]

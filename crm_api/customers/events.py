@@ -68,6 +68,8 @@ class CustomerUpdated(_OfCustomer):
 
 @dataclass(frozen=True, slots=True)
 class CustomerErased(_OfCustomer):
+    """The event; the refusal of the same name is in service.py."""
+
     erased_at: datetime
     type = action = "customer.erased"
 

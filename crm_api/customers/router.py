@@ -33,6 +33,7 @@ from crm_api.feed import service as feed
 from service_kit.problems import InvalidRequest, Problem
 from service_kit.web.auth import principal_of
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
+from service_kit.web.dependencies import DatabaseDep, database_of
 from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -43,9 +44,8 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
-from service_kit.web.health import DatabaseDep, database_of
 from service_kit.web.hot import HotRoute, hot, json_response, plain_body, plain_limit, plain_query
-from service_kit.web.idempotency import Answer, Erased, Idempotent
+from service_kit.web.idempotency import Answer, Idempotent, ReplayErased
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented, header
 from service_kit.web.paging import CreatedAfter, CreatedBefore, Paging, PagingDep, Sort
 
@@ -59,15 +59,15 @@ FEED_CURSOR = {
         is_optional=True,
     )
 }
-_NUMBER = re.compile(r"[0-9]{1,18}")
+_ID = re.compile(r"[0-9]{1,18}")
 
 
-async def _key(
+async def _customer_key(
     customer: Annotated[
         Line, Path(max_length=36, description="Its id or its uid.", examples=["1"])
     ],
 ) -> int | str:
-    return int(customer) if _NUMBER.fullmatch(customer) else customer.lower()
+    return int(customer) if _ID.fullmatch(customer) else customer.lower()
 
 
 async def _filter(
@@ -111,8 +111,8 @@ RefInPath = Annotated[
 ]
 # A key may hold a slash.
 BY_REF = "/by-ref/{external_ref:path}"
-CustomerKey = Annotated[int | str, Depends(_key)]
-Wanted = Annotated[Filter, Depends(_filter)]
+CustomerKey = Annotated[int | str, Depends(_customer_key)]
+CustomerFilter = Annotated[Filter, Depends(_filter)]
 Items = Annotated[
     list[Any],
     Body(
@@ -128,28 +128,33 @@ Items = Annotated[
         ],
     ),
 ]
-_NEW: TypeAdapter[CustomerNew] = TypeAdapter(CustomerNew)
+_NEW_CUSTOMER: TypeAdapter[CustomerNew] = TypeAdapter(CustomerNew)
 
 
 async def _register_by_hand(request: Request) -> Response | None:
-    if "idempotency-key" in request.headers or not (new := await plain_body(request, _NEW)):
+    """Register without FastAPI; None with an Idempotency-Key or for a body that is not valid."""
+    if "idempotency-key" in request.headers:
+        return None
+    if (new := await plain_body(request, _NEW_CUSTOMER)) is None:
         return None
     write = database_of(request).write_autocommit
-    return registered(await write(service.register, new, principal_of(request))).response()
+    return _created_answer(await write(service.register, new, principal_of(request))).response()
 
 
 async def _list_by_hand(request: Request) -> Response | None:
+    """List without FastAPI; None with a filter, an order, or a limit that is not allowed."""
     query = plain_query(request, "limit", "cursor")
     if query is None or not (limit := plain_limit(query)):
         return None
     paging = Paging(request, Response(), limit, query.get("cursor"))
-    who, wanted = principal_of(request), await _filter()
-    return await list_customers(database_of(request), who, paging, wanted)
+    who, no_filters = principal_of(request), await _filter()
+    return await list_customers(database_of(request), who, paging, no_filters)
 
 
 async def _get_by_hand(request: Request) -> Response | None:
+    """Look up without FastAPI; None with a uid in place of the id, or with If-None-Match."""
     key = request.path_params["customer"]
-    if not _NUMBER.fullmatch(key) or "if-none-match" in request.headers:
+    if not _ID.fullmatch(key) or "if-none-match" in request.headers:
         return None
     found = await database_of(request).read(service.get, int(key))
     return json_response(as_shown(found), {"ETag": etag(found.version)})
@@ -160,17 +165,17 @@ async def _get_by_hand(request: Request) -> Response | None:
     status_code=201,
     summary="Register a customer",
     response_model=CustomerOut,
-    responses=documented(service.EmailTaken, service.ExternalRefTaken, Erased)
+    responses=documented(service.EmailTaken, service.ExternalRefTaken, ReplayErased)
     | answering(201, LOCATION, ETAG),
 )
 @hot(_register_by_hand)
 async def register_customer(
-    new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, once: Idempotent
+    new: CustomerNew, database: DatabaseDep, who: CanCreateCustomers, idempotency: Idempotent
 ) -> Response:
     """Add a customer. Its e-mail address must be new, upper and lower case being the same."""
-    if once.key is not None:
-        return await once.write(service.register, registered, new, who)
-    return registered(await database.write_autocommit(service.register, new, who)).response()
+    if idempotency.key is not None:
+        return await idempotency.write(service.register, _created_answer, new, who)
+    return _created_answer(await database.write_autocommit(service.register, new, who)).response()
 
 
 @router.get(
@@ -182,7 +187,7 @@ async def register_customer(
 )
 @hot(_list_by_hand)
 async def list_customers(
-    database: DatabaseDep, _: CanReadCustomers, paging: PagingDep, wanted: Wanted
+    database: DatabaseDep, _: CanReadCustomers, paging: PagingDep, filters: CustomerFilter
 ) -> Response:
     """List customers, newest last.
 
@@ -190,16 +195,17 @@ async def list_customers(
     read: all pages, and then the feed from there, show every customer. Customers committed before
     this request come before that cursor; the feed after it does not repeat them.
     """
-    order = "id" if wanted.ascending else "-id"
+    order = "id" if filters.ascending else "-id"
     headers = {}
     if paging.cursor is None:
-        feed_cursor, page = await service.read_first_page(database, wanted, paging.limit)
+        feed_cursor, page = await service.read_first_page(database, filters, paging.limit)
         if feed_cursor is not None:
             headers["X-Feed-Cursor"] = feed_cursor
     else:
-        run = database.scan if wanted.is_long else database.read
-        page = await run(service.page, wanted, paging.after(order), paging.limit)
+        run = database.scan if filters.is_long else database.read
+        page = await run(service.page, filters, paging.after(order), paging.limit)
     response = Response(json_array(page.rows), headers=headers, media_type="application/json")
+    # The Link to the next page is a header, and only this response leaves.
     replace(paging, response=response).rows(page, order)
     return response
 
@@ -215,21 +221,23 @@ async def get_customer(
     customer: CustomerKey,
     database: DatabaseDep,
     _: CanReadCustomers,
-    known: IfNoneMatch,
+    known_versions: IfNoneMatch,
     response: Response,
 ) -> Customer | Response:
     """Look up one customer by its id or its uid."""
     found = await database.read(service.get, customer)
-    return unless_known(known, response, found.version, found)
+    return unless_known(known_versions, response, found.version, found)
 
 
 @router.post("/batch", summary="Register up to 500 customers", response_model=list[BatchResult])
-async def register_customers(items: Items, who: CanCreateCustomers, once: Idempotent) -> Response:
+async def register_customers(
+    items: Items, who: CanCreateCustomers, idempotency: Idempotent
+) -> Response:
     """Add each customer on its own, and answer the result of each, in order."""
     read = read_items(CustomerNew, items)
     new = [item for item in read if isinstance(item, CustomerNew)]
-    return await once.write(
-        service.register_all, lambda done: _answer_all(merge(read, done)), new, who
+    return await idempotency.write(
+        service.register_all, lambda done: _batch_answer(merge(read, done)), new, who
     )
 
 
@@ -248,14 +256,14 @@ async def register_customers(items: Items, who: CanCreateCustomers, once: Idempo
 )
 async def change_customer(
     customer: CustomerKey,
-    wanted: CustomerChange,
+    change: CustomerChange,
     database: DatabaseDep,
     who: CanWriteCustomers,
     versions: IfMatch,
     response: Response,
 ) -> Customer:
     """Change the fields that are sent and leave the others as they are."""
-    changed = await database.write(service.change, customer, wanted, versions, who)
+    changed = await database.write(service.change, customer, change, versions, who)
     set_etag(response, changed.version)
     return changed
 
@@ -288,12 +296,12 @@ async def get_customer_by_ref(
     external_ref: RefInPath,
     database: DatabaseDep,
     _: CanReadCustomers,
-    known: IfNoneMatch,
+    known_versions: IfNoneMatch,
     response: Response,
 ) -> Customer | Response:
     """Look up one customer by the key that it has in the system it came from."""
     found = await database.read(service.get_ref, external_ref)
-    return unless_known(known, response, found.version, found)
+    return unless_known(known_versions, response, found.version, found)
 
 
 @router.put(
@@ -312,7 +320,7 @@ async def get_customer_by_ref(
 )
 async def put_customer(
     external_ref: RefInPath,
-    wanted: CustomerPut,
+    put: CustomerPut,
     request: Request,
     database: DatabaseDep,
     who: CanWriteCustomers,
@@ -324,31 +332,31 @@ async def put_customer(
     Safe to repeat: sending the same again changes nothing and leaves no event. A new customer gets
     a welcome package as any other. Erasing a customer frees its external_ref.
     """
-    if wanted.external_ref not in {None, external_ref}:
+    if put.external_ref not in {None, external_ref}:
         raise InvalidRequest(
             "The body names another external_ref than the path.",
             errors=[{"loc": ["body", "external_ref"], "msg": "Not the one of the path"}],
         )
     customer, is_new = await database.write(
         service.put,
-        wanted.model_copy(update={"external_ref": external_ref}),
+        put.model_copy(update={"external_ref": external_ref}),
         versions,
         who,
         must_exist="if-match" in request.headers,
     )
     if is_new:
-        return registered(customer).response()
+        return _created_answer(customer).response()
     set_etag(response, customer.version)
     return customer
 
 
-def registered(customer: Customer) -> Answer:
+def _created_answer(customer: Customer) -> Answer:
     body = to_json(as_shown(customer)).decode()
     headers = {"Location": f"/api/customers/{customer.id}", "ETag": etag(customer.version)}
     return Answer(201, body, headers, subjects=[customer.uid])
 
 
-def _answer_all(done: Sequence[Customer | Problem]) -> Answer:
+def _batch_answer(done: Sequence[Customer | Problem]) -> Answer:
     body = to_json([_result(one) for one in done]).decode()
     uids = [None if isinstance(one, Problem) else one.uid for one in done]
     return Answer(200, body, item_subjects=uids)

@@ -54,45 +54,45 @@ class ExternalRefTaken(Problem):
 
 def get(db: Connection, key: int | str) -> Customer:
     """Look up one customer by id or uid. Raises CustomerNotFound."""
-    return _found(store.find(db, key))
+    return _existing(store.find(db, key))
 
 
 def get_ref(db: Connection, external_ref: str) -> Customer:
     """Look up one customer by its external_ref. Raises CustomerNotFound."""
-    return _found(store.find_ref(db, external_ref))
+    return _existing(store.find_ref(db, external_ref))
 
 
 async def read_first_page(
-    database: Database, wanted: Filter, limit: int
+    database: Database, filters: Filter, limit: int
 ) -> tuple[str | None, Page[JsonRow]]:
     """Read where the feed stands behind all that is committed by now, then the first customers.
 
     The cursor is None while nothing can be written. Raises what `page` does.
     """
-    run = database.scan if wanted.is_long else database.read
-    cursor, found, is_behind = await run(first_page, wanted, limit)
+    run = database.scan if filters.is_long else database.read
+    cursor, found, is_behind = await run(first_page, filters, limit)
     if is_behind:
         try:
-            await feed.number_all(database)
+            await feed.assign_all_positions(database)
         except DatabaseUnavailable:
             return None, found
-        cursor, found, _ = await run(first_page, wanted, limit)
+        cursor, found, _ = await run(first_page, filters, limit)
     return cursor, found
 
 
-def first_page(db: Connection, wanted: Filter, limit: int) -> tuple[str, Page[JsonRow], bool]:
+def first_page(db: Connection, filters: Filter, limit: int) -> tuple[str, Page[JsonRow], bool]:
     """Read where the feed stands, the first customers, and whether the feed has to be numbered.
 
     In this order a snapshot and the feed after it overlap, and no customer falls between them.
     """
     cursor, is_behind = feed.head_cursor(db)
-    return cursor, page(db, wanted, None, limit), is_behind
+    return cursor, page(db, filters, None, limit), is_behind
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[JsonRow]:
+def page(db: Connection, filters: Filter, after: int | None, limit: int) -> Page[JsonRow]:
     """Read a page. With `since` raises CursorMalformed, FeedDiverged or CursorExpired."""
-    since = None if wanted.since is None else feed.position_of(db, wanted.since)
-    return store.page(db, wanted, after, limit, since)
+    since = None if filters.since is None else feed.position_of(db, filters.since)
+    return store.page(db, filters, after, limit, since)
 
 
 def register(db: Connection, new: CustomerNew, who: Principal) -> Customer:
@@ -113,46 +113,47 @@ def register_all(
     The constraints decide, not a look-up beforehand: two callers can both pass a look-up, but only
     one can pass a constraint.
     """
-    rows = [{**_row(customer), "welcome": welcome} for customer in new]
+    rows = [{**_new_row(customer), "welcome": welcome} for customer in new]
     added = registration.add(db, rows, who) if rows else {}
     refused = [row for row in rows if row["uid"] not in added]
-    problems = iter(_reasons(db, refused, who))
+    problems = iter(_conflicts(db, refused, who))
     return [added[row["uid"]] if row["uid"] in added else next(problems) for row in rows]
 
 
 def put(
     db: Connection,
-    wanted: CustomerPut,
+    new: CustomerPut,
     versions: frozenset[int] | None,
     who: Principal,
     *,
     must_exist: bool = False,
 ) -> tuple[Customer, bool]:
-    """Make the customer with this external_ref be as wanted. Returns it, and whether it is new.
+    """Create the customer with this external_ref, or replace all its fields by these.
 
-    What is not sent is emptied; what is as wanted already is not touched and leaves no event. An
-    erased customer has given its external_ref back, so that the next one to bring it is new.
+    Returns it, and whether it was created. What is not sent is emptied; where nothing differs,
+    nothing is touched and there is no event. An erased customer has given its external_ref back, so
+    that the next one to bring it is new.
 
     Raises PreconditionFailed or EmailTaken.
     """
-    assert wanted.external_ref is not None
-    before = store.find_ref(db, wanted.external_ref, lock=True)
+    assert new.external_ref is not None
+    before = store.find_ref(db, new.external_ref, lock=True)
     if before is None:
         if must_exist:
             raise PreconditionFailed("There is no customer with this external_ref.")
-        [added] = register_all(db, [wanted], who)
+        [added] = register_all(db, [new], who)
         if not isinstance(added, Problem):
             return added, True
-        before = _added_meanwhile(db, wanted.external_ref, added)
+        before = _added_meanwhile(db, new.external_ref, added)
     check_version(versions, before.version)
-    values: dict[str, Any] = wanted.model_dump()
+    values: dict[str, Any] = new.model_dump()
     return change_row(db, before, values, who), False
 
 
 def change(
     db: Connection,
     key: int | str,
-    wanted: CustomerChange,
+    change: CustomerChange,
     versions: frozenset[int] | None,
     who: Principal,
 ) -> Customer:
@@ -160,18 +161,18 @@ def change(
 
     Raises CustomerNotFound, CustomerErased, PreconditionFailed, EmailTaken or ExternalRefTaken.
     """
-    before = _found(store.find_for_change(db, key))
+    before = _existing(store.find_for_change(db, key))
     check_version(versions, before.version)
     if before.erased_at is not None:
         raise CustomerErased("This customer was erased; there is nothing left to change.")
-    return change_row(db, before, wanted.changes(), who)
+    return change_row(db, before, change.changes(), who)
 
 
 def change_row(
-    db: Connection, before: Customer, wanted: Mapping[str, Any], who: Principal
+    db: Connection, before: Customer, fields: Mapping[str, Any], who: Principal
 ) -> Customer:
     """Change those of these fields that differ. Raises EmailTaken or ExternalRefTaken."""
-    values = {name: value for name, value in wanted.items() if getattr(before, name) != value}
+    values = {name: value for name, value in fields.items() if getattr(before, name) != value}
     if not values:
         return before
     if "email" in values and (key := store.email_key(values["email"])) != before.email_key:
@@ -180,7 +181,7 @@ def change_row(
         with db.begin_nested():
             after = store.change(db, before.id, {**values, "updated_at": clock.now()})
     except IntegrityError:
-        raise _reasons(db, [values], who)[0] from None
+        raise _conflicts(db, [values], who)[0] from None
     record(db, events.CustomerUpdated(after), by=who)
     return after
 
@@ -191,7 +192,7 @@ def erase(db: Connection, key: int | str, versions: frozenset[int] | None, who: 
     The row stays, so that what other systems store still leads somewhere. Erasing once more does
     nothing. Raises CustomerNotFound or PreconditionFailed.
     """
-    before = _found(store.find_for_change(db, key))
+    before = _existing(store.find_for_change(db, key))
     check_version(versions, before.version)
     if before.erased_at is not None:
         return
@@ -213,13 +214,13 @@ def _added_meanwhile(db: Connection, external_ref: str, refusal: Problem) -> Cus
     raise refusal
 
 
-def _found(customer: Customer | None) -> Customer:
+def _existing(customer: Customer | None) -> Customer:
     if customer is None:
         raise CustomerNotFound("There is no customer with this id.")
     return customer
 
 
-def _row(new: CustomerNew) -> dict[str, Any]:
+def _new_row(new: CustomerNew) -> dict[str, Any]:
     now = clock.now()
     return {
         **new.model_dump(),
@@ -231,25 +232,25 @@ def _row(new: CustomerNew) -> dict[str, Any]:
     }
 
 
-def _reasons(db: Connection, refused: Sequence[dict[str, Any]], who: Principal) -> list[Problem]:
-    """For rows that a constraint refused, find the customer that each conflicts with."""
+def _conflicts(db: Connection, refused: Sequence[dict[str, Any]], who: Principal) -> list[Problem]:
+    """For each row that a constraint refused, return the problem that says what is taken."""
     if not refused:
         return []
     emails = [row["email_key"] for row in refused if row.get("email_key")]
     refs = [row["external_ref"] for row in refused if row.get("external_ref")]
-    owners = store.in_the_way(db, emails, refs)
+    owners = store.owners_of(db, emails, refs)
     by_email = {owner.email_key: owner.id for owner in owners}
     by_ref = {owner.external_ref: owner.id for owner in owners}
-    return [_reason(row, by_email, by_ref, who) for row in refused]
+    return [_conflict(row, by_email, by_ref, who) for row in refused]
 
 
-def _reason(
+def _conflict(
     row: dict[str, Any], by_email: dict[str, int], by_ref: dict[str | None, int], who: Principal
 ) -> Problem:
-    known: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
     if (owner := by_email.get(row.get("email_key", ""))) is not None:
-        known = {"customer_id": owner} if who.may("customers:read") else {}
-        return EmailTaken("A customer with this e-mail address already exists.", **known)
+        extra = {"customer_id": owner} if who.may("customers:read") else {}
+        return EmailTaken("A customer with this e-mail address already exists.", **extra)
     if (owner := by_ref.get(row.get("external_ref") or "")) is not None:
-        known = {"customer_id": owner} if who.may("customers:read") else {}
-    return ExternalRefTaken("A customer with this external_ref already exists.", **known)
+        extra = {"customer_id": owner} if who.may("customers:read") else {}
+    return ExternalRefTaken("A customer with this external_ref already exists.", **extra)

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, exists, or_, select
 from crm_api.as_json import JsonRow, as_json
 from crm_api.customers.models import SEARCHED, SHOWN, Customer, customers
 from crm_api.feed.store import registered_after
-from crm_api.search import SearchIndex, folded
+from crm_api.search import SearchIndex, fold
 from crm_api.tables import stored_answers
 from service_kit.database.prepared import Prepared, PreparedPages
 from service_kit.database.rows import find_all, find_one, get_one, page_after
@@ -22,14 +22,14 @@ SEARCH = SearchIndex("customer_search")
 _ANY = select(exists().select_from(customers))
 _BY_ID = select(customers).where(customers.c.id == bindparam("id"))
 _BY_UID = select(customers).where(customers.c.uid == bindparam("uid"))
-_FOUND_BY_ID, _FOUND_BY_UID = Prepared(Customer, _BY_ID), Prepared(Customer, _BY_UID)
+_FIND_BY_ID, _FIND_BY_UID = Prepared(Customer, _BY_ID), Prepared(Customer, _BY_UID)
 _BY_REF = select(customers).where(customers.c.external_ref == bindparam("external_ref"))
 _BY_REFS = (
     select(customers)
     .where(customers.c.external_ref.in_(bindparam("refs", expanding=True)))
     .order_by(customers.c.id)
 )
-_IN_THE_WAY = select(customers.c.id, customers.c.email_key, customers.c.external_ref).where(
+_OWNERS = select(customers.c.id, customers.c.email_key, customers.c.external_ref).where(
     or_(
         customers.c.email_key.in_(bindparam("emails", expanding=True)),
         customers.c.external_ref.in_(bindparam("refs", expanding=True)),
@@ -64,10 +64,10 @@ class Filter:
         return self.q is not None or self.since is not None
 
 
-_SHOWN = select(customers.c.id, as_json(*(customers.c[name] for name in SHOWN)).label("json"))
-_WHOLE = PreparedPages(Customer, select(customers), customers.c.id)
-_searched = attrgetter(*SEARCHED)
-_ALL = PreparedPages(JsonRow, _SHOWN, customers.c.id)
+_AS_JSON = select(customers.c.id, as_json(*(customers.c[name] for name in SHOWN)).label("json"))
+_ROW_PAGES = PreparedPages(Customer, select(customers), customers.c.id)
+_searched_fields = attrgetter(*SEARCHED)
+_JSON_PAGES = PreparedPages(JsonRow, _AS_JSON, customers.c.id)
 
 
 def email_key(email: str) -> str:
@@ -81,8 +81,8 @@ def is_empty(db: Connection) -> bool:
 def find(db: Connection, key: int | str) -> Customer | None:
     """Look up by the integer id or by the uid."""
     if isinstance(key, int):
-        return _FOUND_BY_ID.first(db, id=key)
-    return _FOUND_BY_UID.first(db, uid=key)
+        return _FIND_BY_ID.first(db, id=key)
+    return _FIND_BY_UID.first(db, uid=key)
 
 
 def find_for_change(db: Connection, key: int | str) -> Customer | None:
@@ -103,16 +103,16 @@ def with_refs(db: Connection, refs: Collection[str], *, lock: bool) -> Sequence[
     return find_all(Customer, db, statement, {"refs": list(refs)})
 
 
-def in_the_way(db: Connection, emails: Collection[str], refs: Collection[str]) -> list[Owner]:
+def owners_of(db: Connection, emails: Collection[str], refs: Collection[str]) -> list[Owner]:
     """Find the customers that have one of these addresses or references."""
-    return find_all(Owner, db, _IN_THE_WAY, {"emails": list(emails), "refs": list(refs)})
+    return find_all(Owner, db, _OWNERS, {"emails": list(emails), "refs": list(refs)})
 
 
 def change(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer:
     """Change one row. Raises sqlalchemy.exc.IntegrityError where a constraint forbids it."""
     changed = _write(db, customer_id, values)
     if not values.keys().isdisjoint(SEARCHED):
-        SEARCH.change(db, customer_id, searched(changed))
+        SEARCH.change(db, customer_id, search_text(changed))
     return changed
 
 
@@ -124,38 +124,38 @@ def erase(db: Connection, customer: Customer, values: dict[str, Any]) -> None:
     stored_answers.forget(db, [customer.uid])
 
 
-def whole_page(db: Connection, after: int, limit: int) -> Sequence[Customer]:
-    """List customers with all that is known of them by id, from the one behind `after`."""
-    return _WHOLE.page(db, after, limit)
+def rows_page(db: Connection, after: int, limit: int) -> Sequence[Customer]:
+    """List customers with all their columns by id, from the one behind `after`."""
+    return _ROW_PAGES.page(db, after, limit)
 
 
 def page(
-    db: Connection, wanted: Filter, after: int | None, limit: int, since: int | None = None
+    db: Connection, filters: Filter, after: int | None, limit: int, since: int | None = None
 ) -> Page[JsonRow]:
     """List customers as JSON by id, from the one behind `after`.
 
-    `since` is the position of `wanted.since`.
+    `since` is the position of `filters.since`.
     """
-    if wanted == Filter(ascending=wanted.ascending):
-        rows = _ALL.page(db, after, limit + 1, ascending=wanted.ascending)
+    if filters == Filter(ascending=filters.ascending):  # none: the prepared statement
+        rows = _JSON_PAGES.page(db, after, limit + 1, ascending=filters.ascending)
         return page_of(rows, limit, key="id")
-    statement = _SHOWN
+    statement = _AS_JSON
     key: ColumnElement[int] = customers.c.id
-    if wanted.q is not None:
+    if filters.q is not None:
         key = SEARCH.rowid
         statement = statement.join(SEARCH.table, key == customers.c.id)
-        statement = statement.where(*SEARCH.holding(db, wanted.q))
-    if wanted.email is not None:
-        statement = statement.where(customers.c.email_key == email_key(wanted.email))
-    if wanted.created_after is not None:
-        statement = statement.where(customers.c.created_at > wanted.created_after)
-    if wanted.created_before is not None:
-        statement = statement.where(customers.c.created_at < wanted.created_before)
-    if wanted.welcome is not None:
-        statement = statement.where(customers.c.welcome.is_(wanted.welcome))
+        statement = statement.where(*SEARCH.holding(db, filters.q))
+    if filters.email is not None:
+        statement = statement.where(customers.c.email_key == email_key(filters.email))
+    if filters.created_after is not None:
+        statement = statement.where(customers.c.created_at > filters.created_after)
+    if filters.created_before is not None:
+        statement = statement.where(customers.c.created_at < filters.created_before)
+    if filters.welcome is not None:
+        statement = statement.where(customers.c.welcome.is_(filters.welcome))
     if since is not None:
         statement = statement.where(registered_after(customers.c.uid, since))
-    statement = page_after(statement, key, after, limit + 1, ascending=wanted.ascending)
+    statement = page_after(statement, key, after, limit + 1, ascending=filters.ascending)
     return page_of(find_all(JsonRow, db, statement), limit, key="id")
 
 
@@ -167,6 +167,6 @@ def _write(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
     return get_one(Customer, db, statement)
 
 
-def searched(customer: Customer) -> str:
+def search_text(customer: Customer) -> str:
     """Return the text that a customer is searched by."""
-    return folded(*_searched(customer))
+    return fold(*_searched_fields(customer))

@@ -1,4 +1,4 @@
-"""A place in the feed, as callers keep it: opaque, and tied to its database."""
+"""A position in the feed, as callers keep it: opaque, and tied to its database."""
 
 import base64
 import binascii

@@ -35,12 +35,13 @@ feed_head = Table(
     Column("epoch", String(16), nullable=False),
     Column("last_position", BigInt, nullable=False),
     Column("pruned_position", BigInt, nullable=False),
-    # Registrations that an older version pruned, up to here, are not in pruned_registrations.
+    # Up to here an older version pruned registrations and did not keep them in
+    # pruned_registrations. Has nothing to do with an event's traceparent.
     Column("traced_from", BigInt, nullable=False, server_default=text("0")),
 )
 
 # The positions of registrations whose events are pruned: by them a reader that starts again
-# knows who was registered before a place in the feed and who after.
+# knows who was registered before a position and who after.
 pruned_registrations = Table(
     "pruned_registrations",
     metadata,

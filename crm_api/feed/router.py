@@ -15,10 +15,10 @@ from crm_api.feed.schemas import FeedPage
 from crm_api.feed.store import ShownEvent
 from service_kit.problems import InvalidRequest
 from service_kit.web.auth import principal_of
-from service_kit.web.health import DatabaseDep, database_of
+from service_kit.web.dependencies import DatabaseDep, database_of
 from service_kit.web.hot import HotRoute, hot, plain_limit, plain_query
 from service_kit.web.openapi import documented
-from service_kit.web.overload import place_of
+from service_kit.web.overload import slot_of
 from service_kit.web.paging import Limit
 
 router = APIRouter(prefix="/api/events", route_class=HotRoute, tags=["events"])
@@ -36,7 +36,7 @@ Types = Annotated[
     ),
 ]
 # What a page has besides its events.
-_REST = [name for name in FeedPage.model_fields if name != "events"]
+_PAGE_FIELDS = [name for name in FeedPage.model_fields if name != "events"]
 _SECONDS = re.compile(r"(1?[0-9]|2[0-5])(\.0)?")
 Wait = Annotated[
     float,
@@ -47,6 +47,7 @@ Wait = Annotated[
 
 
 async def _read_by_hand(request: Request) -> Response | None:
+    """Read without FastAPI; None with `types`, or with a limit or a wait that is not plain."""
     query = plain_query(request, "after", "limit", "wait")
     if query is None or not (limit := plain_limit(query)):
         return None
@@ -77,21 +78,21 @@ async def read_events(
     Positions run 1, 2, 3 … without gaps: whoever has read one has read all before it. Check that
     `from_position` follows the last page's `through_position`; then nothing can be missed.
     """
-    with place_of(request).waiting(wait) if wait else nullcontext():
+    with slot_of(request).waiting(wait) if wait else nullcontext():
         page = await service.next_page(
-            database, request.app.state.stopping, after, _known(types), limit, wait
+            database, request.app.state.stopping, after, _parse_types(types), limit, wait
         )
-    return Response(_written(page), media_type="application/json")
+    return Response(_page_json(page), media_type="application/json")
 
 
-def _written(page: service.Page) -> bytes:
+def _page_json(page: service.Page) -> bytes:
     """Write a page as its models would: to fill and check them takes most of a request's time."""
-    rest = to_json({name: getattr(page, name) for name in _REST})
-    events = ",".join(_event(row) for row in page.rows)
-    return b'{"events":[' + events.encode() + b"]," + rest[1:]
+    fields = to_json({name: getattr(page, name) for name in _PAGE_FIELDS})
+    events = ",".join(_event_json(row) for row in page.rows)
+    return b'{"events":[' + events.encode() + b"]," + fields[1:]
 
 
-def _event(row: ShownEvent) -> str:
+def _event_json(row: ShownEvent) -> str:
     # Ids, types and instants hold nothing that JSON writes in another way.
     traceparent = f'"traceparent":"{row.traceparent}",' if row.traceparent else ""
     return (
@@ -101,11 +102,11 @@ def _event(row: ShownEvent) -> str:
     )
 
 
-def _known(types: str | None) -> Sequence[str]:
-    wanted = [part.strip() for part in types.split(",")] if types else []
-    if unknown := [part for part in wanted if part not in EVENT_TYPES]:
+def _parse_types(types: str | None) -> Sequence[str]:
+    parsed = [part.strip() for part in types.split(",")] if types else []
+    if unknown := [part for part in parsed if part not in EVENT_TYPES]:
         raise InvalidRequest(
             f"There are the event types {', '.join(sorted(EVENT_TYPES))}.",
             errors=[{"loc": ["query", "types"], "msg": f"{len(unknown)} unknown"}],
         )
-    return wanted
+    return parsed

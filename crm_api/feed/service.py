@@ -63,27 +63,28 @@ class Page:
 def forget(db: Connection, subject: str, blank: Mapping[str, Any]) -> None:
     """Overwrite these fields in all past events about a subject."""
 
-    def rewritten(data: str) -> str:
-        known = json.loads(data)
-        known |= {name: blank[name] for name in blank if name in known}
-        return to_json(known).decode()
+    def blanked(data: str) -> str:
+        fields = json.loads(data)
+        fields |= {name: blank[name] for name in blank if name in fields}
+        return to_json(fields).decode()
 
-    store.rewrite(db, subject, rewritten)
+    store.rewrite(db, subject, blanked)
 
 
 def head_cursor(db: Connection) -> tuple[str, bool]:
     """Return the cursor after the last numbered event, and whether unnumbered ones are left.
 
-    Then call `number_all`, or a reader that continues there gets events of customers it has seen.
+    Then call `assign_all_positions`, or a reader that continues there gets events of customers it
+    has seen.
     """
     head = store.head(db)
     cursor = FeedCursor.at(head.epoch, head.last_position, head.last_id)
     return cursor.encode(), head.unnumbered
 
 
-async def number_all(database: Database) -> None:
-    """Number all that is committed by now, also while another process does."""
-    while await database.write(store.number, in_turn=True) == store.NUMBERED_AT_ONCE:
+async def assign_all_positions(database: Database) -> None:
+    """Give a position to all that is committed by now, also while another process does so."""
+    while await database.write(store.assign_positions, in_turn=True) == store.ASSIGNED_AT_ONCE:
         pass
 
 
@@ -94,9 +95,9 @@ def position_of(db: Connection, cursor: str) -> int:
     """
     head = store.head(db)
     position = _position_of(db, cursor, head.epoch, head.last_position)
-    if position < (traced_from := store.traced_from(db)):
+    if position < (known_from := store.registrations_known_from(db)):
         raise CursorExpired(
-            f"Events up to position {traced_from} were deleted by a version that did not keep who "
+            f"Events up to position {known_from} were deleted by a version that did not keep who "
             "was registered where."
         )
     return position
@@ -114,7 +115,7 @@ def page(db: Connection, after: str | None, types: Collection[str], limit: int) 
         through = rows[-1].position
     is_seen = rows and rows[-1].position == through
     last_id = rows[-1].event_id if is_seen else store.find_event_id(db, through)
-    unnumbered, pruned = store.rest(db)
+    unnumbered, pruned = store.edge(db)
     if position < pruned:
         _refuse_expired(pruned)  # in the meantime: the first of the rows may be missing
     return Page(
@@ -142,7 +143,7 @@ async def next_page(
         next_commit = database.committed.next()
         found = await database.read(page, after, types, limit)
         while found.unnumbered and not found.has_more:
-            numbered = await database.write(store.number)
+            numbered = await database.write(store.assign_positions)
             found = await database.read(page, after, types, limit)
             if not numbered:
                 break  # another reader is at it; its commit wakes this one, or a re-check sees it
@@ -155,7 +156,7 @@ async def next_page(
 async def prune(database: Database, before: datetime) -> int:
     """Delete all events older than an instant, in small transactions. Returns how many."""
     # Only numbered events are pruned, and perhaps nobody reads this feed.
-    await number_all(database)
+    await assign_all_positions(database)
     total = 0
     while pruned := await database.write(store.prune, before, PRUNED_AT_ONCE):
         total += pruned

@@ -20,10 +20,10 @@ from sqlalchemy import (
 from crm_api.as_json import rfc3339
 from crm_api.feed.models import events, feed_head, pruned_registrations
 from service_kit.database.listed import is_listed
-from service_kit.database.prepared import Prepared, PreparedInsert, PreparedValues
+from service_kit.database.prepared import Prepared, PreparedInsertMissing, PreparedValues
 
 # So that one transaction stays short however much has piled up.
-NUMBERED_AT_ONCE = 1000
+ASSIGNED_AT_ONCE = 1000
 # A page covers at most this many positions, so that rare types cost no long search.
 WINDOW = 10_000
 # The one type whose position outlives its event.
@@ -40,12 +40,12 @@ class Head(NamedTuple):
     last_position: int
     pruned_position: int
     last_id: str | None
-    # Whether events wait to be numbered, which then are not before the last position.
+    # Whether committed events have no position yet; they will be behind the last position.
     unnumbered: bool
 
 
-class Rest(NamedTuple):
-    """Whether events wait to be numbered, and through which position they are deleted."""
+class FeedEdge(NamedTuple):
+    """What may change while a page is read: whether events wait at its end, and what is deleted."""
 
     unnumbered: bool
     pruned_position: int
@@ -63,7 +63,7 @@ class ShownEvent(NamedTuple):
     data: str
 
 
-_ADD = PreparedInsert(events)
+_ADD = PreparedInsertMissing(events)  # nothing conflicts: rows come without a position
 _ID_AT_THE_END = (
     select(events.c.event_id)
     .where(events.c.position == feed_head.c.last_position)
@@ -80,9 +80,9 @@ _HEAD = Prepared(
         _UNNUMBERED,
     ),
 )
-_TRACED_FROM = select(feed_head.c.traced_from)
+_REGISTRATIONS_KNOWN_FROM = select(feed_head.c.traced_from)
 _LOCK_HEAD = select(feed_head.c.id).with_for_update()
-_REST = Prepared(Rest, select(_UNNUMBERED, feed_head.c.pruned_position))
+_EDGE = Prepared(FeedEdge, select(_UNNUMBERED, feed_head.c.pruned_position))
 _ID_AT = PreparedValues[str](
     select(events.c.event_id).where(events.c.position == bindparam("position"))
 )
@@ -104,7 +104,7 @@ _BETWEEN_ANY = Prepared(ShownEvent, _BETWEEN)
 _BETWEEN_OF_TYPES = Prepared(ShownEvent, _BETWEEN.where(is_listed(events.c.type, "types")))
 _OF_SUBJECT = select(events.c.id, events.c.data).where(events.c.subject == bindparam("about"))
 _REWRITE = update(events).where(events.c.id == bindparam("event")).values(data=bindparam("to_data"))
-_NUMBER = text("""
+_ASSIGN_POSITIONS = text("""
     UPDATE events SET position = numbered.position
     FROM (
         SELECT id,
@@ -115,13 +115,13 @@ _NUMBER = text("""
 """)
 _ADVANCE = text("UPDATE feed_head SET last_position = last_position + :count")
 
-_TRACE = insert(pruned_registrations).from_select(
+_KEEP_REGISTRATIONS = insert(pruned_registrations).from_select(
     ["subject", "position"],
     select(events.c.subject, events.c.position).where(
         events.c.type == REGISTRATION, events.c.position <= bindparam("through")
     ),
 )
-_FORGET = (
+_SET_PRUNED = (
     update(feed_head)
     .where(feed_head.c.pruned_position < bindparam("through"))
     .values(pruned_position=bindparam("through"))
@@ -141,8 +141,8 @@ def lock_head(db: Connection) -> None:
     db.execute(_LOCK_HEAD)
 
 
-def rest(db: Connection) -> Rest:
-    return _REST.all(db)[0]
+def edge(db: Connection) -> FeedEdge:
+    return _EDGE.all(db)[0]
 
 
 def find_event_id(db: Connection, position: int) -> str | None:
@@ -158,14 +158,14 @@ def between(
     return _BETWEEN_ANY.all(db, **values)
 
 
-def traced_from(db: Connection) -> int:
-    """Return the position from which registrations are known."""
-    found: int = db.execute(_TRACED_FROM).scalar_one()
+def registrations_known_from(db: Connection) -> int:
+    """Return the position behind which it is known of each customer where it was registered."""
+    found: int = db.execute(_REGISTRATIONS_KNOWN_FROM).scalar_one()
     return found
 
 
 def registered_after(subject: ColumnElement[str], position: int) -> ColumnElement[bool]:
-    """Tell whether a customer was registered after a position, or has none yet."""
+    """Build the condition that a customer was registered after a position, or has none yet."""
     event, pruned = events.c, pruned_registrations.c
     return or_(
         exists().where(
@@ -177,8 +177,8 @@ def registered_after(subject: ColumnElement[str], position: int) -> ColumnElemen
     )
 
 
-def number(db: Connection, *, in_turn: bool = False) -> int:
-    """Number the committed events that have no position. Returns how many.
+def assign_positions(db: Connection, *, in_turn: bool = False) -> int:
+    """Give committed events without a position the next ones, by id. Returns how many got one.
 
     Only one transaction does so at a time; a second one leaves it to the first, or with
     `in_turn` waits for it. The lock is taken before anything is read: under READ COMMITTED each
@@ -190,7 +190,7 @@ def number(db: Connection, *, in_turn: bool = False) -> int:
         locked = db.execute(text(f"SELECT pg_try_advisory_xact_lock({LOCK})")).scalar_one()
         if not locked:
             return 0
-    count = db.execute(_NUMBER, {"limit": NUMBERED_AT_ONCE}).rowcount
+    count = db.execute(_ASSIGN_POSITIONS, {"limit": ASSIGNED_AT_ONCE}).rowcount
     if count:
         db.execute(_ADVANCE, {"count": count})
     return count
@@ -218,7 +218,7 @@ def prune(db: Connection, before: datetime, limit: int) -> int:
     if not through:
         return 0
     lock_head(db)
-    db.execute(_TRACE, {"through": through})
+    db.execute(_KEEP_REGISTRATIONS, {"through": through})
     pruned = db.execute(delete(events).where(events.c.position <= through)).rowcount
-    db.execute(_FORGET, {"through": through})
+    db.execute(_SET_PRUNED, {"through": through})
     return pruned

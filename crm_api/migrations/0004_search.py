@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from crm_api.search import SearchIndex, folded
+from crm_api.search import SearchIndex, fold
 
 revision = "0004"
 down_revision = "0003"
@@ -48,7 +48,7 @@ def create(name: str) -> None:
 def fill(name: str, source: str, columns: tuple[str, ...]) -> None:
     index = SearchIndex(name)
     for rows in some_at_a_time(source, columns):
-        index.add(op.get_bind(), [(row[0], folded(*row[1:])) for row in rows])
+        index.add(op.get_bind(), [(row[0], fold(*row[1:])) for row in rows])
 
 
 def some_at_a_time(source: str, columns: tuple[str, ...]) -> Iterator[Sequence[Any]]:

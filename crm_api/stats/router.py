@@ -6,7 +6,7 @@ from crm_api.access import CanReadTickets
 from crm_api.stats import store
 from crm_api.stats.schemas import Stats
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.health import DatabaseDep
+from service_kit.web.dependencies import DatabaseDep
 
 router = APIRouter(prefix="/api/stats", route_class=GuardedRoute, tags=["stats"])
 

@@ -24,6 +24,7 @@ from crm_api.tickets.service import Noted, Opened
 from crm_api.tickets.sla import Policy
 from crm_api.tickets.store import Filter
 from service_kit.process import clock
+from service_kit.web.dependencies import DatabaseDep, database_of
 from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -34,9 +35,8 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
-from service_kit.web.health import DatabaseDep, database_of
 from service_kit.web.hot import HotRoute, hot, json_response, plain_limit, plain_query
-from service_kit.web.idempotency import Answer, Erased, Idempotent
+from service_kit.web.idempotency import Answer, Idempotent, ReplayErased
 from service_kit.web.openapi import (
     ETAG,
     LOCATION,
@@ -108,7 +108,7 @@ _OF_OLD_ADDRESS = {
         "The address to use instead.", '</api/tickets/1/notes>; rel="successor-version"'
     ),
 }
-_ADDING = documented(service.TicketNotFound, service.TicketClosed, Erased)
+_ADDING = documented(service.TicketNotFound, service.TicketClosed, ReplayErased)
 
 
 @router.post(
@@ -116,7 +116,7 @@ _ADDING = documented(service.TicketNotFound, service.TicketClosed, Erased)
     status_code=201,
     summary="Open a ticket",
     response_model=TicketOut,
-    responses=documented(CustomerNotFound, service.NoFollowUp, Erased)
+    responses=documented(CustomerNotFound, service.NoFollowUp, ReplayErased)
     | answering(201, LOCATION, ETAG),
 )
 async def open_ticket(

@@ -87,9 +87,9 @@ def get(db: Connection, ticket_id: int, *, lock: bool = False) -> Ticket:
 
 
 def page(
-    db: Connection, wanted: Filter, after: int | None, limit: int, policy: Policy
+    db: Connection, filters: Filter, after: int | None, limit: int, policy: Policy
 ) -> Page[TicketView]:
-    found = store.page(db, wanted, after, limit)
+    found = store.page(db, filters, after, limit)
     return Page(rows=present(found.rows, policy, clock.now()), next_key=found.next_key)
 
 
@@ -120,7 +120,7 @@ def open_ticket(db: Connection, new: TicketNew, policy: Policy, who: Principal) 
 def change(
     db: Connection,
     ticket_id: int,
-    wanted: TicketChange,
+    change: TicketChange,
     versions: frozenset[int] | None,
     policy: Policy,
     who: Principal,
@@ -131,7 +131,7 @@ def change(
     """
     before = get(db, ticket_id, lock=True)
     check_version(versions, before.version)
-    changes = _differences(before, wanted)
+    changes = _differences(before, change)
     if not changes:
         return show(db, ticket_id, policy)
     now = clock.now()
@@ -229,8 +229,8 @@ def _write(
     return events
 
 
-def _differences(before: Ticket, wanted: TicketChange) -> dict[str, Any]:
-    sent = wanted.changes()
+def _differences(before: Ticket, change: TicketChange) -> dict[str, Any]:
+    sent = change.changes()
     if "tags" in sent:
         sent["tags"] = sorted(set(sent["tags"]))
     return {name: value for name, value in sent.items() if value != getattr(before, name)}

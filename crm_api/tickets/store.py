@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, update
 
 from crm_api.as_json import json_list, json_tuple
-from crm_api.search import SearchIndex, folded
+from crm_api.search import SearchIndex, fold
 from crm_api.tables import stored_answers
 from crm_api.tickets.models import HistoryEntry, Ticket, notes, ticket_history, ticket_tags, tickets
 from crm_api.tickets.schemas import NoteOut
@@ -71,7 +71,7 @@ def find(db: Connection, ticket_id: int, *, lock: bool = False) -> Ticket | None
 def add(db: Connection, values: Mapping[str, Any]) -> int:
     """Insert a ticket. Returns its id."""
     ticket_id: int = db.execute(insert(tickets).returning(tickets.c.id), values).scalar_one()
-    _SEARCH.add(db, [(ticket_id, folded(values["subject"], values["description"]))])
+    _SEARCH.add(db, [(ticket_id, fold(values["subject"], values["description"]))])
     return ticket_id
 
 
@@ -81,7 +81,7 @@ def change(db: Connection, before: Ticket, values: Mapping[str, Any]) -> Ticket:
     db.execute(update(tickets).where(tickets.c.id == before.id).values(values))
     after = before._replace(**values)
     if "subject" in values or "description" in values:
-        _SEARCH.change(db, after.id, folded(after.subject, after.description))
+        _SEARCH.change(db, after.id, fold(after.subject, after.description))
     return after
 
 
@@ -128,26 +128,26 @@ def history_page(
     return page_of(find_all(HistoryEntry, db, statement), limit, key="id")
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[Ticket]:
+def page(db: Connection, filters: Filter, after: int | None, limit: int) -> Page[Ticket]:
     """List tickets by id, from the one behind `after`."""
-    if wanted == Filter(ascending=wanted.ascending):
-        rows = _ALL.page(db, after, limit + 1, ascending=wanted.ascending)
+    if filters == Filter(ascending=filters.ascending):
+        rows = _ALL.page(db, after, limit + 1, ascending=filters.ascending)
         return page_of(rows, limit, key="id")
     statement = _WHOLE
     key: ColumnElement[int] = tickets.c.id
-    if wanted.q is not None:
+    if filters.q is not None:
         key = _SEARCH.rowid
         statement = statement.join(_SEARCH.table, key == tickets.c.id)
-        statement = statement.where(*_SEARCH.holding(db, wanted.q))
+        statement = statement.where(*_SEARCH.holding(db, filters.q))
     for column in ("customer_id", "status", "priority", "assignee"):
-        if (value := getattr(wanted, column)) is not None:
+        if (value := getattr(filters, column)) is not None:
             statement = statement.where(tickets.c[column] == value)
-    if wanted.tag is not None:
-        tagged = select(ticket_tags.c.ticket_id).where(ticket_tags.c.tag == wanted.tag)
+    if filters.tag is not None:
+        tagged = select(ticket_tags.c.ticket_id).where(ticket_tags.c.tag == filters.tag)
         statement = statement.where(tickets.c.id.in_(tagged))
-    if wanted.overdue_at is not None:
-        due = tickets.c.due_at <= wanted.overdue_at
-        is_not = or_(tickets.c.due_at.is_(None), tickets.c.due_at > wanted.overdue_at)
-        statement = statement.where(due if wanted.is_overdue else is_not)
-    statement = page_after(statement, key, after, limit + 1, ascending=wanted.ascending)
+    if filters.overdue_at is not None:
+        due = tickets.c.due_at <= filters.overdue_at
+        is_not = or_(tickets.c.due_at.is_(None), tickets.c.due_at > filters.overdue_at)
+        statement = statement.where(due if filters.is_overdue else is_not)
+    statement = page_after(statement, key, after, limit + 1, ascending=filters.ascending)
     return page_of(find_all(Ticket, db, statement), limit, key="id")

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _CachedToken:
     """A token as it was in the database at an instant of the process's clock."""
 
     token_id: int
@@ -51,7 +51,7 @@ class IssuedTokens:
 
     def __init__(self) -> None:
         self._database: Database | None = None
-        self._known: dict[bytes, _Known] = {}
+        self._cached: dict[bytes, _CachedToken] = {}
         self._uses = _Uses()
 
     @asynccontextmanager
@@ -68,48 +68,48 @@ class IssuedTokens:
         if not minting.is_wellformed(token):
             return None
         digest = minting.digest(token)
-        known = self._known.get(digest)
-        if known is None or not known.is_fresh():
-            known = await self._look_up(digest)
-        if known is None:
+        cached = self._cached.get(digest)
+        if cached is None or not cached.is_fresh():
+            cached = await self._look_up(digest)
+        if cached is None:
             return None
-        if known.has_expired():
-            self._known.pop(digest, None)
-            _refused(known.token_id, "has expired")
+        if cached.has_expired():
+            self._cached.pop(digest, None)
+            _log_refusal(cached.token_id, "has expired")
             return None
-        return known.principal
+        return cached.principal
 
     def forget(self, token_id: int) -> None:
         """Drop a token from the cache: this process has just changed it."""
-        self._known = {
-            digest: known for digest, known in self._known.items() if known.token_id != token_id
+        self._cached = {
+            digest: cached for digest, cached in self._cached.items() if cached.token_id != token_id
         }
 
-    async def _look_up(self, digest: bytes) -> _Known | None:
+    async def _look_up(self, digest: bytes) -> _CachedToken | None:
         assert self._database is not None, "no request comes before the start"
         # Before the look: what is read may be older than the moment it arrives, never than this.
         read_at = time.monotonic()
-        self._known.pop(digest, None)
+        self._cached.pop(digest, None)
         row = await self._database.read(store.find, digest)
         if row is None:
             return None
         if row.revoked_at is not None:
-            _refused(row.id, "is revoked")
+            _log_refusal(row.id, "is revoked")
             return None
         if (scopes := ROLES.get(row.role)) is None:
-            _refused(row.id, f"has the role {row.role}, which this version does not know")
+            _log_refusal(row.id, f"has the role {row.role}, which this version does not know")
             return None
         who = Principal(row.name, row.role, scopes, f"token:{row.id}")
-        known = _Known(row.id, who, row.expires_at, read_at)
-        if not known.has_expired():
-            self._remember(digest, known)
+        cached = _CachedToken(row.id, who, row.expires_at, read_at)
+        if not cached.has_expired():
+            self._remember(digest, cached)
             self._uses.note(row, self._database)
-        return known
+        return cached
 
-    def _remember(self, digest: bytes, known: _Known) -> None:
-        if len(self._known) >= REMEMBERED:
-            del self._known[next(iter(self._known))]  # the one that was read first
-        self._known[digest] = known
+    def _remember(self, digest: bytes, cached: _CachedToken) -> None:
+        if len(self._cached) >= REMEMBERED:
+            del self._cached[next(iter(self._cached))]  # the one that was read first
+        self._cached[digest] = cached
 
 
 class _Uses:
@@ -151,6 +151,6 @@ class _Uses:
             logger.exception("When tokens were last used was not written because of a bug.")
 
 
-def _refused(token_id: int, reason: str) -> None:
+def _log_refusal(token_id: int, reason: str) -> None:
     # A WARNING names the caller; this adds which token it was.
     logger.debug("The token with the id %d %s.", token_id, reason)

@@ -9,7 +9,7 @@ from crm_api.tokens import service, store
 from crm_api.tokens.known import IssuedTokens
 from crm_api.tokens.schemas import TokenIssued, TokenNew, TokenOut
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.health import DatabaseDep
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.openapi import answering, documented, header
 from service_kit.web.paging import PagingDep, Sort
@@ -34,13 +34,13 @@ TokenId = Annotated[int, Path(ge=1, lt=2**63, description="The token's id.", exa
     response_model=TokenIssued,
     responses=answering(201, {"Cache-Control": header("Keep this answer nowhere.", "no-store")}),
 )
-async def issue_token(new: TokenNew, who: CanManageTokens, once: Idempotent) -> Response:
+async def issue_token(new: TokenNew, who: CanManageTokens, idempotency: Idempotent) -> Response:
     """Issue a token. Its text is in this answer and nowhere else: only its hash is stored.
 
     So with an `Idempotency-Key` the same request again answers the same token with `token` null. If
     the first answer was lost, revoke that token and issue another under a new key.
     """
-    outcome = await once.outcome(service.issue, lambda issued: _answer(issued.row), new, who)
+    outcome = await idempotency.outcome(service.issue, lambda issued: _answer(issued.row), new, who)
     if outcome.result is None:
         return outcome.answer.response()
     return _answer(outcome.result.row, outcome.result.token).response()

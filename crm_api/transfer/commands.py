@@ -47,12 +47,12 @@ def add_commands(add: Add) -> None:
 
 def import_customers(service: Service, options: argparse.Namespace) -> int:
     """Take in a file. Exits with 0 when all of it was taken, 1 when some was refused, else 2."""
-    return _explained(service, lambda: _import(service, options))
+    return _run_explaining(service, lambda: _import(service, options))
 
 
 def export_customers(service: Service, options: argparse.Namespace) -> int:
     """Write everybody but those who were erased."""
-    return _explained(service, lambda: _export(service, options.file))
+    return _run_explaining(service, lambda: _export(service, options.file))
 
 
 def _import(service: Service, options: argparse.Namespace) -> int:
@@ -68,7 +68,7 @@ def _import(service: Service, options: argparse.Namespace) -> int:
     use_request_id(run_id := new_request_id())
     settings = cli.prepare(service)
     cli.with_database(service, _is_there, settings)  # before a long file is gone through
-    with _regular_file(options.file) as path, _named(options.file):
+    with _regular_file(options.file) as path, _name_file(options.file):
         header, rows = table.check(path)
         order = importing.Order(
             path, header, options.chunk_size, options.dry_run, not options.no_welcome
@@ -84,7 +84,7 @@ def _import(service: Service, options: argparse.Namespace) -> int:
                     lambda _, database: importing.run(database, order, repeats, report, advance),
                     settings,
                 )
-    return _tell(tally, order, run_id, has_report=options.report is not None)
+    return _print_tally(tally, order, run_id, has_report=options.report is not None)
 
 
 def _export(service: Service, path: Path | None) -> int:
@@ -105,26 +105,26 @@ def _export(service: Service, path: Path | None) -> int:
     return 0
 
 
-def _tell(tally: "Tally", order: "Order", run_id: str, *, has_report: bool) -> int:
+def _print_tally(tally: "Tally", order: "Order", run_id: str, *, has_report: bool) -> int:
     from crm_api.transfer.importing import Fate
 
     refused = tally.counts[Fate.REFUSED]
-    told = ", ".join(f"{tally.counts[fate]} {fate}" for fate in Fate)
+    counts = ", ".join(f"{tally.counts[fate]} {fate}" for fate in Fate)
     packages = tally.counts[Fate.CREATED] if order.welcome else 0
     for line in tally.first_refused:
         print(line, file=sys.stderr)  # noqa: T201 (a command's own words)
     if refused and not has_report:
         print("--report FILE.csv writes down all that is refused", file=sys.stderr)  # noqa: T201
     if order.dry_run:
-        print(f"Nothing was written. It would be: {told}.")  # noqa: T201
+        print(f"Nothing was written. It would be: {counts}.")  # noqa: T201
         print(f"Welcome packages that it would cause: {packages}.")  # noqa: T201
     else:
-        print(f"{told}.")  # noqa: T201
+        print(f"{counts}.")  # noqa: T201
         print(f"Welcome packages that it causes: {packages}. Request id: {run_id}")  # noqa: T201
     return EXIT_SOME_REFUSED if refused else 0
 
 
-def _explained(service: Service, run: Callable[[], int]) -> int:
+def _run_explaining(service: Service, run: Callable[[], int]) -> int:
     """Run a command; where a file or its user keeps it from its work, say so."""
     try:
         return run()
@@ -136,7 +136,7 @@ def _explained(service: Service, run: Callable[[], int]) -> int:
 
 
 async def _is_there(_settings: Any, _database: "Database") -> None:
-    """Ask nothing: opening it has told whether it can be used."""
+    """Do nothing: that the database opened is the answer."""
 
 
 def _is_same(path: Path, other: Path) -> bool:
@@ -158,7 +158,7 @@ def _regular_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _name_file(path: Path) -> Iterator[None]:
     """Say which file it is that can't be read as a table."""
     from crm_api.transfer.table import NotATable
 

@@ -47,7 +47,7 @@ async def write(
 async def _pages(database: Database, last: int | None = None) -> AsyncIterator[Sequence[Customer]]:
     after = 0
     while True:
-        found = await database.scan(store.whole_page, after, ROWS_AT_ONCE)
+        found = await database.scan(store.rows_page, after, ROWS_AT_ONCE)
         if not found or (last is not None and found[0].id > last):
             return
         after = found[-1].id

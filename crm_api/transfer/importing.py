@@ -138,32 +138,32 @@ def take(
 
 def preview(db: Connection, new: Sequence[CustomerNew], header: Collection[str]) -> list[Fate]:
     """Predict the outcome of each, if the database stays as it is."""
-    known = _Known.among(db, new)
+    existing = _Existing.among(db, new)
     outcomes = []
     for one in new:
-        if (before := known.by_ref.get(one.external_ref or "")) is not None:
-            owner = known.refs_by_email.get(store.email_key(one.email), one.external_ref)
+        if (before := existing.by_ref.get(one.external_ref or "")) is not None:
+            owner = existing.refs_by_email.get(store.email_key(one.email), one.external_ref)
             if owner != one.external_ref:
                 outcomes.append(Fate.REFUSED)
             else:
                 outcomes.append(Fate.UPDATED if _changes(before, one, header) else Fate.KNOWN)
         else:
-            outcomes.append(known.standing_in_the_way(one) or Fate.CREATED)
+            outcomes.append(existing.fate_by_address(one) or Fate.CREATED)
     return outcomes
 
 
-def _changes(before: Customer, wanted: CustomerNew, header: Collection[str]) -> dict[str, Any]:
+def _changes(before: Customer, new: CustomerNew, header: Collection[str]) -> dict[str, Any]:
     """Find what differs in the columns that the file has."""
-    values = {name: getattr(wanted, name) for name in PLAIN if name in header}
+    values = {name: getattr(new, name) for name in PLAIN if name in header}
     keys = {name.removeprefix(METADATA) for name in header if name.startswith(METADATA)}
     if keys:
         kept = {key: value for key, value in before.metadata.items() if key not in keys}
-        values["metadata"] = {**kept, **wanted.metadata}
+        values["metadata"] = {**kept, **new.metadata}
     return {name: value for name, value in values.items() if getattr(before, name) != value}
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _Existing:
     """Existing customers with one of the file's references or addresses."""
 
     by_ref: Mapping[str | None, Customer]
@@ -173,13 +173,13 @@ class _Known:
     def among(cls, db: Connection, new: Sequence[CustomerNew], *, lock: bool = False) -> Self:
         emails = [store.email_key(one.email) for one in new]
         refs = [one.external_ref for one in new if one.external_ref]
-        owners = store.in_the_way(db, emails, refs)
+        owners = store.owners_of(db, emails, refs)
         return cls(
             {row.external_ref: row for row in store.with_refs(db, refs, lock=lock)} if refs else {},
             {row.email_key: row.external_ref for row in owners},
         )
 
-    def standing_in_the_way(self, new: CustomerNew) -> Fate | None:
+    def fate_by_address(self, new: CustomerNew) -> Fate | None:
         """Find the outcome by its address, for one without a known external_ref."""
         if store.email_key(new.email) not in self.refs_by_email:
             return None
@@ -195,12 +195,12 @@ def _settle(
     outcomes: dict[int, Fate],
 ) -> list[int]:
     """Find the outcomes of known customers, and update them. Returns the others' places."""
-    known = _Known.among(db, [new[at] for at in places], lock=True)
+    existing = _Existing.among(db, [new[at] for at in places], lock=True)
     missing = []
     for at in places:
-        if (before := known.by_ref.get(new[at].external_ref or "")) is not None:
+        if (before := existing.by_ref.get(new[at].external_ref or "")) is not None:
             outcomes[at] = _update(db, before, _changes(before, new[at], header), who)
-        elif (outcome := known.standing_in_the_way(new[at])) is not None:
+        elif (outcome := existing.fate_by_address(new[at])) is not None:
             outcomes[at] = outcome
         else:
             missing.append(at)

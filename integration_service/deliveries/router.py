@@ -24,10 +24,10 @@ from service_kit.problems import Problem, ServiceUnavailable
 from service_kit.process import clock
 from service_kit.process.stopping import Stopping
 from service_kit.web.auth import GuardedRoute
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.fields import Line
-from service_kit.web.health import DatabaseDep
 from service_kit.web.openapi import documented
-from service_kit.web.overload import place_of
+from service_kit.web.overload import slot_of
 from service_kit.web.paging import PagingDep
 
 logger = logging.getLogger("integration_service")
@@ -98,7 +98,7 @@ async def wait_for_delivery(
     """
     stopping: Stopping = request.app.state.stopping
     give_up_at = time.monotonic() + timeout
-    with place_of(request).waiting(timeout):
+    with slot_of(request).waiting(timeout):
         while True:
             # Taken before looking, so that no news falls between.
             next_commit = database.committed.next()

@@ -14,7 +14,7 @@ from service_kit.database import Database
 from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.health import DatabaseDep
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.openapi import documented
 
 logger = logging.getLogger("integration_service")

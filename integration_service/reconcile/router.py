@@ -9,7 +9,7 @@ from integration_service.reconcile import store
 from integration_service.reconcile.schemas import ReconcileOrder, Reconciliation
 from service_kit.problems import Problem
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.health import DatabaseDep
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.openapi import documented
 
 router = APIRouter(prefix="/reconcile", route_class=GuardedRoute, tags=["reconciliation"])

@@ -6,7 +6,7 @@ from inventory_api.access import CanReadStock, CanRepair
 from inventory_api.books import service
 from inventory_api.books.schemas import Repair, Stats, Verification
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.health import DatabaseDep
+from service_kit.web.dependencies import DatabaseDep
 
 router = APIRouter(route_class=GuardedRoute, tags=["books"])
 

@@ -9,6 +9,7 @@ from inventory_api.items import service, store
 from inventory_api.items.models import Item
 from inventory_api.items.schemas import ItemChange, ItemNew, ItemOut
 from service_kit.web.auth import GuardedRoute
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -19,7 +20,6 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
-from service_kit.web.health import DatabaseDep
 from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
 from service_kit.web.paging import PagingDep
@@ -38,9 +38,9 @@ SkuInPath = Annotated[
     response_model=ItemOut,
     responses=documented(service.SkuTaken) | answering(201, LOCATION, ETAG),
 )
-async def add_item(new: ItemNew, who: CanWriteStock, once: Idempotent) -> Response:
+async def add_item(new: ItemNew, who: CanWriteStock, idempotency: Idempotent) -> Response:
     """Add an item. How many of it there are is its first movement."""
-    return await once.write(service.add, _created, new, who)
+    return await idempotency.write(service.add, _created_answer, new, who)
 
 
 @router.get("", summary="List items", response_model=list[ItemOut])
@@ -69,11 +69,15 @@ async def list_items(
     responses=documented(service.ItemNotFound) | NOT_MODIFIED,
 )
 async def get_item(
-    sku: SkuInPath, database: DatabaseDep, _: CanReadStock, known: IfNoneMatch, response: Response
+    sku: SkuInPath,
+    database: DatabaseDep,
+    _: CanReadStock,
+    known_versions: IfNoneMatch,
+    response: Response,
 ) -> Item | Response:
     """Look up one item and its levels."""
     item = await database.read(service.get, sku)
-    return unless_known(known, response, item.version, item)
+    return unless_known(known_versions, response, item.version, item)
 
 
 @router.patch(
@@ -84,18 +88,18 @@ async def get_item(
 )
 async def change_item(
     sku: SkuInPath,
-    wanted: ItemChange,
+    change: ItemChange,
     database: DatabaseDep,
     _: CanWriteStock,
     versions: IfMatch,
     response: Response,
 ) -> Item:
     """Change its name or reorder level; its stock changes by movements alone."""
-    item = await database.write(service.change, sku, wanted, versions)
+    item = await database.write(service.change, sku, change, versions)
     set_etag(response, item.version)
     return item
 
 
-def _created(item: Item) -> Answer:
+def _created_answer(item: Item) -> Answer:
     body = ItemOut.model_validate(item).model_dump_json()
     return Answer(201, body, {"Location": f"/items/{item.sku}", "ETag": etag(item.version)})

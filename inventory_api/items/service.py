@@ -63,12 +63,12 @@ def add(db: Connection, new: ItemNew, who: Principal) -> Item:
     return get(db, new.sku)
 
 
-def change(db: Connection, sku: str, wanted: ItemChange, versions: frozenset[int] | None) -> Item:
+def change(db: Connection, sku: str, change: ItemChange, versions: frozenset[int] | None) -> Item:
     """Change the fields that were sent. Raises ItemNotFound or PreconditionFailed."""
     before = get(db, sku, lock=True)
     check_version(versions, before.version)
     values = {
-        name: value for name, value in wanted.changes().items() if getattr(before, name) != value
+        name: value for name, value in change.changes().items() if getattr(before, name) != value
     }
     if values:
         store.change(db, before.id, {**values, "updated_at": clock.now()})

@@ -9,7 +9,7 @@ from inventory_api.kits import service
 from inventory_api.kits.schemas import KitNew, KitOut
 from inventory_api.kits.store import Kit
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.health import DatabaseDep
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.openapi import documented
 from service_kit.web.paging import PagingDep
 

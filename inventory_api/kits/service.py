@@ -25,8 +25,8 @@ class KitChanged(Problem):
 def page(db: Connection, after: int | None, limit: int) -> Page[Kit]:
     """List the newest version of each kit, in the order in which the kits were first made."""
     first = store.first_versions(db, after, limit)
-    known = store.newest(db, [row.package_type for row in first.rows])
-    rows = [known[row.package_type] for row in first.rows]
+    kits_by_type = store.newest(db, [row.package_type for row in first.rows])
+    rows = [kits_by_type[row.package_type] for row in first.rows]
     return Page(rows=rows, next_key=first.next_key)
 
 
@@ -37,15 +37,18 @@ def put(db: Connection, package_type: str, new: KitNew, who: Principal) -> tuple
     InvalidRequest for an item that does not exist.
     """
     there = store.newest(db, [package_type]).get(package_type)
-    wanted = {line.sku: line.quantity for line in new.lines}
-    if there is not None and {line.sku: line.quantity for line in there.lines} == wanted:
+    quantities = {line.sku: line.quantity for line in new.lines}
+    if there is not None and {line.sku: line.quantity for line in there.lines} == quantities:
         return there, False
-    known = items.by_sku(db, wanted)
-    if missing := [sku for sku in wanted if sku not in known]:
+    items_by_sku = items.by_sku(db, quantities)
+    if missing := [sku for sku in quantities if sku not in items_by_sku]:
         raise InvalidRequest(
             "A kit holds items that exist.",
             errors=[
-                {"loc": ["body", "lines", list(wanted).index(sku), "sku"], "msg": "No such item"}
+                {
+                    "loc": ["body", "lines", list(quantities).index(sku), "sku"],
+                    "msg": "No such item",
+                }
                 for sku in missing
             ],
         )
@@ -55,10 +58,10 @@ def put(db: Connection, package_type: str, new: KitNew, who: Principal) -> tuple
         "actor": who.name,
         "created_at": clock.now(),
     }
-    quantities = {known[sku].id: quantity for sku, quantity in wanted.items()}
+    by_item_id = {items_by_sku[sku].id: quantity for sku, quantity in quantities.items()}
     try:
         with db.begin_nested():
-            store.add(db, kit, quantities)
+            store.add(db, kit, by_item_id)
     except IntegrityError:
         raise KitChanged("Someone else has changed this kit just now. Try again.") from None
     return store.newest(db, [package_type])[package_type], there is None

@@ -8,7 +8,7 @@ from inventory_api.items.router import SkuInPath
 from inventory_api.items.schemas import MovementNew, MovementOut
 from inventory_api.movements import service
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.health import DatabaseDep
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.openapi import documented
 from service_kit.web.paging import PagingDep
@@ -24,13 +24,13 @@ router = APIRouter(prefix="/items/{sku}/movements", route_class=GuardedRoute, ta
     responses=documented(items.ItemNotFound, items.ItemUntracked, items.StockBelowReserved),
 )
 async def move_stock(
-    sku: SkuInPath, new: MovementNew, who: CanWriteStock, once: Idempotent
+    sku: SkuInPath, new: MovementNew, who: CanWriteStock, idempotency: Idempotent
 ) -> Response:
     """Record that stock came in, went out or was counted, never below what is reserved.
 
     Requests waiting for the item get it at once, the oldest first.
     """
-    return await once.write(service.move_stock, _moved, sku, new, who)
+    return await idempotency.write(service.move_stock, _created_answer, sku, new, who)
 
 
 @router.get(
@@ -46,5 +46,5 @@ async def list_movements(
     return paging.rows(page)
 
 
-def _moved(movement: MovementOut) -> Answer:
+def _created_answer(movement: MovementOut) -> Answer:
     return Answer(201, movement.model_dump_json())

@@ -35,8 +35,8 @@ def reserve(db: Connection, waiting: Sequence[Waiting], actor: str) -> set[int]:
 
     It costs a few statements, however many requests there are.
     """
-    wanted = {line.item_id for one in waiting for line in one.kit.lines if line.tracked}
-    levels = items.lock(db, wanted) if wanted else {}
+    item_ids = _items_of(waiting)
+    levels = items.lock(db, item_ids) if item_ids else {}
     available = {item_id: level.available for item_id, level in levels.items()}
     return _promise(db, waiting, available, actor)
 
@@ -46,12 +46,12 @@ def lock_with_backorders(db: Connection, item_ids: Collection[int]) -> set[int]:
 
     Returns the ids of all items that are locked.
     """
-    wanted = set(item_ids)
+    to_lock = set(item_ids)
     waiting_kits = kits.by_id(db, store.kits_of_backorders(db, item_ids)) if item_ids else {}
     for kit in waiting_kits.values():
-        wanted.update(line.item_id for line in kit.lines if line.tracked)
-    items.lock(db, wanted)
-    return wanted
+        to_lock.update(line.item_id for line in kit.lines if line.tracked)
+    items.lock(db, to_lock)
+    return to_lock
 
 
 def allocate(
@@ -66,9 +66,9 @@ def allocate(
     after = 0
     while item_ids and any(available[item_id] > 0 for item_id in item_ids):
         rows = store.backorders(db, item_ids, after, AT_ONCE)
-        wanted = [(row, row.kit_id) for row in rows if row.kit_id is not None]
-        known = kits.by_id(db, {kit_id for _, kit_id in wanted})
-        waiting = [Waiting(row.id, row.request_id, known[kit_id]) for row, kit_id in wanted]
+        with_kit = [(row, row.kit_id) for row in rows if row.kit_id is not None]
+        kits_by_id = kits.by_id(db, {kit_id for _, kit_id in with_kit})
+        waiting = [Waiting(row.id, row.request_id, kits_by_id[kit_id]) for row, kit_id in with_kit]
         if not _items_of(waiting) <= set(locked):
             raise RunAgain
         served = _promise(db, waiting, available, actor)

@@ -47,13 +47,13 @@ class InvalidTransition(Problem):
 
 
 def move(
-    db: Connection, request_id: str, wanted: Move, versions: frozenset[int] | None, who: Principal
+    db: Connection, request_id: str, step: Move, versions: frozenset[int] | None, who: Principal
 ) -> PackageView:
     """Move a package request one step forward. A step that was taken already is no step.
 
     Raises PackageRequestNotFound, PreconditionFailed, or InvalidTransition with what is allowed.
     """
-    target = TARGETS[wanted]
+    target = TARGETS[step]
     seen = service.get(db, request_id)
     kit = kits.by_id(db, {seen.kit_id}).get(seen.kit_id) if seen.kit_id else None
     concerned = {line.item_id for line in allocation.tracked_lines(kit)}
@@ -64,37 +64,37 @@ def move(
         items.lock(db, concerned)
     row = store.get_locked(db, seen.id)
     check_version(versions, row.version)
-    if wanted == "unpack" and row.status != "cancelled":
+    if step == "unpack" and row.status != "cancelled":
         raise InvalidTransition(
             f"A {row.status} package request can't be unpacked; only a cancelled one is.",
             current_status=row.status,
             allowed_statuses=list(ALLOWED[row.status]),
         )
-    if row.status == target and not (wanted == "unpack" and row.to_unpack):
+    if row.status == target and not (step == "unpack" and row.to_unpack):
         return service.show(db, request_id)
     if row.status != target and target not in ALLOWED[row.status]:
         raise _refusal(row.status, target)
-    _carry_out(db, row, wanted, kit, who.name)
+    _carry_out(db, row, step, kit, who.name)
     if frees:
         allocation.allocate(db, concerned, locked, who.name)
     return service.show(db, request_id)
 
 
 def _carry_out(
-    db: Connection, row: PackageRequest, wanted: Move, kit: Kit | None, actor: str
+    db: Connection, row: PackageRequest, step: Move, kit: Kit | None, actor: str
 ) -> None:
     """Move the stock that a step moves, and set the request's new status."""
-    if wanted == "cancel":
+    if step == "cancel":
         allocation.cancel(db, [row], actor)
-    elif wanted == "unpack":
+    elif step == "unpack":
         allocation.release(db, row.id, row.request_id, "unpacked", actor)
         store.set_unpacked(db, row.id)
     else:
-        if wanted == "ship":
+        if step == "ship":
             allocation.hand_out(db, row.id, row.request_id, actor)
-        elif wanted == "return":
+        elif step == "return":
             allocation.take_back(db, kit, row.request_id, actor)
-        store.set_status(db, {row.id}, TARGETS[wanted])
+        store.set_status(db, {row.id}, TARGETS[step])
 
 
 def _refusal(status: Status, target: Status) -> InvalidTransition:

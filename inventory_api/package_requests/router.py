@@ -25,6 +25,7 @@ from inventory_api.package_requests.store import Filter
 from service_kit.problems import Problem
 from service_kit.web.auth import principal_of
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.etags import (
     NOT_MODIFIED,
     IfMatch,
@@ -35,10 +36,8 @@ from service_kit.web.etags import (
     unless_known,
 )
 from service_kit.web.fields import Line
-from service_kit.web.health import DatabaseDep
 from service_kit.web.hot import HotRoute, hot, plain_body
-from service_kit.web.idempotency import Answer, Idempotent, idempotency_key
-from service_kit.web.idempotency import Erased as AnswerErased
+from service_kit.web.idempotency import Answer, Idempotent, ReplayErased, idempotency_key
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
 from service_kit.web.paging import CreatedAfter, PagingDep
 
@@ -59,7 +58,7 @@ async def _filter(
 RequestId = Annotated[
     Line, Path(max_length=36, description="The package request's id."), AfterValidator(str.lower)
 ]
-Wanted = Annotated[Filter, Depends(_filter)]
+PackageFilter = Annotated[Filter, Depends(_filter)]
 Items = Annotated[
     list[Any],
     Body(
@@ -83,7 +82,7 @@ Items = Annotated[
     summary="Request a package",
     response_model=PackageRequestOut,
     responses={
-        **documented(service.PackageRequestConflict, service.CustomerErased, AnswerErased),
+        **documented(service.PackageRequestConflict, service.CustomerErased, ReplayErased),
         **answering(201, LOCATION, ETAG),
         200: {
             "model": PackageRequestOut,
@@ -93,20 +92,21 @@ Items = Annotated[
     },
 )
 async def request_package(
-    new: PackageRequestNew, who: CanWritePackages, once: Idempotent
+    new: PackageRequestNew, who: CanWritePackages, idempotency: Idempotent
 ) -> Response:
     """Request a package: only one is ever made for a customer, a type and an occurrence.
 
     Repeating is safe: it answers the existing request with 200. For an erased customer the answer
     is 410, also where a package had been requested before.
     """
-    outcome = await once.outcome(service.request, _answer, new, who)
+    outcome = await idempotency.outcome(service.request, _answer, new, who)
     if outcome.result is not None:
         service.log_new([outcome.result])
     return outcome.answer.response()
 
 
 async def _request_all_by_hand(request: Request) -> Response | None:
+    """Request without FastAPI; None with an Idempotency-Key or for a body that is not valid."""
     if "idempotency-key" in request.headers or not (items := await plain_body(request, _ITEMS)):
         return None
     return await request_packages(items, principal_of(request), await idempotency_key(request))
@@ -114,15 +114,17 @@ async def _request_all_by_hand(request: Request) -> Response | None:
 
 @router.post("/batch", summary="Request up to 500 packages", response_model=list[BatchResult])
 @hot(_request_all_by_hand)
-async def request_packages(items: Items, who: CanWritePackages, once: Idempotent) -> Response:
+async def request_packages(
+    items: Items, who: CanWritePackages, idempotency: Idempotent
+) -> Response:
     """Request each package on its own, and answer the result of each, in order.
 
     The problem of an item that was refused names its `customer_id`, where that can be one.
     """
     read = read_items(PackageRequestNew, items)
     new = [item for item in read if isinstance(item, PackageRequestNew)]
-    outcome = await once.outcome(
-        service.request_all, lambda done: _answer_all(items, merge(read, done)), new, who
+    outcome = await idempotency.outcome(
+        service.request_all, lambda done: _batch_answer(items, merge(read, done)), new, who
     )
     if outcome.result is not None:
         service.log_new(outcome.result)
@@ -131,10 +133,10 @@ async def request_packages(items: Items, who: CanWritePackages, once: Idempotent
 
 @router.get("", summary="List package requests", response_model=list[PackageRequestOut])
 async def list_package_requests(
-    database: DatabaseDep, _: CanReadPackages, paging: PagingDep, wanted: Wanted
+    database: DatabaseDep, _: CanReadPackages, paging: PagingDep, filters: PackageFilter
 ) -> list[dict[str, Any]]:
     """List package requests, newest last."""
-    page = await database.read(service.page, wanted, paging.after(), paging.limit)
+    page = await database.read(service.page, filters, paging.after(), paging.limit)
     return [service.as_shown(one) for one in paging.rows(page)]
 
 
@@ -148,16 +150,16 @@ async def get_package_request(
     request_id: RequestId,
     database: DatabaseDep,
     _: CanReadPackages,
-    known: IfNoneMatch,
+    known_versions: IfNoneMatch,
     response: Response,
 ) -> dict[str, Any] | Response:
     """Look up one package request by its id."""
     found = await database.read(service.show, request_id)
-    return unless_known(known, response, found.row.version, service.as_shown(found))
+    return unless_known(known_versions, response, found.row.version, service.as_shown(found))
 
 
 @router.post("/erasures", summary="Erase customers")
-async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanErasePackages) -> Erased:
+async def erase_customers(erasure: Erasure, database: DatabaseDep, who: CanErasePackages) -> Erased:
     """Cancel what is not shipped to these customers, forget their names and notes, for ever.
 
     What was reserved for a cancelled package goes to whoever waits for it. A packed one is
@@ -168,9 +170,9 @@ async def erase_customers(wanted: Erasure, database: DatabaseDep, who: CanEraseP
     With `dry_run` it answers what is still to do: a caller who knows all erasures can check, for
     example after a restored backup, that they are all applied.
     """
-    if wanted.dry_run:
-        return await database.read(erasing.preview, wanted.customer_ids)
-    return await database.erase(erasing.erase, wanted.customer_ids, who)
+    if erasure.dry_run:
+        return await database.read(erasing.preview, erasure.customer_ids)
+    return await database.erase(erasing.erase, erasure.customer_ids, who)
 
 
 @router.post(
@@ -215,21 +217,27 @@ def _answer(requested: Requested) -> Answer:
     return Answer(status, body, headers, subjects=[row.customer_id])
 
 
-def _answer_all(items: Sequence[Any], done: Sequence[Requested | Problem]) -> Answer:
+def _batch_answer(items: Sequence[Any], done: Sequence[Requested | Problem]) -> Answer:
     results = [_result(item, one) for item, one in zip(items, done, strict=True)]
-    whose = [None if isinstance(one, Problem) else one.view.row.customer_id for one in done]
-    return Answer(200, to_json(results).decode(), item_subjects=whose)
+    customer_ids = [None if isinstance(one, Problem) else one.view.row.customer_id for one in done]
+    return Answer(200, to_json(results).decode(), item_subjects=customer_ids)
 
 
 def _result(item: Any, done: Requested | Problem) -> dict[str, Any]:
     if isinstance(done, Problem):
-        return {"status": done.status.value, "problem": {**done.document(), **_whose(item)}}
+        return {
+            "status": done.status.value,
+            "problem": {**done.document(), **_customer_id_of(item)},
+        }
     shown = service.as_shown(done.view)
     return {"status": 201 if done.is_new else 200, "package_request": shown}
 
 
-def _whose(item: Any) -> dict[str, Any]:
-    """Name the customer of an item, so that its refusal can be matched to it."""
+def _customer_id_of(item: Any) -> dict[str, Any]:
+    """Return the item's `customer_id` for its refusal; nothing where that can't be one.
+
+    The integration believes a refusal only with it: without, it can't tell whom it is about.
+    """
     try:
         return {"customer_id": _CUSTOMER_ID.validate_python(item["customer_id"])}
     except (TypeError, KeyError, ValidationError):

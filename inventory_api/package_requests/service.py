@@ -24,6 +24,10 @@ from service_kit.web.paging import Page
 
 logger = logging.getLogger("inventory_api")
 
+# What a request says besides its identity, and what another one for the same package must not
+# contradict. That happens to be exactly what is personal.
+_CONTENT = tuple(personal(package_requests))
+
 
 class PackageRequestNotFound(Problem):
     """There is no package request with this id."""
@@ -86,17 +90,17 @@ def show(db: Connection, request_id: str) -> PackageView:
     return shown
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[PackageView]:
-    found = store.page(db, wanted, after, limit)
+def page(db: Connection, filters: Filter, after: int | None, limit: int) -> Page[PackageView]:
+    found = store.page(db, filters, after, limit)
     return Page(rows=present(db, found.rows), next_key=found.next_key)
 
 
 def present(db: Connection, rows: Sequence[PackageRequest]) -> list[PackageView]:
     """Show rows with what goes into each package."""
-    known = kits.by_id(db, {row.kit_id for row in rows if row.kit_id is not None})
+    kits_by_id = kits.by_id(db, {row.kit_id for row in rows if row.kit_id is not None})
     lines = {
         kit.id: [LineOut(sku=line.sku, quantity=line.quantity) for line in kit.lines]
-        for kit in known.values()
+        for kit in kits_by_id.values()
     }
     return [PackageView(row, lines[row.kit_id] if row.kit_id else []) for row in rows]
 
@@ -133,8 +137,8 @@ def request_all(
 def _request_kept(
     db: Connection, new: Sequence[PackageRequestNew], who: Principal
 ) -> list[Requested | Problem]:
-    known = kits.newest(db, {item.package_type for item in new})
-    rows = [_row(item, known.get(item.package_type)) for item in new]
+    kits_by_type = kits.newest(db, {item.package_type for item in new})
+    rows = [_row(item, kits_by_type.get(item.package_type)) for item in new]
     store.add_missing(db, rows)
     identities = [item.identity for item in new]
     there = store.of_identities(db, identities)
@@ -142,7 +146,7 @@ def _request_kept(
     made = sorted(
         (row for row in there.values() if row.request_id in own_ids), key=attrgetter("id")
     )
-    if _reserve(db, made, known, who):
+    if _reserve(db, made, kits_by_type, who):
         there = store.of_identities(db, identities)
     shown = dict(zip(there, present(db, list(there.values())), strict=True))
     return [
@@ -162,13 +166,13 @@ def log_new(results: Sequence[Requested | Problem]) -> None:
 
 
 def _reserve(
-    db: Connection, made: Sequence[PackageRequest], known: Mapping[str, Kit], who: Principal
+    db: Connection, made: Sequence[PackageRequest], kits_by_type: Mapping[str, Kit], who: Principal
 ) -> bool:
     """Reserve stock for new requests. Returns whether some did not get theirs."""
     waiting = [
-        allocation.Waiting(row.id, row.request_id, known[row.package_type])
+        allocation.Waiting(row.id, row.request_id, kits_by_type[row.package_type])
         for row in made
-        if row.package_type in known
+        if row.package_type in kits_by_type
     ]
     served = allocation.reserve(db, waiting, who.name)
     unserved = {one.id for one in waiting} - served
@@ -181,14 +185,14 @@ def _row(new: PackageRequestNew, kit: Kit | None) -> dict[str, Any]:
 
 
 def _answer(
-    wanted: PackageRequestNew, own_id: str, found: PackageView
+    new: PackageRequestNew, own_id: str, found: PackageView
 ) -> Requested | PackageRequestConflict:
     there = found.row
     if there.request_id == own_id:
         return Requested(found, is_new=True)
     # What a repeated request leaves out is no contradiction, nor what was erased meanwhile.
-    for name in () if there.erased_at else personal(package_requests):
-        value = getattr(wanted, name)
+    for name in () if there.erased_at else _CONTENT:
+        value = getattr(new, name)
         if value is not None and value != getattr(there, name):
             return PackageRequestConflict(
                 f"This customer's package was requested before with another {name}. "

@@ -168,14 +168,14 @@ def of_identities(
     return {(row.customer_id, row.package_type, row.occurrence): row for row in found}
 
 
-def page(db: Connection, wanted: Filter, after: int | None, limit: int) -> Page[PackageRequest]:
+def page(db: Connection, filters: Filter, after: int | None, limit: int) -> Page[PackageRequest]:
     """List requests in the order in which they were made."""
     statement = select(package_requests)
     for column in ("customer_id", "status", "package_type"):
-        if (value := getattr(wanted, column)) is not None:
+        if (value := getattr(filters, column)) is not None:
             statement = statement.where(package_requests.c[column] == value)
-    if wanted.created_after is not None:
-        statement = statement.where(package_requests.c.created_at > wanted.created_after)
+    if filters.created_after is not None:
+        statement = statement.where(package_requests.c.created_at > filters.created_after)
     statement = page_after(statement, package_requests.c.id, after, limit + 1)
     return page_of(find_all(PackageRequest, db, statement), limit, key="id")
 

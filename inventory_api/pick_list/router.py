@@ -6,7 +6,7 @@ from inventory_api.access import CanReadPackages
 from inventory_api.pick_list import store
 from inventory_api.pick_list.schemas import PickList
 from service_kit.web.auth import GuardedRoute
-from service_kit.web.health import DatabaseDep
+from service_kit.web.dependencies import DatabaseDep
 
 router = APIRouter(route_class=GuardedRoute, tags=["package requests"])
 

@@ -5,7 +5,8 @@ one transaction, never waits for anything but its statements, and may be run aga
 verbs for it:
 
 read    a few rows by key
-write   changes; the caller is answered after the commit
+write   changes; the caller is answered after the commit. For a work whose first statement is its
+        only change, write_autocommit does the same with fewer round trips
 erase   changes that delete something of which no older copy may remain
 scan    reads whose cost grows with the table
 """

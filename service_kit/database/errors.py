@@ -70,7 +70,7 @@ def reason(error: BaseException) -> str:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Tell a database that can't answer now from a statement that is wrong."""
+    """Return whether the database can't answer now, which is no fault of the statement."""
     cause = origin(error)
     if isinstance(cause, sqlite3.Error):
         return sqlite_code(cause) in _UNAVAILABLE_SQLITE
@@ -80,9 +80,9 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell a server that starts, stops, hangs up or is silent from one that isn't there.
+    """Return whether a server starts, stops, hangs up or is silent, which may be over in a moment.
 
-    The former may be over in a moment; a refused connection is more likely a wrong address.
+    A refused connection is none of these: it is more likely a wrong address.
     """
     cause = origin(error)
     if state := _sqlstate(cause):
@@ -92,7 +92,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Tell whether a transaction was rolled back for another's sake, so that it is to run again."""
+    """Return whether a transaction was rolled back in favour of another and must run again."""
     return isinstance(error, RunAgain) or _sqlstate(origin(error)) in _CONFLICT_SQLSTATES
 
 
@@ -102,7 +102,7 @@ def sqlite_code(error: BaseException) -> int:
 
 
 def translate(error: Exception) -> Exception:
-    """Return what a caller is told: DatabaseUnavailable, or the error as it is."""
+    """Return the error for the caller: DatabaseUnavailable, or the error as it is."""
     if is_unavailable(error):
         meant = DatabaseUnavailable("The database can't be used at the moment.")
         if sqlite_code(origin(error)) == sqlite3.SQLITE_FULL:

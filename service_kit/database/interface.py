@@ -77,9 +77,10 @@ class Database(ABC):
         """
 
     async def write_autocommit(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do the same for a work that changes with its first statement alone, and then only reads.
+        """Do the same for a work whose first statement is its only change; then it may read.
 
-        On PostgreSQL each statement is its own transaction, which saves BEGIN and COMMIT.
+        On PostgreSQL each statement is its own transaction, which saves BEGIN and COMMIT: a second
+        change would stay undone, or stand alone, after a failure between the two.
         """
         return await self.write(work, *args, **kwargs)
 

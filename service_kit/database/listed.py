@@ -18,7 +18,7 @@ class _items_of(FunctionElement[Any]):  # noqa: N801 (reads as the SQL function 
 
 
 def is_listed(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """Tell whether a value is one of those in a list that is given as the parameter `name`."""
+    """Build the condition that a value is in the list given as the parameter `name`."""
     items = _items_of(bindparam(name, type_=JSON))
     items.type = column.type
     return column.op("IN", is_comparison=True)(items)

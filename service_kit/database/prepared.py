@@ -91,8 +91,11 @@ class PreparedChange(_Prepared[None]):
             _run(db, compiled, compiled.given_each(rows, same), _nothing)
 
 
-class PreparedInsert(PreparedChange):
-    """Inserts rows but those that a constraint refuses; a nullable column may be left out."""
+class PreparedInsertMissing(PreparedChange):
+    """INSERT … ON CONFLICT DO NOTHING: a row that a unique constraint refuses is skipped.
+
+    It writes every column but `id`; a nullable one that a row leaves out becomes NULL.
+    """
 
     def __init__(self, table: Table) -> None:
         statement = insert_missing(table)
@@ -102,7 +105,7 @@ class PreparedInsert(PreparedChange):
         self._returning = PreparedValues[int](statement.returning(table.c.id), written, nullable)
 
     def one(self, db: Connection, **values: Any) -> int | None:
-        """Insert one row. Returns its id, or None where it is refused."""
+        """Insert one row. Returns its id, or None where it was skipped."""
         if db.dialect.name != "sqlite":
             return self._returning.first(db, **values)
         # RETURNING has SQLite prepare to undo the statement: it writes out its search index.

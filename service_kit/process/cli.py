@@ -188,8 +188,8 @@ def migrate_database(service: Service, settings: "ServiceSettings", patience: fl
             time.sleep(1)
             continue
         if before != migrations.head:
-            told = "Migrated the database from %s to %s."
-            logger.info(told, before or "nothing", migrations.head)
+            versions = before or "nothing", migrations.head
+            logger.info("Migrated the database from %s to %s.", *versions)
         return
 
 

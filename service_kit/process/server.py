@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 def bind(host: str, port: int) -> socket.socket:
     """Take the address; nobody can connect yet. Raises Refused where it can't be had."""
-    with _needed(host, port), ExitStack() as unless_bound:
+    with _refuse_unusable_address(host, port), ExitStack() as unless_bound:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
@@ -68,7 +68,7 @@ def run(create: Create, settings: ServiceSettings, bound: socket.socket) -> int:
 
     `create` makes the app of a process. Workers get it by its name, so it must be importable.
     """
-    with _needed(settings.host, settings.port):
+    with _refuse_unusable_address(settings.host, settings.port):
         bound.listen()
     logger.info("Listening on http://%s:%d", _shown(settings.host), settings.port)
     sockets = many_times(bound)
@@ -150,12 +150,12 @@ def _supervise(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
 
 
 @contextmanager
-def _needed(host: str, port: int) -> Iterator[None]:
+def _refuse_unusable_address(host: str, port: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        told = f"{_shown(host)}:{port}: {error.strerror}. Choose others with HOST and PORT."
-        raise Refused(told) from error
+        message = f"{_shown(host)}:{port}: {error.strerror}. Choose others with HOST and PORT."
+        raise Refused(message) from error
 
 
 def _shown(host: str) -> str:

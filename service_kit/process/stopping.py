@@ -20,7 +20,7 @@ class Stopping:
         self._event.set()
 
     def begin_on_signals(self) -> None:
-        """Hear of a signal when the server does, which tells the app only when all is answered.
+        """Begin to stop when the server gets a signal; it tells the app only after the last answer.
 
         Long polls then end at once, and nothing new is begun.
         """
@@ -57,7 +57,7 @@ class Stopping:
     def watch(self, task: asyncio.Task[None]) -> None:
         """End the process when this task raises, so that whoever runs it starts it again.
 
-        Otherwise nobody would hear of it, and the service would look healthy and do nothing.
+        Otherwise nobody would notice, and the service would look healthy and do nothing.
         """
         task.add_done_callback(self._on_done)
 

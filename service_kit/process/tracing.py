@@ -62,9 +62,9 @@ def span(
 
     Without parents it is part of what is being traced already.
     """
-    known = [_context_of(parent) for parent in dict.fromkeys(filter(None, parents))]
-    around = known[0] if len(known) == 1 else Context() if known else None
-    linked = known if len(known) > 1 else []
+    contexts = [_context_of(parent) for parent in dict.fromkeys(filter(None, parents))]
+    around = contexts[0] if len(contexts) == 1 else Context() if contexts else None
+    linked = contexts if len(contexts) > 1 else []
     with _tracer.start_as_current_span(
         name,
         context=around,
@@ -85,8 +85,8 @@ def span(
 @contextmanager
 def spans(name: str, kind: SpanKind, parents: Iterable[str | None]) -> Iterator[None]:
     """Trace what is done inside once in the trace of each parent."""
-    known = map(_context_of, dict.fromkeys(filter(None, parents)))
-    begun = [_tracer.start_span(name, context=one, kind=kind) for one in known]
+    contexts = map(_context_of, dict.fromkeys(filter(None, parents)))
+    begun = [_tracer.start_span(name, context=one, kind=kind) for one in contexts]
     try:
         yield
     finally:

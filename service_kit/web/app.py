@@ -90,14 +90,14 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         endpoint = settings.otel_exporter_otlp_endpoint
         with tracing.sending(name, endpoint) if endpoint else nullcontext():
-            await patiently(database.open)
-            impatience = asyncio.create_task(_give_up_in_time(app.state.stopping, database))
+            await retry_while_starting(database.open)
+            give_up_task = asyncio.create_task(_give_up_in_time(app.state.stopping, database))
             try:
                 async with running(app) if running else nullcontext():
                     yield
             finally:
                 await database.close()
-                impatience.cancel()
+                give_up_task.cancel()
 
     return lifespan
 
@@ -109,7 +109,9 @@ async def _give_up_in_time(stopping: Stopping, database: Database) -> None:
     database.abort()
 
 
-async def patiently(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+async def retry_while_starting(
+    work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+) -> T:
     """Run what a start needs of its database, and retry while the server is coming back.
 
     Raises DatabaseUnavailable after ten seconds, or at once where waiting does not help.

@@ -66,7 +66,7 @@ class Tokens:
     def __init__(
         self, settings: ServiceSettings, limits: RateLimits, find: FindToken | None = None
     ) -> None:
-        self._known = {
+        self._principals = {
             (digest := _digest(token)): Principal(
                 role, role, settings.roles[role], f"sha256:{digest.hex()}"
             )
@@ -90,14 +90,14 @@ class Tokens:
             raise NotAuthenticated
         # Looked up by digest: how long that takes says nothing about the token.
         digest = _digest(token)
-        known = self._known.get(digest)
-        if known is None and self._find is not None:
-            known = await self._find(token)
-        if known is None:
+        principal = self._principals.get(digest)
+        if principal is None and self._find is not None:
+            principal = await self._find(token)
+        if principal is None:
             self._limits.count_failure(scope, token, "unknown, expired or revoked")
             raise NotAuthenticated
         self._limits.count(scope, digest)
-        return known
+        return principal
 
 
 class _Bearer(HTTPBearer):

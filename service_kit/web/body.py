@@ -47,7 +47,7 @@ def check_body_headers(request: Request) -> None:
         raise UnsupportedMediaType("Send the body as application/json.")
 
 
-def _counted(receive: Receive) -> Receive:
+def _limit_body(receive: Receive) -> Receive:
     """Receive a body of at most the allowed size."""
     received = 0
 
@@ -70,7 +70,7 @@ class StrictRequest(Request):
     """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
-        super().__init__(scope, _counted(receive))
+        super().__init__(scope, _limit_body(receive))
 
     async def json(self) -> Any:
         body = await self.body()

@@ -54,13 +54,13 @@ async def _versions(
 IfMatch = Annotated[frozenset[int] | None, Depends(_versions)]
 
 
-def check_version(wanted: frozenset[int] | None, version: int) -> None:
+def check_version(allowed: frozenset[int] | None, version: int) -> None:
     """Raise PreconditionFailed unless this version is one that the caller has named."""
-    if wanted is not None and version not in wanted:
+    if allowed is not None and version not in allowed:
         raise PreconditionFailed("It was changed since you read it. Read it again, then decide.")
 
 
-async def _known(
+async def _known_versions(
     if_none_match: Annotated[
         str | None,
         Header(
@@ -76,7 +76,7 @@ async def _known(
 
 
 # The versions that the caller of a GET has, or None for any.
-IfNoneMatch = Annotated[frozenset[int] | None, Depends(_known)]
+IfNoneMatch = Annotated[frozenset[int] | None, Depends(_known_versions)]
 
 # The `responses=` of such a GET.
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
@@ -89,10 +89,10 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 
 
 def unless_known(
-    known: frozenset[int] | None, response: Response, version: int, found: T
+    known_versions: frozenset[int] | None, response: Response, version: int, found: T
 ) -> T | Response:
     """Return what was found and set its ETag, or return 304 if the caller has this version."""
-    if known is None or version in known:
+    if known_versions is None or version in known_versions:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag(version)})
     set_etag(response, version)
     return found

@@ -1,28 +1,17 @@
 """Is the process alive, can it do its work, what has it done: the routes that need no token."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from service_kit import VERSION
-from service_kit.database import Database, DatabaseUnavailable
+from service_kit.database import DatabaseUnavailable
 from service_kit.web.auth import GuardedRoute, Public
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.problems import log_unavailable
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"], dependencies=[Public])
-
-
-def database_of(request: Request) -> Database:
-    database: Database = request.app.state.database
-    return database
-
-
-async def _database(request: Request) -> Database:
-    return database_of(request)  # a dependency that is not async would be given a thread
-
-
-DatabaseDep = Annotated[Database, Depends(_database)]
 
 
 class Health(BaseModel):

@@ -67,7 +67,7 @@ class StillRunning(Problem):
     headers = {"Retry-After": "1"}
 
 
-class Erased(Problem):
+class ReplayErased(Problem):
     """What was created with this Idempotency-Key has been erased and is not created again."""
 
     status = HTTPStatus.GONE
@@ -151,7 +151,7 @@ class StoredAnswers:
         db.execute(self._make_early_of_now, {"latest": now + _SKEW, "now": now})
 
     def forget(self, db: Connection, subjects: Collection[str]) -> None:
-        """Blank all answers about these subjects; from then on their keys raise `Erased`."""
+        """Blank all answers about these subjects; from then on their keys raise `ReplayErased`."""
         found = db.execute(self._about, {"subjects": list(subjects)}).all()
         for key_id, rows in groupby(found, key=attrgetter("id")):
             bodies, items = zip(*((row.body, row.item) for row in rows), strict=True)
@@ -202,7 +202,7 @@ def _tables(metadata: MetaData) -> tuple[Table, Table]:
 
 def _without(body: str, items: Collection[int]) -> str:
     """Replace the results of erased items in the answer to a batch."""
-    gone = Erased()
+    gone = ReplayErased()
     results = [
         {"status": gone.status.value, "problem": gone.document()} if item in items else result
         for item, result in enumerate(from_json(body))
@@ -266,9 +266,9 @@ class IdempotencyKey:
         return await self.database.write(run)
 
     def _again(self, stored: Row[*tuple[Any, ...]]) -> Answer:
-        """Return the stored answer. Raises Erased or IdempotencyKeyReused."""
+        """Return the stored answer. Raises ReplayErased or IdempotencyKeyReused."""
         if stored.status == HTTPStatus.GONE:
-            raise Erased
+            raise ReplayErased
         if stored.fingerprint not in {"", self.fingerprint}:
             raise IdempotencyKeyReused("This Idempotency-Key was used with another body or path.")
         headers = {**stored.headers, "Idempotent-Replayed": "true"}

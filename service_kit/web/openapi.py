@@ -140,10 +140,10 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         return _complete(plain)
 
     app.openapi = complete  # type: ignore[method-assign]
-    app.state.description = cache(lambda: _written(complete()))
+    app.state.description = cache(lambda: _to_bytes(complete()))
 
 
-def _written(document: Json) -> bytes:
+def _to_bytes(document: Json) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -40,7 +40,7 @@ class TookTooLong(ServiceUnavailable):
         )
 
 
-class Place:
+class RequestSlot:
     """One request among those that are under way, and the time that it may take."""
 
     def __init__(self, limits: "Bounded") -> None:
@@ -49,7 +49,7 @@ class Place:
 
     @contextmanager
     def waiting(self, seconds: float) -> Iterator[None]:
-        """Make room for others while the request has nothing to do but wait. Raises Overloaded."""
+        """Leave the slot to others while the request only waits. Raises Overloaded."""
         limits = self._limits
         if limits.waiting >= MOST_WAITING:
             raise Overloaded(f"{MOST_WAITING} requests wait already; ask without waiting.")
@@ -96,27 +96,27 @@ class Bounded:
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun = False
-        place = scope["place"] = Place(self)
+        slot = scope["slot"] = RequestSlot(self)
 
         async def receive_unhurried() -> Message:
-            place.allow(None)  # the protocol has a deadline for the client
+            slot.allow(None)  # the protocol has a deadline for the client
             message = await receive()
-            place.allow(HANDLER_SECONDS)
+            slot.allow(HANDLER_SECONDS)
             return message
 
         async def send_unhurried(message: Message) -> None:
             nonlocal has_begun
             if not has_begun:
                 has_begun = True
-                place.allow(None)
+                slot.allow(None)
             await send(message)
 
         try:
-            async with place.timeout:
+            async with slot.timeout:
                 await self.app(scope, receive_unhurried, send_unhurried)
         except Exception as error:
             problem: TookTooLong | InternalError
-            if isinstance(error, TimeoutError) and place.timeout.expired():
+            if isinstance(error, TimeoutError) and slot.timeout.expired():
                 problem = TookTooLong()
                 logger.error("A request took longer than %g s and was ended.", HANDLER_SECONDS)
             else:
@@ -127,6 +127,6 @@ class Bounded:
             await answer(Request(scope), problem)(scope, receive, send)
 
 
-def place_of(request: Request) -> Place:
-    found: Place = request.scope["place"]
+def slot_of(request: Request) -> RequestSlot:
+    found: RequestSlot = request.scope["slot"]
     return found

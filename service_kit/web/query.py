@@ -31,7 +31,7 @@ def query_parameters(call: Callable[..., Any]) -> dict[str, bool]:
     return found
 
 
-def read_query(scope: Scope, known: Mapping[str, bool]) -> dict[str, str]:
+def read_query(scope: Scope, allowed: Mapping[str, bool]) -> dict[str, str]:
     """Return the parameters that were sent.
 
     Raises InvalidRequest for unknown parameters, and for those given twice that may not repeat.
@@ -40,26 +40,26 @@ def read_query(scope: Scope, known: Mapping[str, bool]) -> dict[str, str]:
         return {}
     pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     found = dict(pairs)
-    if len(found) < len(pairs) or not found.keys() <= known.keys():
-        errors = list(_errors(Counter(name for name, _ in pairs), known))
+    if len(found) < len(pairs) or not found.keys() <= allowed.keys():
+        errors = list(_errors(Counter(name for name, _ in pairs), allowed))
         if errors:
             raise invalid(errors)
     return found
 
 
-def _errors(sent: Mapping[str, int], known: Mapping[str, bool]) -> Iterator[dict[str, Any]]:
+def _errors(sent: Mapping[str, int], allowed: Mapping[str, bool]) -> Iterator[dict[str, Any]]:
     listed = 0
     for name, times in sent.items():
-        if name in known and (times == 1 or known[name]):
+        if name in allowed and (times == 1 or allowed[name]):
             continue
         reason = "Must be given once"
-        if name not in known:
+        if name not in allowed:
             # No suggestion for those that are not listed.
-            reason = "Unknown parameter" + (_meant(name, known) if listed < MAX_ERRORS else "")
+            reason = "Unknown parameter" + (_meant(name, allowed) if listed < MAX_ERRORS else "")
         listed += 1
         yield {"type": "query", "loc": ["query", name], "msg": reason}
 
 
-def _meant(name: str, known: Mapping[str, bool]) -> str:
-    near = get_close_matches(name, known, n=1) if len(name) <= _LONGEST_NAME else []
+def _meant(name: str, allowed: Mapping[str, bool]) -> str:
+    near = get_close_matches(name, allowed, n=1) if len(name) <= _LONGEST_NAME else []
     return f"; did you mean {near[0]}?" if near else ""

@@ -136,7 +136,7 @@ def register_from_outside(url: str, number: int) -> None:
         database = open_database(url)
         await database.open()
         await database.write(service.register, CustomerNew(**numbered(number)), OUTSIDER)
-        while await database.write(store.number):
+        while await database.write(store.assign_positions):
             pass
         await database.close()
 

@@ -179,7 +179,7 @@ async def test_whoever_was_committed_before_the_first_page_stands_before_its_cur
     crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, numbered_at_once: int
 ) -> None:
     """Also while nobody has read the feed, and so nobody has numbered it."""
-    monkeypatch.setattr(feed_store, "NUMBERED_AT_ONCE", numbered_at_once)
+    monkeypatch.setattr(feed_store, "ASSIGNED_AT_ONCE", numbered_at_once)
     await register(crm, 1, 2, 3, 4, 5)
 
     snapshot = await crm.get(LIST)

@@ -137,7 +137,7 @@ async def test_a_page_that_is_full_at_the_head_says_whether_there_is_more(
 async def test_who_reads_until_there_is_no_more_reads_all_that_was_committed(
     crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "NUMBERED_AT_ONCE", 3)
+    monkeypatch.setattr(store, "ASSIGNED_AT_ONCE", 3)
     for count in range(1, 9):
         await crm.post("/api/customers/batch", json=[numbered(count * 10 + n) for n in range(4)])
         page = await read_feed(crm, limit=count)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crm_api.app import create_app
-from crm_api.search import folded, rarest, trigram_numbers
+from crm_api.search import fold, rarest, trigram_numbers
 from crm_api.settings import Settings
 from service_kit.database.migrations import Migrations
 from tests.conftest import SERVICES, NewDatabase, running
@@ -60,11 +60,11 @@ async def ids(crm: httpx.AsyncClient, q: str, path: str = LIST, **more: Any) -> 
 
 def expected(q: str, people: Sequence[tuple[str, str, str | None]] = PEOPLE) -> list[int]:
     """Tell by hand who holds a text, in one of the three."""
-    wanted = folded(q.strip())
+    wanted = fold(q.strip())
     return [
         number
         for number, person in enumerate(people, 1)
-        if any(wanted in folded(text) for text in person)
+        if any(wanted in fold(text) for text in person)
     ]
 
 
@@ -239,13 +239,13 @@ def test_what_is_looked_up_are_trigrams_of_the_query_the_rarest_first(
 
 @given(st.text(max_size=30))
 def test_trigrams_are_numbers_of_32_bits_and_one_for_each_three_letters(text: str) -> None:
-    numbers = trigram_numbers(folded(text))
+    numbers = trigram_numbers(fold(text))
 
     assert all(-(2**31) <= number < 2**31 for number in numbers)
-    assert bool(numbers) == (len(folded(text)) >= 3)
+    assert bool(numbers) == (len(fold(text)) >= 3)
 
 
 @given(st.text())
 def test_folding_twice_is_folding_once(text: str) -> None:
-    assert folded(folded(text)) == folded(text)
-    assert folded(text.upper().lower()) is not None
+    assert fold(fold(text)) == fold(text)
+    assert fold(text.upper().lower()) is not None

@@ -1,4 +1,4 @@
-"""Planted bugs, room by room, each with the tests that must catch it. `make mutants` runs them."""
+"""Planted bugs by package, each with the tests that must catch it; see `make mutants`."""
 
 from tests.mutants import (
     crm,

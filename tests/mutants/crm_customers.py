@@ -35,8 +35,8 @@ MUTANTS = [
         name="fields that are not sent by reference stay as they were",
         kind="condition",
         file="crm_api/customers/service.py",
-        text="values: dict[str, Any] = wanted.model_dump()",
-        instead="values: dict[str, Any] = wanted.model_dump(exclude_unset=True)",
+        text="values: dict[str, Any] = new.model_dump()",
+        instead="values: dict[str, Any] = new.model_dump(exclude_unset=True)",
         tests=(
             f"{_CUSTOMERS_BY_REF}::test_who_is_not_there_is_created_and_who_is_there_becomes_as_sent",
         ),
@@ -45,8 +45,8 @@ MUTANTS = [
         name="a full page does not look whether there is another",
         kind="boundary",
         file="crm_api/customers/store.py",
-        text="rows = _ALL.page(db, after, limit + 1,",
-        instead="rows = _ALL.page(db, after, limit,",
+        text="rows = _JSON_PAGES.page(db, after, limit + 1,",
+        instead="rows = _JSON_PAGES.page(db, after, limit,",
         tests=(f"{_CUSTOMER_LISTS}::test_next_links_lead_through_all_pages",),
     ),
     Mutant(
@@ -61,8 +61,8 @@ MUTANTS = [
         name="a customer created at the instant itself is created after it",
         kind="boundary",
         file="crm_api/customers/store.py",
-        text="customers.c.created_at > wanted.created_after",
-        instead="customers.c.created_at >= wanted.created_after",
+        text="customers.c.created_at > filters.created_after",
+        instead="customers.c.created_at >= filters.created_after",
         tests=(f"{_CUSTOMER_LISTS}::test_both_ends_of_a_time_span_are_outside_it",),
     ),
     Mutant(
@@ -78,9 +78,9 @@ MUTANTS = [
         kind="order",
         file="crm_api/customers/service.py",
         text="""    cursor, is_behind = feed.head_cursor(db)
-    return cursor, page(db, wanted, None, limit), is_behind
+    return cursor, page(db, filters, None, limit), is_behind
 """,
-        instead="""    found = page(db, wanted, None, limit)
+        instead="""    found = page(db, filters, None, limit)
     cursor, is_behind = feed.head_cursor(db)
     return cursor, found, is_behind
 """,
@@ -104,9 +104,9 @@ MUTANTS = [
         kind="order",
         file="crm_api/customers/service.py",
         text="""refused = [row for row in rows if row["uid"] not in added]
-    problems = iter(_reasons(db, refused, who))""",
+    problems = iter(_conflicts(db, refused, who))""",
         instead="""refused = [row for row in rows if row["uid"] not in added]
-    problems = reversed(_reasons(db, refused, who))""",
+    problems = reversed(_conflicts(db, refused, who))""",
         tests=(f"{_CUSTOMER_BATCHES}::test_each_item_is_answered_in_its_place",),
     ),
     Mutant(
@@ -114,10 +114,10 @@ MUTANTS = [
         kind="scope",
         file="crm_api/customers/service.py",
         text="""    if (owner := by_email.get(row.get("email_key", ""))) is not None:
-        known = {"customer_id": owner} if who.may("customers:read") else {}
+        extra = {"customer_id": owner} if who.may("customers:read") else {}
 """,
         instead="""    if (owner := by_email.get(row.get("email_key", ""))) is not None:
-        known = {"customer_id": owner}
+        extra = {"customer_id": owner}
 """,
         tests=(
             f"{_CUSTOMERS}::test_who_may_not_read_customers_does_not_learn_whose_an_address_is",
@@ -189,7 +189,7 @@ MUTANTS = [
         name="the first page keeps a cursor that is behind",
         kind="dropped",
         file="crm_api/customers/service.py",
-        text="        cursor, found, _ = await run(first_page, wanted, limit)\n",
+        text="        cursor, found, _ = await run(first_page, filters, limit)\n",
         instead="",
         tests=(
             f"{_CUSTOMER_LISTS}::test_whoever_was_committed_before_the_first_page_stands_before_its_cursor",

@@ -60,8 +60,8 @@ MUTANTS = [
         name="the cache keeps one token too many",
         kind="boundary",
         file="crm_api/tokens/known.py",
-        text="if len(self._known) >= REMEMBERED:",
-        instead="if len(self._known) > REMEMBERED:",
+        text="if len(self._cached) >= REMEMBERED:",
+        instead="if len(self._cached) > REMEMBERED:",
         tests=(f"{_TOKENS}::test_more_tokens_than_are_remembered_all_work",),
     ),
     Mutant(
@@ -77,10 +77,10 @@ MUTANTS = [
         kind="order",
         file="crm_api/tokens/known.py",
         text="""        read_at = time.monotonic()
-        self._known.pop(digest, None)
+        self._cached.pop(digest, None)
         row = await self._database.read(store.find, digest)
 """,
-        instead="""        self._known.pop(digest, None)
+        instead="""        self._cached.pop(digest, None)
         row = await self._database.read(store.find, digest)
         read_at = time.monotonic()
 """,
@@ -90,8 +90,8 @@ MUTANTS = [
         name="the cache drops the token that was read last",
         kind="order",
         file="crm_api/tokens/known.py",
-        text="del self._known[next(iter(self._known))]",
-        instead="del self._known[next(reversed(self._known))]",
+        text="del self._cached[next(iter(self._cached))]",
+        instead="del self._cached[next(reversed(self._cached))]",
         tests=(f"{_TOKENS}::test_more_tokens_than_are_remembered_all_work",),
     ),
     Mutant(

@@ -85,8 +85,8 @@ MUTANTS = [
         name="metadata without a column is lost on import",
         kind="scope",
         file="crm_api/transfer/importing.py",
-        text='values["metadata"] = {**kept, **wanted.metadata}',
-        instead='values["metadata"] = wanted.metadata',
+        text='values["metadata"] = {**kept, **new.metadata}',
+        instead='values["metadata"] = new.metadata',
         tests=(f"{_TRANSFER}::test_taking_a_file_in_again_changes_only_what_the_file_says",),
     ),
     Mutant(

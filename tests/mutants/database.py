@@ -1,4 +1,4 @@
-"""Planted bugs in the kit's database wing."""
+"""Planted bugs in the kit's database package."""
 
 from tests.mutants.mutant import Mutant
 

@@ -28,10 +28,10 @@ ITEMS = [
         kind="condition",
         file="inventory_api/items/service.py",
         text="""    values = {
-        name: value for name, value in wanted.changes().items() if getattr(before, name) != value
+        name: value for name, value in change.changes().items() if getattr(before, name) != value
     }
 """,
-        instead="    values = wanted.changes()\n",
+        instead="    values = change.changes()\n",
         tests=(f"{_STOCK_ITEMS}::test_what_is_so_already_is_no_change",),
     ),
     Mutant(
@@ -118,8 +118,8 @@ KITS = [
         name="another quantity is no change of a kit",
         kind="condition",
         file="inventory_api/kits/service.py",
-        text="{line.sku: line.quantity for line in there.lines} == wanted:",
-        instead="{line.sku for line in there.lines} == set(wanted):",
+        text="{line.sku: line.quantity for line in there.lines} == quantities:",
+        instead="{line.sku for line in there.lines} == set(quantities):",
         tests=(f"{_STOCK_KITS}::test_what_differs_is_the_next_version_and_what_does_not_is_none",),
     ),
     Mutant(
@@ -142,8 +142,8 @@ KITS = [
         name="a kit is listed where its newest version stands",
         kind="order",
         file="inventory_api/kits/service.py",
-        text="rows = [known[row.package_type] for row in first.rows]",
-        instead="rows = sorted(known.values(), key=lambda kit: kit.id)",
+        text="rows = [kits_by_type[row.package_type] for row in first.rows]",
+        instead="rows = sorted(kits_by_type.values(), key=lambda kit: kit.id)",
         tests=(f"{_STOCK_KITS}::test_pages_hold_every_kit_once_the_newest_type_last",),
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""Planted bugs in the kit's process wing."""
+"""Planted bugs in the kit's process package."""
 
 from tests.mutants.mutant import Mutant
 

@@ -21,7 +21,7 @@ CAUGHT = 1  # pytest's exit code when tests ran and some failed
 
 
 @pytest.mark.timeout(SECONDS + 30)
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.room}: {mutant.name}")
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.package}: {mutant.name}")
 def test_a_mutant_is_caught(mutant: Mutant, tree: Path) -> None:
     path = tree / mutant.file
     before = path.read_text()
@@ -50,9 +50,9 @@ def test_without_a_mutant_all_these_tests_pass(engine: str, tree: Path) -> None:
     assert done.exit_code == 0, done.log[-3000:]
 
 
-def test_each_room_has_a_mutant_of_each_kind() -> None:
+def test_each_package_has_a_mutant_of_each_kind() -> None:
     planted = defaultdict(set)
     for mutant in MUTANTS:
-        planted[mutant.room].add(mutant.kind)
+        planted[mutant.package].add(mutant.kind)
 
-    assert {room: KINDS - kinds for room, kinds in planted.items() if kinds != KINDS} == {}
+    assert {package: KINDS - kinds for package, kinds in planted.items() if kinds != KINDS} == {}

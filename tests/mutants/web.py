@@ -1,4 +1,4 @@
-"""Planted bugs in the kit's web wing."""
+"""Planted bugs in the kit's web package."""
 
 from tests.mutants.mutant import Mutant
 

@@ -29,8 +29,8 @@ from service_kit.problems import Problem
 from service_kit.process.settings import Roles, ServiceSettings
 from service_kit.web.app import create_service
 from service_kit.web.auth import GuardedRoute, Principal, Public, needs
+from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.fields import Line
-from service_kit.web.health import DatabaseDep
 from service_kit.web.idempotency import StoredAnswers
 from service_kit.web.openapi import documented
 from service_kit.web.paging import Page, PagingDep, page_of

@@ -49,11 +49,11 @@ def keep(db: Connection, new: BoxNew) -> int:
     status_code=201,
     responses=documented(LabelTaken),
 )
-async def keep_box(room: str, new: BoxNew, _: CanKeep, once: Idempotent) -> Response:
+async def keep_box(room: str, new: BoxNew, _: CanKeep, idempotency: Idempotent) -> Response:
     def answer(number: int) -> Answer:
         return Answer(201, f'{{"id":{number}}}', {"Location": f"/api/boxes/{number}"})
 
-    return await once.write(keep, answer, new)
+    return await idempotency.write(keep, answer, new)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from service_kit.database import Database
 from service_kit.database.postgres.connect import Connections
 from service_kit.web import overload
 from service_kit.web.auth import GuardedRoute, Public
-from service_kit.web.health import DatabaseDep
-from service_kit.web.overload import place_of
+from service_kit.web.dependencies import DatabaseDep
+from service_kit.web.overload import slot_of
 from tests.conftest import running
 from tests.service_kit.conftest import add, create_app, labels
 
@@ -38,7 +38,7 @@ class Gate:
         return "done"
 
     async def news(self, request: Request, wait: Annotated[float, Query()]) -> str:
-        with place_of(request).waiting(wait):
+        with slot_of(request).waiting(wait):
             await self._stay()
         return "news"
 

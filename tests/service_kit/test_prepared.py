@@ -20,7 +20,12 @@ from sqlalchemy import (
 
 from service_kit.database import Database, DatabaseUnavailable
 from service_kit.database.postgres.database import PostgresDatabase
-from service_kit.database.prepared import ROWS_AT_ONCE, Prepared, PreparedInsert, PreparedPages
+from service_kit.database.prepared import (
+    ROWS_AT_ONCE,
+    Prepared,
+    PreparedInsertMissing,
+    PreparedPages,
+)
 from service_kit.database.types import BigInt, UtcDateTime
 from tests.conftest import run_sql
 from tests.statements import before_each_statement
@@ -58,7 +63,7 @@ AT = datetime(2026, 1, 5, 13, 0, 0, 120, tzinfo=timezone(timedelta(hours=1)))
 THING = {"key": "a'b", "at": AT, "data": {"ä": [1, None, "x"]}, "note": None, "number": -1}
 
 _PAGE = select(things).where(things.c.id > bindparam("after")).order_by(things.c.id).limit(2)
-ADD = PreparedInsert(things)
+ADD = PreparedInsertMissing(things)
 PAGE = Prepared(Thing, _PAGE)
 PAGES = PreparedPages(Thing, select(things), things.c.id)
 

@@ -154,7 +154,7 @@ TWO_TRANSACTIONS = [
     Change(
         "crm_api/customers/router.py",
         """
-    return registered(await write(service.register, new, principal_of(request))).response()
+    return _created_answer(await write(service.register, new, principal_of(request))).response()
 """,
         """
     added = await write(service.register, new, principal_of(request))
@@ -162,7 +162,7 @@ TWO_TRANSACTIONS = [
     if later := vars(adding.add).pop("later", None):
         write = database_of(request).write
         await write(adding.record, *later, by=principal_of(request))
-    return registered(added).response()
+    return _created_answer(added).response()
 """,
     ),
 ]

@@ -68,18 +68,18 @@ class PostgresDatabase(Database):
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         bound = _bind(work, args, kwargs)
-        return await self._shielded(lambda connection: connection.run_in_transaction(bound))
+        return await self._write_shielded(lambda connection: connection.run_in_transaction(bound))
 
     async def write_autocommit(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         bound = _bind(work, args, kwargs)
-        return await self._shielded(lambda connection: connection.run(bound))
+        return await self._write_shielded(lambda connection: connection.run(bound))
 
     @staticmethod
     def _trial_write(db: Connection) -> None:
         # Anything smaller allocates no block, as the write that failed did.
         db.exec_driver_sql("CREATE TEMPORARY TABLE trial ON COMMIT DROP AS SELECT 1 AS one")
 
-    async def _shielded(self, run: Run[T]) -> T:
+    async def _write_shielded(self, run: Run[T]) -> T:
         """Write in a task of its own: a caller that goes away must not cut a commit in half."""
         self.check_open()
         task = asyncio.create_task(self._write(run))
@@ -138,7 +138,7 @@ def _bind(work: Callable[..., T], args: Any, kwargs: Any) -> Callable[[Connectio
 
 
 def is_outdated(error: BaseException) -> bool:
-    """Tell whether a prepared statement is older than a change of its table's columns.
+    """Return whether a prepared statement is older than a change of its table's columns.
 
     PostgreSQL raises it before it executes any of the statement.
     """

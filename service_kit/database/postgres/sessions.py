@@ -71,7 +71,7 @@ async def _is_working(connections: connect.Connections) -> bool:
 
 
 def is_lock_timeout(error: BaseException) -> bool:
-    """Tell whether a statement failed because another session held a lock for too long."""
+    """Return whether a statement failed because another session held a lock for too long."""
     return getattr(origin(error), "sqlstate", None) == "55P03"
 
 

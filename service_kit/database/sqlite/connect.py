@@ -99,8 +99,8 @@ def refuse_damaged(connection: sqlite3.Connection, path: Path) -> None:
     """Raise DatabaseUnavailable where a file's pages contradict each other. Reads all of it."""
     faults = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
     if faults != ["ok"]:
-        told = "; ".join(faults).replace("\n", " ")
-        raise DatabaseUnavailable(f"the file is damaged: {told}: {path}")
+        found = "; ".join(faults).replace("\n", " ")
+        raise DatabaseUnavailable(f"the file is damaged: {found}: {path}")
 
 
 def _keep_promises(connection: sqlite3.Connection) -> None:

@@ -268,7 +268,7 @@ class SqliteDatabase(Database):
             self._queue.popleft().fail(cause)
 
     async def _look_after_files(self) -> None:
-        """Check the files every second, so that operators hear of a change before callers do."""
+        """Check the files every second, so that a change is noticed before a caller meets it."""
         while self._files_changed is None:
             await asyncio.sleep(CHECK_SECONDS)
             try:
