@@ -69,13 +69,15 @@ async def test_the_integration_believes_what_is_refused_of_an_item_and_of_a_requ
     for item, result in zip(
         [conflict, unfit], await send(shared_inventory, [conflict, unfit]), strict=True
     ):
-        meant = failures.of_item(result["status"], result["problem"], str(item["customer_id"]))
+        meant = failures.classify_item(
+            result["status"], result["problem"], str(item["customer_id"])
+        )
         assert isinstance(meant, failures.Refused)
-        foreign = failures.of_item(result["status"], result["problem"], "another")
+        foreign = failures.classify_item(result["status"], result["problem"], "another")
         assert isinstance(foreign, failures.Misconfigured)
     for body in (b"[]", b"[{]", b"[" + b" " * (1024 * 1024) + b"]"):
         answer = await shared_inventory.post(BATCH, content=body, headers=AS_JSON)
-        whole = failures.of_answer(answer.status_code, answer.headers, answer.json())
+        whole = failures.classify_answer(answer.status_code, answer.headers, answer.json())
         assert isinstance(whole, failures.Unfit), answer.text
 
 
