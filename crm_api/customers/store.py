@@ -136,7 +136,7 @@ def page(
 
     `since` is the position of `filters.since`.
     """
-    if filters == Filter(ascending=filters.ascending):  # none: the prepared statement
+    if filters == Filter(ascending=filters.ascending):  # no filter: a prepared statement
         rows = _JSON_PAGES.page(db, after, limit + 1, ascending=filters.ascending)
         return page_of(rows, limit, key="id")
     statement = _AS_JSON

@@ -36,7 +36,7 @@ feed_head = Table(
     Column("last_position", BigInt, nullable=False),
     Column("pruned_position", BigInt, nullable=False),
     # Up to here an older version pruned registrations and did not keep them in
-    # pruned_registrations. Has nothing to do with an event's traceparent.
+    # pruned_registrations. Not related to an event's traceparent.
     Column("traced_from", BigInt, nullable=False, server_default=text("0")),
 )
 

@@ -159,7 +159,7 @@ def between(
 
 
 def registrations_known_from(db: Connection) -> int:
-    """Return the position behind which it is known of each customer where it was registered."""
+    """Return the position after which every registration is known, pruned or not."""
     found: int = db.execute(_REGISTRATIONS_KNOWN_FROM).scalar_one()
     return found
 
