@@ -41,7 +41,7 @@ test-oldest: .venv/for-development ## the same, with the oldest versions that py
 	$(BIN)/uv pip install --quiet --no-deps --python .venv/oldest --requirement .venv/oldest.txt
 	.venv/oldest/bin/python -m pytest $(PYTEST_WORKERS) $(QUICK_TESTS) $(ARGS)
 
-mutants: .venv/for-development ## plant bugs, room by room; the tests must catch each
+mutants: .venv/for-development ## plant bugs, package by package; the tests must catch each
 	$(BIN)/python -m pytest -n 2 tests/mutants/run.py $(ARGS)
 
 bench: .venv/for-development ## measure against what else one would use; PARTS="http pipeline", QUICK=1
