@@ -113,7 +113,7 @@ MUTANTS = [
         file="crm_api/tickets/store.py",
         text='        db.execute(_LOCK, {"id": ticket_id})\n',
         instead="        pass\n",
-        tests=(f"{_TICKETS}::test_of_two_agents_who_change_one_ticket_at_once_one_is_told",),
+        tests=(f"{_TICKETS}::test_of_agents_who_change_one_ticket_at_once_all_but_one_are_told",),
         engine="both",
     ),
     Mutant(
