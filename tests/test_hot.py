@@ -1,5 +1,6 @@
 """Hot routes answer by hand, byte for byte as FastAPI answers without the hand."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -254,6 +255,41 @@ async def test_hot_routes_answer_as_without_their_hands(
 
     for path in BY_HAND[service]:
         assert by_hand[path] > 0, path
+
+
+@pytest.fixture
+def crm(new_database: NewDatabase) -> FastAPI:
+    service = SERVICES["crm_api"]
+    app: FastAPI = service.app(type(service.settings())(database_url=new_database("crm_api")))
+    return app
+
+
+@pytest.mark.engine("sqlite")
+async def test_a_hot_answer_leaves_nothing_to_the_garbage_collector(crm: FastAPI) -> None:
+    """A circle for each request, as of a scope that holds its request, costs a tenth of it."""
+    headers = [(b"host", b"crm"), (b"authorization", b"Bearer viewer123")]
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(_: Any) -> None:
+        """Drop it."""
+
+    async def ask() -> None:
+        scope = {"type": "http", "method": "GET", "path": "/api/customers", "headers": headers}
+        await crm({**scope, "query_string": b"limit=5"}, receive, send)
+
+    async with crm.router.lifespan_context(crm):
+        for _ in range(20):
+            await ask()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(100):
+                await ask()
+            assert gc.collect() < 100
+        finally:
+            gc.enable()
 
 
 POSTS = {"crm_api": "/api/customers", "inventory_api": "/package-requests/batch"}

@@ -208,8 +208,8 @@ class _Compiled:
 
     def rows(self, found: Sequence[Sequence[Any]]) -> list[Any]:
         """Read values column by column, which is half the work of row by row."""
-        if not found:
-            return []
+        if not found or not self._readers:
+            return list(map(self._make_row, found))
         columns: list[Any] = list(zip(*found, strict=True))
         for place, read in self._readers:
             columns[place] = map(read, columns[place])

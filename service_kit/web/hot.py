@@ -58,11 +58,13 @@ class HotRoute(GuardedRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         by_hand: ByHand | None = getattr(self.endpoint, "by_hand", None)
         if by_hand is not None and scope["method"] in (self.methods or ()):
-            request = scope["admitted"] = StrictRequest(scope, receive)
+            request = StrictRequest(scope, receive)
             await admit(request, self)
             if (response := await by_hand(request)) is not None:
                 await response(scope, receive, send)
                 return
+            # Not before: a request in its own scope is left to the garbage collector.
+            scope["admitted"] = request
         await super().handle(scope, receive, send)
 
 
