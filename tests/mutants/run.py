@@ -16,11 +16,12 @@ from tests.mutants.mutant import KINDS, Mutant
 
 _SECOND = itertools.count(1_000_000_000)
 SECONDS = 120
+TRIES = 3  # two who do something at once are not at it at once each time
 ALL_SECONDS = 570
 CAUGHT = 1  # pytest's exit code when tests ran and some failed
 
 
-@pytest.mark.timeout(SECONDS + 30)
+@pytest.mark.timeout(TRIES * SECONDS + 30)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.package}: {mutant.name}")
 def test_a_mutant_is_caught(mutant: Mutant, tree: Path) -> None:
     path = tree / mutant.file
@@ -32,6 +33,10 @@ def test_a_mutant_is_caught(mutant: Mutant, tree: Path) -> None:
     os.utime(path, (second, second))
     try:
         done = run_tests(tree, mutant.tests, mutant.engine, SECONDS)
+        for _ in range(1, TRIES):
+            if done.exit_code == CAUGHT:
+                break
+            done = run_tests(tree, mutant.tests, mutant.engine, SECONDS)
     finally:
         path.write_text(before)
 
