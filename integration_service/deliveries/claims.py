@@ -112,16 +112,7 @@ _SETTLE = PreparedChange(
     )
 )
 _ATTEMPT = PreparedChange(
-    insert(attempts)
-    .values(
-        delivery_id=bindparam("delivery_id"),
-        at=bindparam("at"),
-        status=bindparam("status"),
-        duration_ms=bindparam("duration_ms"),
-        error_class=bindparam("error_class"),
-        error=bindparam("error"),
-    )
-    .inline()
+    insert(attempts).inline(), columns=[one.key for one in attempts.c if one.key != "id"]
 )
 _COUNT = insert_or_update(
     attempt_counts, "outcome", "number = attempt_counts.number + excluded.number"
