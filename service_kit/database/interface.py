@@ -128,11 +128,12 @@ class Database(ABC):
         if self._closing:
             raise DatabaseUnavailable("The service is stopping.")
 
-    def watch_task(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def watch_task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run a task that the database can't do without, until `close`."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)
+        return task
 
     async def cancel_tasks(self) -> None:
         for task in self._tasks:

@@ -504,6 +504,22 @@ async def test_a_start_empties_the_journal_of_a_process_that_was_killed(
         await database.close()
 
 
+async def test_a_watch_over_the_files_that_ends_by_itself_is_told(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: asyncio.Queue[str] = asyncio.Queue()
+    monkeypatch.setattr(sqlite, "CHECK_SECONDS", 0.01)
+    database = open_database(database_url)
+    database.on_failure = lambda task: ended.put_nowait(task.get_name())
+    await database.open()
+    try:
+        monkeypatch.setattr(database, "_files", None)  # to look at it is a bug
+        async with asyncio.timeout(10):
+            assert await ended.get() == "The watch over the SQLite files"
+    finally:
+        await database.close()
+
+
 async def test_a_writer_that_ends_by_itself_keeps_nobody_waiting(
     database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

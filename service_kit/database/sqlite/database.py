@@ -70,7 +70,9 @@ class SqliteDatabase(Database):
         self._checkpoints = sqlite_engine(self._path, busy_seconds=TRUNCATE_BUSY_SECONDS)
         self._commits = ThreadPoolExecutor(1, "sqlite-commit")
         self._scanners = ThreadPoolExecutor(SCAN_THREADS, "sqlite-scan")
-        self._looking_after = asyncio.create_task(self._look_after_files(), name="sqlite-files")
+        self._looking_after = self.watch_task(
+            self._look_after_files(), "The watch over the SQLite files"
+        )
         self.watch_task(self._write_groups(), "The writer of the SQLite database")
         self._is_open = True
         # A process that was killed may have erased something last.
@@ -94,7 +96,7 @@ class SqliteDatabase(Database):
             return
         self._is_open = False
         self._looking_after.cancel()
-        await asyncio.gather(self._looking_after, *self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._commits.shutdown()
         self._scanners.shutdown()
         self._reading.close()
@@ -269,8 +271,10 @@ class SqliteDatabase(Database):
 
     async def _look_after_files(self) -> None:
         """Check the files every second, so that a change is noticed before a caller meets it."""
-        while self._files_changed is None:
+        while True:
             await asyncio.sleep(CHECK_SECONDS)
+            if self._files_changed is not None:
+                continue  # there is nothing left to look after; reads go on
             try:
                 self._files.check()
             except FilesChanged as error:
