@@ -55,9 +55,10 @@ class Buckets:
         self.window = math.ceil(burst * self._interval)
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
 
-    def take(self, caller: Hashable) -> Taken:
+    def take(self, caller: Hashable, number: int = 1) -> Taken:
+        """Take so many at once, or none of them."""
         now = time.monotonic()
-        full_in = max(self._full_at.get(caller, now) - now, 0.0) + self._interval
+        full_in = max(self._full_at.get(caller, now) - now, 0.0) + number * self._interval
         room = self.burst * self._interval - full_in
         if room < -_ROUNDING:
             return Taken(is_allowed=False, left=0, seconds=math.ceil(-room))

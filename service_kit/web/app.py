@@ -24,9 +24,9 @@ from service_kit.web.auth import FindToken, Tokens, refuse_unguarded
 from service_kit.web.edge import Cors, Edge, Prefixed
 from service_kit.web.hot import is_hot
 from service_kit.web.idempotency import StoredAnswers
-from service_kit.web.overload import UNLIMITED, Bounded
+from service_kit.web.overload import UNLIMITED, Bounded, Capacity, Slots
 from service_kit.web.problems import install_problem_handlers
-from service_kit.web.rate_limits import RateLimited, RateLimits
+from service_kit.web.rate_limits import RateLimits
 
 logger = logging.getLogger(__name__)
 
@@ -63,19 +63,20 @@ def create_service(
     routes = [route for router in (*routers, *_COMMON) for route in router.routes]
     refuse_unguarded(routes)
     database = open_database(settings.database_url, name, pool_size=settings.database_pool_size)
-    limits = RateLimits(settings.caller_rate)
+    limits, capacity = RateLimits(settings.caller_rate), Capacity()
     app = FastAPI(
         title=name,
         description=description,
         version=VERSION,
         lifespan=_lifespan(name, settings, database, running),
         routes=sorted(routes, key=is_hot, reverse=True),  # they are tried in order
-        middleware=list(_middleware(settings, limits, prefix, routes)),
+        middleware=list(_middleware(settings, limits, capacity, prefix, routes)),
         redirect_slashes=False,
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     _fill_state(app, settings, database)
+    app.state.limits, app.state.capacity = limits, capacity
     app.state.tokens = Tokens(settings, limits, find_token)
     app.state.stored_answers = stored_answers
     install_problem_handlers(app)
@@ -140,6 +141,7 @@ def _fill_state(app: FastAPI, settings: ServiceSettings, database: Database) -> 
 def _middleware(
     settings: ServiceSettings,
     limits: RateLimits,
+    capacity: Capacity,
     prefix: str,
     routes: Sequence[BaseRoute],
 ) -> Iterator[Middleware]:
@@ -147,6 +149,7 @@ def _middleware(
     yield Middleware(Edge)
     if settings.otel_exporter_otlp_endpoint:
         yield Middleware(tracing.Traced, untraced=UNLIMITED)
+    yield Middleware(Slots, capacity=capacity, limits=limits)
     if settings.cors_origins:
         yield Middleware(
             Cors,
@@ -155,9 +158,8 @@ def _middleware(
             allow_headers=["*"],
             expose_headers=["*"],
         )
-    yield Middleware(Bounded)
-    if settings.caller_rate:
-        yield Middleware(RateLimited, limits=limits, public=pages.PATHS)
+    # Within CORS, so that a page may read its refusals.
+    yield Middleware(Bounded, limits=limits)
     if prefix:
         paths = [route.path for route in routes if isinstance(route, Route)]
         below = {path.split("/")[2] for path in paths if path.startswith(prefix + "/")}

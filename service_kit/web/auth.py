@@ -96,7 +96,7 @@ class Tokens:
         if principal is None:
             self._limits.count_failure(scope, token, "unknown, expired or revoked")
             raise NotAuthenticated
-        self._limits.count(scope, digest)
+        self._limits.count(scope, principal.credential)
         return principal
 
 
@@ -162,6 +162,8 @@ async def admit(request: Request, route: GuardedRoute) -> None:
     scope = request.scope
     if route.required:
         await _authorize(scope, route.required)
+    else:
+        scope["app"].state.limits.count_by_address(scope)
     scope["query"] = read_query(scope, route.query_parameters)
     if route.body_field is not None:
         check_body_headers(request)

@@ -1,23 +1,34 @@
-"""Bounds on the number and the duration of requests: what is too much is refused, not queued."""
+"""Bounds on the number, the size and the duration of requests, and a fair share for each caller.
+
+What is too much is refused, not queued.
+"""
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, suppress
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service_kit.problems import InternalError, ServiceUnavailable
+from service_kit.problems import InternalError, Problem, ServiceUnavailable
+from service_kit.process.shares import Shares
 from service_kit.web.problems import answer, log_unavailable
+from service_kit.web.rate_limits import RateLimits, TooManyRequests, address_of
 
 # Requests that this process works on at once; those that only wait for news are counted apart, so
 # that neither kind takes the places of the other.
 MOST_AT_WORK = 500
 MOST_WAITING = 200
+# Bodies in memory, from the first byte that came of each until its request is answered.
+MOST_BODY_BYTES = 64 * 1024 * 1024
 HANDLER_SECONDS = 10.0
+# A refusal is sent after this pause: asking again at once would take the time of the others.
+PAUSE_SECONDS = 1.0
 # Whoever runs the service must get an answer when nobody else does.
-UNLIMITED = frozenset({"/health", "/health/ready", "/metrics"})
+ALIVE = "/health"
+UNLIMITED = frozenset({ALIVE, "/health/ready", "/metrics"})
+MOST_PROBES = 100
 
 logger = logging.getLogger(__name__)
 
@@ -40,27 +51,110 @@ class TookTooLong(ServiceUnavailable):
         )
 
 
-class RequestSlot:
-    """One request among those that are under way, and the time that it may take."""
+class Capacity:
+    """How much this process does at once, for all callers together."""
 
-    def __init__(self, limits: "Bounded") -> None:
-        self._limits = limits
+    def __init__(self) -> None:
+        self.at_work = Shares(MOST_AT_WORK)
+        self.waiting = Shares(MOST_WAITING)
+        self.probes = Shares(MOST_PROBES)
+        self.body_bytes = Shares(MOST_BODY_BYTES)
+
+
+class RequestSlot:
+    """What one request takes of its caller's share, and the time that it may take."""
+
+    __slots__ = (
+        "_body_bytes",
+        "_capacity",
+        "_places",
+        "caller",
+        "has_place",
+        "is_body_complete",
+        "is_counted",
+        "is_refused",
+        "length",
+        "paid_units",
+        "shows_token",
+        "timeout",
+    )
+
+    def __init__(self, capacity: Capacity, scope: Scope) -> None:
+        self._capacity = capacity
+        self._places = capacity.probes if scope["path"] in UNLIMITED else capacity.at_work
+        self._body_bytes = 0
+        self.caller: Hashable = address_of(scope)
+        self.has_place = self.is_counted = self.is_refused = False
+        self.paid_units = 0
         self.timeout = asyncio.timeout(HANDLER_SECONDS)
+        self._read_headers(scope)
+
+    def _read_headers(self, scope: Scope) -> None:
+        self.length, self.shows_token, self.is_body_complete = 0, False, True
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                self.shows_token = True
+            elif name == b"content-length" and value.isdigit():
+                self.length = int(value[:18])
+                self.is_body_complete = not self.length
+            elif name == b"transfer-encoding":
+                self.is_body_complete = False
+
+    def enter(self) -> None:
+        """Take a place, unless the request has one. Raises Overloaded."""
+        if self.has_place:
+            return
+        if not self._places.take(self.caller):
+            raise self.refusal(f"{self._places.most} requests are answered at once")
+        self.has_place = True
+
+    def leave(self) -> None:
+        if self.has_place:
+            self.has_place = False
+            self._places.give_back(self.caller)
+
+    def belong_to(self, caller: Hashable) -> None:
+        """Give the place to the caller, who is known by now. Raises Overloaded."""
+        if caller == self.caller:
+            return
+        had_place = self.has_place
+        self.leave()
+        self.caller = caller
+        if had_place:
+            self.enter()
+
+    def keep(self, number: int) -> None:
+        """Count the bytes of a body until the request ends. Raises Overloaded."""
+        if not self._capacity.body_bytes.take(self.caller, number):
+            most = self._capacity.body_bytes.most // 1024**2
+            raise self.refusal(f"The bodies of requests under way may have {most} MiB")
+        self._body_bytes += number
+
+    def end(self) -> None:
+        self.leave()
+        if self._body_bytes:
+            self._capacity.body_bytes.give_back(self.caller, self._body_bytes)
+
+    def refusal(self, rule: str) -> Overloaded:
+        self.is_refused = True
+        return Overloaded(
+            f"{rule}, and a caller with more than a quarter of that leaves a quarter to others."
+        )
 
     @contextmanager
     def waiting(self, seconds: float) -> Iterator[None]:
         """Leave the slot to others while the request only waits. Raises Overloaded."""
-        limits = self._limits
-        if limits.waiting >= MOST_WAITING:
-            raise Overloaded(f"{MOST_WAITING} requests wait already; ask without waiting.")
-        limits.at_work -= 1
-        limits.waiting += 1
+        waiting = self._capacity.waiting
+        if not waiting.take(self.caller):
+            raise self.refusal(f"{waiting.most} requests may wait at once; ask without waiting")
+        self.leave()
         self.allow(seconds + HANDLER_SECONDS)
         try:
             yield
         finally:
-            limits.waiting -= 1
-            limits.at_work += 1
+            waiting.give_back(self.caller)
+            self._places.add(self.caller)
+            self.has_place = True
             self.allow(HANDLER_SECONDS)
 
     def allow(self, seconds: float | None) -> None:
@@ -70,37 +164,52 @@ class RequestSlot:
             self.timeout.reschedule(None if seconds is None else now + seconds)
 
 
-class Bounded:
-    """Refuses requests over the bounds, stops those that take too long, and turns bugs into 500."""
+class Slots:
+    """Gives each request its slot, and counts preflights, which CORS answers by itself."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, capacity: Capacity, limits: RateLimits) -> None:
         self.app = app
-        self.at_work = 0
-        self.waiting = 0
+        self.capacity = capacity
+        self.limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        is_limited = scope["path"] not in UNLIMITED
-        if is_limited and self.at_work >= MOST_AT_WORK:
-            problem = Overloaded(f"{MOST_AT_WORK} requests are under way already.")
-            log_unavailable(problem)
-            await answer(Request(scope), problem)(scope, receive, send)
-            return
-        self.at_work += is_limited
+        slot = scope["slot"] = RequestSlot(self.capacity, scope)
+        app = self.app
+        if scope["method"] == "OPTIONS":
+            try:
+                self.limits.count_by_address(scope)
+            except TooManyRequests as problem:
+                await pause(slot, receive)
+                app = answer(Request(scope), problem)
         try:
-            await self._run(scope, receive, send)
+            await app(scope, receive, send)
         finally:
-            self.at_work -= is_limited
+            slot.end()
 
-    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+
+class Bounded:
+    """Refuses requests over the bounds, stops those that take too long, and turns bugs into 500."""
+
+    def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
+        self.app = app
+        self.limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
         has_begun = False
-        slot = scope["slot"] = RequestSlot(self)
+        slot: RequestSlot = scope["slot"]
 
         async def receive_unhurried() -> Message:
             slot.allow(None)  # the protocol has a deadline for the client
-            message = await receive()
+            if slot.is_body_complete:
+                message = await receive()
+            else:
+                message = await _receive_body(slot, receive)
             slot.allow(HANDLER_SECONDS)
             return message
 
@@ -109,22 +218,69 @@ class Bounded:
             if not has_begun:
                 has_begun = True
                 slot.allow(None)
+                if slot.is_refused:
+                    await pause(slot, receive)
             await send(message)
 
         try:
             async with slot.timeout:
+                await self._begin(scope, slot)
                 await self.app(scope, receive_unhurried, send_unhurried)
         except Exception as error:
-            problem: TookTooLong | InternalError
-            if isinstance(error, TimeoutError) and slot.timeout.expired():
-                problem = TookTooLong()
-                logger.error("A request took longer than %g s and was ended.", HANDLER_SECONDS)
-            else:
-                problem = InternalError()
-                logger.exception("A request failed because of a bug.")
+            problem = _problem(error, slot)
             if has_begun:
                 raise
+            if slot.is_refused:
+                await pause(slot, receive)
             await answer(Request(scope), problem)(scope, receive, send)
+
+    async def _begin(self, scope: Scope, slot: RequestSlot) -> None:
+        """Let a request in. Raises the Problem for which it may not.
+
+        One that shows a token is counted when somebody looks at it.
+        """
+        if scope["path"] in UNLIMITED:
+            slot.is_counted = True
+            if self.limits.is_probed_too_often(scope):
+                await asyncio.sleep(PAUSE_SECONDS)
+            if scope["path"] == ALIVE:
+                return
+        elif not slot.shows_token:
+            self.limits.count_by_address(scope)
+        slot.enter()
+
+
+async def _receive_body(slot: RequestSlot, receive: Receive) -> Message:
+    """Receive a piece. Whoever sends slowly has no place until the body is complete."""
+    slot.leave()
+    message = await receive()
+    if not message.get("more_body"):
+        slot.is_body_complete = True
+        slot.enter()
+    return message
+
+
+async def pause(slot: RequestSlot, receive: Receive) -> None:
+    """Wait before a refusal is sent, and drop what comes of the body meanwhile."""
+    slot.leave()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PAUSE_SECONDS):
+            while not slot.is_body_complete:
+                slot.is_body_complete = not (await receive()).get("more_body")
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _problem(error: Exception, slot: RequestSlot) -> Problem:
+    """Log why a request has ended early. Returns what its caller is told."""
+    if isinstance(error, Problem):
+        if isinstance(error, ServiceUnavailable):
+            log_unavailable(error)
+        return error
+    if isinstance(error, TimeoutError) and slot.timeout.expired():
+        logger.error("A request took longer than %g s and was ended.", HANDLER_SECONDS)
+        return TookTooLong()
+    logger.error("A request failed because of a bug.", exc_info=error)
+    return InternalError()
 
 
 def slot_of(request: Request) -> RequestSlot:

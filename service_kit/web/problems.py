@@ -45,6 +45,10 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, error: HTTPException) -> Response:
+        try:
+            app.state.limits.count_by_address(request.scope)
+        except Problem as problem:
+            return await on_problem(request, problem)
         status = HTTPStatus(error.status_code)
         headers = dict(error.headers or {})
         detail = error.detail

@@ -20,8 +20,8 @@ MUTANTS = [
         name="a token that nobody looks at helps past the rate limit",
         kind="condition",
         file="service_kit/web/rate_limits.py",
-        text='if not shows_token or scope["path"] in self.public:',
-        instead="if not shows_token:",
+        text='if not scope["slot"].is_counted:',
+        instead='if not (scope["slot"].is_counted or scope["slot"].shows_token):',
         tests=(f"{_RATES}::test_a_token_that_nobody_looks_at_helps_nobody_past_the_limit",),
     ),
     Mutant(
@@ -35,9 +35,9 @@ MUTANTS = [
     Mutant(
         name="one more waits for news than may",
         kind="boundary",
-        file="service_kit/web/overload.py",
-        text="if limits.waiting >= MOST_WAITING:",
-        instead="if limits.waiting > MOST_WAITING:",
+        file="service_kit/process/shares.py",
+        text="if self.taken + number > self.most - reserved:",
+        instead="if self.taken + number > self.most - reserved + 1:",
         tests=(
             f"{_OVERLOAD}::test_those_who_wait_for_news_take_nobodys_place_and_have_a_bound_of_their_own",
         ),
@@ -98,8 +98,8 @@ MUTANTS = [
         name="a request that is over keeps its place",
         kind="dropped",
         file="service_kit/web/overload.py",
-        text="            self.at_work -= is_limited\n",
-        instead="            pass\n",
+        text="            self._places.give_back(self.caller)\n",
+        instead="",
         tests=(f"{_OVERLOAD}::test_more_than_a_number_at_once_is_refused_and_the_rest_served",),
     ),
     Mutant(
