@@ -72,6 +72,7 @@ class RequestSlot:
         "has_place",
         "is_body_complete",
         "is_counted",
+        "is_probe",
         "is_refused",
         "length",
         "paid_units",
@@ -81,16 +82,13 @@ class RequestSlot:
 
     def __init__(self, capacity: Capacity, scope: Scope) -> None:
         self._capacity = capacity
-        self._places = capacity.probes if scope["path"] in UNLIMITED else capacity.at_work
-        self._body_bytes = 0
+        self.is_probe = scope["path"] in UNLIMITED
+        self._places = capacity.probes if self.is_probe else capacity.at_work
         self.caller: Hashable = address_of(scope)
-        self.has_place = self.is_counted = self.is_refused = False
-        self.paid_units = 0
+        self.has_place = self.is_counted = self.is_refused = self.shows_token = False
+        self.is_body_complete = True
+        self.length = self.paid_units = self._body_bytes = 0
         self.timeout = asyncio.timeout(HANDLER_SECONDS)
-        self._read_headers(scope)
-
-    def _read_headers(self, scope: Scope) -> None:
-        self.length, self.shows_token, self.is_body_complete = 0, False, True
         for name, value in scope["headers"]:
             if name == b"authorization":
                 self.shows_token = True
@@ -206,10 +204,7 @@ class Bounded:
 
         async def receive_unhurried() -> Message:
             slot.allow(None)  # the protocol has a deadline for the client
-            if slot.is_body_complete:
-                message = await receive()
-            else:
-                message = await _receive_body(slot, receive)
+            message = await _receive(slot, receive)
             slot.allow(HANDLER_SECONDS)
             return message
 
@@ -224,7 +219,10 @@ class Bounded:
 
         try:
             async with slot.timeout:
-                await self._begin(scope, slot)
+                if slot.is_probe:
+                    await self._let_probe_in(scope, slot)
+                else:
+                    self._let_in(scope, slot)
                 await self.app(scope, receive_unhurried, send_unhurried)
         except Exception as error:
             problem = _problem(error, slot)
@@ -234,24 +232,25 @@ class Bounded:
                 await pause(slot, receive)
             await answer(Request(scope), problem)(scope, receive, send)
 
-    async def _begin(self, scope: Scope, slot: RequestSlot) -> None:
-        """Let a request in. Raises the Problem for which it may not.
-
-        One that shows a token is counted when somebody looks at it.
-        """
-        if scope["path"] in UNLIMITED:
-            slot.is_counted = True
-            if self.limits.is_probed_too_often(scope):
-                await asyncio.sleep(PAUSE_SECONDS)
-            if scope["path"] == ALIVE:
-                return
-        elif not slot.shows_token:
-            self.limits.count_by_address(scope)
+    def _let_in(self, scope: Scope, slot: RequestSlot) -> None:
+        """Raise the Problem for which a request may not enter."""
+        if not slot.shows_token:
+            self.limits.count_by_address(scope)  # else once somebody looks at the token
         slot.enter()
 
+    async def _let_probe_in(self, scope: Scope, slot: RequestSlot) -> None:
+        """Let a request for the state in, after a pause where there are many from its address."""
+        slot.is_counted = True
+        if self.limits.is_probed_too_often(scope):
+            await asyncio.sleep(PAUSE_SECONDS)
+        if scope["path"] != ALIVE:
+            slot.enter()
 
-async def _receive_body(slot: RequestSlot, receive: Receive) -> Message:
+
+async def _receive(slot: RequestSlot, receive: Receive) -> Message:
     """Receive a piece. Whoever sends slowly has no place until the body is complete."""
+    if slot.is_body_complete:
+        return await receive()
     slot.leave()
     message = await receive()
     if not message.get("more_body"):
