@@ -25,7 +25,7 @@ from service_kit.problems import (
     phrase,
 )
 from service_kit.problems import document as problem_document
-from service_kit.web.auth import NotAuthenticated, ScopeMissing
+from service_kit.web.auth import IdentityUnavailable, NotAuthenticated, ScopeMissing
 from service_kit.web.idempotency import IdempotencyKeyReused, StillRunning
 from service_kit.web.overload import Overloaded, TookTooLong
 from service_kit.web.rate_limits import TooManyRequests
@@ -187,8 +187,11 @@ def _add_problems(operation: Json, path: str) -> None:
 
 def _around(operation: Json) -> Iterator[type[Problem]]:
     if "security" in operation:
-        yield from (NotAuthenticated, ScopeMissing, TooManyRequests)
+        yield from (NotAuthenticated, TooManyRequests)
+        if any(scopes for needed in operation["security"] for scopes in needed.values()):
+            yield ScopeMissing
         yield from (DatabaseUnavailable, DatabaseBusy, Overloaded, TookTooLong)
+        yield IdentityUnavailable
     if "idempotency-key" in _parameters(operation):
         yield from (StillRunning, IdempotencyKeyReused)
     if "requestBody" in operation:

@@ -35,6 +35,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, problem: Problem) -> Response:
+        problem = _refusal(request) or problem
         if isinstance(problem, ServiceUnavailable):
             log_unavailable(problem)
         return answer(request, problem)
@@ -45,10 +46,8 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, error: HTTPException) -> Response:
-        try:
-            app.state.limits.count_by_address(request.scope)
-        except Problem as problem:
-            return await on_problem(request, problem)
+        if problem := _refusal(request):
+            return answer(request, problem)
         status = HTTPStatus(error.status_code)
         headers = dict(error.headers or {})
         detail = error.detail
@@ -61,6 +60,15 @@ def install_problem_handlers(app: FastAPI) -> None:
             detail = "There is nothing at this address."
         slug = phrase(status).lower().replace(" ", "-")
         return render(request, document(status, slug, detail), headers)
+
+
+def _refusal(request: Request) -> Problem | None:
+    """Count a request that ends before its token is verified, and say if that is one too many."""
+    try:
+        request.app.state.limits.count_by_address(request.scope)
+    except Problem as problem:
+        return problem
+    return None
 
 
 def answer(request: Request, problem: Problem) -> Response:
