@@ -23,10 +23,11 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_VALUES = 20_000  # a batch of 500 whole customers has fewer
 MAX_DEPTH = 64
 MAX_ENTRIES = 100  # of one object; no schema has as many
+MAX_DIGITS = 100  # of an integer; reading one takes the square of them
 _TOO_DEEP = f"it is nested deeper than {MAX_DEPTH}"
 
 LARGEST_BATCH = 500
-ITEMS_AT_ONCE = 50
+ITEMS_AT_ONCE = 10
 # service_kit.web.openapi describes it under this name.
 ItemProblem = Annotated[
     dict[str, Any], WithJsonSchema({"$ref": "#/components/schemas/ItemProblem"})
@@ -135,6 +136,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+def _int(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number has more than {MAX_DIGITS} digits")
+    return int(text)
+
+
 def _float(text: str) -> float:
     number = float(text)
     if isinf(number):
@@ -146,13 +153,15 @@ def _constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant
+)
 
 
 async def read_items(model: type[Model], items: Sequence[Any]) -> list[Model | Problem]:
     """Validate each item of a batch for itself; one that does not fit becomes a problem.
 
-    Others have their turn after some of them: 500 wrong ones take 30 ms.
+    Others have their turn after a few of them: the worst 500 take 0.7 s.
     """
     read: list[Model | Problem] = []
     for begin in range(0, len(items), ITEMS_AT_ONCE):

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from service_kit.web import fields
 from service_kit.web.fields import Instant, Line, Text
 
 INSTANT = TypeAdapter(Instant)
@@ -55,3 +56,23 @@ def test_a_text_that_shows_nothing_is_refused(kind: object, text: str) -> None:
 )
 def test_a_text_that_shows_something_is_taken_as_it_is(kind: object, text: str) -> None:
     assert TypeAdapter(kind).validate_python(text) == text
+
+
+@pytest.mark.parametrize("kind", [Line, Text])
+def test_no_more_of_a_text_is_looked_at_than_one_may_have(
+    kind: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    plain = fields._is_visible
+
+    def counted(character: str) -> bool:
+        nonlocal looks
+        looks += 1
+        return plain(character)
+
+    monkeypatch.setattr(fields, "_is_visible", counted)
+
+    with pytest.raises(ValidationError, match="visible"):
+        TypeAdapter(kind).validate_python("\u200b" * 300_000)
+
+    assert looks == fields.LONGEST
