@@ -81,3 +81,21 @@ class Buckets:
             return Taken(is_allowed=False, left=0, seconds=math.ceil(-room))
         left = int((room + _ROUNDING) / self._interval)
         return Taken(is_allowed=True, left=left, seconds=math.ceil(full_in))
+
+
+class Spacing:
+    """Sends what callers wait for with a least pause, and to one caller no faster than a rate."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._next_at: OrderedDict[Hashable, float] = OrderedDict()
+
+    def next_in(self, caller: Hashable, pause: float) -> float:
+        """Return after how many seconds this one of the caller may go."""
+        now = time.monotonic()
+        at = max(self._next_at.get(caller, now), now + pause)
+        self._next_at[caller] = at + self._interval
+        self._next_at.move_to_end(caller)
+        if len(self._next_at) > MOST_CALLERS:
+            self._next_at.popitem(last=False)
+        return at - now

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service_kit.problems import InternalError, Problem, ServiceUnavailable
+from service_kit.process.rates import Spacing
 from service_kit.process.shares import Shares
 from service_kit.web.problems import answer, log_unavailable
 from service_kit.web.rate_limits import RateLimits, TooManyRequests, address_of
@@ -23,8 +24,11 @@ MOST_WAITING = 200
 # Bodies in memory, from the first byte that came of each until its request is answered.
 MOST_BODY_BYTES = 64 * 1024 * 1024
 HANDLER_SECONDS = 10.0
-# A refusal is sent after this pause: asking again at once would take the time of the others.
+# A refusal is sent after a pause, and no caller gets more than 100 a second: those who ask again at
+# once would take the time of the others.
 PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 10.0
+REFUSAL_SECONDS = 0.01
 # Whoever runs the service must get an answer when nobody else does.
 ALIVE = "/health"
 UNLIMITED = frozenset({ALIVE, "/health/ready", "/metrics"})
@@ -59,6 +63,11 @@ class Capacity:
         self.waiting = Shares(MOST_WAITING)
         self.probes = Shares(MOST_PROBES)
         self.body_bytes = Shares(MOST_BODY_BYTES)
+        self._refusals = Spacing(REFUSAL_SECONDS)
+
+    def pause_seconds(self, caller: Hashable) -> float:
+        """Return how long this caller waits for its next refusal."""
+        return min(self._refusals.next_in(caller, PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
 
 
 class RequestSlot:
@@ -133,8 +142,17 @@ class RequestSlot:
         if self._body_bytes:
             self._capacity.body_bytes.give_back(self.caller, self._body_bytes)
 
-    def refusal(self, rule: str) -> Overloaded:
+    def refuse(self, caller: Hashable) -> None:
+        """Give up the place, since the caller's request is refused."""
+        self.leave()
+        self.caller = caller
         self.is_refused = True
+
+    def pause_seconds(self) -> float:
+        return self._capacity.pause_seconds(self.caller)
+
+    def refusal(self, rule: str) -> Overloaded:
+        self.refuse(self.caller)
         return Overloaded(
             f"{rule}, and a caller with more than a quarter of that leaves a quarter to others."
         )
@@ -180,7 +198,7 @@ class Slots:
             try:
                 self.limits.count_by_address(scope)
             except TooManyRequests as problem:
-                await pause(slot, receive)
+                await pause(scope, receive)
                 app = answer(Request(scope), problem)
         try:
             await app(scope, receive, send)
@@ -214,13 +232,13 @@ class Bounded:
                 has_begun = True
                 slot.allow(None)
                 if slot.is_refused:
-                    await pause(slot, receive)
+                    await pause(scope, receive)
             await send(message)
 
         try:
             async with slot.timeout:
                 if slot.is_probe:
-                    await self._let_probe_in(scope, slot)
+                    await self._let_probe_in(scope, slot, receive)
                 else:
                     self._let_in(scope, slot)
                 await self.app(scope, receive_unhurried, send_unhurried)
@@ -229,7 +247,7 @@ class Bounded:
             if has_begun:
                 raise
             if slot.is_refused:
-                await pause(slot, receive)
+                await pause(scope, receive)
             await answer(Request(scope), problem)(scope, receive, send)
 
     def _let_in(self, scope: Scope, slot: RequestSlot) -> None:
@@ -238,11 +256,13 @@ class Bounded:
             self.limits.count_by_address(scope)  # else once somebody looks at the token
         slot.enter()
 
-    async def _let_probe_in(self, scope: Scope, slot: RequestSlot) -> None:
+    async def _let_probe_in(self, scope: Scope, slot: RequestSlot, receive: Receive) -> None:
         """Let a request for the state in, after a pause where there are many from its address."""
         slot.is_counted = True
         if self.limits.is_probed_too_often(scope):
-            await asyncio.sleep(PAUSE_SECONDS)
+            slot.allow(None)
+            await pause(scope, receive)
+            slot.allow(HANDLER_SECONDS)
         if scope["path"] != ALIVE:
             slot.enter()
 
@@ -259,14 +279,14 @@ async def _receive(slot: RequestSlot, receive: Receive) -> Message:
     return message
 
 
-async def pause(slot: RequestSlot, receive: Receive) -> None:
-    """Wait before a refusal is sent, and drop what comes of the body meanwhile."""
-    slot.leave()
+async def pause(scope: Scope, receive: Receive) -> None:
+    """Wait before a refusal is sent, unless the process stops, and drop what comes of the body."""
+    slot: RequestSlot = scope["slot"]
     with suppress(TimeoutError):
-        async with asyncio.timeout(PAUSE_SECONDS):
+        async with asyncio.timeout(slot.pause_seconds()):
             while not slot.is_body_complete:
                 slot.is_body_complete = not (await receive()).get("more_body")
-            await asyncio.sleep(PAUSE_SECONDS)
+            await scope["app"].state.stopping.wait()
 
 
 def _problem(error: Exception, slot: RequestSlot) -> Problem:

@@ -64,7 +64,8 @@ class RateLimits:
                 (b"ratelimit", f'"caller";r={taken.left};t={taken.seconds}'.encode()),
             ]
             if not taken.is_allowed:
-                raise _too_many(scope, "You are over the rate limit of this service.", taken)
+                slot.refuse(caller)
+                raise TooManyRequests("You are over the rate limit of this service.", taken)
         slot.belong_to(caller)
 
     def count_by_address(self, scope: Scope) -> None:
@@ -80,7 +81,8 @@ class RateLimits:
             return
         taken = self._callers.take(slot.caller, units - slot.paid_units)
         if not taken.is_allowed:
-            raise _too_many(scope, "The body is too large for what is left of your rate.", taken)
+            slot.refuse(slot.caller)
+            raise TooManyRequests("The body is too large for what is left of your rate.", taken)
         slot.paid_units = units
 
     def count_failure(self, scope: Scope, token: str, reason: str) -> None:
@@ -99,17 +101,12 @@ class RateLimits:
                 logger.warning("Further failures of %s are not logged.", address)
         self.count(scope, address)
         if self._callers is not None and not taken.is_allowed:
-            detail = "Too many invalid tokens were sent from this address."
-            raise _too_many(scope, detail, taken)
+            scope["slot"].refuse(address)
+            raise TooManyRequests("Too many invalid tokens were sent from this address.", taken)
 
     def is_probed_too_often(self, scope: Scope) -> bool:
         """Count a request for the state of the service, of which none is ever refused."""
         return self._probes is not None and not self._probes.take(address_of(scope)).is_allowed
-
-
-def _too_many(scope: Scope, detail: str, taken: Taken) -> TooManyRequests:
-    scope["slot"].is_refused = True
-    return TooManyRequests(detail, taken)
 
 
 def address_of(scope: Scope) -> str:

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service_kit.process import rates
-from service_kit.process.rates import Buckets, Rate
+from service_kit.process.rates import Buckets, Rate, Spacing
 from service_kit.web import overload
 from service_kit.web.rate_limits import BODY_UNIT, address_of
 from tests.conftest import bearer, running
@@ -406,3 +406,35 @@ async def test_what_a_proxy_forwards_may_be_no_address(tmp_path: Path) -> None:
 )
 def test_an_address_names_whoever_has_it(client: Any, name: str) -> None:
     assert address_of({"client": client}) == name
+
+
+def test_one_caller_gets_its_refusals_one_after_another(time: Time) -> None:
+    spacing = Spacing(0.25)
+
+    assert [spacing.next_in("greedy", 1) for _ in range(4)] == [1, 1.25, 1.5, 1.75]
+    assert spacing.next_in("other", 1) == 1
+    time.now += 1.75
+    assert [spacing.next_in("greedy", 1) for _ in range(2)] == [1, 1.25]
+
+
+def test_the_memory_for_refusals_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "MOST_CALLERS", 3)
+    spacing = Spacing(1)
+
+    for name in "abcdefgh":
+        spacing.next_in(name, 1)
+
+    assert len(spacing._next_at) == 3
+
+
+async def test_a_process_that_stops_sends_its_refusals_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with limited(tmp_path) as app, caller(app, token="admin123") as admin:
+        monkeypatch.setattr(overload, "PAUSE_SECONDS", 3600)
+        refused = [asyncio.create_task(admin.get("/api/boxes")) for _ in range(12)]
+        await turns()
+        app.state.stopping.begin()
+        answers = await asyncio.wait_for(asyncio.gather(*refused), 5)
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 10 + [429] * 2
