@@ -55,9 +55,10 @@ class Attack:
         await self._flood(READERS, itertools.repeat(self.get("/openapi.json")))
 
     async def readers_that_stop(self) -> None:
-        """Ask for the largest that there is, and take nothing of it."""
-        paths = itertools.cycle(["/openapi.json", "/metrics", "/api/customers?limit=500"])
-        requests = [self.get(path) for path in itertools.islice(paths, CONNECTIONS)]
+        """Ask for what all share, and take nothing of it."""
+        requests = [
+            self.get(path) for path in ("/openapi.json", "/metrics") for _ in range(READERS)
+        ]
         await asyncio.gather(*(self._again_and_again(self._ask_only, one) for one in requests))
 
     async def wrong_tokens(self) -> None:

@@ -32,7 +32,7 @@ def measure(place: Place) -> Iterator[Comparison]:
     for engine in ENGINES:
         for attack in ATTACKS:
             with _crm(place, engine) as crm:
-                yield from _beside(crm, engine, attack, 3.0 if place.quick else 20.0)
+                yield from _beside(crm, engine, attack, 6.0 if place.quick else 20.0)
 
 
 def _beside(crm: Server, engine: str, attack: str, seconds: float) -> Iterator[Comparison]:
