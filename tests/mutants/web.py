@@ -26,10 +26,10 @@ MUTANTS = [
     ),
     Mutant(
         name="who sends slowly holds a place until the body is complete",
-        kind="order",
+        kind="dropped",
         file="service_kit/web/overload.py",
         text="    slot.leave()\n    message = await receive()\n",
-        instead="    message = await receive()\n    slot.leave()\n",
+        instead="    message = await receive()\n",
         tests=(f"{_OVERLOAD}::test_a_body_that_is_still_coming_holds_no_place",),
     ),
     Mutant(
@@ -72,11 +72,15 @@ MUTANTS = [
         file="service_kit/web/auth.py",
         text="""    if route.needs_token:
         await _authorize(scope, route.required)
+    else:
+        scope["app"].state.limits.count_by_address(scope)
     scope["query"] = read_query(scope, route.query_parameters)
 """,
         instead="""    scope["query"] = read_query(scope, route.query_parameters)
     if route.needs_token:
         await _authorize(scope, route.required)
+    else:
+        scope["app"].state.limits.count_by_address(scope)
 """,
         tests=(
             f"{_TESTS}/test_query.py::test_who_may_not_ask_is_told_nothing_of_what_there_is_to_ask",
