@@ -52,7 +52,8 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 @pytest.fixture(scope="module")
 async def crm(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
     url = copy_of_template(request, "sqlite", "crm_api")[1]
-    async with running(create_crm(CrmSettings(database_url=url, seed_demo_data=False))) as client:
+    settings = CrmSettings(database_url=url, seed_demo_data=False)
+    async with running(create_crm(settings), token="admin123") as client:
         yield client
 
 
