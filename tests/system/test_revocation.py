@@ -158,4 +158,4 @@ def test_every_service_refuses_a_revoked_token_in_time_even_if_the_crm_is_killed
             last = wait_until_refused(client, server, token, ASKED[server.service], refusals)
             assert last - revoked_at < BELIEVED_SECONDS
             assert token not in server.logged()
-    assert token not in stack.crm.logged()
+        assert token not in stack.crm.logged()
