@@ -28,6 +28,7 @@ from service_kit.web.roles import ROLES
 from tests.allowed import ANY_TOKEN, CONTRACT, FOR_ALL, NO_TOKEN, TABLE, asking, roles_at
 from tests.conftest import SERVICES, bearer, copy_of_template, running
 from tests.identity import CRM, INTROSPECTION, forward_to, issue, revoke
+from tools import access_table
 
 PLACE = re.compile(r"\{[^}]+\}")
 THROUGH = "through"
@@ -386,3 +387,9 @@ async def test_who_has_no_token_may_do_just_what_anonymous_scopes_say(
             assert await outcome(app, route, viewer) == expected(
                 "viewer", CONTRACT["viewer"], scope
             ), "an opened scope is not for a token without it"
+
+
+def test_the_documentation_shows_who_may_do_what() -> None:
+    text = access_table.DOCUMENT.read_text()
+
+    assert access_table.updated(text) == text, "run `python -m tools.access_table`"
