@@ -34,7 +34,7 @@ class IntrospectionFailed(Exception):
     """Why the CRM can't be asked; the log says it."""
 
 
-_LATEST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
+_LATEST = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
 
 
 class _Answer(BaseModel):
@@ -45,7 +45,7 @@ class _Answer(BaseModel):
     role: str = ""
     scope: str = ""
     sub: str = ""
-    exp: int | None = Field(None, ge=0, le=_LATEST)
+    exp: int | None = Field(None, ge=0)
 
     @model_validator(mode="after")
     def _active_is_somebodys(self) -> Self:
@@ -56,7 +56,9 @@ class _Answer(BaseModel):
     def principal(self) -> Principal:
         # Never more than the role has here, whatever the other release of the CRM says.
         granted = ROLES.get(self.role, frozenset()) & frozenset(self.scope.split())
-        expires_at = None if self.exp is None else datetime.fromtimestamp(self.exp, UTC)
+        expires_at = (
+            None if self.exp is None else datetime.fromtimestamp(min(self.exp, _LATEST), UTC)
+        )
         return Principal(self.username, self.role, granted, self.sub, expires_at)
 
 

@@ -195,7 +195,7 @@ FAULTS = {
     "another object": answers(200, json={"ok": True}),
     "nobody's token": answers(200, json={"active": True, "role": "admin", "scope": "stock:read"}),
     "no such role": answers(200, json=ACTIVE | {"role": ""}),
-    "no such time": answers(200, json=ACTIVE | {"exp": 10**20}),
+    "no such time": answers(200, json=ACTIVE | {"exp": -1}),
     "another time": answers(200, json=ACTIVE | {"exp": "soon"}),
 }
 
@@ -423,6 +423,16 @@ async def test_a_token_is_refused_from_the_instant_it_expires(
         found.append((await status(inventory, issued["token"]), link.count()))
 
     assert found == [(WORKS, 1), (WORKS, 0), (REFUSED, 0)]
+
+
+async def test_a_token_may_last_to_the_end_of_the_calendar(
+    inventory: httpx.AsyncClient, crm: httpx.AsyncClient, link: CrmLink
+) -> None:
+    last = (await issue(crm, "clerk", expires_at="9999-12-31T23:59:59.999999Z"))["token"]
+    assert await status(inventory, last) == WORKS
+
+    link.fault = answers(200, json=ACTIVE | {"scope": "packages:read", "exp": 10**20})
+    assert await status(inventory, minting.mint()) == WORKS
 
 
 async def test_a_role_that_is_unknown_here_may_do_nothing(
