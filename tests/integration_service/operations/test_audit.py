@@ -56,7 +56,7 @@ async def test_a_repair_and_its_confirmation_are_told_apart(
         keeps_its_word(api)
         for order in ({"repair": True}, {"repair": True, "confirm": True}):
             assert (await api.post("/reconcile", json=order)).status_code == 202
-            await integration.database.write(change, "UPDATE reconciliations SET state = 'done'")
+            await integration.database.write(change, "UPDATE reconciliations SET state = 'failed'")
         found = await entries(api)
 
     assert found == [
