@@ -77,6 +77,7 @@ TABLE: dict[str, dict[str, set[str]]] = {
             "PUT /kits/{package_type}",
         },
         "stock:repair": {"POST /verify/repair"},
+        "audit:read": {"GET /audit"},
     },
     "integration_service": {
         "sync:read": {
@@ -88,6 +89,7 @@ TABLE: dict[str, dict[str, set[str]]] = {
             f"POST {DELIVERIES}/{{customer_uid}}/dismiss",
             *("POST /poll", "POST /pause", "POST /resume", "POST /reconcile"),
         },
+        "audit:read": {"GET /audit"},
     },
 }
 

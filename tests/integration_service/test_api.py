@@ -308,6 +308,7 @@ async def test_a_replica_that_stands_by_is_ready(api: httpx.AsyncClient) -> None
 ROUTES: list[tuple[str, str, int]] = [
     ("GET", "/status", 200),
     ("GET", "/me", 200),
+    ("GET", "/audit", 200),
     ("GET", DELIVERIES, 200),
     ("GET", f"{DELIVERIES}/nobody", 404),
     ("GET", f"{DELIVERIES}/nobody/wait?timeout=0", 504),

@@ -40,6 +40,7 @@ ROUTES: list[tuple[str, int, Any]] = [
     ("POST /verify/repair", 200, None),
     ("GET /stats", 200, None),
     ("GET /me", 200, None),
+    ("GET /audit", 200, None),
 ]
 
 
