@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from service_kit.process.settings import Roles, ServiceSettings, Token, demo_token, is_demo
+from service_kit.process.configured_tokens import demo_token, is_demo
+from service_kit.process.settings import Roles, ServiceSettings, Token
 
 _ADDRESS = re.compile(
     r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9._~%/-]*)?"
@@ -70,16 +71,18 @@ class Settings(ServiceSettings):
 
     @model_validator(mode="after")
     def _production_has_links_of_its_own(self) -> Self:
-        given = {
-            "CRM_API_TOKEN": self.crm_api_token,
-            "INVENTORY_API_TOKEN": self.inventory_api_token,
-        }
-        for variable, token in given.items():
+        for variable, token in self.sent_tokens().items():
             if self.environment == "production" and (
                 token is None or is_demo(token.get_secret_value())
             ):
                 raise ValueError(f"set {variable}: production starts with no demo token")
         return self
+
+    def sent_tokens(self) -> dict[str, SecretStr | None]:
+        return {
+            "CRM_API_TOKEN": self.crm_api_token,
+            "INVENTORY_API_TOKEN": self.inventory_api_token,
+        }
 
     @property
     def crm_token(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from integration_service.settings import Settings
 from tests.conftest import ROOT, SERVICES
 from tools import env_file
 from tools.run_local import environment_for
@@ -190,3 +191,20 @@ def test_one_file_holds_the_tokens_of_all_three_services(monkeypatch: pytest.Mon
     assert found["inventory_api"].database_url == "sqlite:///data/inventory.db"
     assert [one.port for one in found.values()] == [8000, 8001, 8002]
     assert {one.host for one in found.values()} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "scopes"), [({}, {"sync:read"}), ({"ENVIRONMENT": "production"}, set())]
+)
+def test_who_has_no_token_may_do_nothing_in_production(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], scopes: set[str]
+) -> None:
+    tokens = {
+        name: "long-enough-to-be-no-guess-of-anybody"
+        for name in ("INTEGRATION_ADMIN_TOKEN", "CRM_API_TOKEN", "INVENTORY_API_TOKEN")
+    }
+    given = environment_for("integration_service", environment | tokens, PORTS)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    assert Settings.from_environment().anonymous_scopes == scopes

@@ -156,8 +156,9 @@ def environment_for(
     """Return what one service gets of this environment: the settings with its name, without it."""
     named = {name for setting in OWN_SETTINGS for name in names_of(setting)}
     own = {setting: given.get(variable_of(service, setting)) for setting in OWN_SETTINGS}
+    is_production = given.get("ENVIRONMENT") == "production"
     return {
-        "ANONYMOUS_SCOPES": SERVICES[service][1],
+        "ANONYMOUS_SCOPES": "" if is_production else SERVICES[service][1],
         "CRM_API_URL": f"http://localhost:{ports['crm_api']}",
         "INVENTORY_API_URL": f"http://localhost:{ports['inventory_api']}",
         **{name: value for name, value in given.items() if name not in named},

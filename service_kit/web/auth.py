@@ -14,7 +14,8 @@ from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from service_kit.problems import Problem
-from service_kit.process.settings import TOKEN, ServiceSettings
+from service_kit.process.configured_tokens import TOKEN, digest_of
+from service_kit.process.settings import ServiceSettings
 from service_kit.web.body import StrictRequest, check_body_headers
 from service_kit.web.query import query_parameters, read_query
 from service_kit.web.rate_limits import RateLimits
@@ -67,7 +68,7 @@ class Tokens:
         self, settings: ServiceSettings, limits: RateLimits, find: FindToken | None = None
     ) -> None:
         self._principals = {
-            (digest := _digest(token)): Principal(
+            (digest := digest_of(token)): Principal(
                 role, role, settings.roles[role], f"sha256:{digest.hex()}"
             )
             for role, token in settings.tokens()
