@@ -199,10 +199,8 @@ def test_one_file_holds_the_tokens_of_all_three_services(monkeypatch: pytest.Mon
 def test_who_has_no_token_may_do_nothing_in_production(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], scopes: set[str]
 ) -> None:
-    tokens = {
-        name: "long-enough-to-be-no-guess-of-anybody"
-        for name in ("INTEGRATION_ADMIN_TOKEN", "CRM_API_TOKEN", "INVENTORY_API_TOKEN")
-    }
+    names = ("INTEGRATION_ADMIN_TOKEN", "CRM_API_TOKEN", "INVENTORY_API_TOKEN")
+    tokens = dict.fromkeys(names, "long-enough-to-be-no-guess-of-anybody")
     given = environment_for("integration_service", environment | tokens, PORTS)
     for name, value in given.items():
         monkeypatch.setenv(name, value)

@@ -210,10 +210,8 @@ class ServiceSettings(BaseSettings):
         """Say what a later version refuses, by variable and place; never a token."""
         if self.environment == "development" or not (short := self._short_tokens()):
             return []
-        return [
-            f"Tokens with fewer than {SHORTEST} characters: {', '.join(short)}. "
-            "From 0.5.0 production refuses them."
-        ]
+        found = f"Tokens with fewer than {SHORTEST} characters: {', '.join(short)}."
+        return [f"{found} From 0.5.0 production refuses them."]
 
     def _short_tokens(self) -> list[str]:
         named = {

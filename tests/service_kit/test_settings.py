@@ -174,10 +174,11 @@ def test_short_tokens_are_named_by_their_places_in_production(read: Any) -> None
     tokens = f"admin:{LONG},viewer:{SECRET},viewer:{HASHED},admin:{'x' * 31},admin:{'x' * 32}"
     settings = read(ENVIRONMENT="production", API_TOKENS=tokens, ADMIN_TOKEN="short")
 
-    assert settings.deprecations() == [
+    [told] = settings.deprecations()
+    assert told == (
         "Tokens with fewer than 32 characters: API_TOKENS (entry 2, viewer), API_TOKENS (entry 4, "
         "admin), ADMIN_TOKEN. From 0.5.0 production refuses them."
-    ]
+    )
     assert read(API_TOKENS=tokens).deprecations() == []
     assert read(ENVIRONMENT="production", API_TOKENS=f"admin:{LONG}").deprecations() == []
 
