@@ -191,6 +191,17 @@ def test_one_file_holds_the_tokens_of_all_three_services(monkeypatch: pytest.Mon
     assert found["inventory_api"].database_url == "sqlite:///data/inventory.db"
     assert [one.port for one in found.values()] == [8000, 8001, 8002]
     assert {one.host for one in found.values()} == {"127.0.0.1"}
+    local = ("localhost", "127.0.0.1", "[::1]")
+    assert {one.allowed_hosts for one in found.values()} == {local}
+
+
+def test_a_host_that_is_named_is_one_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = environment_for("integration_service", {"ALLOWED_HOSTS": "crm.example.com"}, PORTS)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    hosts = Settings.from_environment().allowed_hosts
+    assert hosts == ("localhost", "127.0.0.1", "[::1]", "crm.example.com")
 
 
 @pytest.mark.parametrize(

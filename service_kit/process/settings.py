@@ -61,6 +61,19 @@ def _roles_and_tokens(value: Any) -> Any:
     return [(role.strip(), token.strip()) for role, _, token in entries]
 
 
+_HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
+
+
+def _host_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    for place, name in enumerate(names, start=1):
+        if not _HOST.fullmatch(name.lower()):
+            raise ValueError(
+                f"entry {place} must be a name such as example.com, *.example.com or [::1], "
+                "without a port"
+            )
+    return tuple(map(str.lower, names))
+
+
 Roles = Mapping[str, frozenset[str]]
 Token = Annotated[SecretStr, AfterValidator(_sendable)]
 AcceptedToken = Annotated[SecretStr, AfterValidator(_sendable_or_hashed)]
@@ -107,6 +120,11 @@ class ServiceSettings(BaseSettings):
     admin_token: Token | None = Field(None, description="One more token with the role admin.")
     anonymous_scopes: Annotated[frozenset[str], BeforeValidator(_parts)] = Field(
         frozenset(), description="Scopes that a caller without a token has, comma-separated."
+    )
+    allowed_hosts: Annotated[
+        tuple[str, ...], BeforeValidator(_parts), AfterValidator(_host_names)
+    ] = Field(
+        (), description="Host names that this service answers to; by default to any, unchecked."
     )
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(_parts)] = Field(
         (), description="Web origins whose pages may call this service, comma-separated."

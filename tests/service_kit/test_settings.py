@@ -286,6 +286,32 @@ def test_lists_are_separated_by_commas(read: Any) -> None:
     assert settings.cors_origins == ("https://a.example", "https://b.example")
 
 
+def test_a_host_is_a_name_in_either_case(read: Any) -> None:
+    settings = read(ALLOWED_HOSTS="LocalHost, 127.0.0.1,[::1],*.Example.com,")
+
+    assert settings.allowed_hosts == ("localhost", "127.0.0.1", "[::1]", "*.example.com")
+    assert read().allowed_hosts == ()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost:8000",
+        "http://localhost",
+        "*",
+        "*.",
+        "a.*.b",
+        "::1",
+        "[::1]:80",
+        "a b",
+        "a..b",
+        ".",
+    ],
+)
+def test_what_is_no_name_of_a_host_is_refused_by_its_place(read: Any, host: str) -> None:
+    assert faults(read, ALLOWED_HOSTS=f"a,{host}").startswith("ALLOWED_HOSTS: entry 2 must be")
+
+
 @pytest.mark.parametrize(
     "scheme", ["sqlite:///", "postgresql://", "postgres://", "postgresql+psycopg://"]
 )
