@@ -164,7 +164,8 @@ class Sender:
             assert name in given, f"{operation.name}: give {{{name}}} an example; no link tells it"
             assert name in self.learned, f"{operation.name}: nothing before it told {{{name}}}"
             values[name] = self.learned[name]
-        request = {} if example.body is None else {"json": example.body}
+        kind = "data" if operation.form() else "json"
+        request = {} if example.body is None else {kind: example.body}
         answer = await self._client.request(
             operation.method, operation.path.format(**values), params=example.query, **request
         )

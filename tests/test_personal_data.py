@@ -26,7 +26,7 @@ IMPERSONAL = {
     "feed_head": "id epoch last_position pruned_position traced_from",
     "pruned_registrations": "subject position",
     "audit_entries": "id at actor action subject request_id",
-    "tokens": "id name role prefix digest created_at expires_at last_used_at revoked_at",
+    "tokens": "id name role scopes prefix digest created_at expires_at last_used_at revoked_at",
     "package_requests": "id request_id customer_id package_type occurrence status kit_id version"
     " erased_at to_unpack created_at updated_at",
     "erased_customers": "customer_id erased_at",

@@ -19,6 +19,7 @@ from tools.run_local import environment_for
 pytestmark = pytest.mark.slow
 
 SECRET = "s3cret-and-long-enough"
+INTROSPECTION = "TOKEN_INTROSPECTION_TOKEN"
 PORTS = {"crm_api": 8000, "inventory_api": 8001, "integration_service": 8002}
 
 Refusal = Callable[..., str]
@@ -210,7 +211,7 @@ def test_a_host_that_is_named_is_one_more(monkeypatch: pytest.MonkeyPatch) -> No
 def test_who_has_no_token_may_do_nothing_in_production(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], scopes: set[str]
 ) -> None:
-    names = ("INTEGRATION_ADMIN_TOKEN", "CRM_API_TOKEN", "INVENTORY_API_TOKEN")
+    names = ("INTEGRATION_ADMIN_TOKEN", "CRM_API_TOKEN", "INVENTORY_API_TOKEN", INTROSPECTION)
     tokens = dict.fromkeys(names, "long-enough-to-be-no-guess-of-anybody")
     given = environment_for("integration_service", environment | tokens, PORTS)
     for name, value in given.items():

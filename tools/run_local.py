@@ -163,6 +163,7 @@ def environment_for(
         "ANONYMOUS_SCOPES": "" if is_production else SERVICES[service][1],
         "CRM_API_URL": f"http://localhost:{ports['crm_api']}",
         "INVENTORY_API_URL": f"http://localhost:{ports['inventory_api']}",
+        "TOKEN_INTROSPECTION_URL": f"http://localhost:{ports['crm_api']}/api/tokens/introspect",
         **{name: value for name, value in given.items() if name not in named},
         **{setting: value for setting, value in own.items() if value},
         "ALLOWED_HOSTS": f"{LOCAL_HOSTS},{given.get('ALLOWED_HOSTS', '')}",

@@ -6,11 +6,13 @@ from http import HTTPStatus
 from sqlalchemy import Connection
 
 from crm_api.events import Act, record
-from crm_api.tokens import minting, store
+from crm_api.tokens import store
 from crm_api.tokens.schemas import TokenNew, TokenOut
 from service_kit.problems import InvalidRequest, Problem
 from service_kit.process import clock
-from service_kit.web.auth import Principal
+from service_kit.web import minting
+from service_kit.web.auth import Principal, ScopeMissing
+from service_kit.web.roles import ROLES
 
 
 class TokenNotFound(Problem):
@@ -46,7 +48,12 @@ class Issued:
 
 
 def issue(db: Connection, new: TokenNew, who: Principal) -> Issued:
-    """Make a token. Raises InvalidRequest for an expiry time in the past."""
+    """Make a token that may do no more than who issues it.
+
+    Raises ScopeMissing for more, and InvalidRequest for an expiry time in the past.
+    """
+    if beyond := frozenset(new.scopes or ROLES[new.role]) - who.scopes:
+        raise ScopeMissing(f"You can't grant what you may not do: {', '.join(sorted(beyond))}.")
     now = clock.now()
     if new.expires_at is not None and new.expires_at <= now:
         raise InvalidRequest(

@@ -15,7 +15,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import SettingsConfigDict, SettingsError
 
 from service_kit.process.configured_tokens import (
     HASHED,
@@ -27,7 +27,9 @@ from service_kit.process.configured_tokens import (
     is_short,
 )
 from service_kit.process.environment import Refused, near_misses
+from service_kit.process.oidc_settings import OidcSettings
 from service_kit.process.rates import Rate, parse_rate
+from service_kit.process.setting_values import Address, HostNames, parts
 
 SECRETS_DIR = Path("/run/secrets")
 PRODUCTION_RATE = Rate(50, 1)
@@ -46,32 +48,13 @@ def _sendable_or_hashed(token: SecretStr) -> SecretStr:
     return token if HASHED.fullmatch(text) else _sendable(token)
 
 
-def _parts(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    return [part for part in map(str.strip, value.split(",")) if part]
-
-
 def _roles_and_tokens(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    entries = [part.partition(":") for part in _parts(value)]
+    entries = [part.partition(":") for part in parts(value)]
     if not all(colon for _, colon, _ in entries):
         raise ValueError("each entry is role:token")
     return [(role.strip(), token.strip()) for role, _, token in entries]
-
-
-_HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
-
-
-def _host_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    for place, name in enumerate(names, start=1):
-        if not _HOST.fullmatch(name.lower()):
-            raise ValueError(
-                f"entry {place} must be a name such as example.com, *.example.com or [::1], "
-                "without a port"
-            )
-    return tuple(map(str.lower, names))
 
 
 Roles = Mapping[str, frozenset[str]]
@@ -83,7 +66,7 @@ LogLevel = Annotated[
 ]
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(OidcSettings):
     """The variables all three services share; a service adds its own and says its roles."""
 
     model_config = SettingsConfigDict(
@@ -118,15 +101,13 @@ class ServiceSettings(BaseSettings):
         "development.",
     )
     admin_token: Token | None = Field(None, description="One more token with the role admin.")
-    anonymous_scopes: Annotated[frozenset[str], BeforeValidator(_parts)] = Field(
+    anonymous_scopes: Annotated[frozenset[str], BeforeValidator(parts)] = Field(
         frozenset(), description="Scopes that a caller without a token has, comma-separated."
     )
-    allowed_hosts: Annotated[
-        tuple[str, ...], BeforeValidator(_parts), AfterValidator(_host_names)
-    ] = Field(
+    allowed_hosts: HostNames = Field(
         (), description="Host names that this service answers to; by default to any, unchecked."
     )
-    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_parts)] = Field(
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(parts)] = Field(
         (), description="Web origins whose pages may call this service, comma-separated."
     )
     rate_limit: Annotated[Rate | Literal["off"] | None, BeforeValidator(parse_rate)] = Field(
@@ -251,7 +232,7 @@ class ServiceSettings(BaseSettings):
         """Return every (role, token) that this environment names; `digest_of` reads both forms."""
         given = [(role, token) for _, role, token in self._named_tokens()]
         if self.uses_demo_tokens:
-            given += [(role, demo_token(role)) for role in self.roles]
+            given += [(role, demo_token(role)) for role in self.roles if is_demo(demo_token(role))]
         return given
 
 
@@ -267,6 +248,43 @@ class DemoDataSettings(ServiceSettings):
     def wants_demo_data(self) -> bool:
         by_default = self.environment == "development"
         return by_default if self.seed_demo_data is None else self.seed_demo_data
+
+
+class IntrospectionSettings(ServiceSettings):
+    """For a service that accepts the tokens that the CRM issues."""
+
+    token_introspection_url: Address | None = Field(
+        None, description="Where the CRM tells whose token it is: …/api/tokens/introspect."
+    )
+    token_introspection_token: Token | None = Field(
+        None, description="A token of the CRM's role integration; integration123 in development."
+    )
+
+    @model_validator(mode="after")
+    def _introspection_is_whole(self) -> Self:
+        token = self.token_introspection_token
+        if self.token_introspection_url is None:
+            if token is not None:
+                raise ValueError(
+                    "TOKEN_INTROSPECTION_TOKEN says nothing without TOKEN_INTROSPECTION_URL"
+                )
+        elif self.environment == "production" and (
+            token is None or is_demo(token.get_secret_value())
+        ):
+            raise ValueError("set TOKEN_INTROSPECTION_TOKEN: production starts with no demo token")
+        return self
+
+    def sent_tokens(self) -> dict[str, SecretStr | None]:
+        return {"TOKEN_INTROSPECTION_TOKEN": self.token_introspection_token}
+
+    @property
+    def introspection_token(self) -> str:
+        return revealed(self.token_introspection_token)
+
+
+def revealed(token: SecretStr | None) -> str:
+    """Return a token for another service's role integration: the demo token unless one is set."""
+    return demo_token("integration") if token is None else token.get_secret_value()
 
 
 def explain(error: ValidationError) -> str:

@@ -25,7 +25,7 @@ from service_kit.problems import (
     phrase,
 )
 from service_kit.problems import document as problem_document
-from service_kit.web.auth import NotAuthenticated, ScopeMissing
+from service_kit.web.auth import IdentityUnavailable, NotAuthenticated, ScopeMissing
 from service_kit.web.hosts import MisdirectedRequest
 from service_kit.web.idempotency import IdempotencyKeyReused, StillRunning
 from service_kit.web.overload import UNLIMITED, Overloaded, TookTooLong
@@ -189,8 +189,11 @@ def _around(operation: Json, path: str) -> Iterator[type[Problem]]:
     if path not in UNLIMITED:
         yield MisdirectedRequest
     if "security" in operation:
-        yield from (NotAuthenticated, ScopeMissing, TooManyRequests)
+        yield from (NotAuthenticated, TooManyRequests)
+        if any(scopes for needed in operation["security"] for scopes in needed.values()):
+            yield ScopeMissing
         yield from (DatabaseUnavailable, DatabaseBusy, Overloaded, TookTooLong)
+        yield IdentityUnavailable
     if "idempotency-key" in _parameters(operation):
         yield from (StillRunning, IdempotencyKeyReused)
     if "requestBody" in operation:

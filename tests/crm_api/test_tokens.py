@@ -16,11 +16,12 @@ from sqlalchemy import Connection
 from crm_api.app import create_app
 from crm_api.demo import SEEDER
 from crm_api.settings import Settings
-from crm_api.tokens import known, minting, store
+from crm_api.tokens import known, store
 from crm_api.tokens.schemas import TokenOut
 from crm_api.transfer.importing import IMPORTER
 from service_kit.database import DatabaseUnavailable
 from service_kit.process import clock
+from service_kit.web import minting
 from tests.conftest import bearer, running
 from tests.crm_api.conftest import (
     all_there_is,

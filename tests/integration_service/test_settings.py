@@ -32,7 +32,7 @@ def test_in_development_nothing_needs_to_be_set(monkeypatch: pytest.MonkeyPatch)
     assert settings.crm_token == settings.inventory_token == "integration123"
     assert settings.polling_interval_seconds == settings.long_poll_seconds == 10
     assert settings.start_from == "beginning"
-    assert {role for role, _ in settings.tokens()} == {"admin", "viewer"}
+    assert {role for role, _ in settings.tokens()} == {"admin", "agent", "viewer"}
 
 
 def test_production_starts_with_tokens_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ def test_an_address_may_have_a_port_and_a_path(monkeypatch: pytest.MonkeyPatch, 
         ("BATCH_SIZE", "501"),
         ("LEASE_SECONDS", "0.5"),
         ("DATABASE_URL", "mysql://localhost/ledger"),
-        ("API_TOKENS", "agent:x"),
+        ("API_TOKENS", "clerk:x"),
         ("ANONYMOUS_SCOPES", "customers:create"),
     ],
 )

@@ -27,7 +27,7 @@ MUTANTS = [
     Mutant(
         name="a token with a typing error costs a look at the database",
         kind="condition",
-        file="crm_api/tokens/minting.py",
+        file="service_kit/web/minting.py",
         text=" and _checksum(token[:-_CHECKSUM]) == token[-_CHECKSUM:]",
         instead="",
         tests=(f"{_TOKENS}::test_a_guess_is_refused_before_the_database_is_asked",),
@@ -44,8 +44,8 @@ MUTANTS = [
         name="a token is good at the instant at which it expires",
         kind="boundary",
         file="crm_api/tokens/known.py",
-        text="self.expires_at <= clock.now()",
-        instead="self.expires_at < clock.now()",
+        text="expires_at <= clock.now()",
+        instead="expires_at < clock.now()",
         tests=(f"{_TOKENS}::test_a_remembered_token_is_refused_from_the_instant_it_expires",),
     ),
     Mutant(
@@ -124,8 +124,8 @@ MUTANTS = [
         name="a reserved name in capitals is allowed",
         kind="scope",
         file="crm_api/tokens/schemas.py",
-        text="if value.lower() in RESERVED",
-        instead="if value in RESERVED",
+        text="if value.lower() in RESERVED_NAMES",
+        instead="if value in RESERVED_NAMES",
         tests=(f"{_TOKENS}::test_a_token_that_makes_no_sense_is_refused",),
     ),
     Mutant(

@@ -27,13 +27,13 @@ MUTANTS = [
         name="who asks again too early has to wait longer",
         kind="order",
         file="service_kit/process/rates.py",
-        text="""        if room < -_ROUNDING:
-            return Taken(is_allowed=False, left=0, seconds=math.ceil(-room))
+        text="""        if not (taken := self._taken(full_in)).is_allowed:
+            return taken
         self._full_at[caller] = now + full_in
 """,
         instead="""        self._full_at[caller] = now + full_in
-        if room < -_ROUNDING:
-            return Taken(is_allowed=False, left=0, seconds=math.ceil(-room))
+        if not (taken := self._taken(full_in)).is_allowed:
+            return taken
 """,
         tests=(f"{_RATES}::test_a_caller_may_ask_twice_the_rate_at_once_and_then_at_the_rate",),
     ),

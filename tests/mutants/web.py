@@ -46,12 +46,12 @@ MUTANTS = [
         name="a stranger is told which parameters there are",
         kind="order",
         file="service_kit/web/auth.py",
-        text="""    if route.required:
+        text="""    if route.needs_token:
         await _authorize(scope, route.required)
     scope["query"] = read_query(scope, route.query_parameters)
 """,
         instead="""    scope["query"] = read_query(scope, route.query_parameters)
-    if route.required:
+    if route.needs_token:
         await _authorize(scope, route.required)
 """,
         tests=(
