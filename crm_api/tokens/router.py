@@ -49,7 +49,13 @@ _FORM = {
 TokenId = Annotated[int, Path(ge=1, lt=2**63, description="The token's id.", examples=[1])]
 
 
-@router.post("", status_code=201, summary="Issue a token", response_model=TokenIssued)
+@router.post(
+    "",
+    status_code=201,
+    summary="Issue a token",
+    response_model=TokenIssued,
+    responses=documented(service.TokenNameTaken),
+)
 async def issue_token(new: TokenNew, who: CanManageTokens, idempotency: Idempotent) -> Response:
     """Issue a token. Its text is in this answer and nowhere else: only its hash is stored.
 
