@@ -128,6 +128,9 @@ def test_production_has_secrets_from_files_and_no_tokens_in_its_environment() ->
         assert service["environment"]["ENVIRONMENT"] == "production"
         assert not {"API_TOKENS", "DATABASE_URL", "ANONYMOUS_SCOPES"} & set(service["environment"])
         assert {"API_TOKENS", "DATABASE_URL"} <= {one["target"] for one in service["secrets"]}
+        # Whoever names hosts leaves the one by which the services call each other.
+        hosts = service["environment"]["ALLOWED_HOSTS"]
+        assert hosts == f"${{ALLOWED_HOSTS:+{name},}}${{ALLOWED_HOSTS:-}}"
 
 
 def test_the_file_for_app_runner_asks_for_no_secret_in_the_open() -> None:

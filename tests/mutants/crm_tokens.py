@@ -129,11 +129,13 @@ MUTANTS = [
         tests=(f"{_TOKENS}::test_a_token_that_makes_no_sense_is_refused",),
     ),
     Mutant(
-        name="a name that is taken is given again",
+        name="a name that is taken is answered as a bug of ours",
         kind="dropped",
-        file="crm_api/migrations/0011_token_names.py",
-        text='["name"], unique=True)',
-        instead='["name"])',
+        file="crm_api/tokens/service.py",
+        text="""    if row is None:
+        raise TokenNameTaken("Another token has this name. A revoked one keeps its own.")
+""",
+        instead="    assert row is not None\n",
         tests=(f"{_TOKENS}::test_a_name_is_one_tokens_alone_for_ever",),
     ),
     Mutant(
