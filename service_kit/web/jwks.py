@@ -33,6 +33,9 @@ _ALGORITHMS = {
 }
 
 
+_TEXTS = ("kid", "kty", "crv", "alg", "use", "n")
+
+
 class ProviderFailed(Exception):
     """Why the provider's keys can't be fetched; the log says it."""
 
@@ -161,10 +164,11 @@ def _is_usable(key: Mapping[str, Any]) -> bool:
     """Return whether it is a public key for signatures, of an accepted kind and length."""
     operations = key.get("key_ops", ["verify"])
     return (
-        isinstance(key.get("kid"), str)
+        all(isinstance(key.get(name, ""), str) for name in _TEXTS)
+        and "kid" in key
         and key.get("use", "sig") == "sig"
         and isinstance(operations, list)
         and "verify" in operations
         and bool(_algorithms(key))
-        and (key["kty"] != "RSA" or len(str(key.get("n", ""))) * 6 >= SHORTEST_RSA_BITS)
+        and (key["kty"] != "RSA" or len(key.get("n", "")) * 6 >= SHORTEST_RSA_BITS)
     )

@@ -65,7 +65,7 @@ class OpenIdProvider:
                 options={"require": _REQUIRED},
             )
             return self._principal(claims)
-        except (jwt.PyJWTError, RecursionError, ValueError) as error:
+        except (jwt.PyJWTError, ValueError) as error:
             # A WARNING names the caller; this adds what is wrong with its token.
             logger.debug("A JWT is refused: %s", error)
             return None
@@ -84,13 +84,13 @@ class OpenIdProvider:
             raise jwt.InvalidTokenError("It is an ID token.")
         if self._audience in {claims.get(name) for name in _CLIENT if _is_text(claims.get(name))}:
             raise jwt.InvalidTokenError("Its audience is the client that it was made for.")
-        role = self._role(claims)
+        role, subject = self._role(claims), _subject(claims)
         return Principal(
-            _name(claims),
+            _name(claims) or subject[:_LONGEST_NAME],
             role,
             ROLES.get(role, frozenset()),
-            _credential(self._issuer, claims["sub"]),
-            datetime.fromtimestamp(min(claims["exp"], _LATEST), UTC),
+            f"oidc:{hashlib.sha256(self._issuer.encode()).hexdigest()[:8]}:{subject}",
+            datetime.fromtimestamp(min(int(claims["exp"]), _LATEST), UTC),
         )
 
     def _role(self, claims: Mapping[str, Any]) -> str:
@@ -120,8 +120,16 @@ def _member(claims: Mapping[str, Any], place: str) -> Any:
     return value
 
 
-def _name(claims: Mapping[str, Any]) -> str:
-    """Return the name for the audit: one that a person would know, else the subject."""
+def _subject(claims: Mapping[str, Any]) -> str:
+    """Return what the provider calls the person, or its hash where that is no short line."""
+    subject: str = claims["sub"]
+    if subject.isprintable() and 1 <= len(subject) <= _LONGEST_SUBJECT:
+        return subject
+    return hashlib.sha256(subject.encode()).hexdigest()
+
+
+def _name(claims: Mapping[str, Any]) -> str | None:
+    """Return the name for the audit: one that a person would know, if there is any."""
     verified = claims.get("email_verified") is not False
     candidates = (claims.get("preferred_username"), claims.get("email") if verified else None)
     for name in candidates:
@@ -129,11 +137,4 @@ def _name(claims: Mapping[str, Any]) -> str:
             shown = name.strip()[:_LONGEST_NAME]
             if shown.lower() not in RESERVED_NAMES:
                 return shown
-    return str(claims["sub"])[:_LONGEST_NAME]
-
-
-def _credential(issuer: str, subject: str) -> str:
-    """Identify a person by issuer and subject, in a text of bounded length."""
-    if len(subject) > _LONGEST_SUBJECT or not subject.isprintable():
-        subject = hashlib.sha256(subject.encode()).hexdigest()
-    return f"oidc:{hashlib.sha256(issuer.encode()).hexdigest()[:8]}:{subject}"
+    return None

@@ -8,6 +8,7 @@ from tests.mutants import (
     inventory,
     process,
     web,
+    web_oidc,
 )
 
 MUTANTS = [
@@ -16,6 +17,7 @@ MUTANTS = [
     *integration.MUTANTS,
     *integration_deliveries.MUTANTS,
     *web.MUTANTS,
+    *web_oidc.MUTANTS,
     *process.MUTANTS,
     *database.MUTANTS,
 ]
