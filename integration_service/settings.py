@@ -9,7 +9,7 @@ from service_kit.process.setting_values import BaseAddress
 from service_kit.process.settings import IntrospectionSettings, Roles, Token, revealed
 from service_kit.web.roles import roles_of
 
-SCOPES = frozenset({"sync:read", "sync:operate"})
+SCOPES = frozenset({"sync:read", "sync:operate", "audit:read"})
 
 
 class Settings(IntrospectionSettings):

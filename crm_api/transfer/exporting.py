@@ -8,8 +8,10 @@ from crm_api.customers import store
 from crm_api.customers.models import Customer
 from crm_api.transfer.table import METADATA, PLAIN, cell_of, cells_of
 from service_kit.database import Database
+from service_kit.web.auth import Principal
 
 ROWS_AT_ONCE = 500
+EXPORTER = Principal("export-customers", "admin", frozenset(), "command-line")
 
 
 async def header(database: Database) -> tuple[list[str], int, int]:

@@ -205,6 +205,7 @@ def with_database(service: Service, work: Work[T], settings: "ServiceSettings | 
     from service_kit.database import DatabaseUnavailable, DurabilityMissing, open_database
     from service_kit.database.migrations import SchemaMismatch, current_revision
     from service_kit.database.sqlite.connect import file_of
+    from service_kit.process.logs import current_request_id, new_request_id, use_request_id
 
     async def run(settings: "ServiceSettings") -> T:
         url = settings.database_url
@@ -212,6 +213,8 @@ def with_database(service: Service, work: Work[T], settings: "ServiceSettings | 
         if url.startswith("sqlite:") and not (path := file_of(url).absolute()).exists():
             raise SchemaMismatch(f"there is none at {path}. {migrate} makes one.")
         database = open_database(url, service.name)
+        if not current_request_id():
+            use_request_id(new_request_id())  # by which the audit tells this command from others
         try:
             await database.open()
             if (found := await database.write(current_revision)) != service.migrations().head:

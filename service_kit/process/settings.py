@@ -236,8 +236,12 @@ class ServiceSettings(OidcSettings):
         return given
 
 
-class DemoDataSettings(ServiceSettings):
-    """For a service that can start with something to look at."""
+class PersonalDataSettings(ServiceSettings):
+    """For a service that keeps personal data, and can start with some to look at."""
+
+    audit_reads: bool = Field(
+        False, description="Whether the audit also says who has read personal data."
+    )
 
     seed_demo_data: bool | None = Field(
         None,

@@ -75,6 +75,9 @@ class Principal:
         return scope in self.scopes
 
 
+# Whoever runs a command on the machine itself.
+COMMAND_LINE = Principal("command-line", "admin", ROLES["admin"], "command-line")
+
 # Finds the owner of a token that is not in the settings. None for one that it does not know, or not
 # any more; raises ServiceUnavailable where it can't tell. The scope says who asks.
 FindToken = Callable[[str, Scope], Awaitable[Principal | None]]

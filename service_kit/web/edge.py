@@ -13,10 +13,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service_kit.problems import BadRequest
-from service_kit.process.logs import new_request_id, use_request_id
+from service_kit.process.logs import new_request_id, use_address, use_request_id
 from service_kit.web.problems import answer
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_LONGEST_ADDRESS = 45  # of IPv6 that holds one of IPv4; a proxy may forward anything
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
@@ -46,6 +47,8 @@ class Edge:
         started_at = time.perf_counter()
         request_id = request_id_of(scope)
         use_request_id(request_id)
+        client = scope.get("client")
+        use_address(client[0][:_LONGEST_ADDRESS] if client else None)
         if (path := scope["path"])[-1:] == "/" and path != "/":
             scope["path"] = path.rstrip("/") or "/"
         headers = scope["answer_headers"] = [

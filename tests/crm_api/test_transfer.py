@@ -92,7 +92,9 @@ async def test_each_line_becomes_a_customer(
     audit = (await desk.get("/api/audit")).json()
     assert [(one["actor"], one["request_id"]) for one in audit] == [
         ("import-customers", run_id)
-    ] * 2
+    ] * 3
+    assert [one["action"] for one in audit] == ["customer.created"] * 2 + ["customers.imported"]
+    assert audit[2]["subject"] == "2 lines"
     assert all("welcome" not in event["data"] for event in await told(desk))
 
 

@@ -309,6 +309,7 @@ READERS = {"admin", "agent", "viewer"}
 ROUTES: list[tuple[str, str, set[str], int]] = [
     ("GET", "/status", READERS, 200),
     ("GET", "/me", READERS, 200),
+    ("GET", "/audit", {"admin"}, 200),
     ("GET", DELIVERIES, READERS, 200),
     ("GET", f"{DELIVERIES}/nobody", READERS, 404),
     ("GET", f"{DELIVERIES}/nobody/wait?timeout=0", READERS, 504),

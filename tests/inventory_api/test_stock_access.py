@@ -85,6 +85,7 @@ GUARDED = [
     Route("GET", "/verify", "stock:read", READS_STOCK),
     Route("POST", "/verify/repair", "stock:repair", (200, 403, 403, 403, 403)),
     Route("GET", "/stats", "stock:read", READS_STOCK),
+    Route("GET", "/audit", "audit:read", (200, 403, 403, 403, 403)),
     Route("GET", "/me", None, (200, 200, 200, 200, 200)),
 ]
 PUBLIC = [
