@@ -342,7 +342,7 @@ def test_registrations_that_an_older_version_has_pruned_left_no_trace(
 def test_tokens_that_had_one_name_are_told_apart_and_the_oldest_valid_one_keeps_it(
     empty_database: str, tmp_path: Path
 ) -> None:
-    migrate_to("0010", "crm_api", empty_database, tmp_path / "older")
+    migrate_to("0011", "crm_api", empty_database, tmp_path / "older")
     instant = "2026-01-05 12:00:00+00:00"
     long = "x" * 99
     names = ["shop", "till", "shop", "shop", "shop #4", long, long, long]

@@ -9,8 +9,8 @@ from collections.abc import Collection
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 LONGEST = 100
 
