@@ -52,11 +52,12 @@ async def test_each_order_of_an_operator_leaves_an_entry_once(
 async def test_a_repair_and_its_confirmation_are_told_apart(
     settings: Settings, integration: Integration
 ) -> None:
-    async with running(create_app(settings), token="admin123") as api:
+    app = create_app(settings.model_copy(update={"reconcile_interval_seconds": 0}))
+    async with running(app, token="admin123") as api:
         keeps_its_word(api)
         for order in ({"repair": True}, {"repair": True, "confirm": True}):
             assert (await api.post("/reconcile", json=order)).status_code == 202
-            await integration.database.write(change, "UPDATE reconciliations SET state = 'done'")
+            await integration.database.write(change, "UPDATE reconciliations SET state = 'failed'")
         found = await entries(api)
 
     assert found == [
