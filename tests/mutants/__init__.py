@@ -8,6 +8,7 @@ from tests.mutants import (
     inventory,
     process,
     web,
+    web_audit,
     web_oidc,
 )
 
@@ -17,6 +18,7 @@ MUTANTS = [
     *integration.MUTANTS,
     *integration_deliveries.MUTANTS,
     *web.MUTANTS,
+    *web_audit.MUTANTS,
     *web_oidc.MUTANTS,
     *process.MUTANTS,
     *database.MUTANTS,

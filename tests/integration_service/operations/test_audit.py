@@ -1,5 +1,6 @@
 """The integration's audit: who has paused, resumed, retried, dismissed, compared and repaired."""
 
+import re
 from typing import Any
 
 import httpx
@@ -14,7 +15,10 @@ from tests.integration_service.doubles import CrmDouble, InventoryDouble, refuse
 
 async def entries(api: httpx.AsyncClient, **query: Any) -> list[tuple[str, str, str]]:
     found = (await api.get("/audit", params=query)).json()
-    return [(one["actor"], one["action"], one["subject"]) for one in found]
+    return [
+        (one["actor"], one["action"], re.sub("run [0-9]+", "run …", one["subject"]))
+        for one in found
+    ]
 
 
 async def test_each_order_of_an_operator_leaves_an_entry_once(
@@ -36,7 +40,7 @@ async def test_each_order_of_an_operator_leaves_an_entry_once(
         ("/deliveries/ada/retry", None, []),
         ("/deliveries/retry", dead | {"dry_run": True}, []),
         ("/deliveries/retry", dead, [("delivery.retried", "bob"), ("delivery.retried", "cid")]),
-        ("/reconcile", {"repair": False}, [("reconcile.requested", "run 1")]),
+        ("/reconcile", {"repair": False}, [("reconcile.requested", "run …")]),
         ("/reconcile", {"repair": True}, []),
     ]
     async with running(create_app(settings), token="admin123") as api:
@@ -61,6 +65,6 @@ async def test_a_repair_and_its_confirmation_are_told_apart(
         found = await entries(api)
 
     assert found == [
-        ("admin", "repair.requested", "run 1"),
-        ("admin", "repair.confirmed", "run 2"),
+        ("admin", "repair.requested", "run …"),
+        ("admin", "repair.confirmed", "run …"),
     ]

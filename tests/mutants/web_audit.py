@@ -1,12 +1,14 @@
-"""Planted bugs in the audit and in the counts."""
+"""Planted bugs in the audit."""
 
 from tests.mutants.mutant import Mutant
 
 _AUDIT = "tests/crm_api/test_audit.py"
-_STATS = "tests/crm_api/test_stats.py"
 _TOKENS = "tests/crm_api/test_tokens.py"
 
-AUDIT = [
+_INVENTORY = "tests/inventory_api/test_stock_audit.py"
+_INTEGRATION = "tests/integration_service/operations/test_audit.py"
+
+MUTANTS = [
     Mutant(
         name="entries of a caller are looked for on a connection for short reads",
         kind="condition",
@@ -71,52 +73,39 @@ AUDIT = [
         instead="            self._add.each(db, rows[:1])\n",
         tests=(f"{_AUDIT}::test_a_batch_leaves_an_entry_for_each_that_was_added_in_one_statement",),
     ),
-]
-
-STATS = [
     Mutant(
-        name="a status that no ticket has is left out",
+        name="the whole hash of a weak token stands in the audit",
         kind="condition",
-        file="crm_api/stats/store.py",
-        text="for status in STATUSES}",
-        instead="for status in STATUSES if by_status[status]}",
-        tests=(f"{_STATS}::test_an_empty_crm_counts_nothing",),
+        file="service_kit/web/audit.py",
+        text='if actor_id.startswith("sha256:"):',
+        instead='if actor_id.startswith("token:"):',
+        tests=(f"{_AUDIT}::test_an_entry_says_which_caller_of_a_name_it_was_and_from_where",),
     ),
     Mutant(
-        name="a ticket is not overdue at the instant at which it is due",
-        kind="boundary",
-        file="crm_api/stats/store.py",
-        text='tickets.c.due_at <= bindparam("overdue_at")',
-        instead='tickets.c.due_at < bindparam("overdue_at")',
-        tests=(f"{_STATS}::test_a_ticket_is_overdue_from_the_instant_at_which_it_is_due",),
-    ),
-    Mutant(
-        name="the head is read before what is not numbered",
-        kind="order",
-        file="crm_api/stats/store.py",
-        text="    _HEAD.scalar_subquery(),\n",
-        instead="    select(feed_head.c.last_position).scalar_subquery(),\n",
-        tests=(
-            f"{_STATS}::test_what_comes_and_goes_while_it_counts_is_counted_as_before_or_after",
-        ),
-        engine="both",
-    ),
-    Mutant(
-        name="erased customers are counted",
-        kind="scope",
-        file="crm_api/stats/store.py",
-        text="    _CUSTOMERS.scalar_subquery() - _ERASED.scalar_subquery(),\n",
-        instead="    _CUSTOMERS.scalar_subquery(),\n",
-        tests=(f"{_STATS}::test_customers_and_tickets_are_counted",),
-    ),
-    Mutant(
-        name="the head does not count what is not numbered",
+        name="a look at a customer by the fast way is not audited",
         kind="dropped",
-        file="crm_api/stats/store.py",
-        text="select(feed_head.c.last_position + _UNNUMBERED.scalar_subquery())",
-        instead="select(feed_head.c.last_position)",
-        tests=(f"{_STATS}::test_the_feed_head_is_the_one_that_a_reader_finds",),
+        file="crm_api/customers/router.py",
+        text="""    found = await database_of(request).read(service.get, int(key))
+    await audit_read(request, audit, "customer.read", found.uid)
+""",
+        instead="""    found = await database_of(request).read(service.get, int(key))
+""",
+        tests=(f"{_AUDIT}::test_reads_of_personal_data_are_audited_where_that_is_asked_for",),
+    ),
+    Mutant(
+        name="pausing twice leaves two entries",
+        kind="condition",
+        file="integration_service/ledger/control.py",
+        text="    if is_news:\n        audit.record(",
+        instead="    if action:\n        audit.record(",
+        tests=(f"{_INTEGRATION}::test_each_order_of_an_operator_leaves_an_entry_once",),
+    ),
+    Mutant(
+        name="all packages of the integration stand in the audit",
+        kind="scope",
+        file="inventory_api/package_requests/service.py",
+        text='if who.role != "integration":',
+        instead='if who.role != "anonymous":',
+        tests=(f"{_INVENTORY}::test_what_the_integration_requests_stands_in_its_deliveries",),
     ),
 ]
-
-MUTANTS = AUDIT + STATS
