@@ -82,7 +82,7 @@ def a_note() -> dict[str, Any]:
 
 
 def a_token() -> dict[str, Any]:
-    return {"name": "web-shop", "role": "viewer"}
+    return {"name": f"web-shop-{random.getrandbits(60)}", "role": "viewer"}
 
 
 CUSTOMERS, CUSTOMER = "/api/customers", "/api/customers/{customer}"
