@@ -1,6 +1,7 @@
 """Carries one app's questions to another without a network, as they would go over one, or fails."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
@@ -11,6 +12,8 @@ from fastapi import FastAPI
 CRM = "http://crm"
 INTROSPECTION = f"{CRM}/api/tokens/introspect"
 TOKENS = "/api/tokens"
+
+_NUMBERS = itertools.count(1)
 
 Forward = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
@@ -70,7 +73,7 @@ class CrmLink:
 
 async def issue(crm: httpx.AsyncClient, role: str, **more: Any) -> dict[str, Any]:
     """Issue a token, as a client of the CRM that is an admin's."""
-    new = {"name": f"the-{role}", "role": role, **more}
+    new = {"name": f"{role}-{next(_NUMBERS)}", "role": role, **more}
     answer = await crm.post(TOKENS, json=new)
     assert answer.status_code == 201, answer.text
     issued: dict[str, Any] = answer.json()

@@ -254,13 +254,17 @@ async def test_a_caller_is_told_who_it_is_at_every_service(
     scopes = ["customers:read", "packages:read", "sync:read"]
     until = "2999-01-01T00:00:00Z"
     new = await issue(
-        platform.clients["crm_api"], "agent", name="till", scopes=scopes, expires_at=until
+        platform.clients["crm_api"],
+        "agent",
+        name=f"till at {service}",
+        scopes=scopes,
+        expires_at=until,
     )
     narrow = (await client.get("/me", headers=bearer(new["token"]))).json()
     own = (await client.get("/me")).json()
 
     assert narrow == {
-        "name": "till",
+        "name": f"till at {service}",
         "role": "agent",
         "scopes": [scope for scope in scopes if scope in TABLE[service]],
         "expires_at": until,

@@ -120,6 +120,8 @@ def serve(service: Service, _options: argparse.Namespace) -> int:
             _migrate_until_signal(service, settings)
             if settings.uses_demo_tokens:
                 logger.warning(DEMO_TOKENS)
+            for warning in settings.deprecations():
+                logger.warning("%s", warning)
             return server.run(partial(create_app, service), settings, bound)
     except KeyboardInterrupt:  # before anything was served
         return 0

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from service_kit.problems import Problem, ServiceUnavailable
+from service_kit.process.configured_tokens import digest_of
 from service_kit.process.settings import ServiceSettings
 from service_kit.web.body import StrictRequest, check_body_headers
 from service_kit.web.query import query_parameters, read_query
@@ -97,7 +98,7 @@ class Tokens:
         self, settings: ServiceSettings, limits: RateLimits, sources: Sequence[FindToken] = ()
     ) -> None:
         self._principals = {
-            (digest := _digest(token)): Principal(
+            (digest := digest_of(token)): Principal(
                 role,
                 role,
                 settings.roles[role] | ROLES.get(role, frozenset()),

@@ -75,8 +75,8 @@ async def test_nobody_grants_more_than_he_has(crm: httpx.AsyncClient) -> None:
         ({"role": "viewer"}, 403),
         ({"role": "clerk", "scopes": ["stock:read"]}, 403),
     ]
-    for new, status in asked:
-        answer = await crm.post(TOKENS, json={"name": "another", **new}, headers=narrow)
+    for number, (new, status) in enumerate(asked):
+        answer = await crm.post(TOKENS, json={"name": f"n{number}", **new}, headers=narrow)
 
         assert answer.status_code == status, new
         if status == 403:

@@ -105,11 +105,11 @@ MUTANTS = [
         tests=(f"{_TOKENS}::test_a_use_that_is_written_late_leaves_a_later_one",),
     ),
     Mutant(
-        name="a token that replaces another answers for its keys",
+        name="tokens of one role answer for each other's keys",
         kind="scope",
         file="crm_api/tokens/known.py",
         text='f"token:{row.id}"',
-        instead='f"token:{row.name}"',
+        instead='f"token:{row.role}"',
         tests=(f"{_TOKENS}::test_a_token_that_replaces_another_does_not_answer_for_its_keys",),
     ),
     Mutant(
@@ -129,6 +129,16 @@ MUTANTS = [
         text="if value.lower() in RESERVED_NAMES",
         instead="if value in RESERVED_NAMES",
         tests=(f"{_TOKENS}::test_a_token_that_makes_no_sense_is_refused",),
+    ),
+    Mutant(
+        name="a name that is taken is answered as a bug of ours",
+        kind="dropped",
+        file="crm_api/tokens/service.py",
+        text="""    if row is None:
+        raise TokenNameTaken("Another token has this name. A revoked one keeps its own.")
+""",
+        instead="    assert row is not None\n",
+        tests=(f"{_TOKENS}::test_a_name_is_one_tokens_alone_for_ever",),
     ),
     Mutant(
         name="a process accepts a token that it has revoked",

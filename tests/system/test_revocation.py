@@ -47,11 +47,11 @@ def status(client: httpx.Client, server: Server, token: str, path: str = "/api/c
     return client.get(f"{server.url}{path}", headers=bearer(token)).status_code
 
 
-def issue(client: httpx.Client, server: Server) -> tuple[str, str]:
+def issue(client: httpx.Client, server: Server, name: str = "web-shop") -> tuple[str, str]:
     """Have a token issued. Returns its address and its text."""
     answer = client.post(
         f"{server.url}/api/tokens",
-        json={"name": "web-shop", "role": "viewer"},
+        json={"name": name, "role": "viewer"},
         headers=bearer("admin123"),
     )
     assert answer.status_code == 201, answer.text
@@ -145,7 +145,7 @@ def test_every_service_refuses_a_revoked_token_in_time_even_if_the_crm_is_killed
     platform: list[Server], stack: Stack, client: httpx.Client
 ) -> None:
     for is_killed, refusals in ((False, {401}), (True, {401, 503})):
-        address, token = issue(client, stack.crm)
+        address, token = issue(client, stack.crm, f"till {is_killed}")
         before = [status(client, server, token, ASKED[server.service]) for server in platform]
         assert before == [200] * 4
 
