@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field
 
 from crm_api.tickets.sla import Policy, parse_targets
-from service_kit.process.settings import DemoDataSettings, Roles
+from service_kit.process.settings import PersonalDataSettings, Roles
 from service_kit.web.roles import roles_of
 
 SCOPES = frozenset(
@@ -26,7 +26,7 @@ SCOPES = frozenset(
 )
 
 
-class Settings(DemoDataSettings):
+class Settings(PersonalDataSettings):
     roles: ClassVar[Roles] = roles_of(SCOPES)
 
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")

@@ -2,13 +2,14 @@
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
+from service_kit.process.configured_tokens import is_demo
 from service_kit.process.setting_values import BaseAddress
-from service_kit.process.settings import IntrospectionSettings, Roles, Token, is_demo, revealed
+from service_kit.process.settings import IntrospectionSettings, Roles, Token, revealed
 from service_kit.web.roles import roles_of
 
-SCOPES = frozenset({"sync:read", "sync:operate"})
+SCOPES = frozenset({"sync:read", "sync:operate", "audit:read"})
 
 
 class Settings(IntrospectionSettings):
@@ -58,16 +59,21 @@ class Settings(IntrospectionSettings):
 
     @model_validator(mode="after")
     def _production_has_links_of_its_own(self) -> Self:
-        given = {
-            "CRM_API_TOKEN": self.crm_api_token,
-            "INVENTORY_API_TOKEN": self.inventory_api_token,
-        }
-        for variable, token in given.items():
+        for variable, token in self._tokens_of_links().items():
             if self.environment == "production" and (
                 token is None or is_demo(token.get_secret_value())
             ):
                 raise ValueError(f"set {variable}: production starts with no demo token")
         return self
+
+    def sent_tokens(self) -> dict[str, SecretStr | None]:
+        return super().sent_tokens() | self._tokens_of_links()
+
+    def _tokens_of_links(self) -> dict[str, SecretStr | None]:
+        return {
+            "CRM_API_TOKEN": self.crm_api_token,
+            "INVENTORY_API_TOKEN": self.inventory_api_token,
+        }
 
     @property
     def crm_token(self) -> str:

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from service_kit.process.settings import DemoDataSettings, IntrospectionSettings, Roles
+from service_kit.process.settings import IntrospectionSettings, PersonalDataSettings, Roles
 from service_kit.web.roles import roles_of
 
 SCOPES = frozenset(
@@ -15,11 +15,12 @@ SCOPES = frozenset(
         "stock:read",
         "stock:write",
         "stock:repair",
+        "audit:read",
     }
 )
 
 
-class Settings(DemoDataSettings, IntrospectionSettings):
+class Settings(PersonalDataSettings, IntrospectionSettings):
     roles: ClassVar[Roles] = roles_of(SCOPES)
 
     port: int = Field(8001, ge=1, le=65535, description="Port to listen on.")

@@ -36,17 +36,15 @@ def create_token(service: Service, options: argparse.Namespace) -> int:
     from crm_api.tokens import service as tokens
     from service_kit.problems import Problem
     from service_kit.process.logs import new_request_id, use_request_id
-    from service_kit.web.auth import Principal
-    from service_kit.web.roles import ROLES
+    from service_kit.web.auth import COMMAND_LINE
 
     new = _token_asked_for(options)
     settings = cli.prepare(service)
     cli.migrate_database(service, settings)
     use_request_id(new_request_id())
-    who = Principal("command-line", "admin", ROLES["admin"])
 
     async def issue(_: Any, database: "Database") -> Any:
-        return await database.write(tokens.issue, new, who)
+        return await database.write(tokens.issue, new, COMMAND_LINE)
 
     try:
         issued = cli.with_database(service, issue, settings)

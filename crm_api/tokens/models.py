@@ -1,6 +1,6 @@
 """The table of tokens."""
 
-from sqlalchemy import JSON, Column, LargeBinary, String, Table
+from sqlalchemy import JSON, Column, Index, LargeBinary, String, Table
 
 from crm_api.tables import metadata
 from service_kit.database.types import BigInt, UtcDateTime
@@ -22,6 +22,8 @@ tokens = Table(
     # To the minute or so, which is what it costs little to know.
     Column("last_used_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
+    # The revoked ones as well: the audit names them by it.
+    Index("uq_tokens_name", "name", unique=True),
     # Never hand out an id again: the audit names tokens by it.
     sqlite_autoincrement=True,
 )

@@ -13,7 +13,7 @@ from service_kit.problems import InvalidRequest, UnsupportedMediaType
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.idempotency import Answer, Idempotent
-from service_kit.web.openapi import answering, documented, header
+from service_kit.web.openapi import documented
 from service_kit.web.paging import PagingDep, Sort
 
 router = APIRouter(prefix="/api/tokens", route_class=GuardedRoute, tags=["tokens"])
@@ -46,7 +46,6 @@ _FORM = {
         },
     }
 }
-_NO_STORE = {"Cache-Control": "no-store"}
 TokenId = Annotated[int, Path(ge=1, lt=2**63, description="The token's id.", examples=[1])]
 
 
@@ -55,7 +54,7 @@ TokenId = Annotated[int, Path(ge=1, lt=2**63, description="The token's id.", exa
     status_code=201,
     summary="Issue a token",
     response_model=TokenIssued,
-    responses=answering(201, {"Cache-Control": header("Keep this answer nowhere.", "no-store")}),
+    responses=documented(service.TokenNameTaken),
 )
 async def issue_token(new: TokenNew, who: CanManageTokens, idempotency: Idempotent) -> Response:
     """Issue a token. Its text is in this answer and nowhere else: only its hash is stored.
@@ -116,7 +115,7 @@ async def list_tokens(
 async def revoke_token(
     token_id: TokenId, database: DatabaseDep, who: CanManageTokens, issued: IssuedTokensDep
 ) -> None:
-    """Refuse this token from now on; every process of the CRM does within five seconds.
+    """Refuse this token from now on; every service does within five seconds.
 
     It stays in the list. Revoking it once more does nothing.
     """
@@ -144,4 +143,4 @@ async def _token_of_form(request: Request) -> str:
 
 def _answer(row: TokenOut, token: str | None = None) -> Answer:
     body = TokenIssued(**row.model_dump(), token=token).model_dump_json()
-    return Answer(201, body, _NO_STORE)
+    return Answer(201, body)

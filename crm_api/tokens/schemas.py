@@ -6,15 +6,16 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 
-from service_kit.web.fields import Instant, Line
+from service_kit.web.fields import DistinctName, Instant
 from service_kit.web.roles import RESERVED_NAMES, ROLES, Role
 
 Name = Annotated[
-    Line,
+    DistinctName,
     Field(
         min_length=1,
         max_length=100,
-        description="Who will use it: the caller's name in the audit and in a ticket's history.",
+        description="Who will use it: the caller's name in the audit and in a ticket's history. "
+        "No other token has it, not even a revoked one. Its letters are of one script.",
         examples=["web-shop"],
     ),
 ]

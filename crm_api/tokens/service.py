@@ -22,6 +22,13 @@ class TokenNotFound(Problem):
     slug = "token-not-found"
 
 
+class TokenNameTaken(Problem):
+    """Another token has this name, perhaps one that is revoked."""
+
+    status = HTTPStatus.CONFLICT
+    slug = "token-name-taken"
+
+
 @dataclass(frozen=True, slots=True)
 class _OfToken(Act):
     token_id: int
@@ -50,7 +57,7 @@ class Issued:
 def issue(db: Connection, new: TokenNew, who: Principal) -> Issued:
     """Make a token that may do no more than who issues it.
 
-    Raises ScopeMissing for more, and InvalidRequest for an expiry time in the past.
+    Raises ScopeMissing for more, InvalidRequest for an expiry time in the past, and TokenNameTaken.
     """
     if beyond := frozenset(new.scopes or ROLES[new.role]) - who.scopes:
         raise ScopeMissing(f"You can't grant what you may not do: {', '.join(sorted(beyond))}.")
@@ -70,6 +77,8 @@ def issue(db: Connection, new: TokenNew, who: Principal) -> Issued:
             "created_at": now,
         },
     )
+    if row is None:
+        raise TokenNameTaken("Another token has this name. A revoked one keeps its own.")
     record(db, TokenIssued(row.id), by=who)
     return Issued(row, token)
 

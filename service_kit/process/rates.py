@@ -55,10 +55,6 @@ class Buckets:
         self.window = math.ceil(burst * self._interval)
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
 
-    def look(self, caller: Hashable) -> Taken:
-        """Return what `take` would, and take nothing."""
-        return self._taken(self._full_in(caller, time.monotonic()))
-
     def take(self, caller: Hashable, number: int = 1) -> Taken:
         """Take so many at once, or none of them."""
         now = time.monotonic()
@@ -70,6 +66,11 @@ class Buckets:
         if len(self._full_at) > MOST_CALLERS:
             self._full_at.popitem(last=False)
         return taken
+
+    def give_back(self, caller: Hashable) -> None:
+        """Undo a `take`, of a request that turned out not to count."""
+        if caller in self._full_at:
+            self._full_at[caller] -= self._interval
 
     def _full_in(self, caller: Hashable, now: float, number: int = 1) -> float:
         """Return the seconds until the bucket will be full, once so much is taken from it."""

@@ -17,21 +17,35 @@ from pydantic import (
 )
 from pydantic_settings import SettingsConfigDict, SettingsError
 
+from service_kit.process.configured_tokens import (
+    HASHED,
+    SHORTEST,
+    TOKEN,
+    demo_token,
+    digest_of,
+    is_demo,
+    is_short,
+)
 from service_kit.process.environment import Refused, near_misses
 from service_kit.process.oidc_settings import OidcSettings
 from service_kit.process.rates import Rate, parse_rate
-from service_kit.process.setting_values import Address, parts
+from service_kit.process.setting_values import Address, HostNames, parts
 
 SECRETS_DIR = Path("/run/secrets")
 PRODUCTION_RATE = Rate(50, 1)
-# RFC 6750, section 2.1: what may stand after "Bearer", with a length that bounds the work.
-TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,512}=*")
 
 
 def _sendable(token: SecretStr) -> SecretStr:
     if not TOKEN.fullmatch(token.get_secret_value()):
         raise ValueError("a token has 1 to 512 letters, digits or . _ ~ + / - =")
     return token
+
+
+def _sendable_or_hashed(token: SecretStr) -> SecretStr:
+    text = token.get_secret_value()
+    if text.startswith("sha256:") and not HASHED.fullmatch(text):
+        raise ValueError("after sha256: there must be 64 hexadecimal digits")
+    return token if HASHED.fullmatch(text) else _sendable(token)
 
 
 def _roles_and_tokens(value: Any) -> Any:
@@ -45,6 +59,7 @@ def _roles_and_tokens(value: Any) -> Any:
 
 Roles = Mapping[str, frozenset[str]]
 Token = Annotated[SecretStr, AfterValidator(_sendable)]
+AcceptedToken = Annotated[SecretStr, AfterValidator(_sendable_or_hashed)]
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
     BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
@@ -78,12 +93,19 @@ class ServiceSettings(OidcSettings):
     database_pool_size: int = Field(
         20, ge=2, le=500, description="PostgreSQL connections that one process may hold."
     )
-    api_tokens: Annotated[tuple[tuple[str, Token], ...], BeforeValidator(_roles_and_tokens)] = (
-        Field((), description="role:token, comma-separated; by default demo tokens in development.")
+    api_tokens: Annotated[
+        tuple[tuple[str, AcceptedToken], ...], BeforeValidator(_roles_and_tokens)
+    ] = Field(
+        (),
+        description="role:token or role:sha256:HEX, comma-separated; by default demo tokens in "
+        "development.",
     )
     admin_token: Token | None = Field(None, description="One more token with the role admin.")
     anonymous_scopes: Annotated[frozenset[str], BeforeValidator(parts)] = Field(
         frozenset(), description="Scopes that a caller without a token has, comma-separated."
+    )
+    allowed_hosts: HostNames = Field(
+        (), description="Host names that this service answers to; by default to any, unchecked."
     )
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(parts)] = Field(
         (), description="Web origins whose pages may call this service, comma-separated."
@@ -125,7 +147,9 @@ class ServiceSettings(OidcSettings):
 
     @field_validator("api_tokens")
     @classmethod
-    def _roles_exist(cls, entries: tuple[tuple[str, Token], ...]) -> tuple[tuple[str, Token], ...]:
+    def _roles_exist(
+        cls, entries: tuple[tuple[str, SecretStr], ...]
+    ) -> tuple[tuple[str, SecretStr], ...]:
         for place, (role, _) in enumerate(entries, start=1):
             if role not in cls.roles:
                 # By its place, for who writes token:role has put the token here.
@@ -143,18 +167,20 @@ class ServiceSettings(OidcSettings):
     def _tokens_are_its_own(self) -> Self:
         """Refuse a token of two roles, and in production one that anybody may know."""
         is_production = self.environment == "production"
-        named, roles = self._named_tokens(), dict[str, str]()
+        named, roles = self._named_tokens(), dict[bytes, str]()
         if is_production and not named:
             raise ValueError("set API_TOKENS or ADMIN_TOKEN: production starts with no demo token")
+        if is_production and self.anonymous_scopes:
+            raise ValueError("unset ANONYMOUS_SCOPES: in production every caller has a token")
         for variable, role, token in named:
             if is_production and is_demo(token):
                 raise ValueError(
                     f"{variable} holds a demo token for the role {role}; "
                     "production starts with tokens of its own only"
                 )
-            if roles.setdefault(token, role) != role:
+            if (other := roles.setdefault(digest_of(token), role)) != role:
                 raise ValueError(
-                    f"{variable}: the token for the role {role} is there for {roles[token]} too"
+                    f"{variable}: the token for the role {role} is there for {other} too"
                 )
         return self
 
@@ -179,16 +205,43 @@ class ServiceSettings(OidcSettings):
             return PRODUCTION_RATE if self.environment == "production" else None
         return None if self.rate_limit == "off" else self.rate_limit
 
+    def deprecations(self) -> list[str]:
+        """Say what a later version refuses, by variable and place; never a token."""
+        if self.environment == "development" or not (short := self._short_tokens()):
+            return []
+        found = f"Tokens with fewer than {SHORTEST} characters: {', '.join(short)}."
+        return [f"{found} From 0.5.0 production refuses them."]
+
+    def _short_tokens(self) -> list[str]:
+        named = {
+            f"API_TOKENS (entry {place}, {role})": token
+            for place, (role, token) in enumerate(self.api_tokens, start=1)
+        }
+        named |= {
+            name: token
+            for name, token in {"ADMIN_TOKEN": self.admin_token, **self.sent_tokens()}.items()
+            if token is not None
+        }
+        return [name for name, token in named.items() if is_short(token.get_secret_value())]
+
+    def sent_tokens(self) -> dict[str, SecretStr | None]:
+        """Return, by variable, the tokens that this service shows to others."""
+        return {}
+
     def tokens(self) -> list[tuple[str, str]]:
-        """Return every (role, token) that this environment names."""
+        """Return every (role, token) that this environment names; `digest_of` reads both forms."""
         given = [(role, token) for _, role, token in self._named_tokens()]
         if self.uses_demo_tokens:
             given += [(role, demo_token(role)) for role in self.roles if is_demo(demo_token(role))]
         return given
 
 
-class DemoDataSettings(ServiceSettings):
-    """For a service that can start with something to look at."""
+class PersonalDataSettings(ServiceSettings):
+    """For a service that keeps personal data, and can start with some to look at."""
+
+    audit_reads: bool = Field(
+        False, description="Whether the audit also says who has read personal data."
+    )
 
     seed_demo_data: bool | None = Field(
         None,
@@ -225,6 +278,9 @@ class IntrospectionSettings(ServiceSettings):
             raise ValueError("set TOKEN_INTROSPECTION_TOKEN: production starts with no demo token")
         return self
 
+    def sent_tokens(self) -> dict[str, SecretStr | None]:
+        return {"TOKEN_INTROSPECTION_TOKEN": self.token_introspection_token}
+
     @property
     def introspection_token(self) -> str:
         return revealed(self.token_introspection_token)
@@ -233,15 +289,6 @@ class IntrospectionSettings(ServiceSettings):
 def revealed(token: SecretStr | None) -> str:
     """Return a token for another service's role integration: the demo token unless one is set."""
     return demo_token("integration") if token is None else token.get_secret_value()
-
-
-def demo_token(role: str) -> str:
-    return f"{role}123"
-
-
-def is_demo(token: str) -> bool:
-    """Tell a demo token of any of the services; they stand in the README, so anyone has them."""
-    return token in {f"{role}123" for role in ("agent", "admin", "viewer", "clerk", "integration")}
 
 
 def explain(error: ValidationError) -> str:

@@ -22,6 +22,7 @@ from service_kit.web import docs as pages
 from service_kit.web import health, me, openapi
 from service_kit.web.auth import FindToken, IdentityProvider, Tokens, refuse_unguarded
 from service_kit.web.edge import Cors, Edge, Prefixed
+from service_kit.web.hosts import AllowedHosts
 from service_kit.web.hot import is_hot
 from service_kit.web.idempotency import StoredAnswers
 from service_kit.web.overload import UNLIMITED, Bounded, Capacity, Slots
@@ -176,7 +177,9 @@ def _middleware(
     yield Middleware(Edge)
     if settings.otel_exporter_otlp_endpoint:
         yield Middleware(tracing.Traced, untraced=UNLIMITED)
-    yield Middleware(Slots, capacity=capacity, limits=limits)
+    yield Middleware(Slots, capacity=capacity)
+    if settings.allowed_hosts:
+        yield Middleware(AllowedHosts, allowed=settings.allowed_hosts)
     if settings.cors_origins:
         yield Middleware(
             Cors,

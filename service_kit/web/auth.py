@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from service_kit.problems import Problem, ServiceUnavailable
+from service_kit.process.configured_tokens import digest_of
 from service_kit.process.settings import ServiceSettings
 from service_kit.web.body import StrictRequest, check_body_headers
 from service_kit.web.query import query_parameters, read_query
@@ -74,6 +75,9 @@ class Principal:
         return scope in self.scopes
 
 
+# Whoever runs a command on the machine itself.
+COMMAND_LINE = Principal("command-line", "admin", ROLES["admin"], "command-line")
+
 # Finds the owner of a token that is not in the settings. None for one that it does not know, or not
 # any more; raises ServiceUnavailable where it can't tell. The scope says who asks.
 FindToken = Callable[[str, Scope], Awaitable[Principal | None]]
@@ -94,7 +98,7 @@ class Tokens:
         self, settings: ServiceSettings, limits: RateLimits, sources: Sequence[FindToken] = ()
     ) -> None:
         self._principals = {
-            (digest := _digest(token)): Principal(
+            (digest := digest_of(token)): Principal(
                 role,
                 role,
                 settings.roles[role] | ROLES.get(role, frozenset()),

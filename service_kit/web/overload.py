@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service_kit.problems import InternalError, Problem, ServiceUnavailable
 from service_kit.process.rates import Spacing
 from service_kit.process.shares import Shares
-from service_kit.web.problems import answer, log_unavailable
-from service_kit.web.rate_limits import RateLimits, TooManyRequests, address_of
+from service_kit.web.problems import answer, log_unavailable, refusal
+from service_kit.web.rate_limits import RateLimits, address_of
 
 # Requests that this process works on at once; those that only wait for news are counted apart, so
 # that neither kind takes the places of the other.
@@ -181,27 +181,28 @@ class RequestSlot:
 
 
 class Slots:
-    """Gives each request its slot, and counts preflights, which CORS answers by itself."""
+    """Gives each request its slot, counts preflights, and sends refusals after a pause."""
 
-    def __init__(self, app: ASGIApp, capacity: Capacity, limits: RateLimits) -> None:
+    def __init__(self, app: ASGIApp, capacity: Capacity) -> None:
         self.app = app
         self.capacity = capacity
-        self.limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         slot = scope["slot"] = RequestSlot(self.capacity, scope)
-        app = self.app
-        if scope["method"] == "OPTIONS":
-            try:
-                self.limits.count_by_address(scope)
-            except TooManyRequests as problem:
+
+        async def send_unhurried(message: Message) -> None:
+            if slot.is_refused and message["type"] == "http.response.start":
                 await pause(scope, receive)
-                app = answer(Request(scope), problem)
+            await send(message)
+
+        app = self.app
+        if scope["method"] == "OPTIONS":  # CORS answers some of them by itself
+            app = refusal(Request(scope)) or app
         try:
-            await app(scope, receive, send)
+            await app(scope, receive, send_unhurried)
         finally:
             slot.end()
 
@@ -231,8 +232,6 @@ class Bounded:
             if not has_begun:
                 has_begun = True
                 slot.allow(None)
-                if slot.is_refused:
-                    await pause(scope, receive)
             await send(message)
 
         try:
@@ -246,8 +245,6 @@ class Bounded:
             problem = _problem(error, slot)
             if has_begun:
                 raise
-            if slot.is_refused:
-                await pause(scope, receive)
             await answer(Request(scope), problem)(scope, receive, send)
 
     def _let_in(self, scope: Scope, slot: RequestSlot) -> None:

@@ -35,7 +35,8 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, problem: Problem) -> Response:
-        problem = _refusal(request) or problem
+        if refused := refusal(request):
+            return refused
         if isinstance(problem, ServiceUnavailable):
             log_unavailable(problem)
         return answer(request, problem)
@@ -46,8 +47,8 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, error: HTTPException) -> Response:
-        if problem := _refusal(request):
-            return answer(request, problem)
+        if refused := refusal(request):
+            return refused
         status = HTTPStatus(error.status_code)
         headers = dict(error.headers or {})
         detail = error.detail
@@ -62,12 +63,15 @@ def install_problem_handlers(app: FastAPI) -> None:
         return render(request, document(status, slug, detail), headers)
 
 
-def _refusal(request: Request) -> Problem | None:
-    """Count a request that ends before its token is verified, and say if that is one too many."""
+def refusal(request: Request) -> Response | None:
+    """Count a request that ends before its token is verified, and refuse it if it is one too many.
+
+    One that is counted already passes.
+    """
     try:
         request.app.state.limits.count_by_address(request.scope)
     except Problem as problem:
-        return problem
+        return answer(request, problem)
     return None
 
 

@@ -56,6 +56,7 @@ RESERVED_NAMES = frozenset(ROLES) | {
     "anonymous",
     "command-line",
     "demo-data",
+    "export-customers",
     "import-customers",
 }
 

@@ -44,12 +44,23 @@ def test_production_starts_with_tokens_of_its_own(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("variable", ["CRM_API_TOKEN", "INVENTORY_API_TOKEN"])
-@pytest.mark.parametrize("value", ["", "integration123", "admin123", "agent123"])
+@pytest.mark.parametrize(
+    "value", ["", "integration123", "admin123", "agent123", "Admin123", "INTEGRATION123"]
+)
 def test_production_does_not_start_without_a_token_for_each_link(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     with pytest.raises(Refused, match=f"set {variable}: production starts with no demo token"):
         read(monkeypatch, **(PRODUCTION | {variable: value}))
+
+
+def test_production_names_each_short_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, **(PRODUCTION | {"CRM_API_TOKEN": "x" * 32}))
+
+    [told] = settings.deprecations()
+    assert told.startswith(
+        "Tokens with fewer than 32 characters: API_TOKENS (entry 1, admin), INVENTORY_API_TOKEN."
+    )
 
 
 @pytest.mark.parametrize("tokens", ["", "admin:admin123", "viewer:viewer123"])

@@ -8,6 +8,8 @@ from tests.mutants import (
     inventory,
     process,
     web,
+    web_audit,
+    web_identity,
     web_oidc,
 )
 
@@ -17,6 +19,8 @@ MUTANTS = [
     *integration.MUTANTS,
     *integration_deliveries.MUTANTS,
     *web.MUTANTS,
+    *web_audit.MUTANTS,
+    *web_identity.MUTANTS,
     *web_oidc.MUTANTS,
     *process.MUTANTS,
     *database.MUTANTS,

@@ -1,5 +1,6 @@
 """Who gets in, and how little is looked at before that is known."""
 
+import hashlib
 from typing import Annotated, Any
 
 import httpx
@@ -128,6 +129,21 @@ async def test_tokens_of_the_environment_and_no_others_get_in(
         answers = [await client.get("/api/boxes", headers=bearer(token)) for token in tokens]
 
     assert [answer.status_code for answer in answers] == [200, 200, 200, 401, 401, 401]
+
+
+async def test_a_token_that_is_set_by_its_hash_gets_in_and_the_hash_does_not(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    url = new_sqlite(tmp_path_factory.mktemp("hashed"))
+    hashed = hashlib.sha256(b"one").hexdigest()
+    app = create_app(url, api_tokens=f"viewer:sha256:{hashed}")
+    async with running(app) as client:
+        tokens = ("one", hashed, f"sha256:{hashed}", "viewer123")
+        answers = [await client.get("/api/boxes", headers=bearer(token)) for token in tokens]
+        refused = await client.delete("/api/boxes/1", headers=bearer("one"))
+
+    assert [answer.status_code for answer in answers] == [200, 401, 401, 401]
+    assert refused.status_code == 403
 
 
 async def test_a_token_that_no_setting_names_is_looked_for_elsewhere(

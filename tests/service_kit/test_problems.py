@@ -117,6 +117,7 @@ FAILURES = {
         headers=ADMIN | {"content-type": "application/jsonp"},
         content="{}",
     ),
+    "another host": Failure(421, "misdirected-request", headers={"host": VALUE}),
     "no body": invalid(b""),
     "no JSON": invalid(f'{{"label": "{VALUE}'),
     "a list": invalid(f'["{VALUE}"]'),
@@ -140,7 +141,8 @@ FAILURES = {
     "a number beyond all": invalid('{"label": "x", "weight": 1e999}'),
     "digits beyond all": invalid(f'{{"label": "x", "weight": {"9" * 400}.5}}'),
     "2 to the 63": invalid(f'{{"label": "x", "shelf": {2**63}}}', says="shelf"),
-    "500 digits": invalid(f'{{"label": "x", "shelf": {"9" * 500}}}', says="shelf"),
+    "100 digits": invalid(f'{{"label": "x", "shelf": {"9" * 100}}}', says="shelf"),
+    "500 digits": invalid(f'{{"label": "x", "shelf": {"9" * 500}}}', says="100 digits"),
     "5000 digits": invalid(f'{{"label": "x", "shelf": {"9" * 5000}}}'),
     "deep lists": invalid("[" * 100_000),
     "deep objects": invalid('{"label":' * 100_000),
@@ -180,7 +182,7 @@ EVERY_FAILURE = pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILUR
 async def anyone(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
     """One service for all requests that fail, as somebody without a token sees it."""
     url = new_sqlite(tmp_path_factory.mktemp("failures"))
-    async with running(create_app(url)) as stranger:
+    async with running(create_app(url, allowed_hosts="test")) as stranger:
         taken = {"label": f"taken-{VALUE}"}
         await stranger.post("/api/boxes", json=taken, headers=ADMIN)
         yield stranger
@@ -200,6 +202,8 @@ async def test_every_failure_has_the_one_shape(anyone: httpx.AsyncClient, failur
     document = answer.json()
     assert answer.status_code == document["status"] == failure.status
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
     assert set(document) == SHAPE | ({"errors"} if failure.status == 422 else set())
     assert document["type"] == f"urn:problem:{failure.slug}"
     assert document["instance"] == failure.path.split("?")[0]

@@ -192,6 +192,14 @@ async def test_preflights_are_counted_by_address(tmp_path: Path) -> None:
     assert refused.headers["access-control-allow-origin"] == "https://desk.example"
 
 
+async def test_requests_for_another_host_are_counted_by_address(tmp_path: Path) -> None:
+    async with (
+        limited(tmp_path, allowed_hosts="localhost", cors_origins=["https://desk.example"]) as app,
+        caller(app, token="admin123") as misled,
+    ):
+        assert await statuses(misled, "/api/boxes", 11) == [421] * 10 + [429]
+
+
 async def test_wrong_tokens_use_up_what_their_address_may_ask(tmp_path: Path) -> None:
     async with limited(tmp_path) as app:
         async with caller(app, token="wrong") as guessing:
