@@ -73,13 +73,16 @@ class ControlWatcher:
 
     def _log(self, state: ControlState) -> None:
         name = self._route.name
-        paused_since = state.paused_at or state.paused_routes.get(name)
-        if paused_since is None:
+        if state.paused_at is not None:
+            logger.warning(
+                "Paused since %s: the feed is read, but nothing is sent until someone resumes it.",
+                clock.rfc3339(state.paused_at),
+            )
+        elif (paused_since := state.paused_routes.get(name)) is not None:
+            logger.warning(
+                "The route %s is paused since %s: nothing of it is sent until someone resumes it.",
+                name,
+                clock.rfc3339(paused_since),
+            )
+        else:
             logger.info("Resumed: deliveries are sent again.")
-            return
-        what = "Paused" if state.paused_at is not None else f"The route {name} is paused"
-        logger.warning(
-            "%s since %s: the feed is read, but nothing is sent until someone resumes it.",
-            what,
-            clock.rfc3339(paused_since),
-        )
