@@ -26,6 +26,8 @@ from service_kit.web.roles import ROLES
 # How long an answer is believed, counted from before the question.
 BELIEVED_SECONDS = 5.0
 ASK_SECONDS = 2.0
+# After a failure nobody waits for the next one: requests that did would take all places.
+PAUSE_SECONDS = 1.0
 # Tokens that are remembered, and refusals.
 REMEMBERED = 1000
 
@@ -92,6 +94,7 @@ class Introspection:
         self._refused: OrderedDict[bytes, _Known] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
         self._failures = Buckets(FAILURES, FAILURES.number)
+        self._silent_until = 0.0
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
             timeout=ASK_SECONDS,
@@ -121,6 +124,8 @@ class Introspection:
     def _start_asking(
         self, token: str, digest: bytes, scope: Scope
     ) -> asyncio.Task[Principal | None]:
+        if time.monotonic() < self._silent_until:
+            raise IdentityUnavailable
         suspect = None if digest in self._accepted else address_of(scope)
         if suspect is not None:
             # Before the answer, so that many at once are no more than one after another.
@@ -144,6 +149,7 @@ class Introspection:
             answer = await self._introspect(token)
             is_invalid = not answer.active
         except IntrospectionFailed as error:
+            self._silent_until = time.monotonic() + PAUSE_SECONDS
             raise IdentityUnavailable from error
         finally:
             if suspect is not None and not is_invalid:

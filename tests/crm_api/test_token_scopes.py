@@ -120,3 +120,18 @@ async def test_the_command_issues_narrow_tokens_too(
         crm = keeps_its_word(anyone)
         assert (await crm.get("/me")).json()["scopes"] == ["customers:read", "tickets:read"]
         assert (await crm.post("/api/tickets", json={})).status_code == 403
+
+
+@SQLITE
+async def test_a_token_outlives_no_token_that_it_is_issued_with(crm: httpx.AsyncClient) -> None:
+    end = "2098-12-31T00:00:00Z"
+    manager = await issue(crm, "admin", expires_at=end)
+    headers = bearer(manager["token"])
+
+    async def ask(name: str, **more: str) -> int:
+        new = {"name": name, "role": "viewer", **more}
+        return (await crm.post(TOKENS, json=new, headers=headers)).status_code
+
+    assert await ask("for-ever") == 422
+    assert await ask("longer", expires_at="2098-12-31T00:00:01Z") == 422
+    assert await ask("as-long", expires_at=end) == 201

@@ -112,6 +112,7 @@ async def test_known_tokens_go_on_while_the_crm_is_down_and_all_do_when_it_is_ba
     time.now += 0.001
     assert [await status(inventory, token) for token in (known, unknown)] == [UNAVAILABLE] * 2
     link.fault = None
+    time.now += introspection.PAUSE_SECONDS
     assert [await status(inventory, token) for token in (known, unknown)] == [WORKS] * 2
 
 
@@ -296,3 +297,19 @@ async def test_the_scopes_of_an_answer_are_never_more_than_its_role_has(
         assert (await inventory.post(path, headers=bearer(token))).status_code == MAY_NOT
     me = (await inventory.get("/me", headers=bearer(token))).json()
     assert me["scopes"] == ["packages:read"]
+
+
+async def test_after_a_failure_nobody_waits_for_the_next_one(
+    inventory: httpx.AsyncClient, crm: httpx.AsyncClient, link: CrmLink, time: Time
+) -> None:
+    issued = await issue(crm, "viewer")
+    link.fault = httpx.ConnectError("nobody is there")
+    assert await status(inventory, issued["token"]) == UNAVAILABLE
+    asked = link.asked
+    time.now += introspection.PAUSE_SECONDS - 0.001
+    assert await status(inventory, issued["token"]) == UNAVAILABLE
+    assert link.asked == asked
+    link.fault = None
+    time.now += 0.001
+
+    assert await status(inventory, issued["token"]) == WORKS

@@ -90,8 +90,13 @@ async def test_who_hangs_up_has_asked_all_the_same(
 
 @pytest.mark.parametrize("are_valid", [True, False], ids=["valid", "unknown while it is down"])
 async def test_only_tokens_that_are_invalid_count(
-    inventory: httpx.AsyncClient, crm: httpx.AsyncClient, link: CrmLink, are_valid: bool
+    inventory: httpx.AsyncClient,
+    crm: httpx.AsyncClient,
+    link: CrmLink,
+    monkeypatch: pytest.MonkeyPatch,
+    are_valid: bool,
 ) -> None:
+    monkeypatch.setattr(introspection, "PAUSE_SECONDS", 0.0)
     tokens = [(await issue(crm, "clerk"))["token"] for _ in range(4)]
     async with from_address(inventory, "192.0.2.1") as office:
         for _ in range(FAILURES.number - 2):
