@@ -16,6 +16,8 @@ from service_kit.process.rates import Buckets, Rate, Taken
 
 # Where callers are limited at all, nobody guesses tokens faster than this from one address.
 FAILURES = Rate(60, 60)
+# So many in a minute are no slip of the pen.
+SUSPICIOUS_FAILURES = 10
 BURST = 2  # what may come at once, as a multiple of the rate
 # A body counts as one more request for each of these: reading it is most of what it costs.
 BODY_UNIT = 4 * 1024
@@ -47,14 +49,15 @@ class RateLimits:
         # A larger body counts no more, or a caller that is never idle could not send it at all.
         self._most_at_once = rate.number if rate else 0
 
-    def count(self, scope: Scope, caller: Hashable) -> None:
+    def count(self, scope: Scope, caller: Hashable, *, is_limited: bool = True) -> None:
         """Count a request as this caller's, and add what is left to the answer's headers.
 
-        Raises TooManyRequests, or Overloaded for a caller that has too many under way.
+        One that is not limited takes a place, and nothing of the rate. Raises TooManyRequests, or
+        Overloaded for a caller that has too many under way.
         """
         slot = scope["slot"]
         slot.is_counted = True
-        if self._callers is not None:
+        if self._callers is not None and is_limited:
             slot.paid_units = slot.length // BODY_UNIT
             taken = self._callers.take(caller, min(1 + slot.paid_units, self._most_at_once))
             policy = f'"caller";q={self._callers.burst};w={self._callers.window}'
@@ -97,6 +100,12 @@ class RateLimits:
             telling = _TELLING.fullmatch(token)
             start = f"{telling['start']}…" if telling else "(not shown)"
             logger.warning("Authentication failed: %s, token %s, from %s.", reason, start, address)
+            if taken.left == FAILURES.number - SUSPICIOUS_FAILURES:
+                logger.warning(
+                    "%d invalid tokens came from %s within a minute: somebody may be guessing.",
+                    SUSPICIOUS_FAILURES,
+                    address,
+                )
             if not taken.left:
                 logger.warning("Further failures of %s are not logged.", address)
         self.count(scope, address)

@@ -347,7 +347,7 @@ async def test_without_a_limit_a_wrong_token_is_always_401_and_the_log_stays_sho
     async with limited(tmp_path, rate_limit="off") as app, caller(app, token="no") as guessing:
         assert await statuses(guessing, "/api/boxes", 80) == [401] * 80
 
-    assert len(caplog.records) == 61
+    assert len(caplog.records) == 62
 
 
 @pytest.mark.parametrize("token", ["admin12", "s3cret-of-another-kind", "crm_short", "a" * 60])
@@ -446,3 +446,17 @@ async def test_a_process_that_stops_sends_its_refusals_at_once(
         answers = await asyncio.wait_for(asyncio.gather(*refused), 5)
 
     assert sorted(answer.status_code for answer in answers) == [200] * 10 + [429] * 2
+
+
+async def test_ten_wrong_tokens_within_a_minute_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with limited(tmp_path) as app:
+        for address, number in (("192.0.2.1", 9), ("192.0.2.2", 15)):
+            async with caller(app, address, "wrong") as stranger:
+                await statuses(stranger, "/api/boxes", number)
+    told = [line for line in caplog.messages if "somebody may be guessing" in line]
+
+    assert told == [
+        "10 invalid tokens came from 192.0.2.2 within a minute: somebody may be guessing."
+    ]
