@@ -26,6 +26,7 @@ from fastapi import FastAPI
 
 from service_kit.process import metrics
 from service_kit.process.cli import Service
+from tests.administrator import Administrator
 
 ROOT = Path(__file__).parents[1]
 SERVICES = {
@@ -138,6 +139,14 @@ def postgres_server(database_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def administrator(postgres_server: str) -> Iterator[Administrator]:
+    """Runs SQL on this process's databases, over connections that it keeps."""
+    administrator = Administrator()
+    yield administrator
+    administrator.close()
+
+
+@pytest.fixture(scope="session")
 def sqlite_template(database_folder: Path) -> Callable[[str], Path]:
     """Give the migrated, empty SQLite file of a service; made once and copied."""
 
@@ -183,7 +192,8 @@ def emptied_database(
         if engine == "sqlite":
             return new_database(service)
         url: str = request.getfixturevalue("kept_database")(service)
-        run_sql(url, ";".join((EMPTIED, *BEGUN_AGAIN.get(service, ()))))
+        administrator: Administrator = request.getfixturevalue("administrator")
+        administrator.run(url, ";".join((EMPTIED, *BEGUN_AGAIN.get(service, ()))))
         return url
 
     return emptied
@@ -247,7 +257,8 @@ def copy_of_template(request: pytest.FixtureRequest, engine: str, service: str) 
         return name, f"sqlite:///{path}"
     server = request.getfixturevalue("postgres_server")
     template = request.getfixturevalue("postgres_template")(service)
-    run_sql(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    administrator: Administrator = request.getfixturevalue("administrator")
+    administrator.run(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     return name, with_database(server, name)
 
 
