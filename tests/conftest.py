@@ -27,6 +27,8 @@ from fastapi import FastAPI
 from service_kit.process import metrics
 from service_kit.process.cli import Service
 from tests.administrator import Administrator
+from tests.system.crash_points import NoCompiler, build
+from tests.system.processes import Nursery
 
 ROOT = Path(__file__).parents[1]
 SERVICES = {
@@ -260,6 +262,25 @@ def copy_of_template(request: pytest.FixtureRequest, engine: str, service: str) 
     administrator: Administrator = request.getfixturevalue("administrator")
     administrator.run(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     return name, with_database(server, name)
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        return build(tmp_path_factory.mktemp("crash_points"))
+    except NoCompiler as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def nursery(request: pytest.FixtureRequest) -> Iterator[Nursery]:
+    """Starts commands in a tenth of a second; where there is a compiler, they can be crashed."""
+    try:
+        library = request.getfixturevalue("library")
+    except pytest.skip.Exception:
+        library = None
+    with Nursery(ROOT, library) as nursery:
+        yield nursery
 
 
 @pytest.fixture
