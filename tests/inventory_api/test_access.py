@@ -32,6 +32,7 @@ ROUTES: list[tuple[str, str, Any, set[str], int]] = [
 ]
 
 
+@pytest.mark.engine("sqlite")
 @pytest.mark.parametrize(("method", "path", "body", "may", "status"), ROUTES)
 @pytest.mark.parametrize("role", ["clerk", "admin", "viewer", "integration", "nobody", "agent"])
 async def test_a_role_may_do_just_what_its_scopes_say(

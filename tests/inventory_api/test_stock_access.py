@@ -137,6 +137,7 @@ def test_the_table_names_every_role() -> None:
     assert set(Settings.roles) == set(ROLES)
 
 
+@pytest.mark.engine("sqlite")
 @pytest.mark.parametrize(("route", "role", "status"), ALLOWED)
 async def test_a_role_may_do_what_its_scopes_say(
     shared_inventory: httpx.AsyncClient, request_id: str, route: Route, role: str, status: int
