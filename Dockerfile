@@ -26,12 +26,13 @@ RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
 RUN printf '#!/bin/sh\nexec find "$1" -exec touch -h -d @0 {} +\n' > /usr/local/bin/untimed \
     && chmod +x /usr/local/bin/untimed
 
-# --- files of no architecture: the standard library's bytecode, the account, the data folder; our own code,
+# --- files of no architecture: the standard library's bytecode, the account, the data folder (its files get the group 0,
+#     which an arbitrary user id that a platform chooses has as well, and only who is in it gets in); our own code,
 #     what the services share apart from the service, so that a change of one is a small layer
 FROM tools AS neutral
 COPY docker/precompile.py /tmp/
 RUN python3 -B /tmp/precompile.py /rootfs \
-    && install -d /rootfs/etc && install -d -o 1000 -g 1000 /rootfs/data \
+    && install -d /rootfs/etc && install -d -o 1000 -g 0 -m 2770 /rootfs/data \
     && { cat /etc/passwd; echo 'app:x:1000:1000::/tmp:/usr/sbin/nologin'; } > /rootfs/etc/passwd \
     && { cat /etc/group; echo 'app:x:1000:'; } > /rootfs/etc/group \
     && untimed /rootfs

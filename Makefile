@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick test-oldest sweeps mutants bench test-postman test-docs chaos simulate coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
+.PHONY: help run test test-quick test-oldest sweeps mutants bench test-postman test-oidc test-docs chaos simulate coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
 # The command that .venv was made by, where it is there.
 PYTHON ?= $(shell made_by=$$(sed -n 1p .venv/made-by 2>/dev/null); \
 	command -v "$$made_by" >/dev/null && echo "$$made_by" || echo python3)
@@ -66,13 +66,16 @@ simulate: .venv/for-development ## simulate the platform and its faults, SEED= E
 		$(addprefix --seed=,$(SEED)) $(addprefix --examples=,$(EXAMPLES)) \
 		$(addprefix --seconds=,$(DURATION)) $(if $(LOG),--log))
 
-# newman and what steers a browser; the lock file has their hashes.
+# newman, an OpenID provider and what steers a browser; the lock file has their hashes.
 tests/node/node_modules: tests/node/package-lock.json
 	npm ci --silent --ignore-scripts --prefix tests/node
 	@touch $@
 
 test-postman: .venv/for-development tests/node/node_modules ## newman runs the Postman collection; needs Node
 	$(BIN)/python -m pytest tests/node/test_postman.py $(ARGS)
+
+test-oidc: .venv/for-development tests/node/node_modules ## a certified OpenID provider signs people in; needs Node
+	$(BIN)/python -m pytest tests/node/test_oidc.py $(ARGS)
 
 test-docs: .venv/for-development tests/node/node_modules ## /docs and /redoc in a browser; needs Node and Chromium
 	$(BIN)/python -m pytest tests/node/test_docs.py $(ARGS)

@@ -6,16 +6,17 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from crm_api import demo
-from crm_api.audit.router import router as audit
 from crm_api.customers.router import router as customers
+from crm_api.event_types import Action
 from crm_api.feed.router import router as feed
 from crm_api.settings import Settings
 from crm_api.stats.router import router as stats
-from crm_api.tables import stored_answers
+from crm_api.tables import audit, stored_answers
 from crm_api.tickets.router import router as tickets
 from crm_api.tokens.known import IssuedTokens
 from crm_api.tokens.router import router as tokens
 from service_kit.web.app import create_service, retry_while_starting
+from service_kit.web.audit import audit_router
 
 DESCRIPTION = """Customers and support tickets, and a feed of everything that happens to them.
 
@@ -37,7 +38,10 @@ def create_app(settings: Settings) -> FastAPI:
         name="crm_api",
         description=DESCRIPTION,
         settings=settings,
-        routers=[customers, tickets, feed, stats, tokens, audit],
+        routers=[
+            *(customers, tickets, feed, stats, tokens),
+            audit_router(audit, Action, "/api/audit"),
+        ],
         running=running,
         stored_answers=stored_answers,
         prefix="/api",

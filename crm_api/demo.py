@@ -11,7 +11,7 @@ from crm_api.tickets.sla import Policy
 from service_kit.problems import Problem
 from service_kit.web.auth import Principal
 
-SEEDER = Principal("demo-data", "admin", frozenset())
+SEEDER = Principal("demo-data", "admin", frozenset(), "demo-data")
 
 
 def seed(db: Connection, policy: Policy) -> None:

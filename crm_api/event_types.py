@@ -13,6 +13,16 @@ Change = Literal[
 ]
 # To the audit a new status is an update of its ticket.
 EventType = Literal[Change, "ticket.status_changed"]
-# Of tokens only the audit tells.
-Action = Literal[Change, "token.issued", "token.revoked"]
+# Of these only the audit tells. An import has an entry for each customer besides.
+Action = Literal[
+    Change,
+    "token.issued",
+    "token.revoked",
+    "customers.exported",
+    "customers.imported",
+    "customer.read",
+    "customers.listed",
+    "ticket.read",
+    "tickets.listed",
+]
 EVENT_TYPES: frozenset[str] = frozenset(get_args(EventType))

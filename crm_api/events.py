@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 from pydantic_core import to_json
 from sqlalchemy import Connection
 
-from crm_api.audit import store as audit
 from crm_api.event_types import Action, EventType
 from crm_api.feed import store as feed
+from crm_api.tables import audit
 from service_kit.process import clock, tracing
 from service_kit.process.logs import current_request_id
 from service_kit.web.auth import Principal
@@ -58,10 +58,10 @@ def rows_of(
     for act in acts:
         actions.setdefault(act.subject, act.action)
     now, traceparent = clock.now(), tracing.traceparent()
-    same = {"actor": by.name, "request_id": current_request_id()}
     events = [
         {
-            **same,
+            "actor": by.name,
+            "request_id": current_request_id(),
             "event_id": clock.new_id(),
             "type": act.type,
             "subject": act.subject,
@@ -72,8 +72,4 @@ def rows_of(
         for act in acts
         if isinstance(act, Event)
     ]
-    entries = [
-        {**same, "at": now, "action": action, "subject": subject}
-        for subject, action in actions.items()
-    ]
-    return events, entries
+    return events, audit.rows(((action, subject) for subject, action in actions.items()), by)

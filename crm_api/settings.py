@@ -4,13 +4,30 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
-from crm_api.roles import ROLES
 from crm_api.tickets.sla import Policy, parse_targets
-from service_kit.process.settings import DemoDataSettings, Roles
+from service_kit.process.settings import PersonalDataSettings, Roles
+from service_kit.web.roles import roles_of
+
+SCOPES = frozenset(
+    {
+        "customers:create",
+        "customers:read",
+        "customers:write",
+        "customers:delete",
+        "tickets:read",
+        "tickets:write",
+        "tickets:delete",
+        "events:read",
+        "tokens:manage",
+        "tokens:introspect",
+        "audit:read",
+        "imports:run",
+    }
+)
 
 
-class Settings(DemoDataSettings):
-    roles: ClassVar[Roles] = ROLES
+class Settings(PersonalDataSettings):
+    roles: ClassVar[Roles] = roles_of(SCOPES)
 
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
     database_url: str = Field(

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from integration_service.deliveries.router import router as deliveries
+from integration_service.ledger.models import Action, audit
 from integration_service.operations import metrics
 from integration_service.operations.router import router as operations
 from integration_service.poller.poller import Poller
@@ -14,6 +15,7 @@ from integration_service.reconcile.router import router as reconcile
 from integration_service.settings import Settings
 from service_kit.process import clock
 from service_kit.web.app import create_service
+from service_kit.web.audit import audit_router
 
 DESCRIPTION = """Finds each new customer of the CRM and has Inventory make one welcome package.
 
@@ -45,6 +47,6 @@ def create_app(settings: Settings) -> FastAPI:
         name="integration_service",
         description=DESCRIPTION,
         settings=settings,
-        routers=[operations, deliveries, reconcile],
+        routers=[operations, deliveries, reconcile, audit_router(audit, Action, "/audit")],
         running=running,
     )

@@ -1,43 +1,32 @@
 """What the integration reads from its environment; `.env.example` lists it all."""
 
-import re
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
-from service_kit.process.settings import Roles, ServiceSettings, Token, demo_token, is_demo
+from service_kit.process.configured_tokens import is_demo
+from service_kit.process.setting_values import BaseAddress
+from service_kit.process.settings import IntrospectionSettings, Roles, Token, revealed
+from service_kit.web.roles import roles_of
 
-_ADDRESS = re.compile(
-    r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9._~%/-]*)?"
-)
-
-
-def _http_address(value: str) -> str:
-    found = _ADDRESS.fullmatch(value)
-    if found is None or not 1 <= int(found["port"] or 1) <= 65535:  # noqa: PLR2004 (ports)
-        raise ValueError("it must be an http:// or https:// address, as in http://localhost:8000")
-    return value.rstrip("/")
+SCOPES = frozenset({"sync:read", "sync:operate", "audit:read"})
 
 
-Address = Annotated[str, AfterValidator(_http_address)]
-
-
-class Settings(ServiceSettings):
-    roles: ClassVar[Roles] = {
-        "admin": frozenset({"sync:read", "sync:operate"}),
-        "viewer": frozenset({"sync:read"}),
-    }
+class Settings(IntrospectionSettings):
+    roles: ClassVar[Roles] = roles_of(SCOPES)
 
     port: int = Field(8002, ge=1, le=65535, description="Port to listen on.")
     database_url: str = Field(
         "sqlite:///data/integration.db",
         description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.",
     )
-    crm_api_url: Address = Field("http://localhost:8000", description="Where the CRM is.")
+    crm_api_url: BaseAddress = Field("http://localhost:8000", description="Where the CRM is.")
     crm_api_token: Token | None = Field(
         None, description="A token of the CRM's role integration; integration123 in development."
     )
-    inventory_api_url: Address = Field("http://localhost:8001", description="Where Inventory is.")
+    inventory_api_url: BaseAddress = Field(
+        "http://localhost:8001", description="Where Inventory is."
+    )
     inventory_api_token: Token | None = Field(
         None, description="A token of Inventory's role integration; integration123 in development."
     )
@@ -70,25 +59,26 @@ class Settings(ServiceSettings):
 
     @model_validator(mode="after")
     def _production_has_links_of_its_own(self) -> Self:
-        given = {
-            "CRM_API_TOKEN": self.crm_api_token,
-            "INVENTORY_API_TOKEN": self.inventory_api_token,
-        }
-        for variable, token in given.items():
+        for variable, token in self._tokens_of_links().items():
             if self.environment == "production" and (
                 token is None or is_demo(token.get_secret_value())
             ):
                 raise ValueError(f"set {variable}: production starts with no demo token")
         return self
 
+    def sent_tokens(self) -> dict[str, SecretStr | None]:
+        return super().sent_tokens() | self._tokens_of_links()
+
+    def _tokens_of_links(self) -> dict[str, SecretStr | None]:
+        return {
+            "CRM_API_TOKEN": self.crm_api_token,
+            "INVENTORY_API_TOKEN": self.inventory_api_token,
+        }
+
     @property
     def crm_token(self) -> str:
-        return _revealed(self.crm_api_token)
+        return revealed(self.crm_api_token)
 
     @property
     def inventory_token(self) -> str:
-        return _revealed(self.inventory_api_token)
-
-
-def _revealed(token: SecretStr | None) -> str:
-    return demo_token("integration") if token is None else token.get_secret_value()
+        return revealed(self.inventory_api_token)

@@ -13,8 +13,9 @@ from inventory_api.movements.router import router as movements
 from inventory_api.package_requests.router import router as package_requests
 from inventory_api.pick_list.router import router as pick_list
 from inventory_api.settings import Settings
-from inventory_api.tables import stored_answers
+from inventory_api.tables import Action, audit, stored_answers
 from service_kit.web.app import create_service, retry_while_starting
+from service_kit.web.audit import audit_router
 
 DESCRIPTION = """Package requests: one for ever for each customer, type of package and occurrence;
 and the stock that goes into them.
@@ -34,7 +35,10 @@ def create_app(settings: Settings) -> FastAPI:
         name="inventory_api",
         description=DESCRIPTION,
         settings=settings,
-        routers=[package_requests, pick_list, items, movements, kits, books],
+        routers=[
+            *(package_requests, pick_list, items, movements, kits, books),
+            audit_router(audit, Action, "/audit"),
+        ],
         running=running,
         stored_answers=stored_answers,
     )

@@ -29,9 +29,10 @@ def _add(add: Add) -> None:
 def verify(service: Service, options: argparse.Namespace) -> int:
     """Compare levels with the ledger and reservations with live requests; print each difference."""
     from inventory_api.books import service as books
+    from service_kit.web.auth import COMMAND_LINE
 
     async def work(_: Any, database: "Database") -> "tuple[Verification, Repair | None]":
-        done = await database.write(books.repair, "command line") if options.repair else None
+        done = await database.write(books.repair, COMMAND_LINE) if options.repair else None
         return await database.scan(books.verify), done
 
     found, repair = cli.with_database(service, work)

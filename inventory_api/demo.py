@@ -9,7 +9,7 @@ from inventory_api.kits import service as kits
 from inventory_api.kits.schemas import KitLine, KitNew
 from service_kit.web.auth import Principal
 
-SEEDER = Principal("demo-data", "admin", frozenset())
+SEEDER = Principal("demo-data", "admin", frozenset(), "demo-data")
 
 
 def seed(db: Connection) -> None:

@@ -4,19 +4,24 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from service_kit.process.settings import DemoDataSettings, Roles
+from service_kit.process.settings import IntrospectionSettings, PersonalDataSettings, Roles
+from service_kit.web.roles import roles_of
 
-READING = frozenset({"packages:read", "stock:read"})
-WRITING = frozenset({"packages:write", "stock:write"})
-
-
-class Settings(DemoDataSettings):
-    roles: ClassVar[Roles] = {
-        "clerk": READING | WRITING,
-        "admin": READING | WRITING | {"packages:erase", "stock:repair"},
-        "viewer": READING,
-        "integration": frozenset({"packages:read", "packages:write", "packages:erase"}),
+SCOPES = frozenset(
+    {
+        "packages:read",
+        "packages:write",
+        "packages:erase",
+        "stock:read",
+        "stock:write",
+        "stock:repair",
+        "audit:read",
     }
+)
+
+
+class Settings(PersonalDataSettings, IntrospectionSettings):
+    roles: ClassVar[Roles] = roles_of(SCOPES)
 
     port: int = Field(8001, ge=1, le=65535, description="Port to listen on.")
     database_url: str = Field(

@@ -32,7 +32,10 @@ KINDS: dict[str, Any] = {
     "null": type(None),
 }
 # What HTTP and its servers add to any answer.
-_ANY_ANSWER = re.compile(r"content-(type|length)|date|server|allow|vary|access-control-.*")
+_ANY_ANSWER = re.compile(
+    r"content-(type|length)|date|server|allow|vary|access-control-.*"
+    r"|cache-control|x-content-type-options"
+)
 # The one problem whose request_id is a package request's and not the request's.
 _OWN_REQUEST_ID = "urn:problem:package-request-conflict"
 
@@ -68,6 +71,8 @@ def keeps_its_word(client: httpx.AsyncClient) -> httpx.AsyncClient:
     service: str = client.app.state.name  # type: ignore[attr-defined]
 
     async def check(response: httpx.Response) -> None:
+        assert response.headers.get_list("x-content-type-options") == ["nosniff"]
+        assert len(response.headers.get_list("cache-control")) == 1
         operation = operation_of(service, response.request)
         if operation is not None:
             promised = operation.said["responses"]
@@ -159,7 +164,8 @@ class Sender:
             assert name in given, f"{operation.name}: give {{{name}}} an example; no link tells it"
             assert name in self.learned, f"{operation.name}: nothing before it told {{{name}}}"
             values[name] = self.learned[name]
-        request = {} if example.body is None else {"json": example.body}
+        kind = "data" if operation.form() else "json"
+        request = {} if example.body is None else {kind: example.body}
         answer = await self._client.request(
             operation.method, operation.path.format(**values), params=example.query, **request
         )

@@ -47,18 +47,20 @@ def test_a_guarded_operation_names_its_scope_and_what_guards_it(
     service: str, operation: Operation
 ) -> None:
     assert operation.is_guarded != ("operations" in operation.said["tags"])
-    guards = {"not-authenticated", "scope-missing", "database-unavailable", "database-busy"}
+    guards = {"not-authenticated", "identity-unavailable", "database-unavailable", "database-busy"}
     assert (guards <= slugs(operation)) == operation.is_guarded
     if operation.is_guarded:
-        [[scope]] = [need["bearer"] for need in operation.said["security"]]
-        assert re.fullmatch("[a-z]+:[a-z]+", scope)
+        [scopes] = [need["bearer"] for need in operation.said["security"]]
+        assert all(re.fullmatch("[a-z]+:[a-z]+", scope) for scope in scopes)
+        assert ("scope-missing" in slugs(operation)) == bool(scopes)
+        assert len(scopes) == (operation.path != "/me")
 
 
 @every_operation
 def test_what_an_operation_takes_it_explains_and_can_refuse(
     service: str, operation: Operation
 ) -> None:
-    document, body = description(service), operation.body()
+    document, body = description(service), operation.body() or operation.form()
     given = linked(document).get(operation.id, set())
 
     assert body is None or body["examples"], "give the body's schema an example"
@@ -81,7 +83,7 @@ def test_an_example_of_a_path_is_of_its_type(service: str, operation: Operation)
 
 @every_operation
 def test_an_example_of_a_body_is_of_its_schema(service: str, operation: Operation) -> None:
-    document, body = description(service), operation.body()
+    document, body = description(service), operation.body() or operation.form()
     for example in [] if body is None else body["examples"].values():
         assert example["summary"]
         assert faults(document, body["schema"], example["value"]) == []
@@ -134,7 +136,7 @@ def test_names_are_predictable(service: str) -> None:
     for one in found:
         assert re.fullmatch("[a-z]+(_[a-z]+)*", one.id), "the handler's name"
         assert re.fullmatch(r"(/([a-z]+(-[a-z]+)*|\{[a-z]+(_[a-z]+)*\}))+", one.path)
-        assert one.path.startswith(("/api/", "/health", "/metrics")) or service != "crm_api"
+        assert one.path.startswith(("/api/", "/health", "/me")) or service != "crm_api"
 
 
 @every_service

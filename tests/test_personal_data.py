@@ -14,7 +14,7 @@ from inventory_api.tables import metadata as inventory_tables
 from service_kit.database.personal import personal
 
 # Columns that are not personal, each a decision. Where people work for us and call the API, their
-# names are no customer's data: assignee, author, actor, tokens.name.
+# names are no customer's data: assignee, author, actor, tokens.name. Nor are their addresses.
 IMPERSONAL = {
     "customers": "id uid created_at updated_at version welcome erased_at",
     "tickets": "id uid customer_id status priority assignee follow_up_of version created_at"
@@ -25,8 +25,8 @@ IMPERSONAL = {
     "events": "id event_id type subject occurred_at actor request_id traceparent position",
     "feed_head": "id epoch last_position pruned_position traced_from",
     "pruned_registrations": "subject position",
-    "audit_entries": "id at actor action subject request_id",
-    "tokens": "id name role prefix digest created_at expires_at last_used_at revoked_at",
+    "audit_entries": "id at actor actor_id role address action subject request_id",
+    "tokens": "id name role scopes prefix digest created_at expires_at last_used_at revoked_at",
     "package_requests": "id request_id customer_id package_type occurrence status kit_id version"
     " erased_at to_unpack created_at updated_at",
     "erased_customers": "customer_id erased_at",

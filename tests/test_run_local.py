@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from integration_service.settings import Settings
 from tests.conftest import ROOT, SERVICES
 from tools import env_file
 from tools.run_local import environment_for
@@ -18,6 +19,7 @@ from tools.run_local import environment_for
 pytestmark = pytest.mark.slow
 
 SECRET = "s3cret-and-long-enough"
+INTROSPECTION = "TOKEN_INTROSPECTION_TOKEN"
 PORTS = {"crm_api": 8000, "inventory_api": 8001, "integration_service": 8002}
 
 Refusal = Callable[..., str]
@@ -190,3 +192,29 @@ def test_one_file_holds_the_tokens_of_all_three_services(monkeypatch: pytest.Mon
     assert found["inventory_api"].database_url == "sqlite:///data/inventory.db"
     assert [one.port for one in found.values()] == [8000, 8001, 8002]
     assert {one.host for one in found.values()} == {"127.0.0.1"}
+    local = ("localhost", "127.0.0.1", "[::1]")
+    assert {one.allowed_hosts for one in found.values()} == {local}
+
+
+def test_a_host_that_is_named_is_one_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = environment_for("integration_service", {"ALLOWED_HOSTS": "crm.example.com"}, PORTS)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    hosts = Settings.from_environment().allowed_hosts
+    assert hosts == ("localhost", "127.0.0.1", "[::1]", "crm.example.com")
+
+
+@pytest.mark.parametrize(
+    ("environment", "scopes"), [({}, {"sync:read"}), ({"ENVIRONMENT": "production"}, set())]
+)
+def test_who_has_no_token_may_do_nothing_in_production(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], scopes: set[str]
+) -> None:
+    names = ("INTEGRATION_ADMIN_TOKEN", "CRM_API_TOKEN", "INVENTORY_API_TOKEN", INTROSPECTION)
+    tokens = dict.fromkeys(names, "long-enough-to-be-no-guess-of-anybody")
+    given = environment_for("integration_service", environment | tokens, PORTS)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    assert Settings.from_environment().anonymous_scopes == scopes

@@ -15,6 +15,7 @@ Document = dict[str, Any]
 # Something must be there before it is looked up, and be looked up before it is taken away.
 METHODS = ("post", "put", "get", "patch", "delete")
 JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
 PROBLEM = "application/problem+json"
 
 
@@ -49,7 +50,14 @@ class Operation:
         return [one for one in self.said.get("parameters", []) if one["in"] == place]
 
     def body(self) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self.said.get("requestBody", {}).get("content", {}).get(JSON)
+        """Return what is said about a body of JSON."""
+        return self._content(JSON)
+
+    def form(self) -> dict[str, Any] | None:
+        return self._content(FORM)
+
+    def _content(self, kind: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self.said.get("requestBody", {}).get("content", {}).get(kind)
         return found
 
     def successes(self) -> list[str]:
@@ -102,7 +110,7 @@ def examples(document: Document, operation: Operation) -> Iterator[Example]:
     """Give every example: of what stands in the path, of the body, and of each query parameter."""
     title = operation.said["summary"]
     in_path = list(_in_path(document, operation))
-    body = operation.body()
+    body = operation.body() or operation.form()
     for values in in_path:
         told = ", ".join(str(value) for value in values.values() if value is not None)
         of_path = f" ({told})" if len(in_path) > 1 else ""

@@ -203,6 +203,9 @@ class Folder:
         if not operation.is_guarded:
             request["auth"] = {"type": "noauth"}
         if example.body is not None:
+            if operation.form():
+                request["body"] = {"mode": "urlencoded", "urlencoded": _pairs(example.body)}
+                return request
             request["header"] = _pairs({"Content-Type": JSON})
             raw = json.dumps(example.body, indent=2, ensure_ascii=False)
             language = {"raw": {"language": "json"}}

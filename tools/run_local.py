@@ -26,6 +26,8 @@ SERVICES = {
     "inventory_api": (8001, "packages:read"),
     "integration_service": (8002, "sync:read"),
 }
+# A page whose own name leads to 127.0.0.1 must not use these scopes or the demo tokens.
+LOCAL_HOSTS = "localhost,127.0.0.1,[::1]"
 # Settings of which each service needs its own, and the names that they are given by here.
 OWN_SETTINGS = ("ADMIN_TOKEN", "ANONYMOUS_SCOPES", "API_TOKENS", "DATABASE_URL", "PORT")
 # Settings of the integration, whose names are near to some of those.
@@ -156,12 +158,15 @@ def environment_for(
     """Return what one service gets of this environment: the settings with its name, without it."""
     named = {name for setting in OWN_SETTINGS for name in names_of(setting)}
     own = {setting: given.get(variable_of(service, setting)) for setting in OWN_SETTINGS}
+    is_production = given.get("ENVIRONMENT") == "production"
     return {
-        "ANONYMOUS_SCOPES": SERVICES[service][1],
+        "ANONYMOUS_SCOPES": "" if is_production else SERVICES[service][1],
         "CRM_API_URL": f"http://localhost:{ports['crm_api']}",
         "INVENTORY_API_URL": f"http://localhost:{ports['inventory_api']}",
+        "TOKEN_INTROSPECTION_URL": f"http://localhost:{ports['crm_api']}/api/tokens/introspect",
         **{name: value for name, value in given.items() if name not in named},
         **{setting: value for setting, value in own.items() if value},
+        "ALLOWED_HOSTS": f"{LOCAL_HOSTS},{given.get('ALLOWED_HOSTS', '')}",
         "HOST": "127.0.0.1",
         "PORT": str(ports[service]),
     }

@@ -20,13 +20,13 @@ from sqlalchemy import (
     select,
 )
 
-from crm_api.audit.models import audit_entries
 from crm_api.customers.events import CustomerCreated
 from crm_api.customers.models import Customer, customers
 from crm_api.customers.store import SEARCH, search_text
 from crm_api.events import record, rows_of
 from crm_api.feed.models import events
 from crm_api.search import trigram_numbers
+from crm_api.tables import audit
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.prepared import PreparedInsertMissing, PreparedValues
 from service_kit.web.auth import Principal
@@ -129,7 +129,7 @@ def _add_with_all() -> PreparedValues[int]:
     return PreparedValues(
         select(added.c.id).add_cte(
             insert_with("event", events, event),
-            insert_with("entry", audit_entries, _parameters("entry", audit_entries)),
+            insert_with("entry", audit.table, _parameters("entry", audit.table)),
             insert_with("search", SEARCH.table, searched),
         )
     )

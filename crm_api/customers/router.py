@@ -30,7 +30,9 @@ from crm_api.customers.schemas import (
 )
 from crm_api.customers.store import Filter
 from crm_api.feed import service as feed
+from crm_api.tables import audit
 from service_kit.problems import InvalidRequest, Problem
+from service_kit.web.audit import audit_read, span
 from service_kit.web.auth import principal_of
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
 from service_kit.web.dependencies import DatabaseDep, database_of
@@ -148,7 +150,7 @@ async def _list_by_hand(request: Request) -> Response | None:
         return None
     paging = Paging(request, Response(), limit, query.get("cursor"))
     who, no_filters = principal_of(request), await _filter()
-    return await list_customers(database_of(request), who, paging, no_filters)
+    return await list_customers(request, database_of(request), who, paging, no_filters)
 
 
 async def _get_by_hand(request: Request) -> Response | None:
@@ -157,6 +159,7 @@ async def _get_by_hand(request: Request) -> Response | None:
     if not _ID.fullmatch(key) or "if-none-match" in request.headers:
         return None
     found = await database_of(request).read(service.get, int(key))
+    await audit_read(request, audit, "customer.read", found.uid)
     return json_response(as_shown(found), {"ETag": etag(found.version)})
 
 
@@ -187,7 +190,11 @@ async def register_customer(
 )
 @hot(_list_by_hand)
 async def list_customers(
-    database: DatabaseDep, _: CanReadCustomers, paging: PagingDep, filters: CustomerFilter
+    request: Request,
+    database: DatabaseDep,
+    _: CanReadCustomers,
+    paging: PagingDep,
+    filters: CustomerFilter,
 ) -> Response:
     """List customers, newest last.
 
@@ -204,6 +211,7 @@ async def list_customers(
     else:
         run = database.scan if filters.is_long else database.read
         page = await run(service.page, filters, paging.after(order), paging.limit)
+    await audit_read(request, audit, "customers.listed", span([row.id for row in page.rows]))
     response = Response(json_array(page.rows), headers=headers, media_type="application/json")
     # The Link to the next page is a header, and only this response leaves.
     replace(paging, response=response).rows(page, order)
@@ -218,6 +226,7 @@ async def list_customers(
 )
 @hot(_get_by_hand)
 async def get_customer(
+    request: Request,
     customer: CustomerKey,
     database: DatabaseDep,
     _: CanReadCustomers,
@@ -226,6 +235,7 @@ async def get_customer(
 ) -> Customer | Response:
     """Look up one customer by its id or its uid."""
     found = await database.read(service.get, customer)
+    await audit_read(request, audit, "customer.read", found.uid)
     return unless_known(known_versions, response, found.version, found)
 
 
@@ -293,6 +303,7 @@ async def erase_customer(
     responses=documented(service.CustomerNotFound) | NOT_MODIFIED,
 )
 async def get_customer_by_ref(
+    request: Request,
     external_ref: RefInPath,
     database: DatabaseDep,
     _: CanReadCustomers,
@@ -301,6 +312,7 @@ async def get_customer_by_ref(
 ) -> Customer | Response:
     """Look up one customer by the key that it has in the system it came from."""
     found = await database.read(service.get_ref, external_ref)
+    await audit_read(request, audit, "customer.read", found.uid)
     return unless_known(known_versions, response, found.version, found)
 
 

@@ -8,6 +8,7 @@ from pydantic_core import to_json
 from crm_api.access import CanDeleteTickets, CanReadTickets, CanWriteTickets
 from crm_api.customers.router import CustomerKey
 from crm_api.customers.service import CustomerNotFound
+from crm_api.tables import audit
 from crm_api.tickets import models, service
 from crm_api.tickets.lifecycle import Priority, Status
 from crm_api.tickets.schemas import (
@@ -23,7 +24,9 @@ from crm_api.tickets.schemas import (
 from crm_api.tickets.service import Noted, Opened
 from crm_api.tickets.sla import Policy
 from crm_api.tickets.store import Filter
+from crm_api.tickets.view import TicketView
 from service_kit.process import clock
+from service_kit.web.audit import audit_read, span
 from service_kit.web.dependencies import DatabaseDep, database_of
 from service_kit.web.etags import (
     NOT_MODIFIED,
@@ -44,7 +47,7 @@ from service_kit.web.openapi import (
     documented,
     header,
 )
-from service_kit.web.paging import Paging, PagingDep, Sort
+from service_kit.web.paging import Page, Paging, PagingDep, Sort
 
 router = APIRouter(prefix="/api", route_class=HotRoute, tags=["tickets"])
 
@@ -132,6 +135,7 @@ async def _list_by_hand(request: Request) -> Response | None:
         return None
     policy = await _policy(request)
     page = await database_of(request).read(service.page, Filter(), None, limit, policy)
+    await _audit_list(request, page)
     response = json_response([row.shown for row in page.rows])
     Paging(request, response, limit, cursor=None).rows(page)
     return response
@@ -140,12 +144,18 @@ async def _list_by_hand(request: Request) -> Response | None:
 @router.get("/tickets", summary="List tickets", response_model=list[TicketOut])
 @hot(_list_by_hand)
 async def list_tickets(
-    database: DatabaseDep, _: CanReadTickets, paging: PagingDep, wanted: Wanted, policy: PolicyDep
+    request: Request,
+    database: DatabaseDep,
+    _: CanReadTickets,
+    paging: PagingDep,
+    wanted: Wanted,
+    policy: PolicyDep,
 ) -> list[dict[str, Any]]:
     """List tickets, newest last."""
     order = "id" if wanted.ascending else "-id"
     run = database.scan if wanted.q else database.read
     page = await run(service.page, wanted, paging.after(order), paging.limit, policy)
+    await _audit_list(request, page)
     return [row.shown for row in paging.rows(page, order)]
 
 
@@ -156,6 +166,7 @@ async def list_tickets(
     responses=documented(CustomerNotFound),
 )
 async def list_customer_tickets(
+    request: Request,
     customer: CustomerKey,
     database: DatabaseDep,
     _: CanReadTickets,
@@ -164,6 +175,7 @@ async def list_customer_tickets(
 ) -> list[dict[str, Any]]:
     """List a customer's tickets, newest last."""
     page = await database.read(service.of_customer, customer, paging.after(), paging.limit, policy)
+    await _audit_list(request, page)
     return [row.shown for row in paging.rows(page)]
 
 
@@ -174,6 +186,7 @@ async def list_customer_tickets(
     responses=documented(service.TicketNotFound) | NOT_MODIFIED,
 )
 async def get_ticket(
+    request: Request,
     ticket_id: TicketId,
     database: DatabaseDep,
     _: CanReadTickets,
@@ -186,6 +199,7 @@ async def get_ticket(
     304 says that nobody has changed it; the passing of its clocks is no change.
     """
     found = await database.read(service.show, ticket_id, policy)
+    await audit_read(request, audit, "ticket.read", found.ticket.uid)
     return unless_known(known, response, found.ticket.version, found.shown)
 
 
@@ -232,10 +246,15 @@ async def delete_ticket(
     responses=documented(service.TicketNotFound),
 )
 async def list_notes(
-    ticket_id: TicketId, database: DatabaseDep, _: CanReadTickets, paging: PagingDep
+    request: Request,
+    ticket_id: TicketId,
+    database: DatabaseDep,
+    _: CanReadTickets,
+    paging: PagingDep,
 ) -> list[NoteOut]:
     """List the notes, newest last."""
-    page = await database.read(service.notes, ticket_id, paging.after(), paging.limit)
+    ticket, page = await database.read(service.notes, ticket_id, paging.after(), paging.limit)
+    await audit_read(request, audit, "ticket.read", ticket.uid)
     return paging.rows(page)
 
 
@@ -278,11 +297,20 @@ async def add_note_at_old_address(
     responses=documented(service.TicketNotFound),
 )
 async def list_history(
-    ticket_id: TicketId, database: DatabaseDep, _: CanReadTickets, paging: PagingDep
+    request: Request,
+    ticket_id: TicketId,
+    database: DatabaseDep,
+    _: CanReadTickets,
+    paging: PagingDep,
 ) -> list[models.HistoryEntry]:
     """List every change of every field, newest last."""
-    page = await database.read(service.history, ticket_id, paging.after(), paging.limit)
+    ticket, page = await database.read(service.history, ticket_id, paging.after(), paging.limit)
+    await audit_read(request, audit, "ticket.read", ticket.uid)
     return paging.rows(page)
+
+
+async def _audit_list(request: Request, page: Page[TicketView]) -> None:
+    await audit_read(request, audit, "tickets.listed", span([row.ticket.id for row in page.rows]))
 
 
 def _opened(opened: Opened) -> Answer:

@@ -175,14 +175,18 @@ def remove(db: Connection, ticket_id: int, versions: frozenset[int] | None, who:
     record(db, TicketDeleted(ticket), by=who)
 
 
-def notes(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[NoteOut]:
-    get(db, ticket_id)
-    return store.notes_page(db, ticket_id, after, limit)
+def notes(
+    db: Connection, ticket_id: int, after: int | None, limit: int
+) -> tuple[Ticket, Page[NoteOut]]:
+    """Read a ticket and a page of its notes. Raises TicketNotFound."""
+    return get(db, ticket_id), store.notes_page(db, ticket_id, after, limit)
 
 
-def history(db: Connection, ticket_id: int, after: int | None, limit: int) -> Page[HistoryEntry]:
-    get(db, ticket_id)
-    return store.history_page(db, ticket_id, after, limit)
+def history(
+    db: Connection, ticket_id: int, after: int | None, limit: int
+) -> tuple[Ticket, Page[HistoryEntry]]:
+    """Read a ticket and a page of its history. Raises TicketNotFound."""
+    return get(db, ticket_id), store.history_page(db, ticket_id, after, limit)
 
 
 def _keep_history(

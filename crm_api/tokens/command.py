@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from service_kit.process import cli
 from service_kit.process.cli import Add, Service
 from service_kit.process.environment import Refused
+from service_kit.process.setting_values import parts
 
 if TYPE_CHECKING:
     from service_kit.database import Database
@@ -19,7 +20,12 @@ logger = logging.getLogger(__name__)
 def add_create_token(add: Add) -> None:
     parser = add("create-token", create_token, "issue a token and print it, this once")
     parser.add_argument("name", metavar="NAME", help="who will use it; the audit names it so")
-    parser.add_argument("--role", required=True, help="agent, admin, viewer or integration")
+    parser.add_argument(
+        "--role", required=True, help="viewer, agent, clerk, operator, integration or admin"
+    )
+    parser.add_argument(
+        "--scopes", type=parts, metavar="A,B", help="a part of the role's scopes, by default all"
+    )
     end = parser.add_mutually_exclusive_group()
     end.add_argument("--expires-in", type=int, metavar="DAYS", help="how many days it is good for")
     end.add_argument("--expires-at", metavar="INSTANT", help="as in 2030-01-01T00:00:00Z")
@@ -30,16 +36,15 @@ def create_token(service: Service, options: argparse.Namespace) -> int:
     from crm_api.tokens import service as tokens
     from service_kit.problems import Problem
     from service_kit.process.logs import new_request_id, use_request_id
-    from service_kit.web.auth import Principal
+    from service_kit.web.auth import COMMAND_LINE
 
     new = _token_asked_for(options)
     settings = cli.prepare(service)
     cli.migrate_database(service, settings)
     use_request_id(new_request_id())
-    who = Principal("command-line", "admin", frozenset())
 
     async def issue(_: Any, database: "Database") -> Any:
-        return await database.write(tokens.issue, new, who)
+        return await database.write(tokens.issue, new, COMMAND_LINE)
 
     try:
         issued = cli.with_database(service, issue, settings)
@@ -58,7 +63,12 @@ def _token_asked_for(options: argparse.Namespace) -> Any:
     from crm_api.tokens.schemas import TokenNew
     from service_kit.process.settings import explain
 
-    asked = {"name": options.name, "role": options.role, "expires_at": _end(options)}
+    asked = {
+        "name": options.name,
+        "role": options.role,
+        "scopes": options.scopes,
+        "expires_at": _end(options),
+    }
     try:
         return TokenNew.model_validate(asked)
     except ValidationError as error:

@@ -8,13 +8,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from crm_api.roles import ROLES
-from crm_api.tokens import minting, store
+from starlette.types import Scope
+
+from crm_api.tokens import store
 from crm_api.tokens.schemas import TokenOut
 from service_kit.database import Database
 from service_kit.problems import ServiceUnavailable
 from service_kit.process import clock
+from service_kit.web import minting
 from service_kit.web.auth import Principal
+from service_kit.web.roles import ROLES
 
 # How long after another process revokes a token this one may still accept it.
 MAX_AGE_SECONDS = 3.0
@@ -33,14 +36,14 @@ class _CachedToken:
 
     token_id: int
     principal: Principal
-    expires_at: datetime | None
     read_at: float
 
     def is_fresh(self) -> bool:
         return time.monotonic() - self.read_at < MAX_AGE_SECONDS
 
     def has_expired(self) -> bool:
-        return self.expires_at is not None and self.expires_at <= clock.now()
+        expires_at = self.principal.expires_at
+        return expires_at is not None and expires_at <= clock.now()
 
 
 class IssuedTokens:
@@ -63,13 +66,20 @@ class IssuedTokens:
         finally:
             await self._uses.close(database)
 
-    async def find(self, token: str) -> Principal | None:
+    async def find(self, token: str, _: Scope | None = None) -> Principal | None:
         """Find whose token this is; None for an invalid one."""
         if not minting.is_wellformed(token):
             return None
         digest = minting.digest(token)
         cached = self._cached.get(digest)
-        if cached is None or not cached.is_fresh():
+        return await self._valid(digest, cached if cached and cached.is_fresh() else None)
+
+    async def find_now(self, token: str) -> Principal | None:
+        """Find whose token this is, as the database has it at this moment."""
+        return await self._valid(minting.digest(token)) if minting.is_wellformed(token) else None
+
+    async def _valid(self, digest: bytes, cached: _CachedToken | None = None) -> Principal | None:
+        if cached is None:
             cached = await self._look_up(digest)
         if cached is None:
             return None
@@ -99,8 +109,10 @@ class IssuedTokens:
         if (scopes := ROLES.get(row.role)) is None:
             _log_refusal(row.id, f"has the role {row.role}, which this version does not know")
             return None
-        who = Principal(row.name, row.role, scopes, f"token:{row.id}")
-        cached = _CachedToken(row.id, who, row.expires_at, read_at)
+        if row.scopes is not None:
+            scopes &= frozenset(row.scopes)
+        who = Principal(row.name, row.role, scopes, f"token:{row.id}", row.expires_at)
+        cached = _CachedToken(row.id, who, read_at)
         if not cached.has_expired():
             self._remember(digest, cached)
             self._uses.note(row, self._database)

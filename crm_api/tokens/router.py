@@ -1,17 +1,19 @@
 """The tokens' routes."""
 
 from typing import Annotated
+from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
-from crm_api.access import CanManageTokens
+from crm_api.access import CanIntrospectTokens, CanManageTokens
 from crm_api.tokens import service, store
 from crm_api.tokens.known import IssuedTokens
-from crm_api.tokens.schemas import TokenIssued, TokenNew, TokenOut
+from crm_api.tokens.schemas import Introspected, TokenIssued, TokenNew, TokenOut
+from service_kit.problems import InvalidRequest, UnsupportedMediaType
 from service_kit.web.auth import GuardedRoute
 from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.idempotency import Answer, Idempotent
-from service_kit.web.openapi import answering, documented, header
+from service_kit.web.openapi import documented
 from service_kit.web.paging import PagingDep, Sort
 
 router = APIRouter(prefix="/api/tokens", route_class=GuardedRoute, tags=["tokens"])
@@ -23,7 +25,27 @@ async def _issued_tokens(request: Request) -> IssuedTokens:
 
 
 IssuedTokensDep = Annotated[IssuedTokens, Depends(_issued_tokens)]
-_NO_STORE = {"Cache-Control": "no-store"}
+FORM = "application/x-www-form-urlencoded"
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "token": {"type": "string", "description": "The token to ask about."},
+                        "token_type_hint": {"type": "string", "description": "Of no effect."},
+                    },
+                    "required": ["token"],
+                },
+                "examples": {
+                    "no-token": {"summary": "Ask whose token it is", "value": {"token": "crm_0"}}
+                },
+            }
+        },
+    }
+}
 TokenId = Annotated[int, Path(ge=1, lt=2**63, description="The token's id.", examples=[1])]
 
 
@@ -32,7 +54,7 @@ TokenId = Annotated[int, Path(ge=1, lt=2**63, description="The token's id.", exa
     status_code=201,
     summary="Issue a token",
     response_model=TokenIssued,
-    responses=answering(201, {"Cache-Control": header("Keep this answer nowhere.", "no-store")}),
+    responses=documented(service.TokenNameTaken),
 )
 async def issue_token(new: TokenNew, who: CanManageTokens, idempotency: Idempotent) -> Response:
     """Issue a token. Its text is in this answer and nowhere else: only its hash is stored.
@@ -44,6 +66,34 @@ async def issue_token(new: TokenNew, who: CanManageTokens, idempotency: Idempote
     if outcome.result is None:
         return outcome.answer.response()
     return _answer(outcome.result.row, outcome.result.token).response()
+
+
+@router.post(
+    "/introspect",
+    summary="Ask whose token it is",
+    response_model_exclude_none=True,
+    openapi_extra=_FORM,
+)
+async def introspect_token(
+    request: Request, _: CanIntrospectTokens, issued: IssuedTokensDep
+) -> Introspected:
+    """Tell whether a token is valid at this moment, and what it may do: RFC 7662.
+
+    For services that accept the CRM's tokens. Only issued tokens are told about; those of
+    `API_TOKENS`, and whatever else is no token of the CRM's, are `"active": false`.
+    """
+    who = await issued.find_now(await _token_of_form(request))
+    if who is None:
+        return Introspected(active=False)
+    return Introspected(
+        active=True,
+        username=who.name,
+        role=who.role,
+        scope=" ".join(sorted(who.scopes)),
+        token_type="Bearer",  # noqa: S106 (its type)
+        sub=who.credential,
+        exp=None if who.expires_at is None else int(who.expires_at.timestamp()),
+    )
 
 
 @router.get("", summary="List tokens")
@@ -73,6 +123,24 @@ async def revoke_token(
     issued.forget(token_id)
 
 
+async def _token_of_form(request: Request) -> str:
+    """Read RFC 7662's form. Raises UnsupportedMediaType or InvalidRequest."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != FORM:
+        raise UnsupportedMediaType(f"Send the body as {FORM}.")
+    try:
+        fields = parse_qs((await request.body()).decode(), max_num_fields=10)
+    except ValueError:
+        fields = {}
+    tokens = fields.get("token", [])
+    if len(tokens) != 1:
+        raise InvalidRequest(
+            "The form must have one token.",
+            errors=[{"loc": ["body", "token"], "msg": "must be there once"}],
+        )
+    return tokens[0]
+
+
 def _answer(row: TokenOut, token: str | None = None) -> Answer:
     body = TokenIssued(**row.model_dump(), token=token).model_dump_json()
-    return Answer(201, body, _NO_STORE)
+    return Answer(201, body)

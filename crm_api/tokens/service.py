@@ -6,11 +6,13 @@ from http import HTTPStatus
 from sqlalchemy import Connection
 
 from crm_api.events import Act, record
-from crm_api.tokens import minting, store
+from crm_api.tokens import store
 from crm_api.tokens.schemas import TokenNew, TokenOut
 from service_kit.problems import InvalidRequest, Problem
 from service_kit.process import clock
-from service_kit.web.auth import Principal
+from service_kit.web import minting
+from service_kit.web.auth import Principal, ScopeMissing
+from service_kit.web.roles import ROLES
 
 
 class TokenNotFound(Problem):
@@ -18,6 +20,13 @@ class TokenNotFound(Problem):
 
     status = HTTPStatus.NOT_FOUND
     slug = "token-not-found"
+
+
+class TokenNameTaken(Problem):
+    """Another token has this name, perhaps one that is revoked."""
+
+    status = HTTPStatus.CONFLICT
+    slug = "token-name-taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,12 @@ class Issued:
 
 
 def issue(db: Connection, new: TokenNew, who: Principal) -> Issued:
-    """Make a token. Raises InvalidRequest for an expiry time in the past."""
+    """Make a token that may do no more than who issues it.
+
+    Raises ScopeMissing for more, InvalidRequest for an expiry time in the past, and TokenNameTaken.
+    """
+    if beyond := frozenset(new.scopes or ROLES[new.role]) - who.scopes:
+        raise ScopeMissing(f"You can't grant what you may not do: {', '.join(sorted(beyond))}.")
     now = clock.now()
     if new.expires_at is not None and new.expires_at <= now:
         raise InvalidRequest(
@@ -63,6 +77,8 @@ def issue(db: Connection, new: TokenNew, who: Principal) -> Issued:
             "created_at": now,
         },
     )
+    if row is None:
+        raise TokenNameTaken("Another token has this name. A revoked one keeps its own.")
     record(db, TokenIssued(row.id), by=who)
     return Issued(row, token)
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, exists, or_, select, update
 
 from crm_api.tokens.models import tokens
 from crm_api.tokens.schemas import TokenOut
+from service_kit.database.on_conflict import insert_missing
 from service_kit.database.rows import page_after
 from service_kit.database.types import UtcDateTime
 from service_kit.web.paging import Page, page_of
@@ -31,9 +32,11 @@ _NOTE_USE = (
 )
 
 
-def add(db: Connection, values: Mapping[str, Any]) -> TokenOut:
-    added = db.execute(insert(tokens).returning(*_SHOWN), values)
-    return TokenOut.model_validate(added.mappings().one())
+def add(db: Connection, values: Mapping[str, Any]) -> TokenOut | None:
+    """Insert a token; None where its name is taken."""
+    added = db.execute(insert_missing(tokens).returning(*_SHOWN), dict(values))
+    row = added.mappings().one_or_none()
+    return None if row is None else TokenOut.model_validate(row)
 
 
 def find(db: Connection, digest: bytes) -> TokenOut | None:

@@ -88,11 +88,14 @@ def _import(service: Service, options: argparse.Namespace) -> int:
 
 
 def _export(service: Service, path: Path | None) -> int:
+    from crm_api.tables import audit
     from crm_api.transfer import exporting
+    from crm_api.transfer.exporting import EXPORTER
     from crm_api.transfer.progress import shown
 
     async def run(_: Any, database: "Database") -> int:
         columns, number, last = await exporting.header(database)
+        await database.write(audit.record, "customers.exported", f"{number} customers", by=EXPORTER)
         with shown("customers", number) as advance:
             return await exporting.write(database, columns, last, file, advance)
 

@@ -6,10 +6,12 @@ from typing import TextIO
 
 from crm_api.customers import store
 from crm_api.customers.models import Customer
-from crm_api.transfer.table import METADATA, PLAIN, cells_of
+from crm_api.transfer.table import METADATA, PLAIN, cell_of, cells_of
 from service_kit.database import Database
+from service_kit.web.auth import Principal
 
 ROWS_AT_ONCE = 500
+EXPORTER = Principal("export-customers", "admin", frozenset(), "command-line")
 
 
 async def header(database: Database) -> tuple[list[str], int, int]:
@@ -32,7 +34,7 @@ async def write(
 ) -> int:
     """Write all customers up to an id. Returns how many have metadata newer than the header."""
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(columns)
+    rows.writerow(map(cell_of, columns))
     late = 0
     async for customers in _pages(database, last):
         rows.writerows(cells_of(customer, columns) for customer in customers)

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from crm_api.customers import service, store
 from crm_api.customers.models import Customer
 from crm_api.customers.schemas import CustomerNew
+from crm_api.tables import audit
 from crm_api.transfer import table
 from crm_api.transfer.repeats import Repeats
 from crm_api.transfer.table import METADATA, PLAIN, Fault, Line, Report
@@ -26,7 +27,7 @@ from service_kit.database import Database, RunAgain
 from service_kit.problems import Problem
 from service_kit.web.auth import Principal
 
-IMPORTER = Principal("import-customers", "admin", frozenset())
+IMPORTER = Principal("import-customers", "admin", frozenset(), "command-line")
 SHOWN_FAULTS = 20
 # A service that waits for SQLite's writer lock polls about as often; without a pause it would
 # meet the next chunk's transaction again and again.
@@ -92,6 +93,9 @@ async def run(
             await asyncio.sleep(PAUSE_SECONDS)
         _count(tally, report, chunk, outcomes)
         advance(len(chunk))
+    if not order.dry_run:
+        lines = f"{tally.counts.total()} lines"
+        await database.write(audit.record, "customers.imported", lines, by=IMPORTER)
     return tally
 
 

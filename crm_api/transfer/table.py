@@ -32,10 +32,15 @@ _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _SHOWN_COLUMNS = 3
 _SHOWN_CHARACTERS = 40
 
-# A spreadsheet would run such a cell as a formula. An apostrophe in front keeps it text; one that
-# is there already gets another, so that reading removes just what writing has added.
-_FORMULA = re.compile(r"'*[=+\-@]")
-_ESCAPED = re.compile(r"'+[=+\-@]")
+# A spreadsheet would run a cell that begins like this as a formula; many read the wide forms too.
+_BEGINNING = "[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b]"
+# Where a cell begins: at its own start, and behind what separates cells in another country's files.
+# Spaces and the quotes of such a file may stand in front.
+_START = '((?:^|[;,|\t\r\n])[ "\xa0\u3000]*)'
+# An apostrophe in front keeps it text; one that is there already gets another, so that reading
+# removes just what writing has added.
+_FORMULA = re.compile(f"{_START}(?='*{_BEGINNING})")
+_ESCAPED = re.compile(f"{_START}'(?='*{_BEGINNING})")
 
 
 class NotATable(Exception):
@@ -69,7 +74,7 @@ class Report:
         self._width = len(header)
         self._rows = None if file is None else csv.writer(file, lineterminator="\n")
         if self._rows is not None:
-            self._rows.writerow([*(header[place] for place in self._places), *REPORTED])
+            self._rows.writerow([*(cell_of(header[place]) for place in self._places), *REPORTED])
 
     def add(self, line: Line, faults: Sequence[Fault]) -> None:
         """Write the cells as they were read. Those beyond the header's come last."""
@@ -93,7 +98,7 @@ def check(path: Path) -> tuple[list[str], int]:
         _, header = next(records)
     except StopIteration:
         raise NotATable("it is empty; its first line must name the columns") from None
-    header = [name.strip() for name in header]
+    header = [value_of(name) for name in header]
     if unknown := [name for name in header if not _is_column(name)]:
         raise NotATable(_about_unknown(unknown, header))
     if missing := [name for name in _REQUIRED if name not in header]:
@@ -119,7 +124,7 @@ def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 def cells_of(customer: Customer, header: Sequence[str]) -> list[str]:
     """Write a customer as a row."""
     return [
-        _as_text(
+        cell_of(
             customer.metadata.get(name.removeprefix(METADATA))
             if name.startswith(METADATA)
             else getattr(customer, name)
@@ -129,13 +134,13 @@ def cells_of(customer: Customer, header: Sequence[str]) -> list[str]:
 
 
 def value_of(cell: str) -> str:
-    """Read a cell: without the apostrophe that keeps a spreadsheet from running it."""
-    return (cell[1:] if _ESCAPED.match(cell) else cell).strip()
+    """Read a cell: without the apostrophes that keep a spreadsheet from running it."""
+    return _ESCAPED.sub(r"\1", cell).strip()
 
 
-def _as_text(value: str | None) -> str:
-    text = value or ""
-    return f"'{text}" if _FORMULA.match(text) else text
+def cell_of(value: str | None) -> str:
+    """Write a value so that no spreadsheet runs a part of it, whatever it takes for separators."""
+    return _FORMULA.sub(r"\1'", value or "")
 
 
 def _is_column(name: str) -> bool:

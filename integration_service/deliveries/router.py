@@ -135,7 +135,7 @@ async def retry_delivery(
     undone or skipped otherwise is left as it is, so this is safe to repeat; the answer's `state`
     tells. One whose customer was erased is refused: nothing more is sent.
     """
-    row = await database.write(service.retry, customer_uid, clock.now())
+    row = await database.write(service.retry, customer_uid, clock.now(), who)
     logger.info("%s retries the delivery for customer ID: %s", who.name, customer_uid)
     return row
 
@@ -156,7 +156,7 @@ async def dismiss_delivery(
     it back, unless it is unreadable.
     """
     now = clock.now()
-    if await database.write(service.dismiss, customer_uid, who.name, dismissal.reason, now):
+    if await database.write(service.dismiss, customer_uid, dismissal.reason, now, who):
         logger.info(
             "%s dismisses the delivery for customer ID: %s: %s",
             who.name,
@@ -174,7 +174,7 @@ async def retry_deliveries(
 
     Safe to repeat, also after an answer that was lost: what was retried is no longer among them.
     """
-    done = await service.retry_many(database, clock.now, wanted)
+    done = await service.retry_many(database, clock.now, wanted, who)
     if not wanted.dry_run:
         logger.info("%s retries %d %s deliveries.", who.name, done.retried, wanted.state)
     return done

@@ -12,9 +12,11 @@ from integration_service.deliveries.models import Delivery, deliveries, enqueued
 from integration_service.deliveries.schemas import DeliveryDetail, RetryOrder, RetryResult
 from integration_service.ledger.control import wake
 from integration_service.ledger.lease import Clock, hold
+from integration_service.ledger.models import audit
 from service_kit.database import Database
 from service_kit.database.rows import find_all, page_after
 from service_kit.problems import Problem
+from service_kit.web.auth import Principal
 
 PAGE = 500
 SHOWN = 100
@@ -66,7 +68,7 @@ def retryable(db: Connection, uid: str) -> Delivery:
     return found
 
 
-def retry(db: Connection, uid: str, now: datetime) -> Delivery:
+def retry(db: Connection, uid: str, now: datetime, who: Principal) -> Delivery:
     """Have one delivery sent again: a dead one from the start, one that waits without waiting.
 
     One that was dismissed is sent after all. One that is finished otherwise, or about to be sent
@@ -76,10 +78,11 @@ def retry(db: Connection, uid: str, now: datetime) -> Delivery:
     found = retryable(db, uid)
     if found.state in {"dead", "retrying"} or found.dismissed_at is not None:
         _enqueue(db, found.state, [found.id], now)
+        audit.record(db, "delivery.retried", uid, by=who)
     return _known(store.find(db, uid))
 
 
-def dismiss(db: Connection, uid: str, who: str, reason: str, now: datetime) -> bool:
+def dismiss(db: Connection, uid: str, reason: str, now: datetime, who: Principal) -> bool:
     """Settle a dead delivery without a package. Returns whether that is news.
 
     What made it dead, and the attempts, stay on record. One that is not dead is left as it is.
@@ -95,11 +98,12 @@ def dismiss(db: Connection, uid: str, who: str, reason: str, now: datetime) -> b
             state="skipped",
             skip_reason="dismissed",
             dismissed_at=now,
-            dismissed_by=who,
+            dismissed_by=who.name,
             dismissed_reason=reason,
             updated_at=now,
         )
     )
+    audit.record(db, "delivery.dismissed", uid, by=who)
     return True
 
 
@@ -122,12 +126,13 @@ def some_of(db: Connection, which: RetryOrder, after: int, limit: int) -> list[L
 
 
 def retry_some(
-    db: Connection, which: RetryOrder, after: int, limit: int, now: datetime
+    db: Connection, which: RetryOrder, after: int, limit: int, now: datetime, who: Principal
 ) -> list[Listed]:
     """Have a page of deliveries sent again. Returns them."""
     hold(db)
     found = some_of(db, which, after, limit)
     _enqueue(db, which.state, [row.id for row in found], now)
+    audit.record(db, "delivery.retried", *(row.subject for row in found), by=who)
     return found
 
 
@@ -147,7 +152,9 @@ def _enqueue(db: Connection, state: str, ids: Sequence[int], now: datetime) -> N
     wake(db)
 
 
-async def retry_many(database: Database, clock: Clock, wanted: RetryOrder) -> RetryResult:
+async def retry_many(
+    database: Database, clock: Clock, wanted: RetryOrder, who: Principal
+) -> RetryResult:
     """Retry up to a limit, a page at a time, so that no transaction is long.
 
     Safe to repeat: what was retried is no longer among them. A dry run only lists them.
@@ -160,7 +167,7 @@ async def retry_many(database: Database, clock: Clock, wanted: RetryOrder) -> Re
         if wanted.dry_run:
             rows = await database.read(some_of, wanted, after, most)
         else:
-            rows = await database.write(retry_some, wanted, after, most, clock())
+            rows = await database.write(retry_some, wanted, after, most, clock(), who)
         if not rows:
             break
         after = rows[-1].id

@@ -5,13 +5,25 @@ deliveries are in deliveries/models.py.
 """
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text, text
 
 from service_kit.database.types import BigInt, UtcDateTime
+from service_kit.web.audit import Audit
 
 metadata = MetaData()
+# What the audit tells of.
+Action = Literal[
+    "deliveries.paused",
+    "deliveries.resumed",
+    "delivery.retried",
+    "delivery.dismissed",
+    "reconcile.requested",
+    "repair.requested",
+    "repair.confirmed",
+]
+audit = Audit(metadata)
 
 # One row: who polls, how far the feed has been read, and whether sending is paused.
 poller = Table(

@@ -16,6 +16,7 @@ from integration_service.settings import Settings
 from service_kit.database import Database
 from service_kit.process import clock
 from service_kit.process.stopping import Stopping
+from service_kit.web.auth import COMMAND_LINE
 
 EXIT_UNFINISHED = 1
 PAGE = 500
@@ -83,7 +84,7 @@ async def retry(_settings: Settings, database: Database, options: argparse.Names
                 if options.dry_run:
                     row = await database.read(service.retryable, uid)
                 else:
-                    row = await database.write(service.retry, uid, clock.now())
+                    row = await database.write(service.retry, uid, clock.now(), COMMAND_LINE)
             except (DeliveryNotFound, NotRetryable) as problem:
                 code = EXIT_UNFINISHED
                 document = {**problem.document(), "customer_uid": uid}
@@ -96,7 +97,7 @@ async def retry(_settings: Settings, database: Database, options: argparse.Names
 
 async def _retry_matching(database: Database, options: argparse.Namespace) -> int:
     wanted = RetryOrder.model_validate(options, from_attributes=True)
-    done = await service.retry_many(database, clock.now, wanted)
+    done = await service.retry_many(database, clock.now, wanted, COMMAND_LINE)
     if options.json:
         sys.stdout.write(done.model_dump_json(indent=2) + "\n")
         return 0
@@ -114,7 +115,7 @@ async def reconcile(settings: Settings, database: Database, options: argparse.Na
     poller = Poller(settings, database, Stopping())
     try:
         comparison = await poller.reconciler.begin(
-            "cli", repair=options.repair, confirm=options.confirm
+            "cli", repair=options.repair, confirm=options.confirm, by=COMMAND_LINE
         )
         columns = ("what", "customer", "why")
         with (

@@ -42,7 +42,7 @@ async def pause(database: DatabaseDep, who: CanOperate) -> Paused:
     What is under way is finished. The feed is still read, so nothing is forgotten, and no delivery
     grows older meanwhile. Pausing twice is pausing once.
     """
-    if await database.write(control.pause, clock.now()):
+    if await database.write(control.pause, clock.now(), who):
         logger.info("%s pauses the deliveries.", who.name)
     return await _paused(database)
 
@@ -50,7 +50,7 @@ async def pause(database: DatabaseDep, who: CanOperate) -> Paused:
 @router.post("/resume", summary="Send again", tags=["control"])
 async def resume(database: DatabaseDep, who: CanOperate) -> Paused:
     """Undo `POST /pause`. Does nothing where nothing is paused."""
-    if await database.write(control.resume):
+    if await database.write(control.resume, who):
         logger.info("%s resumes the deliveries.", who.name)
     return await _paused(database)
 

@@ -31,7 +31,9 @@ async def get_reconciliation(database: DatabaseDep, _: CanRead) -> Reconciliatio
 @router.post(
     "", status_code=202, summary="Compare both sides", responses=documented(ReconcileRunning)
 )
-async def reconcile(wanted: ReconcileOrder, database: DatabaseDep, _: CanOperate) -> Reconciliation:
+async def reconcile(
+    wanted: ReconcileOrder, database: DatabaseDep, who: CanOperate
+) -> Reconciliation:
     """Compare the CRM's customers with Inventory's requests; with `repair` enqueue what is missing.
 
     If more than 20 and more than 5 % of the customers would get a package, Inventory has probably
@@ -40,6 +42,6 @@ async def reconcile(wanted: ReconcileOrder, database: DatabaseDep, _: CanOperate
     The process that polls carries it out; `GET /reconcile` has the result. One comparison runs at a
     time, whichever replica is asked.
     """
-    if not await database.write(store.want, repair=wanted.repair, confirm=wanted.confirm):
+    if not await database.write(store.want, who, repair=wanted.repair, confirm=wanted.confirm):
         raise ReconcileRunning("A comparison runs; GET /reconcile has its result.")
     return await database.read(store.reconciliation)

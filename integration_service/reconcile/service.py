@@ -10,6 +10,7 @@ from integration_service.reconcile.store import RunLost, Trigger
 from integration_service.targets.failures import CallFailed
 from service_kit.database import DatabaseUnavailable
 from service_kit.process.stopping import Stopping
+from service_kit.web.auth import Principal
 
 logger = logging.getLogger("integration_service")
 
@@ -31,9 +32,18 @@ class Reconciler:
         # Set when somebody may want a comparison.
         self.wanted = asyncio.Event()
 
-    async def begin(self, trigger: Trigger, *, repair: bool, confirm: bool = False) -> Comparison:
+    async def begin(
+        self,
+        trigger: Trigger,
+        *,
+        repair: bool,
+        confirm: bool = False,
+        by: Principal | None = None,
+    ) -> Comparison:
         """Begin one; `confirm` repairs however much is missing. Raises AlreadyRunning."""
-        run = await self._sides.database.write(store.begin, trigger, repair=repair, confirm=confirm)
+        run = await self._sides.database.write(
+            store.begin, trigger, repair=repair, confirm=confirm, by=by
+        )
         if run is None:
             raise AlreadyRunning
         return Comparison(self._sides, run)

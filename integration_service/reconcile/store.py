@@ -11,11 +11,12 @@ from integration_service.deliveries.models import IS_WELCOME, Arrival, deliverie
 from integration_service.deliveries.store import owe
 from integration_service.ledger.control import wake
 from integration_service.ledger.lease import hold, now_of
-from integration_service.ledger.models import poller
+from integration_service.ledger.models import Action, audit, poller
 from integration_service.reconcile.models import Run, reconciliations
 from integration_service.reconcile.schemas import ReconcileRun, Reconciliation
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.rows import find_all, find_one, get_one
+from service_kit.web.auth import Principal
 
 Kind = Literal["missing", "extra", "double", "erased"]
 KINDS: tuple[Kind, ...] = ("missing", "extra", "double", "erased")
@@ -58,8 +59,9 @@ def begin(
     repair: bool,
     confirm: bool = False,
     is_wanted: bool = False,
+    by: Principal | None = None,
 ) -> Run | None:
-    """Begin a run, or return None while another is at work."""
+    """Begin a run, or return None while another is at work. Without `by` the timer asks."""
     now = now_of(db)
     alive_until = now + timedelta(seconds=ALIVE_SECONDS)
     db.execute(
@@ -86,12 +88,21 @@ def begin(
         findings={},
         **dict.fromkeys(("customers", "packages", "repaired"), 0),
     )
-    return find_one(Run, db, new.returning(*reconciliations.c))
+    run = find_one(Run, db, new.returning(*reconciliations.c))
+    if run is not None and by is not None:
+        audit.record(db, _action(repair=repair, confirm=confirm), f"run {run.id}", by=by)
+    return run
 
 
-def want(db: Connection, *, repair: bool, confirm: bool) -> bool:
+def _action(*, repair: bool, confirm: bool) -> Action:
+    if confirm:
+        return "repair.confirmed"
+    return "repair.requested" if repair else "reconcile.requested"
+
+
+def want(db: Connection, who: Principal, *, repair: bool, confirm: bool) -> bool:
     """Write down a run for the poller to carry out. Returns False while another is at work."""
-    run = begin(db, "api", repair=repair, confirm=confirm, is_wanted=True)
+    run = begin(db, "api", repair=repair, confirm=confirm, is_wanted=True, by=who)
     wake(db)
     return run is not None
 

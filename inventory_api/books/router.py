@@ -20,7 +20,7 @@ async def verify(database: DatabaseDep, _: CanReadStock) -> Verification:
 @router.post("/verify/repair", summary="Repair the books")
 async def repair(database: DatabaseDep, who: CanRepair) -> Repair:
     """Correct what does not balance, with a row in the ledger for each correction."""
-    return await database.write(service.repair, who.name)
+    return await database.write(service.repair, who)
 
 
 @router.get("/stats", summary="Counts for a dashboard")

@@ -9,7 +9,9 @@ from inventory_api.books.schemas import Difference, Repair, Stats, Verification
 from inventory_api.items import store as items
 from inventory_api.package_requests import allocation
 from inventory_api.package_requests import store as package_requests
+from inventory_api.tables import audit
 from service_kit.process import clock
+from service_kit.web.auth import Principal
 
 
 def verify(db: Connection) -> Verification:
@@ -19,7 +21,7 @@ def verify(db: Connection) -> Verification:
     return Verification(balanced=not differences, items_checked=len(rows), differences=differences)
 
 
-def repair(db: Connection, actor: str) -> Repair:
+def repair(db: Connection, who: Principal) -> Repair:
     """Repair what does not balance.
 
     What is on hand follows the ledger, what is reserved follows the live requests; where the ledger
@@ -31,9 +33,10 @@ def repair(db: Connection, actor: str) -> Repair:
     if wrong:
         store.renew_reservations(db)
         for row in wrong:
-            _repair(db, row, actor)
+            _repair(db, row, who.name)
         ids = {row.id for row in wrong}
-        allocation.allocate(db, ids, allocation.lock_with_backorders(db, ids), actor)
+        allocation.allocate(db, ids, allocation.lock_with_backorders(db, ids), who.name)
+    audit.record(db, "books.repaired", f"{len(wrong)} items", by=who)
     return Repair(repaired=repaired, verification=verify(db))
 
 

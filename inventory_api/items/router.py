@@ -90,12 +90,12 @@ async def change_item(
     sku: SkuInPath,
     change: ItemChange,
     database: DatabaseDep,
-    _: CanWriteStock,
+    who: CanWriteStock,
     versions: IfMatch,
     response: Response,
 ) -> Item:
     """Change its name or reorder level; its stock changes by movements alone."""
-    item = await database.write(service.change, sku, change, versions)
+    item = await database.write(service.change, sku, change, versions, who)
     set_etag(response, item.version)
     return item
 

@@ -8,6 +8,7 @@ from inventory_api.items import ledger, store
 from inventory_api.items.ledger import StockChange
 from inventory_api.items.models import Item
 from inventory_api.items.schemas import ItemChange, ItemNew, MovementOut
+from inventory_api.tables import audit
 from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
@@ -60,10 +61,13 @@ def add(db: Connection, new: ItemNew, who: Principal) -> Item:
     if new.on_hand:
         added = get(db, new.sku, lock=True)
         ledger.write(db, [StockChange(added.id, new.on_hand, 0, "initial stock")], who.name)
+    audit.record(db, "item.created", new.sku, by=who)
     return get(db, new.sku)
 
 
-def change(db: Connection, sku: str, change: ItemChange, versions: frozenset[int] | None) -> Item:
+def change(
+    db: Connection, sku: str, change: ItemChange, versions: frozenset[int] | None, who: Principal
+) -> Item:
     """Change the fields that were sent. Raises ItemNotFound or PreconditionFailed."""
     before = get(db, sku, lock=True)
     check_version(versions, before.version)
@@ -72,6 +76,7 @@ def change(db: Connection, sku: str, change: ItemChange, versions: frozenset[int
     }
     if values:
         store.change(db, before.id, {**values, "updated_at": clock.now()})
+        audit.record(db, "item.updated", sku, by=who)
     return get(db, sku)
 
 

@@ -9,6 +9,7 @@ from inventory_api.items import store as items
 from inventory_api.kits import store
 from inventory_api.kits.schemas import KitNew
 from inventory_api.kits.store import Kit
+from inventory_api.tables import audit
 from service_kit.problems import InvalidRequest, Problem
 from service_kit.process import clock
 from service_kit.web.auth import Principal
@@ -64,4 +65,5 @@ def put(db: Connection, package_type: str, new: KitNew, who: Principal) -> tuple
             store.add(db, kit, by_item_id)
     except IntegrityError:
         raise KitChanged("Someone else has changed this kit just now. Try again.") from None
+    audit.record(db, "kit.changed", package_type, by=who)
     return store.newest(db, [package_type])[package_type], there is None

@@ -8,6 +8,7 @@ from inventory_api.kits import store as kits
 from inventory_api.package_requests import allocation, store
 from inventory_api.package_requests.models import PackageRequest
 from inventory_api.package_requests.schemas import Erased
+from inventory_api.tables import audit
 from service_kit.web.auth import Principal
 
 
@@ -32,6 +33,7 @@ def erase(db: Connection, customer_ids: Collection[str], who: Principal) -> Eras
     allocation.cancel(db, store.lock_live(db, [row.id for row in rows]), who.name)
     store.erase(db, customer_ids)
     allocation.allocate(db, concerned, locked, who.name)
+    audit.record(db, "customer.erased", *erased.customer_ids, by=who)
     return erased
 
 

@@ -11,6 +11,7 @@ from inventory_api.package_requests import allocation, service, store
 from inventory_api.package_requests.models import PackageRequest, Status
 from inventory_api.package_requests.schemas import Move
 from inventory_api.package_requests.service import PackageView
+from inventory_api.tables import Action, audit
 from service_kit.problems import Problem
 from service_kit.web.auth import Principal
 from service_kit.web.etags import check_version
@@ -23,6 +24,14 @@ TARGETS: dict[Move, Status] = {
     # It empties the box of one that was cancelled when it was packed.
     "unpack": "cancelled",
     "return": "returned",
+}
+_ACTIONS: dict[Move, Action] = {
+    "pack": "package.packed",
+    "ship": "package.shipped",
+    "deliver": "package.delivered",
+    "cancel": "package.cancelled",
+    "unpack": "package.unpacked",
+    "return": "package.returned",
 }
 ALLOWED: dict[Status, tuple[Status, ...]] = {
     "pending": ("packed", "cancelled"),
@@ -75,6 +84,7 @@ def move(
     if row.status != target and target not in ALLOWED[row.status]:
         raise _refusal(row.status, target)
     _carry_out(db, row, step, kit, who.name)
+    audit.record(db, _ACTIONS[step], request_id, by=who)
     if frees:
         allocation.allocate(db, concerned, locked, who.name)
     return service.show(db, request_id)

@@ -22,7 +22,9 @@ from inventory_api.package_requests.schemas import (
 )
 from inventory_api.package_requests.service import Requested
 from inventory_api.package_requests.store import Filter
+from inventory_api.tables import audit
 from service_kit.problems import Problem
+from service_kit.web.audit import audit_read, span
 from service_kit.web.auth import principal_of
 from service_kit.web.body import LARGEST_BATCH, merge, read_items
 from service_kit.web.dependencies import DatabaseDep
@@ -133,10 +135,16 @@ async def request_packages(
 
 @router.get("", summary="List package requests", response_model=list[PackageRequestOut])
 async def list_package_requests(
-    database: DatabaseDep, _: CanReadPackages, paging: PagingDep, filters: PackageFilter
+    request: Request,
+    database: DatabaseDep,
+    _: CanReadPackages,
+    paging: PagingDep,
+    filters: PackageFilter,
 ) -> list[dict[str, Any]]:
     """List package requests, newest last."""
     page = await database.read(service.page, filters, paging.after(), paging.limit)
+    shown = span([view.row.id for view in page.rows])
+    await audit_read(request, audit, "packages.listed", shown)
     return [service.as_shown(one) for one in paging.rows(page)]
 
 
@@ -147,6 +155,7 @@ async def list_package_requests(
     responses=documented(service.PackageRequestNotFound) | NOT_MODIFIED,
 )
 async def get_package_request(
+    request: Request,
     request_id: RequestId,
     database: DatabaseDep,
     _: CanReadPackages,
@@ -155,6 +164,7 @@ async def get_package_request(
 ) -> dict[str, Any] | Response:
     """Look up one package request by its id."""
     found = await database.read(service.show, request_id)
+    await audit_read(request, audit, "package.read", request_id)
     return unless_known(known_versions, response, found.row.version, service.as_shown(found))
 
 

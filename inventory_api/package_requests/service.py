@@ -16,6 +16,7 @@ from inventory_api.package_requests import allocation, store
 from inventory_api.package_requests.models import PackageRequest, package_requests
 from inventory_api.package_requests.schemas import PackageRequestNew, PackageRequestOut
 from inventory_api.package_requests.store import Filter
+from inventory_api.tables import audit
 from service_kit.database.personal import personal
 from service_kit.problems import Problem
 from service_kit.process import clock
@@ -148,6 +149,8 @@ def _request_kept(
     )
     if _reserve(db, made, kits_by_type, who):
         there = store.of_identities(db, identities)
+    if who.role != "integration":  # whose deliveries say it already
+        audit.record(db, "package.requested", *(row.request_id for row in made), by=who)
     shown = dict(zip(there, present(db, list(there.values())), strict=True))
     return [
         _answer(item, row["request_id"], shown[item.identity])

@@ -120,6 +120,8 @@ def serve(service: Service, _options: argparse.Namespace) -> int:
             _migrate_until_signal(service, settings)
             if settings.uses_demo_tokens:
                 logger.warning(DEMO_TOKENS)
+            for warning in settings.deprecations():
+                logger.warning("%s", warning)
             return server.run(partial(create_app, service), settings, bound)
     except KeyboardInterrupt:  # before anything was served
         return 0
@@ -203,6 +205,7 @@ def with_database(service: Service, work: Work[T], settings: "ServiceSettings | 
     from service_kit.database import DatabaseUnavailable, DurabilityMissing, open_database
     from service_kit.database.migrations import SchemaMismatch, current_revision
     from service_kit.database.sqlite.connect import file_of
+    from service_kit.process.logs import current_request_id, new_request_id, use_request_id
 
     async def run(settings: "ServiceSettings") -> T:
         url = settings.database_url
@@ -210,6 +213,8 @@ def with_database(service: Service, work: Work[T], settings: "ServiceSettings | 
         if url.startswith("sqlite:") and not (path := file_of(url).absolute()).exists():
             raise SchemaMismatch(f"there is none at {path}. {migrate} makes one.")
         database = open_database(url, service.name)
+        if not current_request_id():
+            use_request_id(new_request_id())  # by which the audit tells this command from others
         try:
             await database.open()
             if (found := await database.write(current_revision)) != service.migrations().head:

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
+_address: ContextVar[str | None] = ContextVar("address", default=None)
 
 # Possessive, and tried only where a word begins, so that each letter is looked at once: a long word
 # must not stop the event loop.
@@ -38,6 +39,15 @@ def new_request_id() -> str:
 def use_request_id(request_id: str) -> None:
     """Put this id on every later log line, problem and onward request of the current task."""
     _request_id.set(request_id)
+
+
+def current_address() -> str | None:
+    """Return where the request of the current task comes from; None for a command's."""
+    return _address.get()
+
+
+def use_address(address: str | None) -> None:
+    _address.set(address)
 
 
 def configure(level: str, style: str) -> None:

@@ -6,6 +6,7 @@ each attribute of uvicorn's that is used here.
 
 import asyncio
 import logging
+import re
 import uuid
 from collections import deque
 from http import HTTPStatus
@@ -18,6 +19,7 @@ from service_kit.problems import MEDIA_TYPE, BadRequest, Problem, phrase, write
 
 logger = logging.getLogger(__name__)
 
+_AUTHORITY_END = re.compile(rb"[/?#]")
 # What the client still has to send: nothing, the rest of a head, or the rest of a body.
 _NOTHING, _HEAD, _BODY = range(3)
 
@@ -141,6 +143,8 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._check_head()
         if self.parser.should_upgrade():
             return
+        if not self.url.startswith(b"/"):
+            self._take_host_of_target()
         super().on_headers_complete()
         # All that an answer asks of its transport: write, close and is_closing.
         self.cycle.transport = OneWrite(self.transport)  # type: ignore[assignment]
@@ -148,6 +152,14 @@ class DeadlineProtocol(HttpToolsProtocol):
         self.headers = []  # the parser adds the trailers, which must not reach the app as headers
         self._held = 0
         self._expect(_BODY, self.body_deadline)
+
+    def _take_host_of_target(self) -> None:
+        """Replace the Host header where the target is a whole URL: RFC 9112, section 3.2.2."""
+        _, is_whole, rest = self.url.partition(b"://")
+        if is_whole:
+            host = _AUTHORITY_END.split(rest, maxsplit=1)[0].rpartition(b"@")[2]
+            others = [header for header in self.headers if header[0] != b"host"]
+            self.headers[:] = [(b"host", host), *others]  # in place: the scope has this list
 
     def on_response_complete(self) -> None:
         self._unanswered.popleft().transport.flush()  # type: ignore[attr-defined]
@@ -236,6 +248,7 @@ class DeadlineProtocol(HttpToolsProtocol):
             f"HTTP/1.1 {problem.status} {phrase(problem.status)}\r\n"
             f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
             f"connection: close\r\nx-request-id: {request_id}\r\n"
+            "x-content-type-options: nosniff\r\ncache-control: no-store\r\n"
         )
         self.transport.write(head.encode() + date + b"\r\n" + body)
         # Closing with unread bytes resets the connection and can lose the answer: RFC 9112, 9.6.

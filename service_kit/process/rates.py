@@ -55,15 +55,28 @@ class Buckets:
         self.window = math.ceil(burst * self._interval)
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
 
+    def look(self, caller: Hashable) -> Taken:
+        """Return what `take` would, and take nothing."""
+        return self._taken(self._full_in(caller, time.monotonic()))
+
     def take(self, caller: Hashable) -> Taken:
         now = time.monotonic()
-        full_in = max(self._full_at.get(caller, now) - now, 0.0) + self._interval
-        room = self.burst * self._interval - full_in
-        if room < -_ROUNDING:
-            return Taken(is_allowed=False, left=0, seconds=math.ceil(-room))
+        full_in = self._full_in(caller, now)
+        if not (taken := self._taken(full_in)).is_allowed:
+            return taken
         self._full_at[caller] = now + full_in
         self._full_at.move_to_end(caller)
         if len(self._full_at) > MOST_CALLERS:
             self._full_at.popitem(last=False)
+        return taken
+
+    def _full_in(self, caller: Hashable, now: float) -> float:
+        """Return the seconds until the bucket will be full, once a token is taken from it."""
+        return max(self._full_at.get(caller, now) - now, 0.0) + self._interval
+
+    def _taken(self, full_in: float) -> Taken:
+        room = self.burst * self._interval - full_in
+        if room < -_ROUNDING:
+            return Taken(is_allowed=False, left=0, seconds=math.ceil(-room))
         left = int((room + _ROUNDING) / self._interval)
         return Taken(is_allowed=True, left=left, seconds=math.ceil(full_in))

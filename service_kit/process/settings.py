@@ -15,15 +15,24 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import SettingsConfigDict, SettingsError
 
+from service_kit.process.configured_tokens import (
+    HASHED,
+    SHORTEST,
+    TOKEN,
+    demo_token,
+    digest_of,
+    is_demo,
+    is_short,
+)
 from service_kit.process.environment import Refused, near_misses
+from service_kit.process.oidc_settings import OidcSettings
 from service_kit.process.rates import Rate, parse_rate
+from service_kit.process.setting_values import Address, HostNames, parts
 
 SECRETS_DIR = Path("/run/secrets")
 PRODUCTION_RATE = Rate(50, 1)
-# RFC 6750, section 2.1: what may stand after "Bearer", with a length that bounds the work.
-TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,512}=*")
 
 
 def _sendable(token: SecretStr) -> SecretStr:
@@ -32,16 +41,17 @@ def _sendable(token: SecretStr) -> SecretStr:
     return token
 
 
-def _parts(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    return [part for part in map(str.strip, value.split(",")) if part]
+def _sendable_or_hashed(token: SecretStr) -> SecretStr:
+    text = token.get_secret_value()
+    if text.startswith("sha256:") and not HASHED.fullmatch(text):
+        raise ValueError("after sha256: there must be 64 hexadecimal digits")
+    return token if HASHED.fullmatch(text) else _sendable(token)
 
 
 def _roles_and_tokens(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    entries = [part.partition(":") for part in _parts(value)]
+    entries = [part.partition(":") for part in parts(value)]
     if not all(colon for _, colon, _ in entries):
         raise ValueError("each entry is role:token")
     return [(role.strip(), token.strip()) for role, _, token in entries]
@@ -49,13 +59,14 @@ def _roles_and_tokens(value: Any) -> Any:
 
 Roles = Mapping[str, frozenset[str]]
 Token = Annotated[SecretStr, AfterValidator(_sendable)]
+AcceptedToken = Annotated[SecretStr, AfterValidator(_sendable_or_hashed)]
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
     BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
 ]
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(OidcSettings):
     """The variables all three services share; a service adds its own and says its roles."""
 
     model_config = SettingsConfigDict(
@@ -82,14 +93,21 @@ class ServiceSettings(BaseSettings):
     database_pool_size: int = Field(
         20, ge=2, le=500, description="PostgreSQL connections that one process may hold."
     )
-    api_tokens: Annotated[tuple[tuple[str, Token], ...], BeforeValidator(_roles_and_tokens)] = (
-        Field((), description="role:token, comma-separated; by default demo tokens in development.")
+    api_tokens: Annotated[
+        tuple[tuple[str, AcceptedToken], ...], BeforeValidator(_roles_and_tokens)
+    ] = Field(
+        (),
+        description="role:token or role:sha256:HEX, comma-separated; by default demo tokens in "
+        "development.",
     )
     admin_token: Token | None = Field(None, description="One more token with the role admin.")
-    anonymous_scopes: Annotated[frozenset[str], BeforeValidator(_parts)] = Field(
+    anonymous_scopes: Annotated[frozenset[str], BeforeValidator(parts)] = Field(
         frozenset(), description="Scopes that a caller without a token has, comma-separated."
     )
-    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_parts)] = Field(
+    allowed_hosts: HostNames = Field(
+        (), description="Host names that this service answers to; by default to any, unchecked."
+    )
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(parts)] = Field(
         (), description="Web origins whose pages may call this service, comma-separated."
     )
     rate_limit: Annotated[Rate | Literal["off"] | None, BeforeValidator(parse_rate)] = Field(
@@ -129,7 +147,9 @@ class ServiceSettings(BaseSettings):
 
     @field_validator("api_tokens")
     @classmethod
-    def _roles_exist(cls, entries: tuple[tuple[str, Token], ...]) -> tuple[tuple[str, Token], ...]:
+    def _roles_exist(
+        cls, entries: tuple[tuple[str, SecretStr], ...]
+    ) -> tuple[tuple[str, SecretStr], ...]:
         for place, (role, _) in enumerate(entries, start=1):
             if role not in cls.roles:
                 # By its place, for who writes token:role has put the token here.
@@ -147,18 +167,20 @@ class ServiceSettings(BaseSettings):
     def _tokens_are_its_own(self) -> Self:
         """Refuse a token of two roles, and in production one that anybody may know."""
         is_production = self.environment == "production"
-        named, roles = self._named_tokens(), dict[str, str]()
+        named, roles = self._named_tokens(), dict[bytes, str]()
         if is_production and not named:
             raise ValueError("set API_TOKENS or ADMIN_TOKEN: production starts with no demo token")
+        if is_production and self.anonymous_scopes:
+            raise ValueError("unset ANONYMOUS_SCOPES: in production every caller has a token")
         for variable, role, token in named:
             if is_production and is_demo(token):
                 raise ValueError(
                     f"{variable} holds a demo token for the role {role}; "
                     "production starts with tokens of its own only"
                 )
-            if roles.setdefault(token, role) != role:
+            if (other := roles.setdefault(digest_of(token), role)) != role:
                 raise ValueError(
-                    f"{variable}: the token for the role {role} is there for {roles[token]} too"
+                    f"{variable}: the token for the role {role} is there for {other} too"
                 )
         return self
 
@@ -183,16 +205,43 @@ class ServiceSettings(BaseSettings):
             return PRODUCTION_RATE if self.environment == "production" else None
         return None if self.rate_limit == "off" else self.rate_limit
 
+    def deprecations(self) -> list[str]:
+        """Say what a later version refuses, by variable and place; never a token."""
+        if self.environment == "development" or not (short := self._short_tokens()):
+            return []
+        found = f"Tokens with fewer than {SHORTEST} characters: {', '.join(short)}."
+        return [f"{found} From 0.5.0 production refuses them."]
+
+    def _short_tokens(self) -> list[str]:
+        named = {
+            f"API_TOKENS (entry {place}, {role})": token
+            for place, (role, token) in enumerate(self.api_tokens, start=1)
+        }
+        named |= {
+            name: token
+            for name, token in {"ADMIN_TOKEN": self.admin_token, **self.sent_tokens()}.items()
+            if token is not None
+        }
+        return [name for name, token in named.items() if is_short(token.get_secret_value())]
+
+    def sent_tokens(self) -> dict[str, SecretStr | None]:
+        """Return, by variable, the tokens that this service shows to others."""
+        return {}
+
     def tokens(self) -> list[tuple[str, str]]:
-        """Return every (role, token) that this environment names."""
+        """Return every (role, token) that this environment names; `digest_of` reads both forms."""
         given = [(role, token) for _, role, token in self._named_tokens()]
         if self.uses_demo_tokens:
-            given += [(role, demo_token(role)) for role in self.roles]
+            given += [(role, demo_token(role)) for role in self.roles if is_demo(demo_token(role))]
         return given
 
 
-class DemoDataSettings(ServiceSettings):
-    """For a service that can start with something to look at."""
+class PersonalDataSettings(ServiceSettings):
+    """For a service that keeps personal data, and can start with some to look at."""
+
+    audit_reads: bool = Field(
+        False, description="Whether the audit also says who has read personal data."
+    )
 
     seed_demo_data: bool | None = Field(
         None,
@@ -205,13 +254,41 @@ class DemoDataSettings(ServiceSettings):
         return by_default if self.seed_demo_data is None else self.seed_demo_data
 
 
-def demo_token(role: str) -> str:
-    return f"{role}123"
+class IntrospectionSettings(ServiceSettings):
+    """For a service that accepts the tokens that the CRM issues."""
+
+    token_introspection_url: Address | None = Field(
+        None, description="Where the CRM tells whose token it is: …/api/tokens/introspect."
+    )
+    token_introspection_token: Token | None = Field(
+        None, description="A token of the CRM's role integration; integration123 in development."
+    )
+
+    @model_validator(mode="after")
+    def _introspection_is_whole(self) -> Self:
+        token = self.token_introspection_token
+        if self.token_introspection_url is None:
+            if token is not None:
+                raise ValueError(
+                    "TOKEN_INTROSPECTION_TOKEN says nothing without TOKEN_INTROSPECTION_URL"
+                )
+        elif self.environment == "production" and (
+            token is None or is_demo(token.get_secret_value())
+        ):
+            raise ValueError("set TOKEN_INTROSPECTION_TOKEN: production starts with no demo token")
+        return self
+
+    def sent_tokens(self) -> dict[str, SecretStr | None]:
+        return {"TOKEN_INTROSPECTION_TOKEN": self.token_introspection_token}
+
+    @property
+    def introspection_token(self) -> str:
+        return revealed(self.token_introspection_token)
 
 
-def is_demo(token: str) -> bool:
-    """Tell a demo token of any of the services; they stand in the README, so anyone has them."""
-    return token in {f"{role}123" for role in ("agent", "admin", "viewer", "clerk", "integration")}
+def revealed(token: SecretStr | None) -> str:
+    """Return a token for another service's role integration: the demo token unless one is set."""
+    return demo_token("integration") if token is None else token.get_secret_value()
 
 
 def explain(error: ValidationError) -> str:

@@ -16,12 +16,13 @@ from service_kit.database import Database, DatabaseUnavailable, open_database
 from service_kit.database.errors import is_transient
 from service_kit.process import tracing
 from service_kit.process.metrics import Metrics
-from service_kit.process.settings import ServiceSettings
+from service_kit.process.settings import IntrospectionSettings, ServiceSettings
 from service_kit.process.stopping import Stopping
 from service_kit.web import docs as pages
-from service_kit.web import health, openapi
-from service_kit.web.auth import FindToken, Tokens, refuse_unguarded
+from service_kit.web import health, me, openapi
+from service_kit.web.auth import FindToken, IdentityProvider, Tokens, refuse_unguarded
 from service_kit.web.edge import Cors, Edge, Prefixed
+from service_kit.web.hosts import AllowedHosts
 from service_kit.web.hot import is_hot
 from service_kit.web.idempotency import StoredAnswers
 from service_kit.web.overload import UNLIMITED, Bounded
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_COMMON = (health.router, pages.router)
+_COMMON = (me.router, health.router, pages.router)
 
 OPEN_SECONDS = 10.0
 # After a stop was requested; less than the server gives running requests.
@@ -64,11 +65,12 @@ def create_service(
     refuse_unguarded(routes)
     database = open_database(settings.database_url, name, pool_size=settings.database_pool_size)
     limits = RateLimits(settings.caller_rate)
+    providers = list(_identity_providers(settings))
     app = FastAPI(
         title=name,
         description=description,
         version=VERSION,
-        lifespan=_lifespan(name, settings, database, running),
+        lifespan=_lifespan(name, settings, database, running, providers),
         routes=sorted(routes, key=is_hot, reverse=True),  # they are tried in order
         middleware=list(_middleware(settings, limits, prefix, routes)),
         redirect_slashes=False,
@@ -76,15 +78,32 @@ def create_service(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     _fill_state(app, settings, database)
-    app.state.tokens = Tokens(settings, limits, find_token)
+    own = [find_token] if find_token else []
+    app.state.tokens = Tokens(settings, limits, [*own, *(one.find for one in providers)])
     app.state.stored_answers = stored_answers
     install_problem_handlers(app)
     openapi.install(app, routes)
     return app
 
 
+def _identity_providers(settings: ServiceSettings) -> Iterator[IdentityProvider]:
+    """Build what knows whose token it is, of the kinds that the settings ask for."""
+    if isinstance(settings, IntrospectionSettings) and settings.token_introspection_url:
+        from service_kit.web.introspection import Introspection
+
+        yield Introspection(settings.token_introspection_url, settings.introspection_token)
+    if settings.oidc_issuer:
+        from service_kit.web.oidc import OpenIdProvider
+
+        yield OpenIdProvider(settings)
+
+
 def _lifespan(
-    name: str, settings: ServiceSettings, database: Database, running: Running | None
+    name: str,
+    settings: ServiceSettings,
+    database: Database,
+    running: Running | None,
+    providers: Sequence[IdentityProvider],
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -96,6 +115,8 @@ def _lifespan(
                 async with running(app) if running else nullcontext():
                     yield
             finally:
+                for provider in providers:
+                    await provider.close()
                 await database.close()
                 give_up_task.cancel()
 
@@ -147,6 +168,8 @@ def _middleware(
     yield Middleware(Edge)
     if settings.otel_exporter_otlp_endpoint:
         yield Middleware(tracing.Traced, untraced=UNLIMITED)
+    if settings.allowed_hosts:
+        yield Middleware(AllowedHosts, allowed=settings.allowed_hosts)
     if settings.cors_origins:
         yield Middleware(
             Cors,

@@ -1,11 +1,13 @@
 """Bearer tokens, roles and scopes, checked before a byte of a request's body is read."""
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from operator import attrgetter
-from typing import Any, get_type_hints
+from typing import Any, Protocol, get_type_hints
 
 from fastapi import Depends, Request, Response, Security, params
 from fastapi.routing import APIRoute
@@ -13,11 +15,16 @@ from fastapi.security import HTTPBearer
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
-from service_kit.problems import Problem
-from service_kit.process.settings import TOKEN, ServiceSettings
+from service_kit.problems import Problem, ServiceUnavailable
+from service_kit.process.configured_tokens import digest_of
+from service_kit.process.settings import ServiceSettings
 from service_kit.web.body import StrictRequest, check_body_headers
 from service_kit.web.query import query_parameters, read_query
 from service_kit.web.rate_limits import RateLimits
+from service_kit.web.roles import ROLES
+
+# RFC 6750, section 2.1: what may stand after "Bearer". A JWT may be long; the head has a bound.
+_SENDABLE = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
 class NotAuthenticated(Problem):
@@ -33,47 +40,74 @@ class NotAuthenticated(Problem):
 
 
 class ScopeMissing(Problem):
-    """The token's role lacks the scope that this takes."""
+    """The token lacks the scope that this takes."""
 
     status = HTTPStatus.FORBIDDEN
     slug = "scope-missing"
+
+
+class IdentityUnavailable(ServiceUnavailable):
+    """Nobody can tell at the moment whose token this is; the same request may succeed later."""
+
+    slug = "identity-unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("Nobody can tell at the moment whose token this is.")
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who is calling, what they may do, and with which token.
 
-    `credential` identifies that token without revealing it: an issued one by its id, one from the
-    settings by its SHA-256.
+    `scopes` are those of the whole platform. `credential` identifies the caller without revealing
+    the token: an issued one by its id, one from the settings by its SHA-256, one of an OpenID
+    provider by its issuer and subject. `expires_at` is None for a token that is good until it is
+    revoked.
     """
 
     name: str
     role: str
     scopes: frozenset[str]
     credential: str = "anonymous"
+    expires_at: datetime | None = None
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes
 
 
-# Finds the owner of a token that is not in the settings; for tokens in a database.
-FindToken = Callable[[str], Awaitable[Principal | None]]
+# Whoever runs a command on the machine itself.
+COMMAND_LINE = Principal("command-line", "admin", ROLES["admin"], "command-line")
+
+# Finds the owner of a token that is not in the settings. None for one that it does not know, or not
+# any more; raises ServiceUnavailable where it can't tell. The scope says who asks.
+FindToken = Callable[[str, Scope], Awaitable[Principal | None]]
+
+
+class IdentityProvider(Protocol):
+    """Another process that knows whose token it is, such as the CRM or a company's sign-in."""
+
+    async def find(self, token: str, scope: Scope) -> Principal | None: ...
+
+    async def close(self) -> None: ...
 
 
 class Tokens:
     """The tokens that this service accepts."""
 
     def __init__(
-        self, settings: ServiceSettings, limits: RateLimits, find: FindToken | None = None
+        self, settings: ServiceSettings, limits: RateLimits, sources: Sequence[FindToken] = ()
     ) -> None:
         self._principals = {
-            (digest := _digest(token)): Principal(
-                role, role, settings.roles[role], f"sha256:{digest.hex()}"
+            (digest := digest_of(token)): Principal(
+                role,
+                role,
+                settings.roles[role] | ROLES.get(role, frozenset()),
+                f"sha256:{digest.hex()}",
             )
             for role, token in settings.tokens()
         }
         self._limits = limits
-        self._find = find
+        self._sources = sources
         scopes = settings.anonymous_scopes
         self._anonymous = Principal("anonymous", "anonymous", scopes) if scopes else None
 
@@ -85,19 +119,25 @@ class Tokens:
                 raise NotAuthenticated
             return self._anonymous
         scheme, _, token = given[0].decode("latin-1").partition(" ")
-        if len(given) != 1 or scheme.lower() != "bearer" or not TOKEN.fullmatch(token):
+        if len(given) != 1 or scheme.lower() != "bearer" or not _SENDABLE.fullmatch(token):
             self._limits.count_failure(scope, "", "malformed")
             raise NotAuthenticated
         # Looked up by digest: how long that takes says nothing about the token.
         digest = _digest(token)
         principal = self._principals.get(digest)
-        if principal is None and self._find is not None:
-            principal = await self._find(token)
+        if principal is None:
+            principal = await self._find(token, scope)
         if principal is None:
             self._limits.count_failure(scope, token, "unknown, expired or revoked")
             raise NotAuthenticated
-        self._limits.count(scope, digest)
+        self._limits.count(scope, principal.credential)
         return principal
+
+    async def _find(self, token: str, scope: Scope) -> Principal | None:
+        for find in self._sources:
+            if (principal := await find(token, scope)) is not None:
+                return principal
+        return None
 
 
 class _Bearer(HTTPBearer):
@@ -117,7 +157,10 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 def needs(*scopes: str) -> Any:
-    """Build the dependency by which a handler says, in its signature, what its caller must have."""
+    """Build the dependency by which a handler says, in its signature, what its caller must have.
+
+    Without a scope any valid token will do.
+    """
     return Security(_bearer, scopes=list(scopes))
 
 
@@ -134,13 +177,13 @@ class GuardedRoute(APIRoute):
         options["generate_unique_id_function"] = attrgetter("name")
         super().__init__(path, endpoint, **options)
         guards = list(_guards(self))
-        # The scopes that a caller needs; none where the route is public or says nothing.
-        self.required = frozenset(
-            scope
+        needed = [
+            part.scopes or ()
             for part in guards
             if isinstance(part, params.Security) and part.dependency is _bearer
-            for scope in part.scopes or ()
-        )
+        ]
+        self.needs_token = bool(needed)
+        self.required = frozenset(scope for scopes in needed for scope in scopes)
         self.is_public = any(part.dependency is _public for part in guards)
         self.query_parameters = query_parameters(endpoint)
 
@@ -160,7 +203,7 @@ class GuardedRoute(APIRoute):
 async def admit(request: Request, route: GuardedRoute) -> None:
     """Let a request pass to a route's handler. Raises the Problem for which it may not."""
     scope = request.scope
-    if route.required:
+    if route.needs_token:
         await _authorize(scope, route.required)
     scope["query"] = read_query(scope, route.query_parameters)
     if route.body_field is not None:
@@ -172,9 +215,15 @@ async def _authorize(scope: Scope, required: frozenset[str]) -> None:
     if missing := required - principal.scopes:
         if principal.role == "anonymous":
             raise NotAuthenticated
-        scopes = ", ".join(sorted(missing))
-        raise ScopeMissing(f"The role {principal.role} does not have the scope {scopes}.")
+        raise ScopeMissing(_lacks(principal, missing))
     scope["principal"] = principal
+
+
+def _lacks(who: Principal, missing: frozenset[str]) -> str:
+    scopes = ", ".join(sorted(missing))
+    if missing <= ROLES.get(who.role, frozenset()):
+        return f"The token was issued without the scope {scopes}, which its role {who.role} has."
+    return f"The role {who.role} does not have the scope {scopes}."
 
 
 def _guards(route: APIRoute) -> Iterator[params.Depends]:
@@ -189,10 +238,10 @@ def _guards(route: APIRoute) -> Iterator[params.Depends]:
 def refuse_unguarded(routes: Sequence[BaseRoute]) -> None:
     """Refuse to start with a route that does not say who may call it. Raises RuntimeError."""
     for route in routes:
-        if isinstance(route, GuardedRoute) and bool(route.required) != route.is_public:
+        if isinstance(route, GuardedRoute) and route.needs_token != route.is_public:
             continue
         path = getattr(route, "path", route)
-        raise RuntimeError(f"{path} declares neither a scope nor that it is public.")
+        raise RuntimeError(f"{path} declares neither what a caller needs nor that it is public.")
 
 
 def _digest(token: str) -> bytes:

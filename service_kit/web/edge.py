@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
@@ -13,17 +13,26 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service_kit.problems import BadRequest
-from service_kit.process.logs import new_request_id, use_request_id
+from service_kit.process.logs import new_request_id, use_address, use_request_id
 from service_kit.web.problems import answer
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_LONGEST_ADDRESS = 45  # of IPv6 that holds one of IPv4; a proxy may forward anything
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+# By default nobody keeps an answer: it may show a person. One with an ETag may be kept by the
+# caller itself, which asks with If-None-Match before each use.
+_KEPT_NOWHERE = (b"cache-control", b"no-store")
+_KEPT_BY_CALLER = (b"cache-control", b"private, no-cache")
 
 logger = logging.getLogger(__name__)
 
 
 class Edge:
     """Gives each request an id, ignores a trailing slash, counts it, and answers HEAD as GET.
+
+    It says who may keep an answer, unless the route has said so.
 
     Headers that inner layers append to the scope's `answer_headers` are part of every answer.
     """
@@ -38,9 +47,14 @@ class Edge:
         started_at = time.perf_counter()
         request_id = request_id_of(scope)
         use_request_id(request_id)
+        client = scope.get("client")
+        use_address(client[0][:_LONGEST_ADDRESS] if client else None)
         if (path := scope["path"])[-1:] == "/" and path != "/":
             scope["path"] = path.rstrip("/") or "/"
-        headers = scope["answer_headers"] = [(b"x-request-id", request_id.encode())]
+        headers = scope["answer_headers"] = [
+            (b"x-request-id", request_id.encode()),
+            _NO_SNIFFING,
+        ]
         is_head = scope["method"] == "HEAD"
         inner = {**scope, "method": "GET"} if is_head else scope
         status = 0
@@ -49,7 +63,8 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *headers]
+                given = message["headers"]
+                message["headers"] = [*given, *headers, *_who_may_keep(given)]
             elif is_head:
                 message = {**message, "body": b""}
             await send(message)
@@ -101,6 +116,13 @@ class _PreflightRefused(Response):
             headers=headers,
         )
         await answer(Request(scope), problem)(scope, receive, send)
+
+
+def _who_may_keep(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
+    names = [name for name, _ in headers]
+    if b"cache-control" in names:
+        return ()
+    return (_KEPT_BY_CALLER if b"etag" in names else _KEPT_NOWHERE,)
 
 
 def request_id_of(scope: Scope) -> str:

@@ -14,7 +14,13 @@ _FORBIDDEN_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\ud
 # Characters that show nothing: controls, formats (a zero-width space), spaces, marks for a letter
 # that is not there, and fillers, which count as letters.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Me"})
-_FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+_FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
+# Reserved for more such characters, and to be shown as nothing: Unicode's Default_Ignorable.
+_RESERVED = re.compile("[\u2065\ufff0-\ufff8\U000e0000-\U000e0fff]")
+# Scripts that one text mixes: Chinese, Japanese and Korean each with Han characters.
+_EAST_ASIAN = frozenset(
+    {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC"}
+)
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:")
 
 
@@ -38,7 +44,30 @@ def _visible(value: str) -> str:
 
 
 def _is_visible(character: str) -> bool:
-    return unicodedata.category(character) not in _INVISIBLE and character not in _FILLERS
+    return (
+        unicodedata.category(character) not in _INVISIBLE
+        and character not in _FILLERS
+        and not _RESERVED.match(character)
+    )
+
+
+def _distinct(value: str) -> str:
+    """Refuse a name that can look like another: letters of two scripts, invisible characters.
+
+    Composed, so that an accented letter is written in one way only.
+    """
+    value = unicodedata.normalize("NFC", value)
+    if any(unicodedata.category(one) == "Cf" for one in value):
+        raise ValueError("must not hold invisible characters")
+    if len({_script_of(one) for one in value if unicodedata.category(one).startswith("L")}) > 1:
+        raise ValueError("must have letters of one script only")
+    return value
+
+
+def _script_of(letter: str) -> str:
+    """Return the script by which Unicode names a letter: CYRILLIC SMALL LETTER A."""
+    first = unicodedata.name(letter, "").partition(" ")[0]
+    return "CJK" if first in _EAST_ASIAN else first
 
 
 def _is_rfc_3339(value: object) -> object:
@@ -56,5 +85,7 @@ def _in_utc(value: datetime) -> datetime:
 
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_one_line)]
+# A name by which people tell who has done something.
+DistinctName = Annotated[Line, AfterValidator(_distinct)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_many_lines)]
 Instant = Annotated[AwareDatetime, BeforeValidator(_is_rfc_3339), AfterValidator(_in_utc)]

@@ -25,9 +25,10 @@ from service_kit.problems import (
     phrase,
 )
 from service_kit.problems import document as problem_document
-from service_kit.web.auth import NotAuthenticated, ScopeMissing
+from service_kit.web.auth import IdentityUnavailable, NotAuthenticated, ScopeMissing
+from service_kit.web.hosts import MisdirectedRequest
 from service_kit.web.idempotency import IdempotencyKeyReused, StillRunning
-from service_kit.web.overload import Overloaded, TookTooLong
+from service_kit.web.overload import UNLIMITED, Overloaded, TookTooLong
 from service_kit.web.rate_limits import TooManyRequests
 
 Json = dict[str, Any]
@@ -176,7 +177,7 @@ def _add_problems(operation: Json, path: str) -> None:
     responses = operation["responses"]
     if _JSON in responses.get("422", {}).get("content", {}):
         del responses["422"]  # FastAPI's own, in another shape
-    for problem in _around(operation):
+    for problem in _around(operation, path):
         _add_problem(responses, str(problem.status.value), problem)
     for response in responses.values():
         problems = response.get("content", {}).get(MEDIA_TYPE, {}).get("examples", {})
@@ -184,10 +185,15 @@ def _add_problems(operation: Json, path: str) -> None:
             example["value"]["instance"] = path
 
 
-def _around(operation: Json) -> Iterator[type[Problem]]:
+def _around(operation: Json, path: str) -> Iterator[type[Problem]]:
+    if path not in UNLIMITED:
+        yield MisdirectedRequest
     if "security" in operation:
-        yield from (NotAuthenticated, ScopeMissing, TooManyRequests)
+        yield from (NotAuthenticated, TooManyRequests)
+        if any(scopes for needed in operation["security"] for scopes in needed.values()):
+            yield ScopeMissing
         yield from (DatabaseUnavailable, DatabaseBusy, Overloaded, TookTooLong)
+        yield IdentityUnavailable
     if "idempotency-key" in _parameters(operation):
         yield from (StillRunning, IdempotencyKeyReused)
     if "requestBody" in operation:

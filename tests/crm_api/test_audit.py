@@ -1,5 +1,7 @@
 """The audit: who did what, written with the change and not without it."""
 
+import hashlib
+import ipaddress
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -7,9 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from crm_api.audit.store import Filter
-from tests.conftest import bearer
-from tests.crm_api.conftest import change_database, numbered, register
+from crm_api.app import create_app
+from crm_api.settings import Settings
+from service_kit.web.audit import Filter
+from tests.conftest import bearer, running
+from tests.crm_api.conftest import change_database, keeps_its_word, numbered, register
 from tests.statements import before_each_statement
 
 AUDIT = "/api/audit"
@@ -74,6 +78,74 @@ async def test_every_change_leaves_an_entry_that_names_its_caller_and_request(
         ("customer.erased", "admin", customer),
     ]
     assert [one["request_id"] for one in found] == request_ids
+
+
+async def test_an_entry_says_which_caller_of_a_name_it_was_and_from_where(
+    crm: httpx.AsyncClient,
+) -> None:
+    issued = (await crm.post("/api/tokens", json={"name": "web-shop", "role": "agent"})).json()
+    await register(crm, 1)
+    await crm.post("/api/customers", json=numbered(2), headers=bearer(issued["token"]))
+
+    token, by_setting, by_token = await entries(crm)
+    digest = hashlib.sha256(b"admin123").hexdigest()
+
+    assert (token["action"], token["subject"]) == ("token.issued", str(issued["id"]))
+    assert (by_setting["actor"], by_setting["role"]) == ("admin", "admin")
+    assert by_setting["actor_id"] == f"sha256:{digest[:12]}"
+    assert (by_token["actor"], by_token["role"]) == ("web-shop", "agent")
+    assert by_token["actor_id"] == f"token:{issued['id']}"
+    assert {ipaddress.ip_address(one["address"]).is_private for one in (token, by_token)} == {True}
+    assert token["address"] != by_token["address"], "each request here has an address of its own"
+
+
+async def test_an_address_that_no_proxy_should_forward_is_cut(settings: Settings) -> None:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, client=("x" * 1000, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            client.headers.update(bearer("admin123"))
+            await client.post("/api/customers", json=numbered(1))
+            [entry] = (await client.get(AUDIT)).json()
+
+    assert entry["address"] == "x" * 45
+
+
+READS = [
+    ("/api/customers/1", "customer.read"),
+    ("/api/customers/1?", "customer.read"),
+    ("/api/customers/{customer}", "customer.read"),
+    ("/api/customers/by-ref/shop-1", "customer.read"),
+    ("/api/customers", "customers.listed"),
+    ("/api/customers?q=jane", "customers.listed"),
+    ("/api/tickets/1", "ticket.read"),
+    ("/api/tickets/1/notes", "ticket.read"),
+    ("/api/tickets/1/history", "ticket.read"),
+    ("/api/tickets", "tickets.listed"),
+    ("/api/tickets?sort=-id", "tickets.listed"),
+    ("/api/customers/1/tickets", "tickets.listed"),
+]
+
+
+@pytest.mark.parametrize("audit_reads", [True, False])
+async def test_reads_of_personal_data_are_audited_where_that_is_asked_for(
+    settings: Settings, *, audit_reads: bool
+) -> None:
+    app = create_app(settings.model_copy(update={"audit_reads": audit_reads}))
+    jane = {"name": "Jane Doe", "email": "jane@example.com", "external_ref": "shop-1"}
+    async with running(app, token="admin123") as crm:
+        keeps_its_word(crm)
+        customer = (await crm.post("/api/customers", json=jane)).json()["uid"]
+        ticket = (await crm.post("/api/tickets", json=TICKET)).json()["uid"]
+        for path, _ in READS:
+            answer = await crm.get(path.format(customer=customer), headers=bearer("viewer123"))
+            assert answer.status_code == 200
+        await crm.get("/api/customers/99", headers=bearer("viewer123"))
+        found = await entries(crm, actor="viewer")
+    subjects = {"customer.read": customer, "ticket.read": ticket}
+
+    expected = [(action, subjects.get(action, "1 to 1")) for _, action in READS]
+    assert [(one["action"], one["subject"]) for one in found] == expected * audit_reads
 
 
 async def test_what_changes_nothing_leaves_nothing(crm: httpx.AsyncClient) -> None:
@@ -195,7 +267,7 @@ def test_what_no_index_finds_is_read_where_nobody_is_kept_waiting(wanted, is_ind
     [
         {"action": "customer.forgotten"},
         {"actor": "x" * 101},
-        {"subject": "x" * 37},
+        {"subject": "x" * 65},
         {"request_id": "x" * 129},
         {"created_after": "yesterday"},
         {"created_before": "2020-01-01T00:00:00"},

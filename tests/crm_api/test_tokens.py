@@ -1,6 +1,7 @@
 """Tokens that an admin issues: shown once, stored as a hash, refused as soon as they are over."""
 
 import asyncio
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -16,11 +17,12 @@ from sqlalchemy import Connection
 from crm_api.app import create_app
 from crm_api.demo import SEEDER
 from crm_api.settings import Settings
-from crm_api.tokens import known, minting, store
+from crm_api.tokens import known, store
 from crm_api.tokens.schemas import TokenOut
 from crm_api.transfer.importing import IMPORTER
 from service_kit.database import DatabaseUnavailable
 from service_kit.process import clock
+from service_kit.web import minting
 from tests.conftest import bearer, running
 from tests.crm_api.conftest import (
     all_there_is,
@@ -33,10 +35,12 @@ from tests.statements import before_each_statement
 
 TOKENS = "/api/tokens"
 WORKS, REFUSED = 200, 401
+NUMBERS = itertools.count()
 
 
 async def issue(crm: httpx.AsyncClient, role: str = "viewer", **more: Any) -> dict[str, Any]:
-    answer = await crm.post(TOKENS, json={"name": "web-shop", "role": role, **more})
+    name = f"shop-{next(NUMBERS)}"
+    answer = await crm.post(TOKENS, json={"name": name, "role": role, **more})
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 
@@ -100,7 +104,8 @@ async def test_a_token_is_shown_once_and_stored_nowhere(crm: httpx.AsyncClient) 
 async def test_a_token_may_do_what_its_role_may_and_its_name_is_written_down(
     crm: httpx.AsyncClient,
 ) -> None:
-    shop, till = await issue(crm, "agent"), await issue(crm, "viewer", name="till")
+    shop = await issue(crm, "agent", name="web-shop")
+    till = await issue(crm, "viewer", name="till")
 
     created = await crm.post("/api/customers", json=numbered(1), headers=bearer(shop["token"]))
     refused = await crm.post("/api/customers", json=numbered(2), headers=bearer(till["token"]))
@@ -378,6 +383,40 @@ async def test_a_token_that_replaces_another_does_not_answer_for_its_keys(
 
     assert (with_old.status_code, with_new.status_code) == (201, 409)
     assert with_new.json()["type"] == "urn:problem:email-taken"
+
+
+async def test_a_name_is_one_tokens_alone_for_ever(crm: httpx.AsyncClient) -> None:
+    first = await issue(crm, name="web-shop")
+    same = {"name": " web-shop", "role": "agent"}
+    while_valid = await crm.post(TOKENS, json=same)
+    await crm.delete(f"{TOKENS}/{first['id']}")
+    once_revoked = await crm.post(TOKENS, json=same)
+    other = await issue(crm, name="web-shop-2")
+
+    for answer in (while_valid, once_revoked):
+        assert answer.status_code == 409
+        assert answer.json()["type"] == "urn:problem:token-name-taken"
+        assert "web-shop" not in answer.text
+    assert [one["id"] for one in await listed(crm)] == [first["id"], other["id"]]
+    entries = (await crm.get("/api/audit", params={"action": "token.issued"})).json()
+    assert [entry["subject"] for entry in entries] == [str(first["id"]), str(other["id"])]
+
+
+async def test_of_many_who_want_a_name_at_once_one_gets_it(crm: httpx.AsyncClient) -> None:
+    wanted = [crm.post(TOKENS, json={"name": "web-shop", "role": "agent"}) for _ in range(8)]
+
+    answers = await asyncio.gather(*wanted)
+
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
+    assert len(await listed(crm)) == 1
+
+
+async def test_one_way_to_write_a_name_is_as_good_as_another(crm: httpx.AsyncClient) -> None:
+    composed = await issue(crm, name="caf\u00e9")
+    answer = await crm.post(TOKENS, json={"name": "cafe\u0301", "role": "agent"})
+
+    assert composed["name"] == "caf\u00e9"
+    assert answer.status_code == 409
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,21 @@ def test_a_port_is_open_on_this_machine_alone() -> None:
             assert port.startswith("127.0.0.1:"), name
 
 
+def test_who_needs_no_token_has_to_name_this_machine_or_the_service() -> None:
+    services = compose("docker-compose.yml")["services"]
+    for name in SERVICES:
+        environment = services[name]["environment"]
+        assert environment["ANONYMOUS_SCOPES"]
+        *hosts, more = environment["ALLOWED_HOSTS"].split(",")
+        assert hosts == ["localhost", "127.0.0.1", "[::1]", name]
+        assert more == "${ALLOWED_HOSTS:-}"
+    calls = services["integration_service"]["environment"]
+    assert (calls["CRM_API_URL"], calls["INVENTORY_API_URL"]) == (
+        "http://crm_api:8000",
+        "http://inventory_api:8001",
+    )
+
+
 def test_every_service_is_fenced_in() -> None:
     for name, service in compose("docker-compose.yml")["services"].items():
         assert service["cap_drop"] == ["ALL"], name
@@ -113,6 +128,9 @@ def test_production_has_secrets_from_files_and_no_tokens_in_its_environment() ->
         assert service["environment"]["ENVIRONMENT"] == "production"
         assert not {"API_TOKENS", "DATABASE_URL", "ANONYMOUS_SCOPES"} & set(service["environment"])
         assert {"API_TOKENS", "DATABASE_URL"} <= {one["target"] for one in service["secrets"]}
+        # Whoever names hosts leaves the one by which the services call each other.
+        hosts = service["environment"]["ALLOWED_HOSTS"]
+        assert hosts == f"${{ALLOWED_HOSTS:+{name},}}${{ALLOWED_HOSTS:-}}"
 
 
 def test_the_file_for_app_runner_asks_for_no_secret_in_the_open() -> None:

@@ -121,6 +121,19 @@ def test_a_wheel_for_another_machine_fails_the_build(clone: Path, tmp_path: Path
     assert re.search(r"verify_elf: .*\.so is for amd64, not for arm64", done.stderr)
 
 
+@pytest.mark.parametrize("user", ["1000:1000", "1234567:0"])
+@pytest.mark.parametrize("image", PORTS)
+def test_a_platform_may_choose_the_user_and_only_group_0_reads_the_database(
+    images: Path, image: str, user: str
+) -> None:
+    name = f"{NAMESPACE}/{image}:{VERSION}"
+    make = 'python -m "$(ls /opt/app | grep -v service_kit)" migrate && stat -c "%a %g" /data/*.db'
+
+    made = run("docker", "run", "--rm", f"--user={user}", name, "sh", "-c", make)
+
+    assert made.splitlines()[-1] == "660 0"
+
+
 @pytest.mark.parametrize("image", PORTS)
 def test_nothing_to_build_or_test_with_is_in_an_image(images: Path, image: str) -> None:
     name = f"{NAMESPACE}/{image}:{VERSION}"

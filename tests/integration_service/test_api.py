@@ -305,9 +305,11 @@ async def test_a_replica_that_stands_by_is_ready(api: httpx.AsyncClient) -> None
     assert (await api.get("/health/ready")).status_code == 200
 
 
-READERS = {"admin", "viewer"}
+READERS = {"admin", "agent", "viewer"}
 ROUTES: list[tuple[str, str, set[str], int]] = [
     ("GET", "/status", READERS, 200),
+    ("GET", "/me", READERS, 200),
+    ("GET", "/audit", {"admin"}, 200),
     ("GET", DELIVERIES, READERS, 200),
     ("GET", f"{DELIVERIES}/nobody", READERS, 404),
     ("GET", f"{DELIVERIES}/nobody/wait?timeout=0", READERS, 504),
@@ -323,7 +325,7 @@ ROUTES: list[tuple[str, str, set[str], int]] = [
 
 async def test_a_role_may_do_just_what_its_scopes_say(api: httpx.AsyncClient) -> None:
     for method, path, may, status in ROUTES:
-        for role in ("admin", "viewer", "nobody", "integration", "clerk"):
+        for role in ("admin", "agent", "viewer", "nobody", "integration", "clerk"):
             headers = {"Authorization": ""} if role == "nobody" else bearer(f"{role}123")
             answer = await api.request(method, path, headers=headers)
             expected = status if role in may else 403 if role in READERS else 401
@@ -337,7 +339,8 @@ async def test_each_operation_says_what_it_does_and_what_it_may_answer(
         for operation in operations.values():
             assert operation["summary"]
             if not path.startswith(("/health", "/metrics")):
-                assert {"401", "403", "500", "503"} <= operation["responses"].keys()
+                assert {"401", "500", "503"} <= operation["responses"].keys()
+                assert ("403" in operation["responses"]) == (path != "/me")
 
 
 async def test_each_example_of_the_documentation_works_when_sent(

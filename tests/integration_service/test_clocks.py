@@ -11,6 +11,7 @@ from integration_service.deliveries import claims, service
 from integration_service.ledger import lease as leases
 from integration_service.reconcile import store as reconciliations
 from integration_service.targets import failures
+from service_kit.web.auth import COMMAND_LINE
 from tests.integration_service.conftest import FakeClock, Integration, change
 from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers, raises
 
@@ -89,7 +90,7 @@ async def test_what_was_written_while_the_clock_was_ahead_is_not_waited_for(
     clock.jump(days=10)
     await integration.send()
     await owe(integration, crm, "ahead")
-    await integration.database.write(service.retry, "late", clock())
+    await integration.database.write(service.retry, "late", clock(), COMMAND_LINE)
     inventory.fault = None
 
     integration = await jump(integration, timedelta(days=-10), restarts=restarts)

@@ -32,7 +32,7 @@ def test_in_development_nothing_needs_to_be_set(monkeypatch: pytest.MonkeyPatch)
     assert settings.crm_token == settings.inventory_token == "integration123"
     assert settings.polling_interval_seconds == settings.long_poll_seconds == 10
     assert settings.start_from == "beginning"
-    assert {role for role, _ in settings.tokens()} == {"admin", "viewer"}
+    assert {role for role, _ in settings.tokens()} == {"admin", "agent", "viewer"}
 
 
 def test_production_starts_with_tokens_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,12 +44,23 @@ def test_production_starts_with_tokens_of_its_own(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("variable", ["CRM_API_TOKEN", "INVENTORY_API_TOKEN"])
-@pytest.mark.parametrize("value", ["", "integration123", "admin123", "agent123"])
+@pytest.mark.parametrize(
+    "value", ["", "integration123", "admin123", "agent123", "Admin123", "INTEGRATION123"]
+)
 def test_production_does_not_start_without_a_token_for_each_link(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     with pytest.raises(Refused, match=f"set {variable}: production starts with no demo token"):
         read(monkeypatch, **(PRODUCTION | {variable: value}))
+
+
+def test_production_names_each_short_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, **(PRODUCTION | {"CRM_API_TOKEN": "x" * 32}))
+
+    [told] = settings.deprecations()
+    assert told.startswith(
+        "Tokens with fewer than 32 characters: API_TOKENS (entry 1, admin), INVENTORY_API_TOKEN."
+    )
 
 
 @pytest.mark.parametrize("tokens", ["", "admin:admin123", "viewer:viewer123"])
@@ -138,7 +149,7 @@ def test_an_address_may_have_a_port_and_a_path(monkeypatch: pytest.MonkeyPatch, 
         ("BATCH_SIZE", "501"),
         ("LEASE_SECONDS", "0.5"),
         ("DATABASE_URL", "mysql://localhost/ledger"),
-        ("API_TOKENS", "agent:x"),
+        ("API_TOKENS", "clerk:x"),
         ("ANONYMOUS_SCOPES", "customers:create"),
     ],
 )

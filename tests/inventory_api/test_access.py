@@ -20,7 +20,7 @@ from tests.inventory_api.conftest import (
     request_package,
 )
 
-READERS = {"clerk", "admin", "viewer", "integration"}
+READERS = {"clerk", "admin", "viewer", "agent", "integration"}
 WRITERS = {"clerk", "admin", "integration"}
 
 # Method, path, body, who may, and what they are answered.
@@ -34,7 +34,7 @@ ROUTES: list[tuple[str, str, Any, set[str], int]] = [
 
 @pytest.mark.engine("sqlite")
 @pytest.mark.parametrize(("method", "path", "body", "may", "status"), ROUTES)
-@pytest.mark.parametrize("role", ["clerk", "admin", "viewer", "integration", "nobody", "agent"])
+@pytest.mark.parametrize("role", ["clerk", "admin", "viewer", "agent", "integration", "nobody"])
 async def test_a_role_may_do_just_what_its_scopes_say(
     shared_inventory: httpx.AsyncClient,
     role: str,

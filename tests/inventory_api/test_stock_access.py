@@ -22,9 +22,10 @@ from tests.inventory_api.conftest import (
 )
 from tests.inventory_api.stock import new_sku
 
-ROLES = ("admin", "clerk", "viewer", "integration")
+# Those with a demo token; the operator, who only reads here, is in tests/test_access.py.
+ROLES = ("admin", "clerk", "viewer", "integration", "agent")
 ONE = f"{LIST}/{{request_id}}"
-Answers = tuple[int, int, int, int]
+Answers = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -54,24 +55,25 @@ def a_movement() -> dict[str, Any]:
 
 
 # From contract.md by hand: clerk has stock and packages, admin everything, viewer reads,
-# integration has packages; to repair is admin's alone.
-CREATES_PACKAGES, WRITES_PACKAGES = (201, 201, 403, 201), (200, 200, 403, 200)
+# integration has packages, agent reads them; to repair is admin's alone.
+READS_PACKAGES = (200, 200, 200, 200, 200)
+CREATES_PACKAGES, WRITES_PACKAGES = (201, 201, 403, 201, 403), (200, 200, 403, 200, 403)
 READS_STOCK, WRITES_STOCK, CREATES_STOCK = (
-    (200, 200, 200, 403),
-    (200, 200, 403, 403),
-    (201, 201, 403, 403),
+    (200, 200, 200, 403, 403),
+    (200, 200, 403, 403, 403),
+    (201, 201, 403, 403, 403),
 )
 GUARDED = [
     Route("POST", LIST, "packages:write", CREATES_PACKAGES, a_package),
     Route("POST", BATCH, "packages:write", WRITES_PACKAGES, lambda: [a_package()]),
-    Route("GET", LIST, "packages:read", (200, 200, 200, 200)),
-    Route("GET", ONE, "packages:read", (200, 200, 200, 200)),
+    Route("GET", LIST, "packages:read", READS_PACKAGES),
+    Route("GET", ONE, "packages:read", READS_PACKAGES),
     Route("POST", f"{ONE}/{{move}}", "packages:write", WRITES_PACKAGES),
     Route(
-        *("POST", f"{LIST}/erasures", "packages:erase", (200, 403, 403, 200)),
+        *("POST", f"{LIST}/erasures", "packages:erase", (200, 403, 403, 200, 403)),
         lambda: {"customer_ids": [new_customer()]},
     ),
-    Route("GET", "/pick-list", "packages:read", (200, 200, 200, 200)),
+    Route("GET", "/pick-list", "packages:read", READS_PACKAGES),
     Route("GET", "/items", "stock:read", READS_STOCK),
     Route("POST", "/items", "stock:write", CREATES_STOCK, an_item),
     Route("GET", "/items/{sku}", "stock:read", READS_STOCK),
@@ -81,11 +83,13 @@ GUARDED = [
     Route("GET", "/kits", "stock:read", READS_STOCK),
     Route("PUT", "/kits/{package_type}", "stock:write", WRITES_STOCK, lambda: {"lines": []}),
     Route("GET", "/verify", "stock:read", READS_STOCK),
-    Route("POST", "/verify/repair", "stock:repair", (200, 403, 403, 403)),
+    Route("POST", "/verify/repair", "stock:repair", (200, 403, 403, 403, 403)),
     Route("GET", "/stats", "stock:read", READS_STOCK),
+    Route("GET", "/audit", "audit:read", (200, 403, 403, 403, 403)),
+    Route("GET", "/me", None, (200, 200, 200, 200, 200)),
 ]
 PUBLIC = [
-    Route("GET", path, None, (200, 200, 200, 200))
+    Route("GET", path, None, (200, 200, 200, 200, 200))
     for path in (
         "/health",
         "/health/ready",
@@ -134,7 +138,7 @@ async def test_the_table_names_every_route(shared_inventory: httpx.AsyncClient) 
 
 
 def test_the_table_names_every_role() -> None:
-    assert set(Settings.roles) == set(ROLES)
+    assert set(Settings.roles) == {*ROLES, "operator"}
 
 
 @pytest.mark.engine("sqlite")
@@ -153,7 +157,7 @@ async def test_a_role_may_do_what_its_scopes_say(
         assert f"the scope {route.scope}" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("token", [None, "agent123", "nobody", "ADMIN123"])
+@pytest.mark.parametrize("token", [None, "operator123", "nobody", "ADMIN123"])
 async def test_nobody_gets_past_a_guarded_route_and_all_hear_the_same(
     shared_inventory: httpx.AsyncClient, request_id: str, token: str | None
 ) -> None:
@@ -211,5 +215,5 @@ async def test_who_has_no_token_may_do_just_what_anonymous_scopes_say(
             for route in GUARDED
         }
 
-    assert {route for route, status in answers.items() if status == 200} == allowed
+    assert {route for route, status in answers.items() if status == 200} == {*allowed, "GET /me"}
     assert {status for status in answers.values() if status != 200} == {401}

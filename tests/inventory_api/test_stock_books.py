@@ -408,7 +408,7 @@ async def test_verify_exits_with_1_until_a_repair_has_put_the_books_right(
     repaired = (differs + orphaned).replace("differs", "repaired")
     assert said == [good, good, good, bad, bad, repaired + good]
     row = (await ledger(books.inventory, books.sku))[-1]
-    assert (row["reserved_delta"], row["reason"], row["actor"]) == (-2, "repair", "command line")
+    assert (row["reserved_delta"], row["reason"], row["actor"]) == (-2, "repair", "command-line")
     assert await find_faults(books.inventory) == []
 
 

@@ -38,7 +38,8 @@ REFUSALS: dict[str, set[str]] = {
 GENERAL = {
     *("not-authenticated", "scope-missing", "internal-error", "invalid-request"),
     *("database-unavailable", "database-busy", "body-too-large", "unsupported-media-type"),
-    *("too-many-requests", "overloaded", "took-too-long"),
+    *("too-many-requests", "overloaded", "took-too-long", "identity-unavailable"),
+    "misdirected-request",
 }
 
 

@@ -52,7 +52,7 @@ async def test_a_batch_costs_the_same_whatever_its_size(
         assert counted["pending"] == int(size * share)
 
     assert costs[0] == costs[1]
-    assert len(costs[0]) <= 13
+    assert len(costs[0]) <= 14
 
 
 async def test_a_batch_of_kits_of_many_items_costs_one_more_an_item(

@@ -8,6 +8,8 @@ from tests.mutants import (
     inventory,
     process,
     web,
+    web_audit,
+    web_oidc,
 )
 
 MUTANTS = [
@@ -16,6 +18,8 @@ MUTANTS = [
     *integration.MUTANTS,
     *integration_deliveries.MUTANTS,
     *web.MUTANTS,
+    *web_audit.MUTANTS,
+    *web_oidc.MUTANTS,
     *process.MUTANTS,
     *database.MUTANTS,
 ]

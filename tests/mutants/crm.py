@@ -1,16 +1,16 @@
 """Planted bugs in the CRM."""
 
 from tests.mutants import (
-    crm_audit_and_stats,
     crm_customers,
     crm_feed,
+    crm_stats,
     crm_tickets,
     crm_tokens,
     crm_transfer,
 )
 
 MUTANTS = [
-    *crm_audit_and_stats.MUTANTS,
+    *crm_stats.MUTANTS,
     *crm_customers.MUTANTS,
     *crm_feed.MUTANTS,
     *crm_tickets.MUTANTS,

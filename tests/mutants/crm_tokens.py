@@ -27,7 +27,7 @@ MUTANTS = [
     Mutant(
         name="a token with a typing error costs a look at the database",
         kind="condition",
-        file="crm_api/tokens/minting.py",
+        file="service_kit/web/minting.py",
         text=" and _checksum(token[:-_CHECKSUM]) == token[-_CHECKSUM:]",
         instead="",
         tests=(f"{_TOKENS}::test_a_guess_is_refused_before_the_database_is_asked",),
@@ -44,8 +44,8 @@ MUTANTS = [
         name="a token is good at the instant at which it expires",
         kind="boundary",
         file="crm_api/tokens/known.py",
-        text="self.expires_at <= clock.now()",
-        instead="self.expires_at < clock.now()",
+        text="expires_at <= clock.now()",
+        instead="expires_at < clock.now()",
         tests=(f"{_TOKENS}::test_a_remembered_token_is_refused_from_the_instant_it_expires",),
     ),
     Mutant(
@@ -103,11 +103,11 @@ MUTANTS = [
         tests=(f"{_TOKENS}::test_a_use_that_is_written_late_leaves_a_later_one",),
     ),
     Mutant(
-        name="a token that replaces another answers for its keys",
+        name="tokens of one role answer for each other's keys",
         kind="scope",
         file="crm_api/tokens/known.py",
         text='f"token:{row.id}"',
-        instead='f"token:{row.name}"',
+        instead='f"token:{row.role}"',
         tests=(f"{_TOKENS}::test_a_token_that_replaces_another_does_not_answer_for_its_keys",),
     ),
     Mutant(
@@ -124,9 +124,19 @@ MUTANTS = [
         name="a reserved name in capitals is allowed",
         kind="scope",
         file="crm_api/tokens/schemas.py",
-        text="if value.lower() in RESERVED",
-        instead="if value in RESERVED",
+        text="if value.lower() in RESERVED_NAMES",
+        instead="if value in RESERVED_NAMES",
         tests=(f"{_TOKENS}::test_a_token_that_makes_no_sense_is_refused",),
+    ),
+    Mutant(
+        name="a name that is taken is answered as a bug of ours",
+        kind="dropped",
+        file="crm_api/tokens/service.py",
+        text="""    if row is None:
+        raise TokenNameTaken("Another token has this name. A revoked one keeps its own.")
+""",
+        instead="    assert row is not None\n",
+        tests=(f"{_TOKENS}::test_a_name_is_one_tokens_alone_for_ever",),
     ),
     Mutant(
         name="a process accepts a token that it has revoked",

@@ -9,8 +9,8 @@ MUTANTS = [
         name="a second apostrophe is not kept",
         kind="condition",
         file="crm_api/transfer/table.py",
-        text="""_FORMULA = re.compile(r"'*[=+\\-@]")""",
-        instead='_FORMULA = re.compile(r"[=+\\-@]")',
+        text="""_FORMULA = re.compile(f"{_START}(?='*{_BEGINNING})")""",
+        instead='_FORMULA = re.compile(f"{_START}(?={_BEGINNING})")',
         tests=(f"{_TRANSFER}::test_a_cell_is_read_as_it_was_written",),
     ),
     Mutant(

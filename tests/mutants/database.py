@@ -373,4 +373,24 @@ MUTANTS = [
         instead="",
         tests=(f"{_MIGRATIONS}::test_another_services_database_is_refused_in_words",),
     ),
+    Mutant(
+        name="a folder that all may write to shares its files with a group",
+        kind="condition",
+        file="service_kit/database/sqlite/connect.py",
+        text=" and not folder & stat.S_IWOTH",
+        instead="",
+        tests=(
+            f"{_SQLITE}::test_new_files_are_closed_to_all_but_a_group_that_may_write_to_the_folder",
+        ),
+    ),
+    Mutant(
+        name="the umask decides on the mode of a new file",
+        kind="dropped",
+        file="service_kit/database/sqlite/connect.py",
+        text="        os.fchmod(number, mode)\n",
+        instead="        pass\n",
+        tests=(
+            f"{_SQLITE}::test_new_files_are_closed_to_all_but_a_group_that_may_write_to_the_folder",
+        ),
+    ),
 ]

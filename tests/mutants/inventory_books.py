@@ -37,14 +37,14 @@ BOOKS = [
         kind="order",
         file="inventory_api/books/service.py",
         text="""        for row in wrong:
-            _repair(db, row, actor)
+            _repair(db, row, who.name)
         ids = {row.id for row in wrong}
-        allocation.allocate(db, ids, allocation.lock_with_backorders(db, ids), actor)
+        allocation.allocate(db, ids, allocation.lock_with_backorders(db, ids), who.name)
 """,
         instead="""        ids = {row.id for row in wrong}
-        allocation.allocate(db, ids, allocation.lock_with_backorders(db, ids), actor)
+        allocation.allocate(db, ids, allocation.lock_with_backorders(db, ids), who.name)
         for row in wrong:
-            _repair(db, row, actor)
+            _repair(db, row, who.name)
 """,
         tests=(f"{_STOCK_BOOKS}::test_damage_is_named_and_repaired_with_rows_in_the_ledger",),
     ),

@@ -56,11 +56,13 @@ ITEMS = [
         file="inventory_api/items/service.py",
         text="""    if values:
         store.change(db, before.id, {**values, "updated_at": clock.now()})
+        audit.record(db, "item.updated", sku, by=who)
     return get(db, sku)
 """,
         instead="""    after = get(db, sku)
     if values:
         store.change(db, before.id, {**values, "updated_at": clock.now()})
+        audit.record(db, "item.updated", sku, by=who)
     return after
 """,
         tests=(f"{_STOCK_ITEMS}::test_what_is_sent_is_changed_and_nothing_else",),

@@ -27,13 +27,13 @@ MUTANTS = [
         name="who asks again too early has to wait longer",
         kind="order",
         file="service_kit/process/rates.py",
-        text="""        if room < -_ROUNDING:
-            return Taken(is_allowed=False, left=0, seconds=math.ceil(-room))
+        text="""        if not (taken := self._taken(full_in)).is_allowed:
+            return taken
         self._full_at[caller] = now + full_in
 """,
         instead="""        self._full_at[caller] = now + full_in
-        if room < -_ROUNDING:
-            return Taken(is_allowed=False, left=0, seconds=math.ceil(-room))
+        if not (taken := self._taken(full_in)).is_allowed:
+            return taken
 """,
         tests=(f"{_RATES}::test_a_caller_may_ask_twice_the_rate_at_once_and_then_at_the_rate",),
     ),
@@ -91,5 +91,33 @@ MUTANTS = [
 """,
         instead="            pass\n",
         tests=(f"{_TESTS}/test_stopping.py",),
+    ),
+    Mutant(
+        name="a token of 31 characters is long enough",
+        kind="boundary",
+        file="service_kit/process/configured_tokens.py",
+        text="len(configured) < SHORTEST",
+        instead="len(configured) < SHORTEST - 1",
+        tests=(
+            f"{_TESTS}/test_settings.py::test_short_tokens_are_named_by_their_places_in_production",
+        ),
+    ),
+    Mutant(
+        name="a demo token in capitals starts production",
+        kind="condition",
+        file="service_kit/process/configured_tokens.py",
+        text="return configured.lower() in",
+        instead="return configured in",
+        tests=(
+            f"{_TESTS}/test_settings.py::test_production_refuses_every_demo_token_and_says_whose",
+        ),
+    ),
+    Mutant(
+        name="the Host header counts where the target names another host",
+        kind="dropped",
+        file="service_kit/process/protocol.py",
+        text="            self._take_host_of_target()\n",
+        instead="            pass\n",
+        tests=(f"{_PROTOCOL}::test_of_a_whole_url_as_the_target_its_host_counts",),
     ),
 ]

@@ -46,12 +46,12 @@ MUTANTS = [
         name="a stranger is told which parameters there are",
         kind="order",
         file="service_kit/web/auth.py",
-        text="""    if route.required:
+        text="""    if route.needs_token:
         await _authorize(scope, route.required)
     scope["query"] = read_query(scope, route.query_parameters)
 """,
         instead="""    scope["query"] = read_query(scope, route.query_parameters)
-    if route.required:
+    if route.needs_token:
         await _authorize(scope, route.required)
 """,
         tests=(
@@ -109,5 +109,39 @@ MUTANTS = [
         text="            self.answers.keep(db, call, self.fingerprint, given)\n",
         instead="",
         tests=(f"{_IDEMPOTENCY}::test_the_first_answer_comes_again_and_nothing_is_done_again",),
+    ),
+    Mutant(
+        name="probes have to know the service's name",
+        kind="scope",
+        file="service_kit/web/hosts.py",
+        text='scope["path"] in UNLIMITED or ',
+        instead="",
+        tests=(f"{_TESTS}/test_hosts.py::test_probes_are_answered_under_any_name",),
+    ),
+    Mutant(
+        name="a host that ends like an allowed one is allowed",
+        kind="scope",
+        file="service_kit/web/hosts.py",
+        text="tuple(name[1:] for name in allowed",
+        instead="tuple(name[2:] for name in allowed",
+        tests=(f"{_TESTS}/test_hosts.py::test_another_name_is_told_so_and_nothing_else",),
+    ),
+    Mutant(
+        name="what says who may keep it is told otherwise as well",
+        kind="condition",
+        file="service_kit/web/edge.py",
+        text="""    if b"cache-control" in names:
+        return ()
+""",
+        instead="",
+        tests=(f"{_TESTS}/test_edge.py",),
+    ),
+    Mutant(
+        name="letters of several scripts make one name",
+        kind="boundary",
+        file="service_kit/web/fields.py",
+        text='.startswith("L")}) > 1:',
+        instead='.startswith("L")}) > 2:',
+        tests=(f"{_TESTS}/test_fields.py::test_a_name_that_can_look_like_another_is_refused",),
     ),
 ]

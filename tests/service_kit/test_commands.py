@@ -189,6 +189,16 @@ def test_a_server_is_healthy_and_ends_when_it_is_told_to(run: Run, serve: Serve)
     assert "Demo tokens are on" in server.log
 
 
+def test_a_short_token_is_named_once_at_the_start_of_production(serve: Serve) -> None:
+    short = {"API_TOKENS": "viewer:my-short-one", "ADMIN_TOKEN": "x" * 40}
+    server = serve(ENVIRONMENT="production", LOG_FORMAT="text", WORKERS="2", **short)
+
+    assert server.stop() == 0
+    assert server.log.count("WARNING: Tokens with fewer than 32") == 1
+    assert "32 characters: API_TOKENS (entry 1, viewer). From 0.5.0" in server.log
+    assert "my-short-one" not in server.log
+
+
 def test_where_nothing_listens_nothing_is_healthy(run: Run) -> None:
     code, _, err = run("healthcheck", PORT=str(free_port()))
 

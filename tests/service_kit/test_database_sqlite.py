@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -400,6 +401,64 @@ async def test_a_scan_that_can_not_connect_is_told_so(database: SqliteDatabase, 
 
     with pytest.raises(DatabaseUnavailable):
         await database.scan(labels)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize(
+    ("folder", "mode"),
+    [
+        (0o700, 0o600),
+        (0o755, 0o600),
+        (0o770, 0o660),
+        (0o2775, 0o660),
+        (0o777, 0o600),
+        (0o1777, 0o600),
+    ],
+)
+async def test_new_files_are_closed_to_all_but_a_group_that_may_write_to_the_folder(
+    tmp_path: Path, umask: int, folder: int, mode: int
+) -> None:
+    place = tmp_path / "data"
+    place.mkdir()
+    place.chmod(folder)
+    database = open_database(f"sqlite:///{place}/new.db")
+    before = os.umask(umask)
+    try:
+        await database.open()
+        await database.write(lambda db: db.execute(text("CREATE TABLE boxes (label TEXT)")))
+        modes = modes_in(place)
+        os.replace(place / "new.db-wal", place / "other")  # noqa: PTH105 (it doesn't wait)
+        with pytest.raises(DatabaseUnavailable):
+            await database.write(lambda db: db.execute(text("INSERT INTO boxes VALUES ('x')")))
+        await database.close()
+    finally:
+        os.umask(before)
+
+    assert modes == dict.fromkeys(("new.db", "new.db-wal", "new.db-shm"), mode)
+    [rescued] = [name for name in modes_in(place) if ".rescued-" in name]
+    assert modes_in(place)[rescued] == mode
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    return {one.name: stat.S_IMODE(one.stat().st_mode) for one in os.scandir(folder)}
+
+
+async def test_a_file_that_is_there_keeps_its_mode(database_url: str, path: Path) -> None:
+    path.chmod(0o640)  # noqa: ASYNC240
+    database = open_database(database_url)
+    await database.open()
+    await database.write(add, "box")
+
+    assert set(modes_in(path.parent).values()) == {0o640}
+    await database.close()
+
+
+async def test_a_folder_that_is_made_for_a_database_is_closed_too(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/data/new.db")
+    await database.open()
+    await database.close()
+
+    assert modes_in(tmp_path) == {"data": 0o700}
 
 
 def test_a_new_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:

@@ -189,6 +189,32 @@ async def test_a_head_where_there_is_no_get_is_refused_without_a_body(
     assert answer.headers["allow"] == "OPTIONS, POST"
 
 
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("/health", "no-store"),
+        ("/health/ready", "no-store"),
+        ("/metrics", "no-store"),
+        ("/openapi.json", "no-store"),
+        ("/docs", "no-store"),
+        ("/docs/start.js", "public, max-age=86400"),
+        ("/api/boxes", "no-store"),
+        ("/api/boxes/1", "no-store"),
+        ("/nothing", "no-store"),
+        ("/broken/by-a-bug", "no-store"),
+    ],
+)
+async def test_an_answer_is_of_its_type_and_kept_by_nobody_unless_it_says_so(
+    client: httpx.AsyncClient, path: str, kept: str
+) -> None:
+    for method in ("GET", "HEAD", "OPTIONS"):
+        answer = await client.request(method, path)
+
+        assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+        wanted = "no-store" if method == "OPTIONS" else kept
+        assert answer.headers.get_list("cache-control") == [wanted]
+
+
 async def test_other_origins_are_told_nothing_unless_they_are_named(
     client: httpx.AsyncClient,
 ) -> None:

@@ -47,6 +47,16 @@ async def service(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
 NAMING_IT = ["*", " * ", '"7"', ' "7" ', '"6", "7"', '"7","8"', '"x", W/"6" ,"7"', 'W/"7", "7"']
 
 
+@pytest.mark.parametrize(("if_none_match", "status"), [('"6"', 200), ('"7"', 304)])
+async def test_the_caller_alone_may_keep_a_version_and_asks_before_each_use(
+    service: httpx.AsyncClient, if_none_match: str, status: int
+) -> None:
+    answer = await service.get("/version", headers={"If-None-Match": if_none_match})
+
+    assert answer.status_code == status
+    assert answer.headers.get_list("cache-control") == ["private, no-cache"]
+
+
 @pytest.mark.parametrize("if_match", [None, *NAMING_IT])
 async def test_a_version_that_is_named_is_changed(
     service: httpx.AsyncClient, if_match: str | None

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from service_kit.web.fields import Instant, Line, Text
+from service_kit.web.fields import DistinctName, Instant, Line, Text
 
 INSTANT = TypeAdapter(Instant)
 
@@ -31,7 +31,17 @@ def test_what_is_no_instant_of_rfc_3339_is_refused(value: object) -> None:
 @pytest.mark.parametrize("kind", [Line, Text])
 @pytest.mark.parametrize(
     "text",
-    ["\u200b", "\u200d\u200e", "\u3164\u3164", "\u2800", "\u0301", "\u00ad \u2060", "\ufeff"],
+    [
+        *("\u200b", "\u200d\u200e", "\u3164\u3164", "\u2800", "\u0301", "\u00ad \u2060", "\ufeff"),
+        "\u202e\u202c",
+        "\u2066\u2069",
+        "\u061c",
+        "\ufe0f",
+        "\u180e",
+        "\u17b4",
+        "\u034f",
+        *("\U0001d159", "\U000e0041", "\U000e0fff", "\u2065", "\ufff5", "\U000e0100", "\u206a"),
+    ],
 )
 def test_a_text_that_shows_nothing_is_refused(kind: object, text: str) -> None:
     with pytest.raises(ValidationError, match="visible"):
@@ -55,3 +65,39 @@ def test_a_text_that_shows_nothing_is_refused(kind: object, text: str) -> None:
 )
 def test_a_text_that_shows_something_is_taken_as_it_is(kind: object, text: str) -> None:
     assert TypeAdapter(kind).validate_python(text) == text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "web-shop",
+        "Müller & Söhne (2)",
+        "Ελένη",
+        "Мария",
+        "שרה 1",
+        "倉庫の係",
+        "カート",
+        "東京ビル々ー",
+        *("김 사무실 金", "महेश", "1-2-3", "🛒 shop", "ﾃｽﾄ", "Đặng", "naïve"),
+    ],
+)
+def test_a_name_of_one_script_is_taken(name: str) -> None:
+    assert TypeAdapter(DistinctName).validate_python(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("\u0430dmin", "letters of one script"),  # a Cyrillic a
+        ("web-sh\u03bfp", "letters of one script"),  # a Greek omicron
+        ("web-sh\uff4fp", "letters of one script"),  # a full-width o
+        ("\U0001d41deb", "letters of one script"),  # a mathematical d
+        ("ra\u0578", "letters of one script"),  # an Armenian vo
+        ("web\u200bshop", "invisible"),
+        ("web\u202eshop", "invisible"),
+        ("web\u00adshop", "invisible"),
+    ],
+)
+def test_a_name_that_can_look_like_another_is_refused(name: str, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        TypeAdapter(DistinctName).validate_python(name)

@@ -358,3 +358,30 @@ def test_registrations_that_an_older_version_has_pruned_left_no_trace(
 
     query = "SELECT traced_from FROM feed_head"
     assert look(empty_database, lambda db: db.exec_driver_sql(query).scalar_one()) == 4
+
+
+def test_tokens_that_had_one_name_are_told_apart_and_the_oldest_valid_one_keeps_it(
+    empty_database: str, tmp_path: Path
+) -> None:
+    migrate_to("0011", "crm_api", empty_database, tmp_path / "older")
+    instant = "2026-01-05 12:00:00+00:00"
+    long = "x" * 99
+    names = ["shop", "till", "shop", "shop", "shop #4", long, long, long]
+    rows = [
+        (number, name, f"'{instant}'" if number in {1, 6} else "NULL")
+        for number, name in enumerate(names, start=1)
+    ]
+    for number, name, revoked in rows:
+        values = f"{number}, '{name}', 'agent', 'crm_0', '{number}', '{instant}', {revoked}"
+        columns = "id, name, role, prefix, digest, created_at, revoked_at"
+        change(empty_database, f"INSERT INTO tokens ({columns}) VALUES ({values})")  # noqa: S608
+
+    SERVICES["crm_api"].migrations().upgrade(empty_database)
+
+    query = "SELECT name FROM tokens ORDER BY id"
+    found = look(empty_database, lambda db: db.exec_driver_sql(query).scalars().all())
+    cut = "x" * 97
+    assert found == [
+        *("shop #1", "till", "shop", "shop #4'", "shop #4"),
+        *(f"{cut} #6", long, f"{cut} #8"),
+    ]

@@ -117,6 +117,7 @@ FAILURES = {
         headers=ADMIN | {"content-type": "application/jsonp"},
         content="{}",
     ),
+    "another host": Failure(421, "misdirected-request", headers={"host": VALUE}),
     "no body": invalid(b""),
     "no JSON": invalid(f'{{"label": "{VALUE}'),
     "a list": invalid(f'["{VALUE}"]'),
@@ -180,7 +181,7 @@ EVERY_FAILURE = pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILUR
 async def anyone(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
     """One service for all requests that fail, as somebody without a token sees it."""
     url = new_sqlite(tmp_path_factory.mktemp("failures"))
-    async with running(create_app(url)) as stranger:
+    async with running(create_app(url, allowed_hosts="test")) as stranger:
         taken = {"label": f"taken-{VALUE}"}
         await stranger.post("/api/boxes", json=taken, headers=ADMIN)
         yield stranger
@@ -200,6 +201,8 @@ async def test_every_failure_has_the_one_shape(anyone: httpx.AsyncClient, failur
     document = answer.json()
     assert answer.status_code == document["status"] == failure.status
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
     assert set(document) == SHAPE | ({"errors"} if failure.status == 422 else set())
     assert document["type"] == f"urn:problem:{failure.slug}"
     assert document["instance"] == failure.path.split("?")[0]

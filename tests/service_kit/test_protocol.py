@@ -86,6 +86,7 @@ async def app(scope, receive, send):
         "path": path,
         "size": len(body),
         "headers": [name.decode() for name, _ in scope["headers"]],
+        "host": [value.decode() for name, value in scope["headers"] if name == b"host"],
     }
     answer = b"x" * LARGE if path == "/large" else json.dumps(seen).encode()
     length = str(len(answer)).encode()
@@ -146,6 +147,8 @@ class Wire:
         document = answer.seen
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.headers["connection"] == "close"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["x-request-id"] == document["request_id"]
         assert UUID(document["request_id"]).version == 4
         assert document["status"] == answer.status
@@ -473,6 +476,23 @@ async def test_an_old_client_needs_no_host_header(wire):
     await wire.send(b"GET /echo HTTP/1.0\r\n\r\n")
     assert (await wire.answer()).status == 200
     assert await wire.closed() == b""
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        (b"http://evil.example:81/echo?a=b", "evil.example:81"),
+        (b"HTTP://[::1]/echo", "[::1]"),
+        (b"http://crm@evil.example/echo#/@crm", "evil.example"),
+        (b"/echo?http://evil.example/", "crm"),
+        (b"//evil.example/echo", "crm"),
+    ],
+)
+async def test_of_a_whole_url_as_the_target_its_host_counts(wire, target, host):
+    await wire.send(GET.replace(b"/echo", target))
+    assert (await wire.answer()).seen["host"] == [host]
+    await wire.send(GET)
+    assert (await wire.answer()).seen["host"] == ["crm"]
 
 
 async def test_a_problem_names_the_path_without_its_query(wire):

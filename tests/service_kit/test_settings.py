@@ -1,6 +1,7 @@
 """What a service makes of its environment, and what it refuses to start with."""
 
 import errno
+import hashlib
 import traceback
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from crm_api.settings import Settings as CrmSettings
+from service_kit.process.configured_tokens import digest_of
 from service_kit.process.environment import Refused, near_misses
 from service_kit.process.rates import Rate
 from service_kit.process.settings import SECRETS_DIR, ServiceSettings
@@ -19,6 +21,8 @@ SECRET = "s3cret-and-long-enough"
 URL = "sqlite:///boxes.db"
 # Not even by root, who runs the tests in many a container.
 UNREADABLE = Path("/proc/self/mem")
+HASHED = f"sha256:{hashlib.sha256(SECRET.encode()).hexdigest()}"
+LONG = "long-enough-to-be-no-guess-of-anybody"
 REAL = {"ENVIRONMENT": "production", "API_TOKENS": f"admin:{SECRET}"}
 
 
@@ -114,7 +118,10 @@ def test_production_refuses_to_start_without_a_token(read: Any) -> None:
     assert "ADMIN_TOKEN" in told
 
 
-@pytest.mark.parametrize("demo", ["agent", "admin", "viewer", "clerk", "integration"])
+@pytest.mark.parametrize(
+    "demo",
+    ["agent123", "admin123", "viewer123", "clerk123", "integration123", "Admin123", "VIEWER123"],
+)
 @pytest.mark.parametrize(
     ("variables", "role"),
     [
@@ -127,12 +134,53 @@ def test_production_refuses_to_start_without_a_token(read: Any) -> None:
 def test_production_refuses_every_demo_token_and_says_whose(
     read: Any, variables: dict[str, str], role: str, demo: str
 ) -> None:
-    given = {name: value.format(f"{demo}123") for name, value in variables.items()}
+    given = {name: value.format(demo) for name, value in variables.items()}
 
     told = faults(read, ENVIRONMENT="production", **given)
 
     assert told.startswith(f"{next(iter(variables))} holds a demo token for the role {role};")
-    assert f"{demo}123" not in told
+    assert demo not in told
+
+
+@pytest.mark.parametrize("demo", ["admin123", "Admin123", "ADMIN123", "inTegration123"])
+def test_production_refuses_the_hash_of_a_demo_token(read: Any, demo: str) -> None:
+    hashed = hashlib.sha256(demo.encode()).hexdigest()
+
+    for text in (hashed, hashed.upper()):
+        told = faults(read, ENVIRONMENT="production", API_TOKENS=f"viewer:sha256:{text}")
+        assert told.startswith("API_TOKENS holds a demo token for the role viewer;")
+        assert text not in told
+
+
+def test_production_lets_nobody_in_without_a_token(read: Any) -> None:
+    told = faults(read, **REAL, ANONYMOUS_SCOPES="boxes:read")
+
+    assert told == "unset ANONYMOUS_SCOPES: in production every caller has a token"
+    assert read(ANONYMOUS_SCOPES="boxes:read").anonymous_scopes == {"boxes:read"}
+
+
+def test_a_token_may_be_given_as_its_hash(read: Any) -> None:
+    settings = read(API_TOKENS=f"admin:{HASHED.upper().replace('SHA', 'sha')},viewer:{LONG}")
+
+    digests = [(role, digest_of(token)) for role, token in settings.tokens()]
+    assert digests == [
+        ("admin", hashlib.sha256(SECRET.encode()).digest()),
+        ("viewer", hashlib.sha256(LONG.encode()).digest()),
+    ]
+    assert SECRET not in f"{settings!r} {settings.tokens()}"
+
+
+def test_short_tokens_are_named_by_their_places_in_production(read: Any) -> None:
+    tokens = f"admin:{LONG},viewer:{SECRET},viewer:{HASHED},admin:{'x' * 31},admin:{'x' * 32}"
+    settings = read(ENVIRONMENT="production", API_TOKENS=tokens, ADMIN_TOKEN="short")
+
+    [told] = settings.deprecations()
+    assert told == (
+        "Tokens with fewer than 32 characters: API_TOKENS (entry 2, viewer), API_TOKENS (entry 4, "
+        "admin), ADMIN_TOKEN. From 0.5.0 production refuses them."
+    )
+    assert read(API_TOKENS=tokens).deprecations() == []
+    assert read(ENVIRONMENT="production", API_TOKENS=f"admin:{LONG}").deprecations() == []
 
 
 @pytest.mark.parametrize("variable", ["API_TOKENS", "ADMIN_TOKEN"])
@@ -160,7 +208,18 @@ def test_production_refuses_a_demo_token_of_a_file_too(
         ({"API_TOKENS": f"admin:{SECRET}é"}, "API_TOKENS: a token has"),
         ({"API_TOKENS": f"admin:x:{SECRET}"}, "API_TOKENS: a token has"),
         ({"API_TOKENS": "admin:" + SECRET * 30}, "API_TOKENS: a token has"),
+        ({"API_TOKENS": f"admin:sha256:{SECRET}"}, "API_TOKENS: after sha256: there must be 64"),
+        ({"API_TOKENS": f"admin:sha256:{'a' * 65}"}, "API_TOKENS: after sha256: there must be 64"),
         ({"ADMIN_TOKEN": f"{SECRET} x"}, "ADMIN_TOKEN: a token has"),
+        ({"ADMIN_TOKEN": HASHED}, "ADMIN_TOKEN: a token has"),
+        (
+            {"API_TOKENS": f"viewer:{SECRET},admin:{HASHED}"},
+            "API_TOKENS: the token for the role admin is there for viewer too",
+        ),
+        (
+            {"API_TOKENS": f"viewer:{HASHED}", "ADMIN_TOKEN": SECRET},
+            "ADMIN_TOKEN: the token for the role admin is there for viewer too",
+        ),
         (
             {"API_TOKENS": f"viewer:{SECRET},admin:{SECRET}"},
             "API_TOKENS: the token for the role admin is there for viewer too",
@@ -225,6 +284,32 @@ def test_lists_are_separated_by_commas(read: Any) -> None:
 
     assert settings.anonymous_scopes == {"boxes:read", "boxes:write"}
     assert settings.cors_origins == ("https://a.example", "https://b.example")
+
+
+def test_a_host_is_a_name_in_either_case(read: Any) -> None:
+    settings = read(ALLOWED_HOSTS="LocalHost, 127.0.0.1,[::1],*.Example.com,")
+
+    assert settings.allowed_hosts == ("localhost", "127.0.0.1", "[::1]", "*.example.com")
+    assert read().allowed_hosts == ()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost:8000",
+        "http://localhost",
+        "*",
+        "*.",
+        "a.*.b",
+        "::1",
+        "[::1]:80",
+        "a b",
+        "a..b",
+        ".",
+    ],
+)
+def test_what_is_no_name_of_a_host_is_refused_by_its_place(read: Any, host: str) -> None:
+    assert faults(read, ALLOWED_HOSTS=f"a,{host}").startswith("ALLOWED_HOSTS: entry 2 must be")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from json import loads
 
 from crm_api.feed.cursor import FeedCursor
 from integration_service.ledger import control
+from service_kit.web.auth import COMMAND_LINE
 from tests.simulation.world import Person, World
 
 # How long after the last fault everything may take: the longest wait for another try, the longest
@@ -63,7 +64,7 @@ async def _operate(world: World) -> None:
         return
     ledger = world.disks["integration"]
     if ledger.rows("SELECT 1 FROM poller WHERE paused_at IS NOT NULL"):
-        await poller.carry_out(poller.database.write(control.resume))
+        await poller.carry_out(poller.database.write(control.resume, COMMAND_LINE))
     last = ledger.rows("SELECT counts FROM reconciliations ORDER BY id DESC LIMIT 1")
     if last and loads(last[0][0]).get("held_back"):
         await poller.carry_out(world.compare(poller.name, "cli", confirm=True))

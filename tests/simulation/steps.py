@@ -17,6 +17,7 @@ from crm_api.feed import service as feed
 from integration_service.deliveries.schemas import RetryOrder
 from integration_service.deliveries.service import retry_many
 from integration_service.ledger import control
+from service_kit.web.auth import COMMAND_LINE
 from tests.simulation.machines import Process
 from tests.simulation.network import FAULTS
 from tests.simulation.world import SERVERS, SERVICES, Person, Setup, World
@@ -244,13 +245,13 @@ def _person(world: World, number: int) -> Person:
 @step(3)
 async def pause(world: World) -> None:
     poller = _process(world, *POLLERS)
-    await poller.carry_out(poller.database.write(control.pause, poller.clock.now()))
+    await poller.carry_out(poller.database.write(control.pause, poller.clock.now(), COMMAND_LINE))
 
 
 @step(3)
 async def resume(world: World) -> None:
     poller = _process(world, *POLLERS)
-    await poller.carry_out(poller.database.write(control.resume))
+    await poller.carry_out(poller.database.write(control.resume, COMMAND_LINE))
 
 
 @step(1)
@@ -263,7 +264,7 @@ async def poll(world: World) -> None:
 async def retry(world: World, state: str) -> None:
     poller = _process(world, *POLLERS)
     wanted = RetryOrder.model_validate({"state": state, "limit": 100})
-    work = retry_many(poller.database, poller.clock.now, wanted)
+    work = retry_many(poller.database, poller.clock.now, wanted, COMMAND_LINE)
     await poller.carry_out(work)
 
 

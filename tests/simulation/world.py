@@ -165,7 +165,7 @@ class World:
         await poller.run()
         self.found("bug", f"{process.name} has ended")
 
-    async def compare(self, name: str, trigger: Any, **how: bool) -> None:
+    async def compare(self, name: str, trigger: Any, **how: Any) -> None:
         """Have a poller compare both sides and repair, as an operator does."""
         await (await self.reconcilers[name].begin(trigger, repair=True, **how)).carry_out()
 

@@ -101,6 +101,7 @@ def work(stack: Stack) -> None:
 
 
 @pytest.mark.sweep
+@pytest.mark.timeout(300)
 @both_sides
 @each_service
 def test_a_service_dies_at_every_point_and_every_customer_has_one_package(

@@ -2,8 +2,10 @@
 
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from service_kit.database.errors import DatabaseUnavailable, DurabilityMissing, 
 from service_kit.database.prepared import FETCH
 
 BUSY_SECONDS = 5.0
+PRIVATE = 0o600
+SHARED_WITH_GROUP = 0o660
 
 
 def file_of(url: str) -> Path:
@@ -23,6 +27,24 @@ def file_of(url: str) -> Path:
     if not name or name == ":memory:":
         raise ValueError("DATABASE_URL: SQLite needs a file, as in sqlite:///data/crm.db")
     return Path(name)
+
+
+def make_file(path: Path, mode: int | None = None) -> None:
+    """Make an empty file, which SQLite takes for an empty database, with this mode.
+
+    By default others on this machine can't read it, since customers are in it. Only where a group
+    may write to the folder, as in the images, it may use the file as well. The umask plays no
+    part, and SQLite gives -wal and -shm the same mode. Raises FileExistsError.
+    """
+    if mode is None:
+        folder = path.parent.stat().st_mode
+        is_shared = folder & stat.S_IWGRP and not folder & stat.S_IWOTH
+        mode = SHARED_WITH_GROUP if is_shared else PRIVATE
+    number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    try:
+        os.fchmod(number, mode)
+    finally:
+        os.close(number)
 
 
 def sqlite_engine(path: Path, *, query_only: bool = False, busy_seconds: float = 0.0) -> Engine:
@@ -34,7 +56,10 @@ def sqlite_engine(path: Path, *, query_only: bool = False, busy_seconds: float =
 
     def connect() -> sqlite3.Connection:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not path.exists():
+                with suppress(FileExistsError):  # another process is starting as well
+                    make_file(path.resolve())
             connection = sqlite3.connect(
                 path,
                 timeout=BUSY_SECONDS,

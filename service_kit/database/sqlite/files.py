@@ -6,9 +6,12 @@ last connection. The log beside the database (-wal) and its index (-shm) are par
 
 import os
 import sqlite3
+import stat
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+
+from service_kit.database.sqlite.connect import make_file
 
 PAGES_AT_ONCE = 1000
 
@@ -47,7 +50,7 @@ class DatabaseFiles:
         Raises OSError or sqlite3.Error where no copy could be made.
         """
         target = Path(f"{self._path}.rescued-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}")
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, self._mode & 0o777))
+        make_file(target, stat.S_IMODE(self._mode))
         try:
             with closing(sqlite3.connect(target)) as copy:
                 connection.backup(copy, pages=PAGES_AT_ONCE)

@@ -15,6 +15,7 @@ from integration_service.deliveries.schemas import RetryOrder
 from integration_service.deliveries.service import NotRetryable, retry_many
 from integration_service.ledger import control
 from integration_service.reconcile import comparison as comparing
+from service_kit.web.auth import COMMAND_LINE
 from tests.integration_service.conftest import Integration, Log
 from tests.integration_service.doubles import (
     CrmDouble,
@@ -51,7 +52,7 @@ async def waiting(integration: Integration) -> list[str]:
 async def test_who_is_erased_while_it_is_paused_gets_no_package(
     integration: Integration, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
-    await integration.database.write(control.pause, integration.clock())
+    await integration.database.write(control.pause, integration.clock(), COMMAND_LINE)
     crm.register("jane", "john")
     await integration.work()
     crm.publish(erased("jane", 3, 41))
@@ -62,7 +63,7 @@ async def test_who_is_erased_while_it_is_paused_gets_no_package(
     await integration.erase()
     assert inventory.erasures == []
 
-    await integration.database.write(control.resume)
+    await integration.database.write(control.resume, COMMAND_LINE)
     await integration.work()
     await integration.erase()
 
@@ -286,7 +287,7 @@ async def test_a_dead_delivery_of_an_erased_customer_is_not_sent_again(
     await integration.work()
     if is_dismissed:
         await integration.database.write(
-            service.dismiss, "jane", "ann", "By hand.", integration.clock()
+            service.dismiss, "jane", "By hand.", integration.clock(), COMMAND_LINE
         )
     crm.publish(erased("jane", 2))
     await integration.poll()
@@ -296,8 +297,10 @@ async def test_a_dead_delivery_of_an_erased_customer_is_not_sent_again(
         if told_inventory:
             await integration.erase()
         with pytest.raises(NotRetryable):
-            await integration.database.write(service.retry, "jane", integration.clock())
-        done = await retry_many(integration.database, integration.clock, RetryOrder())
+            await integration.database.write(
+                service.retry, "jane", integration.clock(), COMMAND_LINE
+            )
+        done = await retry_many(integration.database, integration.clock, RetryOrder(), COMMAND_LINE)
         assert (done.matched, done.retried) == (0, 0)
         await integration.send()
 

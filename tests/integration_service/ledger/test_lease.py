@@ -30,6 +30,7 @@ from integration_service.targets import store as targets
 from integration_service.targets.circuit import Circuit
 from service_kit.database import Database, open_database
 from service_kit.process import clock as system_clock
+from service_kit.web.auth import COMMAND_LINE
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
 from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers
 from tests.integration_service.fragile import FragileDatabase, away
@@ -267,8 +268,8 @@ async def test_no_write_of_a_poller_that_was_taken_over_changes_anything(
 WAITING: dict[str, Callable[[Connection], Any]] = {
     "a takeover": lambda db: leases.take(db, "heir", 15, is_alone=True),
     "an erasure": lambda db: erasures.note(db, [ErasedCustomer("ada", None)], NOW),
-    "a retry": lambda db: service.retry(db, "ada", NOW),
-    "many retries": lambda db: service.retry_some(db, RetryOrder(), 0, 10, NOW),
+    "a retry": lambda db: service.retry(db, "ada", NOW, COMMAND_LINE),
+    "many retries": lambda db: service.retry_some(db, RetryOrder(), 0, 10, NOW, COMMAND_LINE),
 }
 
 

@@ -21,6 +21,7 @@ from service_kit.process import clock as system_clock
 from service_kit.process.clock import rfc3339
 from service_kit.process.stopping import Stopping
 from service_kit.web import overload
+from service_kit.web.auth import COMMAND_LINE
 from tests.conftest import running
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
 from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers, refuses_each
@@ -292,12 +293,12 @@ async def test_no_delivery_grows_older_while_it_is_paused(
         await integration.poller.control.check(integration.lease)
 
     clock.advance(hours=1)
-    await integration.database.write(control.pause, clock())
+    await integration.database.write(control.pause, clock(), COMMAND_LINE)
     await heed()
     clock.advance(hours=1000)
     heir = await integration.restarted()  # paused on both sides of a restart
     clock.advance(hours=1000)
-    await heir.database.write(control.resume)
+    await heir.database.write(control.resume, COMMAND_LINE)
     await heir.poller.control.check(heir.lease)
     clock.advance(hours=70)
     await heir.send()
@@ -405,7 +406,7 @@ async def test_where_nobody_polls_nobody_can_be_told_to(
 async def test_the_running_poller_heeds_a_pause_and_goes_on_at_once_after_it(
     alive: Integration, crm: CrmDouble, inventory: InventoryDouble, log: Log
 ) -> None:
-    await alive.database.write(control.pause, alive.clock())
+    await alive.database.write(control.pause, alive.clock(), COMMAND_LINE)
 
     async def is_heeded() -> bool:
         return f"Paused since {rfc3339(alive.clock())}" in "".join(log.warnings)
@@ -418,7 +419,7 @@ async def test_the_running_poller_heeds_a_pause_and_goes_on_at_once_after_it(
 
     await seen(alive, is_pending)
     assert inventory.requests == []
-    await alive.database.write(control.resume)
+    await alive.database.write(control.resume, COMMAND_LINE)
 
     async def is_delivered() -> bool:
         resumed = "Resumed: deliveries are sent again." in log.infos
@@ -438,7 +439,7 @@ async def test_a_pause_that_comes_during_a_look_is_seen_by_the_next(
     async def check(lease: Lease) -> None:
         await checked(lease)
         if pauses:
-            await integration.database.write(control.pause, pauses.pop())
+            await integration.database.write(control.pause, pauses.pop(), COMMAND_LINE)
 
     monkeypatch.setattr(watcher, "check", check)
     stopping = Stopping()

@@ -7,6 +7,7 @@ from integration_service.app import create_app
 from integration_service.ledger import control
 from integration_service.reconcile import comparison as comparing
 from integration_service.settings import Settings
+from service_kit.web.auth import COMMAND_LINE
 from tests.conftest import running
 from tests.integration_service.conftest import Integration
 from tests.integration_service.doubles import CrmDouble, InventoryDouble, answers, refuses_each
@@ -38,7 +39,7 @@ async def test_they_show_the_ledger(
     await integration.reconcile()
     crm.fault = answers(401)
     await integration.poll()
-    await integration.database.write(control.pause, integration.clock())
+    await integration.database.write(control.pause, integration.clock(), COMMAND_LINE)
 
     async with running(create_app(settings)) as client:
         told = await metrics(client)

@@ -21,6 +21,7 @@ from integration_service.reconcile.store import RunLost
 from integration_service.settings import Settings
 from integration_service.targets import http
 from service_kit.process.stopping import Stopping
+from service_kit.web.auth import COMMAND_LINE
 from tests.conftest import running
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start, change
 from tests.integration_service.doubles import (
@@ -602,8 +603,8 @@ async def test_what_is_wanted_while_nobody_polls_is_carried_out_by_whoever_polls
     lose(inventory, *uids)
     clock.advance(hours=1)
     database = integration.database
-    assert await database.write(reconciliations.want, repair=True, confirm=True)
-    assert not await database.write(reconciliations.want, repair=True, confirm=True)
+    assert await database.write(reconciliations.want, COMMAND_LINE, repair=True, confirm=True)
+    assert not await database.write(reconciliations.want, COMMAND_LINE, repair=True, confirm=True)
 
     heir, stopping = await integration.restarted(), Stopping()
     running_ = asyncio.create_task(heir.poller.reconciler.run(stopping))
