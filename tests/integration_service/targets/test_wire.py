@@ -251,7 +251,8 @@ async def test_a_server_that_comes_to_no_end_is_tried_again_in_time(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(link, "_call_seconds", DEADLINE)
-        await integration.send()
+        async with asyncio.timeout(30):
+            await integration.send()
 
     # None where the time was up before the machine had come to it.
     assert server.connections <= 1
