@@ -24,7 +24,7 @@ LATER = timedelta(days=1)
 async def prune(crm: httpx.AsyncClient, before: datetime | None = None) -> int:
     """Delete events older than an instant; by default, all that are numbered."""
     database = app_of(crm).state.database
-    return await service.prune(database, before or datetime.now(UTC) + LATER)
+    return (await service.prune(database, before or datetime.now(UTC) + LATER)).deleted
 
 
 async def test_who_has_not_read_what_was_pruned_is_told_so(crm: httpx.AsyncClient) -> None:

@@ -81,6 +81,10 @@ def a_note() -> dict[str, Any]:
     return {"body": "It comes tomorrow."}
 
 
+def a_reader() -> dict[str, Any]:
+    return {"position": 0}
+
+
 def a_token() -> dict[str, Any]:
     return {"name": f"web-shop-{random.getrandbits(60)}", "role": "viewer"}
 
@@ -89,6 +93,8 @@ CUSTOMERS, CUSTOMER = "/api/customers", "/api/customers/{customer}"
 TICKETS, TICKET = "/api/tickets", "/api/tickets/{ticket_id}"
 BY_REF = f"{CUSTOMERS}/by-ref/{{external_ref:path}}"
 TOKENS = "/api/tokens"
+EVENT = "/api/events/{sequence}"
+READERS, READER = "/api/feed-readers", "/api/feed-readers/{name}"
 # What takes a token and no scope.
 FOR_ALL = [Route("GET", "/me", None, 200)]
 GUARDED = [
@@ -112,6 +118,10 @@ GUARDED = [
     Route("GET", f"{TICKET}/history", "tickets:read", 200),
     Route("GET", "/api/stats", "tickets:read", 200),
     Route("GET", "/api/events", "events:read", 200),
+    Route("GET", EVENT, "events:read", 200),
+    Route("PUT", READER, "events:read", 200, a_reader),
+    Route("GET", READERS, "events:read", 200),
+    Route("DELETE", READER, "events:read", 204),
     Route("GET", TOKENS, "tokens:manage", 200),
     Route("POST", TOKENS, "tokens:manage", 201, a_token),
     Route("DELETE", f"{TOKENS}/{{token_id}}", "tokens:manage", 204),
@@ -183,6 +193,7 @@ async def send(
 ) -> httpx.Response:
     """Send a request, a good one unless more is said, with just these Authorization headers."""
     places = {"customer": 1, "ticket_id": 1, "token_id": 1, "external_ref": "shop-1", **more}
+    places |= {"sequence": 1, "name": "data-warehouse"}
     body = {"json": route.body()} if route.body else {}
     if route.scope == "tokens:introspect":
         body = {"data": {"token": "crm_0"}}
@@ -199,6 +210,11 @@ async def something_for(crm: httpx.AsyncClient, route: Route) -> dict[str, Any]:
     """Make what a route changes or takes away, so that each that asks has one of its own."""
     if route.path == BY_REF:  # created by one, updated by the others
         await crm.put(f"{CUSTOMERS}/by-ref/shop-1", json=a_jane())
+    if route.path == EVENT:  # numbered by whoever reads the feed
+        await crm.get("/api/events")
+    if route.path == READER:
+        await crm.put(READER.format(name="data-warehouse"), json=a_reader())
+        return {}
     if route.method != "DELETE":
         return {}
     [(key, (path, body))] = [(key, MADE[key]) for key in MADE if f"{{{key}}}" in route.path]
