@@ -231,7 +231,7 @@ async def test_a_hold_is_found_again_after_each_small_transaction(
     assert (done.deleted, done.kept) == (5, 2)
 
 
-async def test_who_announces_itself_while_events_are_deleted_is_refused_or_gets_them(
+async def test_who_announces_itself_while_events_are_deleted(
     crm: httpx.AsyncClient,
 ) -> None:
     await register(crm, 1, 2, 3)

@@ -219,7 +219,7 @@ async def test_a_reader_that_says_nothing_for_seven_days_is_none(
     assert (await announce(crm, "silent", 0)).status_code == 201
 
 
-async def test_there_are_a_hundred_readers_at_most_without_those_that_are_silent(
+async def test_there_are_a_hundred_readers_at_most(
     crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert readers.MOST_READERS == 100
