@@ -87,11 +87,13 @@ TABLE: dict[str, dict[str, set[str]]] = {
         "sync:read": {
             *("GET /status", f"GET {DELIVERIES}", f"GET {DELIVERIES}/{{customer_uid}}"),
             *(f"GET {DELIVERIES}/{{customer_uid}}/wait", "GET /reconcile"),
+            *("GET /routes", "GET /routes/{name}"),
         },
         "sync:operate": {
             *(f"POST {DELIVERIES}/{{customer_uid}}/retry", f"POST {DELIVERIES}/retry"),
             f"POST {DELIVERIES}/{{customer_uid}}/dismiss",
             *("POST /poll", "POST /pause", "POST /resume", "POST /reconcile"),
+            *("POST /routes/{name}/pause", "POST /routes/{name}/resume"),
         },
         "audit:read": {"GET /audit"},
     },

@@ -10,6 +10,9 @@ from service_kit.web.fields import Line
 State = Literal["pending", "retrying", "delivered", "skipped", "dead", "undone"]
 STATES: tuple[State, ...] = get_args(State)
 
+
+RouteName = Literal["welcome-package"]
+
 _UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
 
 
@@ -18,6 +21,7 @@ class DeliveryOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
+    route: str = Field(description="What it is owed by.", examples=["welcome-package"])
     customer_uid: str = Field(examples=[_UID])
     customer_name: str | None = Field(examples=["Jane Doe"])
     state: State = Field(

@@ -205,6 +205,8 @@ async def admit(request: Request, route: GuardedRoute) -> None:
     scope = request.scope
     if route.needs_token:
         await _authorize(scope, route.required)
+    else:
+        scope["app"].state.limits.count_by_address(scope)
     scope["query"] = read_query(scope, route.query_parameters)
     if route.body_field is not None:
         check_body_headers(request)

@@ -103,7 +103,7 @@ class Integration:
 
     async def rows(self) -> dict[str, Delivery]:
         """Return all deliveries by their customers, in order."""
-        page = await self.database.read(store.page, None, None, 10_000)
+        page = await self.database.read(store.page, store.Filter(), None, 10_000)
         return {row.customer_uid: row for row in page.rows}
 
     async def states(self) -> dict[str, str]:
