@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from crm_api import demo
 from crm_api.customers.router import router as customers
 from crm_api.event_types import Action
+from crm_api.feed.router import readers_router as feed_readers
 from crm_api.feed.router import router as feed
 from crm_api.settings import Settings
 from crm_api.stats.router import router as stats
@@ -39,7 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         settings=settings,
         routers=[
-            *(customers, tickets, feed, stats, tokens),
+            *(customers, tickets, feed, feed_readers, stats, tokens),
             audit_router(audit, Action, "/api/audit"),
         ],
         running=running,

@@ -25,6 +25,8 @@ def _add(add: Add) -> None:
     about = "delete events of the change feed that are older than some days"
     prune = add("prune-feed", prune_feed, about)
     prune.add_argument("--older-than-days", type=int, required=True, metavar="N")
+    force = "delete also what a reader of the feed still needs"
+    prune.add_argument("--force", action="store_true", help=force)
     about = "print the JSON Schemas of the change feed's events"
     add("events-schema", print_events_schema, about)
     add_create_token(add)
@@ -32,7 +34,10 @@ def _add(add: Add) -> None:
 
 
 def prune_feed(service: Service, options: argparse.Namespace) -> int:
-    """Delete old events; a consumer that has not read them is told to start from a snapshot."""
+    """Delete old events up to the slowest reader. Returns 1 where some were kept for it.
+
+    A reader that has not announced itself, and has not read them, is told to read all customers.
+    """
     from datetime import timedelta
 
     from crm_api.feed import service as feed
@@ -42,11 +47,19 @@ def prune_feed(service: Service, options: argparse.Namespace) -> int:
         raise Refused(f"--older-than-days takes 1 to {OLDEST_DAYS}")
     oldest = clock.now() - timedelta(days=options.older_than_days)
 
-    async def prune(_: Any, database: "Database") -> int:
-        return await feed.prune(database, oldest)
+    async def prune(_: Any, database: "Database") -> feed.Pruned:
+        return await feed.prune(database, oldest, force=options.force)
 
-    print(f"{cli.with_database(service, prune)} events deleted")  # noqa: T201 (a command's own words)
-    return 0
+    pruned = cli.with_database(service, prune)
+    print(f"{pruned.deleted} events deleted")  # noqa: T201 (a command's own words)
+    if (reader := pruned.kept_for) is None:
+        return 0
+    print(  # noqa: T201 (likewise)
+        f"{pruned.kept} old events kept: the feed reader {reader.name} is at position "
+        f"{reader.position}. Unless it announces itself again, they are kept until "
+        f"{clock.rfc3339(reader.expires_at)}. --force deletes them now."
+    )
+    return 1
 
 
 def print_events_schema(service: Service, options: argparse.Namespace) -> int:

@@ -51,7 +51,11 @@ TABLE: dict[str, dict[str, set[str]]] = {
             *(f"POST {TICKET}/notes", "POST /api/notes/{ticket_id}"),
         },
         "tickets:delete": {f"DELETE {TICKET}"},
-        "events:read": {"GET /api/events"},
+        "events:read": {
+            *("GET /api/events", "GET /api/events/{sequence}"),
+            *("GET /api/feed-readers", "PUT /api/feed-readers/{name}"),
+            "DELETE /api/feed-readers/{name}",
+        },
         "tokens:manage": {
             *("GET /api/tokens", "POST /api/tokens", "DELETE /api/tokens/{token_id}"),
         },

@@ -25,6 +25,7 @@ IMPERSONAL = {
     "events": "id event_id type subject occurred_at actor request_id traceparent position",
     "feed_head": "id epoch last_position pruned_position traced_from",
     "pruned_registrations": "subject position",
+    "feed_readers": "id name position announced_at",
     "audit_entries": "id at actor actor_id role address action subject request_id",
     "tokens": "id name role scopes prefix digest created_at expires_at last_used_at revoked_at",
     "package_requests": "id request_id customer_id package_type occurrence status kit_id version"

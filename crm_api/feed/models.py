@@ -48,3 +48,15 @@ pruned_registrations = Table(
     Column("subject", String(36), primary_key=True),
     Column("position", BigInt, nullable=False),
 )
+
+# How far readers of the feed say they are. What a reader still needs is not pruned for as long as
+# its last announcement counts.
+feed_readers = Table(
+    "feed_readers",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    # It needs no event up to here.
+    Column("position", BigInt, nullable=False),
+    Column("announced_at", UtcDateTime, nullable=False),
+)

@@ -1,31 +1,41 @@
-"""The feed's route."""
+"""The feed's routes, and those of its readers."""
 
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic_core import to_json
 
 from crm_api.access import CanReadEvents
 from crm_api.event_types import EVENT_TYPES
-from crm_api.feed import service
-from crm_api.feed.schemas import FeedPage
-from crm_api.feed.store import ShownEvent
+from crm_api.feed import readers, service
+from crm_api.feed.schemas import (
+    LONGEST_CURSOR,
+    Event,
+    FeedPage,
+    FeedReaderOut,
+    FeedReaderPut,
+)
+from crm_api.feed.store import FeedReader, ShownEvent
 from service_kit.problems import InvalidRequest
-from service_kit.web.auth import principal_of
+from service_kit.web.auth import GuardedRoute, principal_of
 from service_kit.web.dependencies import DatabaseDep, database_of
 from service_kit.web.hot import HotRoute, hot, plain_limit, plain_query
 from service_kit.web.openapi import documented
 from service_kit.web.overload import slot_of
-from service_kit.web.paging import Limit
+from service_kit.web.paging import Limit, PagingDep
 
 router = APIRouter(prefix="/api/events", route_class=HotRoute, tags=["events"])
+readers_router = APIRouter(prefix="/api/feed-readers", route_class=GuardedRoute, tags=["events"])
 
 After = Annotated[
     str | None,
-    Query(max_length=200, description="The `next_cursor` of the page before; absent: the start."),
+    Query(
+        max_length=LONGEST_CURSOR,
+        description="The `next_cursor` of the page before; absent: the start.",
+    ),
 ]
 Types = Annotated[
     str | None,
@@ -33,6 +43,17 @@ Types = Annotated[
         max_length=300,
         description="Only these types, comma-separated.",
         examples=["customer.created,customer.erased"],
+    ),
+]
+Position = Annotated[
+    int, Path(ge=1, lt=2**63, description="The event's position in the feed.", examples=[1])
+]
+ReaderName = Annotated[
+    str,
+    Path(
+        pattern=r"^[a-z0-9-]{1,64}$",
+        description="The reader's name.",
+        examples=["data-warehouse"],
     ),
 ]
 # What a page has besides its events.
@@ -83,6 +104,72 @@ async def read_events(
             database, request.app.state.stopping, after, _parse_types(types), limit, wait
         )
     return Response(_page_json(page), media_type="application/json")
+
+
+@router.get(
+    "/{sequence}",
+    summary="Look up an event",
+    response_model=Event,
+    responses=documented(service.EventNotFound, service.EventPruned),
+)
+async def get_event(sequence: Position, database: DatabaseDep, _: CanReadEvents) -> Response:
+    """Look up one event by its position, as the feed shows it now.
+
+    An event of a customer who was erased since has no personal data any more.
+    """
+    found = await database.read(service.get, sequence)
+    return Response(_event_json(found), media_type="application/json")
+
+
+@readers_router.put(
+    "/{name}",
+    summary="Announce how far a reader is",
+    response_model=FeedReaderOut,
+    responses={
+        **documented(
+            service.CursorMalformed,
+            service.FeedDiverged,
+            readers.TooManyFeedReaders,
+            service.CursorExpired,
+        ),
+        201: {"model": FeedReaderOut, "description": "The reader is a new one."},
+    },
+)
+async def announce_feed_reader(
+    name: ReaderName,
+    put: FeedReaderPut,
+    database: DatabaseDep,
+    _: CanReadEvents,
+    response: Response,
+) -> FeedReader:
+    """Say how far a reader of the feed is, so that `prune-feed` keeps what it has not read.
+
+    This counts for seven days: announce the reader at least once a day. A cursor with which
+    `GET /api/events` can't continue is refused here in the same way. At most 100 readers.
+    """
+    reader, is_new = await database.write(readers.announce, name, put)
+    response.status_code = 201 if is_new else 200
+    return reader
+
+
+@readers_router.get("", summary="List the feed's readers", response_model=list[FeedReaderOut])
+async def list_feed_readers(
+    database: DatabaseDep, _: CanReadEvents, paging: PagingDep
+) -> list[FeedReader]:
+    """List the readers that have announced themselves within seven days, newest last."""
+    page = await database.read(readers.page, paging.after(), paging.limit)
+    return paging.rows(page)
+
+
+@readers_router.delete(
+    "/{name}",
+    status_code=204,
+    summary="Remove a reader",
+    responses=documented(readers.FeedReaderNotFound),
+)
+async def remove_feed_reader(name: ReaderName, database: DatabaseDep, who: CanReadEvents) -> None:
+    """Keep no more events for a reader that no longer reads the feed."""
+    await database.write(readers.remove, name, who)
 
 
 def _page_json(page: service.Page) -> bytes:

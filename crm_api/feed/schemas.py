@@ -1,11 +1,14 @@
-"""What the feed answers: CloudEvents 1.0, in pages."""
+"""What the feed answers: CloudEvents 1.0, in pages; and who reads it."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from crm_api.event_types import EventType
+from service_kit.web.fields import Line
+
+LONGEST_CURSOR = 200
 
 
 class Event(BaseModel):
@@ -39,3 +42,38 @@ class FeedPage(BaseModel):
     head_position: int = Field(description="The newest position there is.", examples=[57])
     next_cursor: str = Field(description="Send it as `after` to continue.")
     has_more: bool = Field(description="Whether there is more to read now.")
+
+
+class FeedReaderPut(BaseModel):
+    """How far a reader of the feed is."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"position": 0}]})
+
+    position: int = Field(
+        ge=0,
+        lt=2**63,
+        strict=True,
+        description="Up to here it needs no event any more: the last page's `through_position`, or "
+        "less where it looks earlier events up again.",
+    )
+    cursor: Annotated[Line, Field(max_length=LONGEST_CURSOR)] | None = Field(
+        None,
+        description="The `next_cursor` of the last page that it has read, by which the feed knows "
+        "its own positions. Leave it out with position 0, before the first page.",
+    )
+
+
+class FeedReaderOut(BaseModel):
+    """A reader of the feed, for which `prune-feed` keeps the events that it still needs."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str = Field(examples=["data-warehouse"])
+    position: int = Field(
+        description="Up to here it needs no event any more; later ones are kept for it.",
+        examples=[0],
+    )
+    announced_at: datetime = Field(description="When it last said so.")
+    expires_at: datetime = Field(
+        description="Seven days later: nothing is kept for it from then on unless it says so again."
+    )

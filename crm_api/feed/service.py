@@ -16,6 +16,7 @@ from crm_api.feed import store
 from crm_api.feed.cursor import FeedCursor, MalformedCursor
 from service_kit.database import Database
 from service_kit.problems import Problem
+from service_kit.process import clock
 from service_kit.process.stopping import Stopping
 
 # How soon a waiting reader sees another process's commit when no notification came.
@@ -44,6 +45,17 @@ class CursorExpired(Problem):
     slug = "cursor-expired"
 
 
+class EventPruned(CursorExpired):
+    """There was such an event, and it is deleted."""
+
+
+class EventNotFound(Problem):
+    """No event has this position yet."""
+
+    status = HTTPStatus.NOT_FOUND
+    slug = "event-not-found"
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Rows of the feed, and the positions they cover."""
@@ -58,6 +70,15 @@ class Page:
     @property
     def has_more(self) -> bool:
         return self.through_position < self.head_position
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many events were deleted, and how many old ones were kept for which reader."""
+
+    deleted: int
+    kept: int = 0
+    kept_for: store.FeedReader | None = None
 
 
 def forget(db: Connection, subject: str, blank: Mapping[str, Any]) -> None:
@@ -103,12 +124,35 @@ def position_of(db: Connection, cursor: str) -> int:
     return position
 
 
-def page(db: Connection, after: str | None, types: Collection[str], limit: int) -> Page:
-    """Read what follows a cursor. Raises CursorMalformed, FeedDiverged or CursorExpired."""
-    epoch, last, pruned, *_ = store.head(db)
-    position = 0 if after is None else _position_of(db, after, epoch, last)
+def readable_position(db: Connection, head: store.Head, after: str | None) -> int:
+    """Return the position of a cursor behind which everything can still be read; None: the start.
+
+    Raises CursorMalformed, FeedDiverged or CursorExpired.
+    """
+    position, pruned = 0, head.pruned_position
+    if after is not None:
+        position = _position_of(db, after, head.epoch, head.last_position)
     if position < pruned:
         _refuse_expired(pruned)
+    return position
+
+
+def get(db: Connection, position: int) -> store.ShownEvent:
+    """Return one event. Raises EventNotFound or EventPruned."""
+    # Taken first: since positions have no holes, what is not there below the head was pruned.
+    last = store.head(db).last_position
+    if position > last:
+        raise EventNotFound(f"The feed ends at position {last}.")
+    found = store.find(db, position)
+    if found is None:
+        raise EventPruned(f"The event at position {position} is deleted.")
+    return found
+
+
+def page(db: Connection, after: str | None, types: Collection[str], limit: int) -> Page:
+    """Read what follows a cursor. Raises CursorMalformed, FeedDiverged or CursorExpired."""
+    head = store.head(db)
+    position, last = readable_position(db, head, after), head.last_position
     through = min(last, position + store.WINDOW)
     rows = store.between(db, position, through, types, limit)
     if len(rows) == limit:
@@ -123,7 +167,7 @@ def page(db: Connection, after: str | None, types: Collection[str], limit: int) 
         from_position=position + 1,
         through_position=through,
         head_position=last,
-        next_cursor=FeedCursor.at(epoch, through, last_id).encode(),
+        next_cursor=FeedCursor.at(head.epoch, through, last_id).encode(),
         unnumbered=unnumbered,
     )
 
@@ -153,14 +197,35 @@ async def next_page(
         await stopping.sleep(min(left, RECHECK_SECONDS), asyncio.shield(next_commit))
 
 
-async def prune(database: Database, before: datetime) -> int:
-    """Delete all events older than an instant, in small transactions. Returns how many."""
+async def prune(database: Database, before: datetime, *, force: bool = False) -> Pruned:
+    """Delete all events older than an instant, in small transactions, up to the slowest reader.
+
+    With `force` what a live reader still needs is deleted as well.
+    """
     # Only numbered events are pruned, and perhaps nobody reads this feed.
     await assign_all_positions(database)
     total = 0
-    while pruned := await database.write(store.prune, before, PRUNED_AT_ONCE):
+    while True:
+        pruned, kept_for = await database.write(_prune_some, before, force=force)
         total += pruned
-    return total
+        if not pruned:
+            break
+    if kept_for is None:
+        return Pruned(total)
+    return Pruned(total, await database.scan(store.count_old, before), kept_for)
+
+
+def _prune_some(
+    db: Connection, before: datetime, *, force: bool
+) -> tuple[int, store.FeedReader | None]:
+    """Delete some old events. Returns how many, and the reader who needs the next ones."""
+    # Before the readers are looked at: whoever announces itself does it before this or after it.
+    store.lock_head(db)
+    through = store.last_older(db, before, PRUNED_AT_ONCE)
+    slowest = None if force else store.slowest_reader(db, clock.now())
+    if slowest is None or through <= slowest.position:
+        return store.prune(db, through), None
+    return store.prune(db, slowest.position), slowest
 
 
 def _position_of(db: Connection, text: str, epoch: str, last: int) -> int:

@@ -1,7 +1,7 @@
 """The feed's statements."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -10,6 +10,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    func,
     insert,
     or_,
     select,
@@ -18,9 +19,16 @@ from sqlalchemy import (
 )
 
 from crm_api.as_json import rfc3339
-from crm_api.feed.models import events, feed_head, pruned_registrations
+from crm_api.feed.models import events, feed_head, feed_readers, pruned_registrations
 from service_kit.database.listed import is_listed
-from service_kit.database.prepared import Prepared, PreparedInsertMissing, PreparedValues
+from service_kit.database.prepared import (
+    LAST_KEY,
+    Prepared,
+    PreparedInsertMissing,
+    PreparedValues,
+)
+from service_kit.database.rows import find_all, find_one, get_one, page_after
+from service_kit.database.types import UtcDateTime
 
 # So that one transaction stays short however much has piled up.
 ASSIGNED_AT_ONCE = 1000
@@ -28,6 +36,9 @@ ASSIGNED_AT_ONCE = 1000
 WINDOW = 10_000
 # The one type whose position outlives its event.
 REGISTRATION = "customer.created"
+
+# How long a reader's announcement counts.
+ANNOUNCED_FOR = timedelta(days=7)
 
 # Any number; it is this database's own.
 LOCK = 0x66656564
@@ -61,6 +72,19 @@ class ShownEvent(NamedTuple):
     position: int
     traceparent: str | None
     data: str
+
+
+class FeedReader(NamedTuple):
+    """A reader of the feed, and the position up to which it needs no event any more."""
+
+    id: int
+    name: str
+    position: int
+    announced_at: datetime
+
+    @property
+    def expires_at(self) -> datetime:
+        return self.announced_at + ANNOUNCED_FOR
 
 
 _ADD = PreparedInsertMissing(events)  # nothing conflicts: rows come without a position
@@ -102,6 +126,7 @@ _BETWEEN = (
 )
 _BETWEEN_ANY = Prepared(ShownEvent, _BETWEEN)
 _BETWEEN_OF_TYPES = Prepared(ShownEvent, _BETWEEN.where(is_listed(events.c.type, "types")))
+_AT = Prepared(ShownEvent, _SHOWN.where(events.c.position == bindparam("at")))
 _OF_SUBJECT = select(events.c.id, events.c.data).where(events.c.subject == bindparam("about"))
 _REWRITE = update(events).where(events.c.id == bindparam("event")).values(data=bindparam("to_data"))
 _ASSIGN_POSITIONS = text("""
@@ -125,6 +150,35 @@ _SET_PRUNED = (
     update(feed_head)
     .where(feed_head.c.pruned_position < bindparam("through"))
     .values(pruned_position=bindparam("through"))
+)
+_FIRST_YOUNG = (
+    select(events.c.position)
+    .where(events.c.position.is_not(None), events.c.occurred_at >= bindparam("before"))
+    .order_by(events.c.position)
+    .limit(1)
+    .scalar_subquery()
+)
+_COUNT_OLD = (
+    select(func.count())
+    .select_from(events)
+    .where(events.c.position < func.coalesce(_FIRST_YOUNG, LAST_KEY))
+)
+
+_READERS = select(feed_readers).where(
+    feed_readers.c.announced_at > bindparam("since", type_=UtcDateTime)
+)
+_SLOWEST = _READERS.order_by(feed_readers.c.position, feed_readers.c.announced_at.desc()).limit(1)
+_COUNT_READERS = select(func.count()).select_from(feed_readers)
+_MOVE_READER = (
+    update(feed_readers)
+    .where(feed_readers.c.name == bindparam("reader"))
+    .values(position=bindparam("to_position"), announced_at=bindparam("at", type_=UtcDateTime))
+    .returning(*feed_readers.columns)
+)
+_ADD_READER = insert(feed_readers).returning(*feed_readers.columns)
+_REMOVE_READER = delete(feed_readers).where(feed_readers.c.name == bindparam("reader"))
+_REMOVE_SILENT = delete(feed_readers).where(
+    feed_readers.c.announced_at <= bindparam("since", type_=UtcDateTime)
 )
 
 
@@ -156,6 +210,10 @@ def between(
     if types:
         return _BETWEEN_OF_TYPES.all(db, **values, types=list(types))
     return _BETWEEN_ANY.all(db, **values)
+
+
+def find(db: Connection, position: int) -> ShownEvent | None:
+    return _AT.first(db, at=position)
 
 
 def registrations_known_from(db: Connection) -> int:
@@ -202,8 +260,8 @@ def rewrite(db: Connection, subject: str, rewritten: Callable[[str], str]) -> No
         db.execute(_REWRITE, {"event": row.id, "to_data": rewritten(row.data)})
 
 
-def prune(db: Connection, before: datetime, limit: int) -> int:
-    """Delete the oldest events up to the first that happened later. Returns how many."""
+def last_older(db: Connection, before: datetime, limit: int) -> int:
+    """Find the last of the oldest events that all happened before an instant. 0 if none did."""
     old = (
         select(events.c.position, events.c.occurred_at)
         .where(events.c.position.is_not(None))
@@ -215,10 +273,56 @@ def prune(db: Connection, before: datetime, limit: int) -> int:
         if occurred_at >= before:
             break
         through = position
-    if not through:
-        return 0
-    lock_head(db)
+    return through
+
+
+def prune(db: Connection, through: int) -> int:
+    """Delete the events up to a position. Returns how many."""
     db.execute(_KEEP_REGISTRATIONS, {"through": through})
     pruned = db.execute(delete(events).where(events.c.position <= through)).rowcount
     db.execute(_SET_PRUNED, {"through": through})
     return pruned
+
+
+def count_old(db: Connection, before: datetime) -> int:
+    """Count the oldest events, up to the first that happened later."""
+    found: int = db.execute(_COUNT_OLD, {"before": before}).scalar_one()
+    return found
+
+
+def slowest_reader(db: Connection, now: datetime) -> FeedReader | None:
+    """Find the live reader with the lowest position; of several the one that lives longest."""
+    return find_one(FeedReader, db, _SLOWEST, {"since": now - ANNOUNCED_FOR})
+
+
+def page_of_readers(
+    db: Connection, now: datetime, after: int | None, limit: int
+) -> list[FeedReader]:
+    statement = page_after(_READERS, feed_readers.c.id, after, limit)
+    return find_all(FeedReader, db, statement, {"since": now - ANNOUNCED_FOR})
+
+
+def count_readers(db: Connection) -> int:
+    found: int = db.execute(_COUNT_READERS).scalar_one()
+    return found
+
+
+def move_reader(db: Connection, name: str, position: int, now: datetime) -> FeedReader | None:
+    """Set where a reader is; None where there is no such reader."""
+    values = {"reader": name, "to_position": position, "at": now}
+    return find_one(FeedReader, db, _MOVE_READER, values)
+
+
+def add_reader(db: Connection, name: str, position: int, now: datetime) -> FeedReader:
+    values = {"name": name, "position": position, "announced_at": now}
+    return get_one(FeedReader, db, _ADD_READER, values)
+
+
+def remove_reader(db: Connection, name: str) -> bool:
+    """Remove a reader. Returns whether there was one."""
+    return db.execute(_REMOVE_READER, {"reader": name}).rowcount == 1
+
+
+def remove_silent_readers(db: Connection, now: datetime) -> None:
+    """Remove the readers whose last announcement no longer counts."""
+    db.execute(_REMOVE_SILENT, {"since": now - ANNOUNCED_FOR})

@@ -37,7 +37,7 @@ class Crm:
         raise NotImplementedError
 
     async def prune(self) -> None:
-        """Delete all events."""
+        """Delete all events that no reader needs."""
         raise NotImplementedError
 
 
@@ -88,6 +88,10 @@ class CrmsDouble(Crm):
     async def _answer(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == "/api/events":
             return await self._double(request)
+        if request.url.path.startswith("/api/events/"):
+            return await self._double.look_up(request)
+        if request.url.path.startswith("/api/feed-readers/"):
+            return await self._double.announce(request)
         return await self._double.list(request)
 
     async def register(self, *, welcome: bool = True) -> str:
@@ -103,9 +107,10 @@ class CrmsDouble(Crm):
         self._double.publish(told | {"type": "customer.erased"})
         later = "2026-01-05T13:00:00Z"
         self._double.changed[uid] = listed(uid, THEN, name="", email="", updated_at=later)
+        self._double.forget(uid)
 
     async def prune(self) -> None:
-        self._double.pruned = len(self._double.events)
+        self._double.prune()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from tests.contracts.conftest import Crm
 pytestmark = pytest.mark.engine("double", "sqlite", "postgresql")
 
 FEED, LIST = "/api/events", "/api/customers"
+READER = "/api/feed-readers/integration"
 
 
 async def feed(crm: Crm, **query: Any) -> dict[str, Any]:
@@ -186,3 +187,69 @@ async def test_one_is_found_by_its_uid_and_who_was_erased_is_there_without_a_nam
     assert uids(await customers(crm)) == [uid]
     unknown = await crm.http.get(f"{LIST}/019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c")
     assert refusal(unknown) == (404, "customer-not-found")
+
+
+async def look_up(crm: Crm, position: int) -> httpx.Response:
+    return await crm.http.get(f"{FEED}/{position}")
+
+
+async def announce(crm: Crm, position: int, **body: Any) -> httpx.Response:
+    return await crm.http.put(READER, json={"position": position, **body})
+
+
+async def test_one_event_is_looked_up_as_the_feed_shows_it(crm: Crm) -> None:
+    uid = await crm.register()
+    await crm.register()
+    shown = (await feed(crm))["events"]
+
+    assert [(await look_up(crm, n)).json() for n in (1, 2)] == shown
+    await crm.erase(uid)
+    erased = (await look_up(crm, 1)).json()
+    assert (erased["subject"], erased["id"]) == (uid, shown[0]["id"])
+    assert (erased["data"]["name"], erased["data"]["email"]) == ("", "")
+
+
+async def test_an_event_that_is_not_there_yet_is_told_from_one_that_is_pruned(crm: Crm) -> None:
+    await crm.register()
+    await feed(crm)
+
+    assert refusal(await look_up(crm, 2)) == (404, "event-not-found")
+    await crm.prune()
+    assert refusal(await look_up(crm, 1)) == (410, "cursor-expired")
+    assert refusal(await look_up(crm, 2)) == (404, "event-not-found")
+
+
+async def test_what_a_reader_still_needs_is_not_pruned(crm: Crm) -> None:
+    for _ in range(3):
+        await crm.register()
+    cursor = (await feed(crm, limit=2))["next_cursor"]
+
+    new = await announce(crm, 1, cursor=cursor)
+    await crm.prune()
+
+    assert new.status_code == 201
+    assert (new.json()["name"], new.json()["position"]) == ("integration", 1)
+    assert new.json()["announced_at"] < new.json()["expires_at"]
+    assert refusal(await look_up(crm, 1)) == (410, "cursor-expired")
+    assert (await look_up(crm, 2)).status_code == 200
+    page = await feed(crm, after=cursor)
+    assert [event["sequence"] for event in page["events"]] == [3]
+    again = await announce(crm, 3, cursor=page["next_cursor"])
+    assert (again.status_code, again.json()["position"]) == (200, 3)
+    await crm.prune()
+    assert refusal(await look_up(crm, 3)) == (410, "cursor-expired")
+
+
+async def test_a_reader_is_refused_as_the_feed_refuses_its_cursor(crm: Crm) -> None:
+    await crm.register()
+    cursor = (await feed(crm))["next_cursor"]
+    await crm.register()
+    other = ("B" if cursor[0] == "A" else "A" if cursor[0] != "a" else "b") + cursor[1:]
+
+    assert refusal(await announce(crm, 1)) == (422, "invalid-request")
+    assert refusal(await announce(crm, 2, cursor=cursor)) == (422, "invalid-request")
+    assert refusal(await announce(crm, 0, cursor="nonsense")) == (400, "cursor-malformed")
+    assert refusal(await announce(crm, 1, cursor=other)) == (409, "feed-diverged")
+    await crm.prune()
+    assert refusal(await announce(crm, 1, cursor=cursor)) == (410, "cursor-expired")
+    assert refusal(await announce(crm, 0)) == (410, "cursor-expired")

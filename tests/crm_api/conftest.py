@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from crm_api.commands import main
 from crm_api.customers import service
 from crm_api.customers.schemas import CustomerNew
 from crm_api.feed import store
+from crm_api.feed.service import Pruned
+from crm_api.feed.service import prune as prune_feed
 from crm_api.settings import Settings
 from service_kit.database import open_database
 from service_kit.web.auth import Principal
@@ -26,6 +29,7 @@ from tests.described import keeps_its_word
 from tests.personal import everything_in
 from tests.statements import before_each_statement
 
+READERS = "/api/feed-readers"
 OUTSIDER = Principal("outsider", "admin", frozenset())
 
 
@@ -101,6 +105,42 @@ async def refusal(crm: httpx.AsyncClient, **query: Any) -> tuple[int, str]:
     """Ask for a page that is not to be had. Returns the status and the problem's slug."""
     answer = await crm.get("/api/events", params=query)
     return answer.status_code, answer.json().get("type", "").removeprefix("urn:problem:")
+
+
+async def announce(crm: httpx.AsyncClient, name: str, position: int, **body: Any) -> httpx.Response:
+    """Say how far a reader is, as a caller does."""
+    return await crm.put(f"{READERS}/{name}", json={"position": position, **body})
+
+
+async def announced(crm: httpx.AsyncClient, name: str, position: int) -> dict[str, Any]:
+    """Announce a reader that has read the feed up to a position."""
+    body = {"cursor": await cursor_at(crm, position)} if position else {}
+    answer = await announce(crm, name, position, **body)
+    assert answer.status_code in {200, 201}, answer.text
+    reader: dict[str, Any] = answer.json()
+    return reader
+
+
+async def cursor_at(crm: httpx.AsyncClient, position: int) -> str:
+    return str((await read_feed(crm, limit=position))["next_cursor"])
+
+
+async def prune(
+    crm: httpx.AsyncClient, before: datetime | None = None, *, force: bool = False
+) -> Pruned:
+    """Delete events older than an instant; by default, all that are committed."""
+    database = app_of(crm).state.database
+    return await prune_feed(database, before or datetime.now(UTC) + timedelta(days=1), force=force)
+
+
+async def fall_silent(crm: httpx.AsyncClient, name: str, silence: timedelta) -> None:
+    """Set for how long a reader has not announced itself."""
+    at = datetime.now(UTC) - silence
+    await change_database(
+        crm,
+        f"UPDATE feed_readers SET announced_at = '{at:%Y-%m-%d %H:%M:%S.%f}' "  # noqa: S608
+        f"WHERE name = '{name}'",
+    )
 
 
 async def change_database(crm: httpx.AsyncClient, *statements: str) -> None:

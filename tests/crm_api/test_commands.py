@@ -10,9 +10,11 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.crm_api.conftest import (
+    announced,
     app_of,
     change_database,
     covered,
+    fall_silent,
     read_feed,
     refusal,
     register,
@@ -56,6 +58,43 @@ async def test_events_older_than_so_many_days_are_deleted(
         page = await read_feed(aged)
     assert sequences(page) == list(range(pruned + 1, 5))
     assert covered(page) == (pruned + 1, 4, 4, False)
+
+
+async def test_what_a_reader_still_needs_is_kept_and_the_reader_named(
+    aged: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader = await announced(aged, "data-warehouse", 1)
+
+    assert await run("prune-feed", "--older-than-days", "1") == 1
+
+    assert capsys.readouterr().out == (
+        "1 events deleted\n"
+        "2 old events kept: the feed reader data-warehouse is at position 1. Unless it announces "
+        f"itself again, they are kept until {reader['expires_at']}. --force deletes them now.\n"
+    )
+    assert await run("prune-feed", "--older-than-days", "9") == 0
+    assert capsys.readouterr().out == "0 events deleted\n"
+
+
+async def test_force_deletes_what_a_reader_still_needs(
+    aged: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await announced(aged, "data-warehouse", 1)
+
+    assert await run("prune-feed", "--older-than-days", "1", "--force") == 0
+
+    assert capsys.readouterr().out == "3 events deleted\n"
+
+
+async def test_a_reader_that_is_silent_for_seven_days_keeps_nothing(
+    aged: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await announced(aged, "data-warehouse", 1)
+    await fall_silent(aged, "data-warehouse", timedelta(days=7))
+
+    assert await run("prune-feed", "--older-than-days", "1") == 0
+
+    assert capsys.readouterr().out == "3 events deleted\n"
 
 
 async def test_customers_stay_when_their_events_go(aged: httpx.AsyncClient) -> None:

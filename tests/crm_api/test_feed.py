@@ -7,11 +7,23 @@ from uuid import UUID
 import httpx
 import pytest
 from opentelemetry.trace import SpanKind
+from sqlalchemy import Connection
 
-from crm_api.feed import store
-from crm_api.feed.schemas import FeedPage
+from crm_api.feed import service, store
+from crm_api.feed.schemas import Event, FeedPage
 from service_kit.process import tracing
-from tests.crm_api.conftest import covered, numbered, read_feed, register, sequences
+from tests.crm_api.conftest import (
+    announced,
+    app_of,
+    change_from_outside,
+    covered,
+    interrupted,
+    numbered,
+    prune,
+    read_feed,
+    register,
+    sequences,
+)
 
 FEED = "/api/events"
 
@@ -233,3 +245,84 @@ async def test_a_search_for_a_rare_type_goes_a_window_at_a_time(
         (3, 4, 5, True),
         (5, 5, 5, False),
     ]
+
+
+async def test_one_event_is_looked_up_as_the_feed_shows_it(crm: httpx.AsyncClient) -> None:
+    with tracing.span("test", SpanKind.SERVER, [f"00-{'a' * 32}-{'b' * 16}-01"]):
+        await register(crm, 1)
+    await register(crm, 2)
+    await crm.post("/api/tickets", json={"customer_id": 1, "subject": "?", "description": "日本"})
+    shown = (await read_feed(crm))["events"]
+
+    for event in shown:
+        answer = await crm.get(f"{FEED}/{event['sequence']}")
+        assert answer.status_code == 200
+        assert answer.json() == event
+        assert answer.headers["content-type"] == "application/json"
+        assert (
+            answer.content == Event.model_validate_json(answer.content).model_dump_json().encode()
+        )
+
+
+async def test_an_event_of_somebody_who_was_erased_is_looked_up_blanked(
+    crm: httpx.AsyncClient,
+) -> None:
+    await register(crm, 1)
+    await read_feed(crm)
+    before = (await crm.get(f"{FEED}/1")).json()
+    await crm.delete("/api/customers/1")
+
+    after = (await crm.get(f"{FEED}/1")).json()
+
+    assert before["data"]["name"] == "Customer 1"
+    assert (after["data"]["name"], after["data"]["email"]) == ("", "")
+    assert after == before | {"data": after["data"]}
+    assert after == (await read_feed(crm))["events"][0]
+
+
+async def test_an_event_that_is_not_there_yet_is_told_from_one_that_is_pruned(
+    crm: httpx.AsyncClient,
+) -> None:
+    async def look_up(sequence: object) -> tuple[int, str]:
+        answer = await crm.get(f"{FEED}/{sequence}")
+        return answer.status_code, answer.json()["type"].removeprefix("urn:problem:")
+
+    assert await look_up(1) == (404, "event-not-found")
+    await register(crm, 1, 2)
+    assert await look_up(1) == (404, "event-not-found"), "nobody has numbered it"
+    await read_feed(crm)
+    assert (await crm.get(f"{FEED}/2")).status_code == 200
+    assert await look_up(3) == (404, "event-not-found")
+    assert await look_up(2**63 - 1) == (404, "event-not-found")
+    for strange in (0, -1, 2**63, "x"):
+        assert await look_up(strange) == (422, "invalid-request")
+
+    await announced(crm, "one", 1)
+    await prune(crm)
+
+    assert await look_up(1) == (410, "cursor-expired")
+    assert (await crm.get(f"{FEED}/2")).status_code == 200
+    assert await look_up(3) == (404, "event-not-found")
+
+
+@pytest.mark.parametrize("step", range(2))
+async def test_an_event_that_is_pruned_while_it_is_looked_up_is_found_or_pruned(
+    crm: httpx.AsyncClient, step: int
+) -> None:
+    await register(crm, 1, 2)
+    await read_feed(crm)
+    url = app_of(crm).state.settings.database_url
+    pruned = (
+        "DELETE FROM events WHERE position <= 1",
+        "UPDATE feed_head SET pruned_position = 1",
+    )
+
+    def look(db: Connection) -> store.ShownEvent:
+        with interrupted(db, step, lambda: change_from_outside(url, *pruned)):
+            return service.get(db, 1)
+
+    try:
+        found = await app_of(crm).state.database.read(look)
+    except service.EventPruned:
+        return
+    assert found.position == 1

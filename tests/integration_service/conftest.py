@@ -240,6 +240,8 @@ def far_sides() -> Iterator[respx.MockRouter]:
 def crm(far_sides: respx.MockRouter) -> Iterator[CrmDouble]:
     crm = CrmDouble()
     far_sides.get("http://crm/api/events").mock(side_effect=crm)
+    far_sides.get(path__startswith="/api/events/", host="crm").mock(side_effect=crm.look_up)
+    far_sides.put(path__startswith="/api/feed-readers/", host="crm").mock(side_effect=crm.announce)
     far_sides.get("http://crm/api/customers").mock(side_effect=crm.list)
     far_sides.get(path__startswith="/api/customers/", host="crm").mock(side_effect=crm.list)
     yield crm

@@ -233,6 +233,8 @@ class CrmDouble(_Double):
         self.unwelcome: set[str] = set()
         self.changed: dict[str, dict[str, Any]] = {}
         self.lists: list[httpx.Request] = []
+        # Up to which position each reader says it needs no event.
+        self.readers: dict[str, int] = {}
         self._news = asyncio.Event()
 
     @property
@@ -302,6 +304,38 @@ class CrmDouble(_Double):
                 answer = self.carry_out(request)
         return answer
 
+    async def look_up(self, request: httpx.Request) -> httpx.Response:
+        """Answer one event."""
+        position = int(request.url.path.rpartition("/")[2])
+        if position > self.head:
+            return problem(404, "event-not-found")
+        if position <= self.pruned:
+            return problem(410, "cursor-expired")
+        return httpx.Response(200, json=self.events[position - 1])
+
+    async def announce(self, request: httpx.Request) -> httpx.Response:
+        """Write down how far a reader is."""
+        name, body = request.url.path.rpartition("/")[2], json.loads(request.content)
+        read = self._readable(body.get("cursor"))
+        if isinstance(read, httpx.Response):
+            return read
+        if body["position"] > read:
+            return problem(422, "invalid-request")
+        status = 200 if name in self.readers else 201
+        self.readers[name] = body["position"]
+        instants = {"announced_at": "2026-01-05T12:00:00Z", "expires_at": "2026-01-12T12:00:00Z"}
+        return httpx.Response(status, json={"name": name, "position": body["position"], **instants})
+
+    def prune(self) -> None:
+        """Delete all events that no reader needs."""
+        self.pruned = max(self.pruned, min([len(self.events), *self.readers.values()]))
+
+    def forget(self, uid: str) -> None:
+        """Blank what all events say about a person."""
+        for event in self.events:
+            if event["subject"] == uid:
+                event["data"] |= {name: "" for name in ("name", "email") if name in event["data"]}
+
     @property
     def head(self) -> int:
         """The last position that an event has."""
@@ -319,13 +353,18 @@ class CrmDouble(_Double):
             return problem(409, "feed-diverged")
         return int(position)
 
+    def _readable(self, cursor: str | None) -> int | httpx.Response:
+        """Read the position in a cursor that the feed can continue from, or refuse it."""
+        position = 0 if cursor is None else self._place(cursor)
+        if isinstance(position, int) and position < self.pruned:
+            return problem(410, "cursor-expired")
+        return position
+
     def carry_out(self, request: httpx.Request) -> httpx.Response:
         query = request.url.params
-        after = self._place(query.get("after", f"{self.epoch}-0"))
+        after = self._readable(query.get("after"))
         if isinstance(after, httpx.Response):
             return after
-        if after < self.pruned:
-            return problem(410, "cursor-expired")
         wanted, limit = set(query["types"].split(",")), int(query["limit"])
         page = self._read(after, wanted, limit)
         if not page["has_more"] and self.head < len(self.events):

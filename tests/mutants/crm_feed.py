@@ -7,6 +7,7 @@ _EVENT_SCHEMAS = "tests/crm_api/test_event_schemas.py"
 _FEED = "tests/crm_api/test_feed.py"
 _FEED_CURSORS = "tests/crm_api/test_feed_cursors.py"
 _FEED_PRUNING = "tests/crm_api/test_feed_pruning.py"
+_FEED_READERS = "tests/crm_api/test_feed_readers.py"
 _FEED_WAITING = "tests/crm_api/test_feed_waiting.py"
 
 MUTANTS = [
@@ -197,5 +198,89 @@ MUTANTS = [
         text="with slot_of(request).waiting(wait) if wait else nullcontext():",
         instead="with nullcontext():",
         tests=(f"{_FEED_WAITING}::test_who_waits_takes_the_place_of_nobody_who_works",),
+    ),
+    Mutant(
+        name="pruning goes beyond the slowest reader",
+        kind="condition",
+        file="crm_api/feed/service.py",
+        text="if slowest is None or through <= slowest.position:",
+        instead="if slowest is None or through >= slowest.position:",
+        tests=(f"{_FEED_PRUNING}::test_pruning_stops_at_the_slowest_reader_and_names_it",),
+    ),
+    Mutant(
+        name="an event that is not numbered is called pruned",
+        kind="condition",
+        file="crm_api/feed/service.py",
+        text="    if position > last:\n        raise EventNotFound",
+        instead="    if position < last:\n        raise EventNotFound",
+        tests=(f"{_FEED}::test_an_event_that_is_not_there_yet_is_told_from_one_that_is_pruned",),
+    ),
+    Mutant(
+        name="a reader is kept events for at the very end of its seven days",
+        kind="boundary",
+        file="crm_api/feed/store.py",
+        text="""_READERS = select(feed_readers).where(
+    feed_readers.c.announced_at > bindparam""",
+        instead="""_READERS = select(feed_readers).where(
+    feed_readers.c.announced_at >= bindparam""",
+        tests=(f"{_FEED_READERS}::test_a_reader_that_says_nothing_for_seven_days_is_none",),
+    ),
+    Mutant(
+        name="a reader may be one position further than its cursor",
+        kind="boundary",
+        file="crm_api/feed/readers.py",
+        text="if put.position > read:",
+        instead="if put.position > read + 1:",
+        tests=(f"{_FEED_READERS}::test_nobody_is_further_than_its_cursor",),
+    ),
+    Mutant(
+        name="there is one reader more than there may be",
+        kind="boundary",
+        file="crm_api/feed/readers.py",
+        text="if store.count_readers(db) >= MOST_READERS:",
+        instead="if store.count_readers(db) > MOST_READERS:",
+        tests=(f"{_FEED_READERS}::test_there_are_a_hundred_readers_at_most",),
+    ),
+    Mutant(
+        name="the fastest reader holds events",
+        kind="order",
+        file="crm_api/feed/store.py",
+        text="_READERS.order_by(feed_readers.c.position, ",
+        instead="_READERS.order_by(feed_readers.c.position.desc(), ",
+        tests=(f"{_FEED_PRUNING}::test_pruning_stops_at_the_slowest_reader_and_names_it",),
+    ),
+    Mutant(
+        name="readers hold events against --force",
+        kind="scope",
+        file="crm_api/feed/service.py",
+        text="slowest = None if force else store",
+        instead="slowest = store",
+        tests=(f"{_FEED_PRUNING}::test_who_says_force_deletes_what_readers_need",),
+    ),
+    Mutant(
+        name="young events are counted as kept",
+        kind="scope",
+        file="crm_api/feed/store.py",
+        text="events.c.position.is_not(None), events.c.occurred_at >= bindparam",
+        instead="events.c.position.is_(None), events.c.occurred_at >= bindparam",
+        tests=(f"{_FEED_PRUNING}::test_only_old_events_are_counted_as_kept",),
+    ),
+    Mutant(
+        name="silent readers take the places of new ones",
+        kind="dropped",
+        file="crm_api/feed/readers.py",
+        text="""    store.remove_silent_readers(db, now)
+""",
+        instead="",
+        tests=(f"{_FEED_READERS}::test_there_are_a_hundred_readers_at_most",),
+    ),
+    Mutant(
+        name="a reader announces itself while events are deleted",
+        kind="dropped",
+        file="crm_api/feed/readers.py",
+        text="    store.lock_head(db)\n",
+        instead="",
+        tests=(f"{_FEED_PRUNING}::test_who_announces_itself_while_events_are_deleted",),
+        engine="both",
     ),
 ]
