@@ -24,6 +24,9 @@ DESCRIPTION = """Customers and support tickets, and a feed of everything that ha
 Press **Authorize** and enter a token. In development `agent123`, `admin123`, `viewer123` and
 `integration123` are such tokens, each with the role in its name."""
 
+# Made once: each app of a process has the same.
+audit_routes = audit_router(audit, Action, "/api/audit")
+
 
 def create_app(settings: Settings) -> FastAPI:
     issued_tokens = IssuedTokens()
@@ -39,10 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
         name="crm_api",
         description=DESCRIPTION,
         settings=settings,
-        routers=[
-            *(customers, tickets, feed, feed_readers, stats, tokens),
-            audit_router(audit, Action, "/api/audit"),
-        ],
+        routers=[customers, tickets, feed, feed_readers, stats, tokens, audit_routes],
         running=running,
         stored_answers=stored_answers,
         prefix="/api",

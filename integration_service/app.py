@@ -20,8 +20,11 @@ from service_kit.web.audit import audit_router
 
 DESCRIPTION = """Finds each new customer of the CRM and has Inventory make one welcome package.
 
-Press **Authorize** and enter a token. In development `admin123` and `viewer123` are such tokens,
-each with the role in its name."""
+Press **Authorize** and enter a token. In development `admin123`, `viewer123` and `agent123` are
+such tokens, each with the role in its name."""
+
+# Made once: each app of a process has the same.
+audit_routes = audit_router(audit, Action, "/audit")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -48,6 +51,6 @@ def create_app(settings: Settings) -> FastAPI:
         name="integration_service",
         description=DESCRIPTION,
         settings=settings,
-        routers=[operations, routes, deliveries, reconcile, audit_router(audit, Action, "/audit")],
+        routers=[operations, routes, deliveries, reconcile, audit_routes],
         running=running,
     )

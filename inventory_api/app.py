@@ -20,8 +20,11 @@ from service_kit.web.audit import audit_router
 DESCRIPTION = """Package requests: one for ever for each customer, type of package and occurrence;
 and the stock that goes into them.
 
-Press **Authorize** and enter a token. In development `clerk123`, `admin123`, `viewer123` and
-`integration123` are such tokens, each with the role in its name."""
+Press **Authorize** and enter a token. In development `clerk123`, `admin123`, `viewer123`,
+`agent123` and `integration123` are such tokens, each with the role in its name."""
+
+# Made once: each app of a process has the same.
+audit_routes = audit_router(audit, Action, "/audit")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -35,10 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
         name="inventory_api",
         description=DESCRIPTION,
         settings=settings,
-        routers=[
-            *(package_requests, pick_list, items, movements, kits, books),
-            audit_router(audit, Action, "/audit"),
-        ],
+        routers=[package_requests, pick_list, items, movements, kits, books, audit_routes],
         running=running,
         stored_answers=stored_answers,
     )
