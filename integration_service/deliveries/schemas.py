@@ -9,6 +9,8 @@ from service_kit.web.fields import Line
 
 State = Literal["pending", "retrying", "delivered", "skipped", "dead", "undone"]
 STATES: tuple[State, ...] = get_args(State)
+# How many of the deliveries that are retried one answer names.
+SHOWN = 100
 
 _UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
 
@@ -18,8 +20,8 @@ class DeliveryOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    customer_uid: str = Field(examples=[_UID])
-    customer_name: str | None = Field(examples=["Jane Doe"])
+    customer_uid: str = Field(max_length=64, examples=[_UID])
+    customer_name: str | None = Field(max_length=200, examples=["Jane Doe"])
     state: State = Field(
         description="undone: the customer was erased after it was sent; Inventory has cancelled "
         "whatever was not shipped, and removed the name.",
@@ -35,7 +37,7 @@ class DeliveryOut(BaseModel):
         examples=[1],
     )
     next_attempt_at: datetime | None = Field(description="While pending or retrying.")
-    request_id: str | None = Field(description="The package request in Inventory.")
+    request_id: str | None = Field(max_length=36, description="The package request in Inventory.")
     error_class: str | None = Field(
         description="transient, refused or unreadable.", examples=[None]
     )
@@ -62,7 +64,7 @@ class DeliveryDetail(DeliveryOut):
     raw: str | None = Field(description="The event as received, if it could not be read.")
     dismissed_at: datetime | None = Field(description="When an operator dismissed it.")
     dismissed_by: str | None
-    dismissed_reason: str | None
+    dismissed_reason: str | None = Field(max_length=500)
     attempts: list[Attempt]
 
 
@@ -104,4 +106,4 @@ class RetryResult(BaseModel):
     dry_run: bool
     matched: int = Field(description="Deliveries that match.")
     retried: int = Field(description="Deliveries that are retried, up to the limit.")
-    customer_uids: list[str] = Field(description="The first 100 of these.")
+    customer_uids: list[str] = Field(max_length=SHOWN, description=f"The first {SHOWN} of these.")
