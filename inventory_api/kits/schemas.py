@@ -15,7 +15,7 @@ class LineOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    sku: Sku
+    sku: Sku = Field(examples=["WELCOME-CARD"])
     quantity: int = Field(examples=[1])
 
 
