@@ -10,6 +10,7 @@ from integration_service.deliveries.router import router as deliveries
 from integration_service.ledger.models import Action, audit
 from integration_service.operations import metrics
 from integration_service.operations.router import router as operations
+from integration_service.operations.routes import router as routes
 from integration_service.poller.poller import Poller
 from integration_service.reconcile.router import router as reconcile
 from integration_service.settings import Settings
@@ -47,6 +48,6 @@ def create_app(settings: Settings) -> FastAPI:
         name="integration_service",
         description=DESCRIPTION,
         settings=settings,
-        routers=[operations, deliveries, reconcile, audit_router(audit, Action, "/audit")],
+        routers=[operations, routes, deliveries, reconcile, audit_router(audit, Action, "/audit")],
         running=running,
     )

@@ -78,7 +78,7 @@ class InternalError(Problem):
 
 
 class UnsupportedMediaType(Problem):
-    """The body is not application/json."""
+    """The body is not of the media type that is taken here."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     slug = "unsupported-media-type"

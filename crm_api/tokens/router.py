@@ -125,7 +125,7 @@ async def list_tokens(
 async def revoke_token(
     token_id: TokenId, database: DatabaseDep, who: CanManageTokens, issued: IssuedTokensDep
 ) -> None:
-    """Refuse this token from now on; every process of the CRM does within five seconds.
+    """Refuse this token from now on; every service does within five seconds.
 
     It stays in the list. Revoking it once more does nothing.
     """

@@ -67,6 +67,13 @@ def issue(db: Connection, new: TokenNew, who: Principal) -> Issued:
             "The token would have expired before its first use.",
             errors=[{"loc": ["body", "expires_at"], "msg": "must be in the future"}],
         )
+    if who.expires_at is not None and (new.expires_at is None or new.expires_at > who.expires_at):
+        raise InvalidRequest(
+            "The token would outlive the one that it is issued with.",
+            errors=[
+                {"loc": ["body", "expires_at"], "msg": f"at most {clock.rfc3339(who.expires_at)}"}
+            ],
+        )
     token = minting.mint()
     row = store.add(
         db,

@@ -13,7 +13,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    exists,
     insert,
     literal_column,
     null,
@@ -30,6 +29,7 @@ from integration_service.deliveries.models import (
     attempts,
     deliveries,
 )
+from integration_service.ledger.control import IS_SENDING
 from integration_service.ledger.lease import Lease, fence
 from integration_service.ledger.models import poller
 from service_kit.database.listed import is_listed
@@ -42,19 +42,19 @@ LONGEST_WAIT = timedelta(minutes=66)
 _UNCLAIMED = or_(
     deliveries.c.claimed_epoch.is_(None), deliveries.c.claimed_epoch != bindparam("epoch")
 )
+_OF_ROUTE = deliveries.c.route == bindparam("route")
 _DUE = and_(deliveries.c.next_attempt_at <= bindparam("now"), _UNCLAIMED)
 _FRESH = and_(_DUE, deliveries.c.attempt_count == 0)
 # Written out, for the engines to see that the index of what failed before answers it.
 _RETRY = and_(_DUE, deliveries.c.attempt_count > literal_column("0"))
-_IS_SENDING = exists().where(poller.c.paused_at.is_(None))
-_PAUSED_AT = PreparedValues[datetime | None](select(poller.c.paused_at))
+_SENDS = PreparedValues[int](select(poller.c.id).where(IS_SENDING))
 
 
 def _in_order(what: ColumnElement[Any], *which: ColumnElement[bool]) -> Select[Any]:
     """Find something of what is unfinished, what is due first before all else."""
     return (
         select(what)
-        .where(UNFINISHED, *which)
+        .where(UNFINISHED, _OF_ROUTE, *which)
         .order_by(deliveries.c.next_attempt_at, deliveries.c.id)
     )
 
@@ -70,7 +70,7 @@ def _taking(chosen: Select[Any]) -> Prepared[Claimed]:
 
 
 _NEXT_DUE = PreparedValues[datetime](
-    _in_order(deliveries.c.next_attempt_at, _UNCLAIMED, _IS_SENDING).limit(1)
+    _in_order(deliveries.c.next_attempt_at, _UNCLAIMED, IS_SENDING).limit(1)
 )
 _FIRST_DUE = PreparedValues[int](_in_order(deliveries.c.attempt_count, _RETRY).limit(1))
 _TAKE_FRESH = _taking(_in_order(deliveries.c.id, _FRESH))
@@ -79,7 +79,7 @@ _TAKE_RETRIES = _taking(
 )
 _TAKE_LEAST_TRIED = _taking(
     select(deliveries.c.id)
-    .where(UNFINISHED, _UNCLAIMED)
+    .where(UNFINISHED, _OF_ROUTE, _UNCLAIMED)
     .order_by(
         is_listed(deliveries.c.id, "but_last"),
         deliveries.c.attempt_count,
@@ -124,7 +124,9 @@ _UNCLAIM = (
 )
 _DUE_NOW = update(deliveries).values(next_attempt_at=bindparam("now"), updated_at=bindparam("now"))
 _RELEASE_HELD = _DUE_NOW.where(
-    deliveries.c.state == "retrying", deliveries.c.next_attempt_at > bindparam("now")
+    deliveries.c.state == "retrying",
+    deliveries.c.next_attempt_at > bindparam("now"),
+    deliveries.c.route.in_(bindparam("routes", expanding=True)),
 )
 # Written by a clock that was set back since, this one's or another's.
 _FUTURE_DATED = and_(
@@ -138,12 +140,12 @@ _ANY_FUTURE_DATED = PreparedValues[int](select(deliveries.c.id).where(_FUTURE_DA
 _RESCHEDULE_FUTURE_DATED = _DUE_NOW.where(_FUTURE_DATED)
 
 
-def next_due(db: Connection, lease: Lease) -> datetime | None:
-    """Return when the next delivery that nobody is sending is due; it may be past.
+def next_due(db: Connection, lease: Lease, route: str) -> datetime | None:
+    """Return when the route's next delivery that nobody is sending is due; it may be past.
 
     None while it is paused.
     """
-    return _NEXT_DUE.first(db, epoch=lease.epoch)
+    return _NEXT_DUE.first(db, epoch=lease.epoch, route=route)
 
 
 def has_future_dated(db: Connection, now: datetime) -> bool:
@@ -162,36 +164,41 @@ def reschedule_future_dated(db: Connection, lease: Lease, now: datetime) -> None
     db.execute(_RESCHEDULE_FUTURE_DATED, {"now": now, "longest": now + LONGEST_WAIT})
 
 
-def claim_fresh(db: Connection, lease: Lease, now: datetime, limit: int) -> list[Claimed]:
-    """Take up to `limit` deliveries that were never tried."""
-    if not _may_send(db, lease):
+def claim_fresh(
+    db: Connection, lease: Lease, route: str, now: datetime, limit: int
+) -> list[Claimed]:
+    """Take up to `limit` deliveries of a route that were never tried."""
+    if not _may_send(db, lease, route):
         return []
-    return _take(db, _TAKE_FRESH, epoch=lease.epoch, now=now, limit=limit)
+    return _take(db, _TAKE_FRESH, epoch=lease.epoch, route=route, now=now, limit=limit)
 
 
-def claim_retries(db: Connection, lease: Lease, now: datetime, limit: int) -> list[Claimed]:
+def claim_retries(
+    db: Connection, lease: Lease, route: str, now: datetime, limit: int
+) -> list[Claimed]:
     """Take some that failed before: fewer the more often they did.
 
     So whatever spoils a whole batch is soon alone in its own, and no longer holds up the others.
     """
-    if not _may_send(db, lease):
+    if not _may_send(db, lease, route):
         return []
-    level = _FIRST_DUE.first(db, epoch=lease.epoch, now=now)
+    level = _FIRST_DUE.first(db, epoch=lease.epoch, route=route, now=now)
     if level is None:
         return []
-    limit = max(1, limit >> (2 * level))
-    return _take(db, _TAKE_RETRIES, epoch=lease.epoch, now=now, level=level, limit=limit)
+    which = {"epoch": lease.epoch, "route": route, "now": now, "level": level}
+    return _take(db, _TAKE_RETRIES, **which, limit=max(1, limit >> (2 * level)))
 
 
-def claim_probe(db: Connection, lease: Lease, but_last: Sequence[int]) -> list[Claimed]:
+def claim_probe(db: Connection, lease: Lease, route: str, but_last: Sequence[int]) -> list[Claimed]:
     """Claim one delivery as a probe: the least tried one, whenever it is due.
 
     Those whose ids are in `but_last` only where there is no other. A delivery that always fails
     must not stand for all.
     """
-    if not _may_send(db, lease):
+    if not _may_send(db, lease, route):
         return []
-    return _take(db, _TAKE_LEAST_TRIED, epoch=lease.epoch, limit=1, but_last=list(but_last))
+    which = {"epoch": lease.epoch, "route": route, "but_last": list(but_last)}
+    return _take(db, _TAKE_LEAST_TRIED, **which, limit=1)
 
 
 def unclaim(db: Connection, lease: Lease, ids: Sequence[int]) -> None:
@@ -200,10 +207,10 @@ def unclaim(db: Connection, lease: Lease, ids: Sequence[int]) -> None:
     db.execute(_UNCLAIM, {"ids": list(ids)})
 
 
-def unclaim_all(db: Connection, lease: Lease) -> None:
-    """Give back all that a poller has claimed; for one that is sending nothing."""
+def unclaim_all(db: Connection, lease: Lease, route: str) -> None:
+    """Give back all of a route that a poller has claimed; for one that is sending nothing of it."""
     fence(db, lease)
-    mine = deliveries.c.claimed_epoch == lease.epoch
+    mine = and_(deliveries.c.claimed_epoch == lease.epoch, deliveries.c.route == route)
     # By their states: those of erased customers are due no more, and are still to be settled.
     unsettled = deliveries.c.state.in_(("pending", "retrying"))
     db.execute(update(deliveries).where(unsettled, mine).values(claimed_epoch=None))
@@ -219,17 +226,16 @@ def save_settlements(db: Connection, lease: Lease, settlements: Sequence[Settlem
     db.execute(_COUNT, [{"outcome": name, "number": counts[name]} for name in sorted(counts)])
 
 
-def release_held(db: Connection, lease: Lease, now: datetime) -> int:
-    """Make due what waits for another try, now that its target answers again."""
+def release_held(db: Connection, lease: Lease, names: Sequence[str], now: datetime) -> int:
+    """Make due what waits of these routes, now that their target answers again."""
     fence(db, lease)
-    return db.execute(_RELEASE_HELD, {"now": now}).rowcount
+    return db.execute(_RELEASE_HELD, {"now": now, "routes": list(names)}).rowcount
 
 
-def _may_send(db: Connection, lease: Lease) -> bool:
+def _may_send(db: Connection, lease: Lease, route: str) -> bool:
     """Whether sending is not paused, with the row locked that says so. Raises LeaseLost."""
     fence(db, lease)
-    [paused_at] = _PAUSED_AT.all(db)
-    return paused_at is None
+    return _SENDS.first(db, route=route) is not None
 
 
 def _take(db: Connection, taking: Prepared[Claimed], **values: Any) -> list[Claimed]:

@@ -15,7 +15,7 @@ from integration_service.deliveries.log_lines import log_settled
 from integration_service.deliveries.models import Claimed, Settlement
 from integration_service.deliveries.retry_policy import AfterCall, raise_if_misconfigured
 from integration_service.ledger.lease import Clock, Lease, LeaseLost
-from integration_service.routes.definitions import ROUTES
+from integration_service.routes.definitions import ROUTES, Route
 from integration_service.settings import Settings
 from integration_service.targets import store as targets
 from integration_service.targets.circuit import Circuit
@@ -35,15 +35,16 @@ LONGEST_NAP_SECONDS = 5.0
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 FINISH_SECONDS = 7.0
 
-Claim = Callable[[Connection, Lease, datetime, int], list[Claimed]]
+Claim = Callable[[Connection, Lease, str, datetime, int], list[Claimed]]
 
 
 class Dispatch:
-    """Keeps up to a number of batches under way."""
+    """Sends what one route owes to its target; keeps up to a number of batches under way."""
 
     def __init__(
         self,
         database: Database,
+        route: Route,
         target: Target,
         settings: Settings,
         clock: Clock,
@@ -51,6 +52,7 @@ class Dispatch:
         work_ready: asyncio.Event,
     ) -> None:
         self._database = database
+        self._route = route
         self._target = target
         self._circuit = target.circuit
         self._settings = settings
@@ -66,7 +68,7 @@ class Dispatch:
         """Send until the process is to stop, then finish what is under way. Raises LeaseLost."""
         # Nothing is under way yet. But `Poller._keep_going` may have begun this loop again under
         # the same lease, after a claim whose commit was never acknowledged.
-        await self._database.write(claims.unclaim_all, lease)
+        await self._database.write(claims.unclaim_all, lease, self._route.name)
         try:
             while not stopping.begun:
                 self._work_ready.clear()
@@ -103,7 +105,7 @@ class Dispatch:
         if not self._circuit.may_call(now):
             assert self._circuit.next_probe_at is not None
             return (self._circuit.next_probe_at - now).total_seconds()
-        due_at = await self._database.read(claims.next_due, lease)
+        due_at = await self._database.read(claims.next_due, lease, self._route.name)
         if due_at is None:
             return LONGEST_NAP_SECONDS
         if self._circuit.is_open:
@@ -129,12 +131,14 @@ class Dispatch:
         if is_full or (most is not None and len(tasks) >= most):
             return False
         limit = self._settings.batch_size
-        batch = await self._database.write(claim, lease, self._clock(), limit)
+        name = self._route.name
+        batch = await self._database.write(claim, lease, name, self._clock(), limit)
         return self._start(batch, lease, tasks)
 
     async def _start_probe(self, lease: Lease) -> None:
         if not self._under_way:
-            batch = await self._database.write(claims.claim_probe, lease, self._probed)
+            name = self._route.name
+            batch = await self._database.write(claims.claim_probe, lease, name, self._probed)
             self._start(batch, lease, self._retrying)
 
     def _start(self, batch: list[Claimed], lease: Lease, tasks: set[asyncio.Task[None]]) -> bool:
@@ -174,7 +178,7 @@ class Dispatch:
     async def _send(self, batch: Sequence[Claimed], lease: Lease) -> None:
         for one in batch:
             logger.info("Creating package request for customer ID: %s", one.subject)
-        requests = [_request_of(one) for one in batch]
+        requests = [self._request_of(one) for one in batch]
         is_probe = self._circuit.is_open
         started_at = time.monotonic()
         try:
@@ -236,6 +240,15 @@ class Dispatch:
     async def _save_circuit(self, lease: Lease) -> None:
         await self._database.write(targets.save, lease, self._circuit)
 
+    def _request_of(self, delivery: Claimed) -> DeliveryRequest:
+        return DeliveryRequest(
+            delivery.subject,
+            delivery.occurrence,
+            delivery.customer_name,
+            self._route.send,
+            delivery.traceparent,
+        )
+
     async def _note_success(self, lease: Lease) -> None:
         await note_success(self._database, lease, self._circuit, self._clock())
 
@@ -243,19 +256,10 @@ class Dispatch:
 async def note_success(database: Database, lease: Lease, circuit: Circuit, now: datetime) -> None:
     """Note that a target has answered; where it did not before, all that waits for it is due."""
     if circuit.succeeded():
-        held = await database.write(claims.release_held, lease, now)
+        names = [name for name, route in ROUTES.items() if route.target == circuit.target]
+        held = await database.write(claims.release_held, lease, names, now)
         logger.info("%s answers again; %d deliveries are due at once.", circuit.label, held)
         await database.write(targets.save, lease, circuit)
-
-
-def _request_of(delivery: Claimed) -> DeliveryRequest:
-    return DeliveryRequest(
-        delivery.subject,
-        delivery.occurrence,
-        delivery.customer_name,
-        ROUTES[delivery.route].send,
-        delivery.traceparent,
-    )
 
 
 def _milliseconds_since(started_at: float) -> float:

@@ -6,8 +6,9 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, exists, func, null, select, update
 
 from integration_service.deliveries.models import ErasedCustomer, deliveries, erasures
+from integration_service.ledger.control import IS_SENDING
 from integration_service.ledger.lease import Lease, fence, hold
-from integration_service.ledger.models import poller
+from integration_service.routes.definitions import WELCOME
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_or_update
 from service_kit.database.prepared import PreparedValues
@@ -36,7 +37,7 @@ _DUE = (
     select(erasures.c.customer_uid, erasures.c.customer_number)
     .where(
         erasures.c.done_at.is_(None),
-        exists().where(poller.c.paused_at.is_(None)),
+        IS_SENDING,
         ~exists().where(
             deliveries.c.subject == erasures.c.customer_uid,
             deliveries.c.claimed_epoch == bindparam("epoch"),
@@ -83,7 +84,8 @@ def among(db: Connection, uids: Collection[str]) -> set[str]:
 
 def due(db: Connection, lease: Lease, limit: int) -> list[ErasedCustomer]:
     """List customers whose erasure Inventory has not applied yet; none while it is paused."""
-    return find_all(ErasedCustomer, db, _DUE, {"epoch": lease.epoch, "limit": limit})
+    values = {"epoch": lease.epoch, "route": WELCOME.name, "limit": limit}
+    return find_all(ErasedCustomer, db, _DUE, values)
 
 
 def done(db: Connection, lease: Lease, uids: Sequence[str], now: datetime) -> None:

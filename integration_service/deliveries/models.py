@@ -72,9 +72,9 @@ deliveries = Table(
     Column("dismissed_reason", String(500)),
     # The subject first, since it is what is looked up.
     UniqueConstraint("subject", "route", "occurrence", name="uq_deliveries_identity"),
-    Index("ix_deliveries_due", "next_attempt_at", "id", info={"where": _UNFINISHED}),
+    Index("ix_deliveries_due", "route", "next_attempt_at", "id", info={"where": _UNFINISHED}),
     # Those that failed before, for whoever looks for them among thousands that are new.
-    Index("ix_deliveries_retrying", "next_attempt_at", "id", info={"where": _RETRYING}),
+    Index("ix_deliveries_retrying", "route", "next_attempt_at", "id", info={"where": _RETRYING}),
     Index("ix_deliveries_state", "state", "id"),
     sqlite_autoincrement=True,
 )

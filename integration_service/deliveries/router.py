@@ -6,7 +6,7 @@ import time
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 
 from integration_service.access import CanOperate, CanRead
 from integration_service.deliveries import service, store
@@ -17,9 +17,11 @@ from integration_service.deliveries.schemas import (
     Dismissal,
     RetryOrder,
     RetryResult,
+    RouteName,
     State,
 )
 from integration_service.deliveries.service import DeliveryNotFound, NotRetryable
+from integration_service.deliveries.store import Filter
 from service_kit.problems import Problem, ServiceUnavailable
 from service_kit.process import clock
 from service_kit.process.stopping import Stopping
@@ -28,7 +30,7 @@ from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.fields import Line
 from service_kit.web.openapi import documented
 from service_kit.web.overload import slot_of
-from service_kit.web.paging import PagingDep
+from service_kit.web.paging import PagingDep, Sort
 
 logger = logging.getLogger("integration_service")
 router = APIRouter(prefix="/deliveries", route_class=GuardedRoute)
@@ -38,6 +40,30 @@ router = APIRouter(prefix="/deliveries", route_class=GuardedRoute)
 RECHECK_SECONDS = 1.0
 FINISHED = {"delivered", "skipped", "dead", "undone"}
 
+
+async def _filter(
+    state: Annotated[
+        State | None, Query(description="Only those in this state.", examples=["delivered"])
+    ] = None,
+    route: Annotated[
+        RouteName | None,
+        Query(description="Only those of this route.", examples=["welcome-package"]),
+    ] = None,
+    q: Annotated[
+        Line | None,
+        Query(
+            min_length=1,
+            max_length=200,
+            description="Search text: part of the customer's uid or name, or of the error.",
+            examples=["Doe"],
+        ),
+    ] = None,
+    sort: Sort = "id",
+) -> Filter:
+    return Filter(state, route, q, ascending=sort == "id")
+
+
+DeliveryFilter = Annotated[Filter, Depends(_filter)]
 CustomerUid = Annotated[Line, Path(max_length=64, description="The customer's uid in the CRM.")]
 
 
@@ -52,15 +78,12 @@ class DeliveryUnfinished(Problem):
     "", summary="List deliveries", tags=["synchronisation"], response_model=list[DeliveryOut]
 )
 async def list_deliveries(
-    database: DatabaseDep,
-    _: CanRead,
-    paging: PagingDep,
-    state: Annotated[
-        State | None, Query(description="Only those in this state.", examples=["delivered"])
-    ] = None,
+    database: DatabaseDep, _: CanRead, paging: PagingDep, filters: DeliveryFilter
 ) -> list[Delivery]:
     """List deliveries, newest last."""
-    return paging.rows(await database.read(store.page, state, paging.after(), paging.limit))
+    order = "id" if filters.ascending else "-id"
+    run = database.read if filters.text is None else database.scan
+    return paging.rows(await run(store.page, filters, paging.after(order), paging.limit), order)
 
 
 @router.get(

@@ -12,6 +12,8 @@ STATES: tuple[State, ...] = get_args(State)
 # How many of the deliveries that are retried one answer names.
 SHOWN = 100
 
+RouteName = Literal["welcome-package"]
+
 _UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
 
 
@@ -20,6 +22,9 @@ class DeliveryOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
+    route: str = Field(
+        max_length=40, description="What it is owed by.", examples=["welcome-package"]
+    )
     customer_uid: str = Field(max_length=64, examples=[_UID])
     customer_name: str | None = Field(max_length=200, examples=["Jane Doe"])
     state: State = Field(

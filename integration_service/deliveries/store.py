@@ -1,11 +1,12 @@
 """Deliveries: who is owed one, and what there is."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 
 from integration_service.deliveries import erasures
 from integration_service.deliveries.models import (
@@ -26,6 +27,7 @@ from service_kit.database.rows import find_all, find_one, page_after
 from service_kit.web.paging import Page, page_of
 
 _COUNTS = select(deliveries.c.state, func.count().label("number")).group_by(deliveries.c.state)
+_COUNTS_OF_ROUTE = _COUNTS.where(deliveries.c.route == bindparam("route"))
 _OLDEST = select(func.min(func.coalesce(deliveries.c.enqueued_at, deliveries.c.created_at))).where(
     deliveries.c.state.in_(("pending", "retrying"))
 )
@@ -63,17 +65,35 @@ def attempts_at(db: Connection, delivery: Delivery) -> list[Attempt]:
     return [Attempt.model_validate(row) for row in found.mappings()]
 
 
-def page(db: Connection, state: str | None, after: int | None, limit: int) -> Page[Delivery]:
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which deliveries a list shows. `ascending` is newest last."""
+
+    state: str | None = None
+    route: str | None = None
+    text: str | None = None
+    ascending: bool = True
+
+
+def page(db: Connection, filters: Filter, after: int | None, limit: int) -> Page[Delivery]:
     """List deliveries in the order in which their customers were found."""
-    statement = page_after(_SHOWN, deliveries.c.id, after, limit + 1)
-    if state is not None:
-        statement = statement.where(deliveries.c.state == state)
+    statement = page_after(_SHOWN, deliveries.c.id, after, limit + 1, ascending=filters.ascending)
+    if filters.state is not None:
+        statement = statement.where(deliveries.c.state == filters.state)
+    if filters.route is not None:
+        statement = statement.where(deliveries.c.route == filters.route)
+    if filters.text is not None:
+        shown = (deliveries.c.subject, deliveries.c.customer_name, deliveries.c.error)
+        statement = statement.where(
+            or_(*(column.icontains(filters.text, autoescape=True) for column in shown))
+        )
     return page_of(find_all(Delivery, db, statement), limit, key="id")
 
 
-def counts(db: Connection) -> dict[str, int]:
-    """Count the deliveries in each state. Its cost grows with their number."""
-    return {row.state: row.number for row in db.execute(_COUNTS)}
+def counts(db: Connection, route: str | None = None) -> dict[str, int]:
+    """Count the deliveries in each state, of one route or all. Costs grow with their number."""
+    found = db.execute(_COUNTS) if route is None else db.execute(_COUNTS_OF_ROUTE, {"route": route})
+    return {row.state: row.number for row in found}
 
 
 def oldest_unfinished(db: Connection) -> datetime | None:

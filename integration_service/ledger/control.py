@@ -1,17 +1,24 @@
 """Pausing and waking the poller. In the ledger, so that every process learns of it."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Update, select, update
+from sqlalchemy import Connection, Update, and_, bindparam, exists, select, update
 
 from integration_service.ledger.lease import now_of
-from integration_service.ledger.models import Action, PollerState, audit, poller
+from integration_service.ledger.models import Action, PollerState, audit, poller, routes
 from service_kit.database.rows import get_one
 from service_kit.web.auth import Principal
 
 _STATE = select(*(poller.c[name] for name in PollerState._fields))
 _CONTROL_STATE = select(poller.c.paused_at, poller.c.wake_count)
+# Whether anything of a route is sent: nobody has paused it, nor all of them.
+IS_SENDING = and_(
+    exists().where(poller.c.paused_at.is_(None)),
+    ~exists().where(routes.c.name == bindparam("route"), routes.c.paused_at.is_not(None)),
+)
+_PAUSED_ROUTES = select(routes.c.name, routes.c.paused_at).where(routes.c.paused_at.is_not(None))
 
 
 class ControlState(NamedTuple):
@@ -19,6 +26,11 @@ class ControlState(NamedTuple):
 
     paused_at: datetime | None
     wake_count: int
+    # Since when each route is that is paused by itself.
+    paused_routes: Mapping[str, datetime]
+
+    def is_paused(self, route: str) -> bool:
+        return self.paused_at is not None or route in self.paused_routes
 
 
 def state(db: Connection) -> PollerState:
@@ -26,7 +38,13 @@ def state(db: Connection) -> PollerState:
 
 
 def control_state(db: Connection) -> ControlState:
-    return get_one(ControlState, db, _CONTROL_STATE)
+    paused_at, wake_count = db.execute(_CONTROL_STATE).one()
+    return ControlState(paused_at, wake_count, paused_routes(db))
+
+
+def paused_routes(db: Connection) -> dict[str, datetime]:
+    """Return since when each route is that is paused by itself."""
+    return {row.name: row.paused_at for row in db.execute(_PAUSED_ROUTES)}
 
 
 def pause(db: Connection, now: datetime, who: Principal) -> bool:
@@ -42,10 +60,26 @@ def resume(db: Connection, who: Principal) -> bool:
     return _noted(db, statement, "deliveries.resumed", who)
 
 
-def _noted(db: Connection, statement: Update, action: Action, who: Principal) -> bool:
+def pause_route(db: Connection, name: str, now: datetime, who: Principal) -> bool:
+    """Stop sending what is owed by a route. Returns whether that is news."""
+    statement = update(routes).where(routes.c.name == name, routes.c.paused_at.is_(None))
+    wake(db)
+    return _noted(db, statement.values(paused_at=now), "route.paused", who, name)
+
+
+def resume_route(db: Connection, name: str, who: Principal) -> bool:
+    """Send what is owed by a route again. Returns whether that is news."""
+    statement = update(routes).where(routes.c.name == name, routes.c.paused_at.is_not(None))
+    wake(db)
+    return _noted(db, statement.values(paused_at=None), "route.resumed", who, name)
+
+
+def _noted(
+    db: Connection, statement: Update, action: Action, who: Principal, subject: str = "all"
+) -> bool:
     is_news = db.execute(statement).rowcount == 1
     if is_news:
-        audit.record(db, action, "all", by=who)
+        audit.record(db, action, subject, by=who)
     return is_news
 
 

@@ -17,6 +17,8 @@ metadata = MetaData()
 Action = Literal[
     "deliveries.paused",
     "deliveries.resumed",
+    "route.paused",
+    "route.resumed",
     "delivery.retried",
     "delivery.dismissed",
     "reconcile.requested",
@@ -24,6 +26,15 @@ Action = Literal[
     "repair.confirmed",
 ]
 audit = Audit(metadata)
+
+# One row a route. The only one there is so far is in routes/definitions.py.
+routes = Table(
+    "routes",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    # Since when nothing of it is sent, because an operator wants it so.
+    Column("paused_at", UtcDateTime),
+)
 
 # One row: who polls, how far the feed has been read, and whether sending is paused.
 poller = Table(

@@ -7,6 +7,7 @@ import sys
 from integration_service.deliveries import service, store
 from integration_service.deliveries.schemas import DeliveryOut, RetryOrder
 from integration_service.deliveries.service import DeliveryNotFound, NotRetryable
+from integration_service.deliveries.store import Filter
 from integration_service.ledger.lease import LeaseLost, renew
 from integration_service.operations import overview, printing
 from integration_service.operations.schemas import Status
@@ -63,7 +64,7 @@ async def dead_letters(_settings: Settings, database: Database, options: argpars
     count, after = 0, None
     with printing.listing(("customer", "class", "error"), as_json=options.json) as write:
         while True:
-            page = await database.read(store.page, "dead", after, PAGE)
+            page = await database.read(store.page, Filter(state="dead"), after, PAGE)
             for row in page.rows:
                 shown = DeliveryOut.model_validate(row)
                 cells = (row.customer_uid, row.error_class or "", row.error or "")

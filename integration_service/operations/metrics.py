@@ -14,6 +14,7 @@ from integration_service.operations import overview
 from integration_service.operations.schemas import FeedStatus, Status
 from integration_service.reconcile import store as reconcile
 from integration_service.reconcile.models import Run
+from integration_service.routes.definitions import ROUTES
 from service_kit.database import Database, DatabaseUnavailable
 
 FEED_STATES = ("running", "recovering", "diverged", "expired")
@@ -73,9 +74,12 @@ def _of_poller(db: Connection, status: Status) -> list[Metric]:
     is_leased = row.lease_until is not None and row.lease_until > now_of(db)
     open_ = {target: one.state == "open" for target, one in status.circuits.items()}
     at = _timestamp(status.last_poll_at)
+    control_state = control.control_state(db)
+    paused = {name: control_state.is_paused(name) for name in ROUTES}
     return [
         _gauges("circuit_open", "Whether a remote service is not called.", "target", open_),
-        _gauge("paused", "Whether an operator has stopped the sending.", bool(status.paused_at)),
+        _gauge("paused", "Whether an operator has stopped a sending.", any(paused.values())),
+        _gauges("route_paused", "Whether nothing of a route is sent.", "route", paused),
         _gauge("lease_held", "Whether any process polls.", is_leased),
         _gauge("lease_epoch", "Grows with each takeover.", row.lease_epoch),
         _gauge("last_poll_timestamp_seconds", "When the feed was last looked at.", at),

@@ -14,11 +14,13 @@ from integration_service.operations.schemas import (
     PollerStatus,
     RecoveryStatus,
     RepairHeldBack,
+    RouteOut,
     Status,
 )
 from integration_service.reconcile import store as reconcile
 from integration_service.reconcile.models import Run
 from integration_service.reconcile.schemas import CONFIRM_COMMAND
+from integration_service.routes.definitions import Route
 from integration_service.targets.store import circuits
 
 
@@ -42,6 +44,24 @@ def status(db: Connection, now: datetime, own_holder: str | None) -> Status:
         ),
         reconcile=last and reconcile.show(last),
         repair_held_back=_held_back(reconcile.last_finished(db)),
+    )
+
+
+def route(db: Connection, route: Route, now: datetime) -> RouteOut:
+    """Say what a route does and owes. Its cost grows with the number of its deliveries."""
+    row, counts = control.state(db), store.counts(db, route.name)
+    paused = control.control_state(db)
+    return RouteOut(
+        name=route.name,
+        on=list(route.on),
+        unless=dict(route.unless),
+        target=route.target,
+        send=dict(route.send),
+        undo_on=list(route.undo_on),
+        paused_at=paused.paused_routes.get(route.name) or paused.paused_at,
+        feed=_feed(row, now),
+        deliveries={state: counts.get(state, 0) for state in STATES},
+        circuit=CircuitStatus.model_validate(circuits(db)[route.target]),
     )
 
 

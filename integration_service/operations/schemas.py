@@ -1,7 +1,7 @@
 """The API's models of the integration as a whole."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -86,6 +86,33 @@ class Status(BaseModel):
     repair_held_back: RepairHeldBack | None = Field(
         description="Repairs that wait for confirmation, if any."
     )
+
+
+class RouteOut(BaseModel):
+    """What events of some types lead to, and what is owed by it."""
+
+    name: str = Field(examples=["welcome-package"])
+    on: list[str] = Field(description="The events' types.", examples=[["customer.created"]])
+    unless: dict[str, Any] = Field(
+        description="Events with these values lead to nothing.",
+        examples=[{"data.welcome": False}],
+    )
+    target: str = Field(
+        description="The remote service that brings the effect about.", examples=["inventory"]
+    )
+    send: dict[str, str] = Field(
+        description="What is sent besides the customer.",
+        examples=[{"package_type": "welcome_package"}],
+    )
+    undo_on: list[str] = Field(
+        description="Events that undo the effect.", examples=[["customer.erased"]]
+    )
+    paused_at: datetime | None = Field(
+        description="Since when sending is paused: this route's, or all of it."
+    )
+    feed: FeedStatus
+    deliveries: dict[State, int] = Field(description="Number of deliveries in each state.")
+    circuit: CircuitStatus
 
 
 class PollAccepted(BaseModel):

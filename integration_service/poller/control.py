@@ -3,12 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import datetime
 
 from integration_service.concurrency import run_to_completion
 from integration_service.ledger import control
 from integration_service.ledger.control import ControlState
 from integration_service.ledger.lease import Lease
+from integration_service.routes.definitions import Route
 from integration_service.targets import store as targets
 from integration_service.targets.circuit import Circuit
 from service_kit.database import Database
@@ -23,12 +23,17 @@ AT_MOST_EVERY_SECONDS = 0.1
 
 
 class ControlWatcher:
-    """Wakes the loops of this process, and pauses the circuit of the target."""
+    """Wakes the loops of this process, and pauses the circuit of a route's target."""
 
     def __init__(
-        self, database: Database, circuit: Circuit, to_wake: Sequence[asyncio.Event]
+        self,
+        database: Database,
+        route: Route,
+        circuit: Circuit,
+        to_wake: Sequence[asyncio.Event],
     ) -> None:
         self._database = database
+        self._route = route
         self._circuit = circuit
         self._to_wake = to_wake
         self._known: ControlState | None = None
@@ -38,9 +43,9 @@ class ControlWatcher:
     async def restore(self) -> None:
         """Begin with what is stored by now; the circuit has been restored before."""
         self._known = await self._database.read(control.control_state)
-        self._circuit.pause(is_paused=self._known.paused_at is not None)
-        if self._known.paused_at is not None:
-            _log(self._known.paused_at)
+        self._circuit.pause(is_paused=self._known.is_paused(self._route.name))
+        if self._known.is_paused(self._route.name):
+            self._log(self._known)
 
     async def run(self, lease: Lease, stopping: Stopping) -> None:
         """Go on until the process is to stop. Raises LeaseLost."""
@@ -56,21 +61,28 @@ class ControlWatcher:
         # is cut in the middle of an answer is lost.
         state = await run_to_completion(self._database.read(control.control_state))
         known = self._known
-        if known is None or state.paused_at != known.paused_at:
-            self._circuit.pause(is_paused=state.paused_at is not None)
+        name = self._route.name
+        if known is None or state.is_paused(name) != known.is_paused(name):
+            self._circuit.pause(is_paused=state.is_paused(name))
             await self._database.write(targets.save, lease, self._circuit)
-            _log(state.paused_at)
+            self._log(state)
         if state != known:
             for event in (self.woken, *self._to_wake):
                 event.set()
         self._known = state
 
-
-def _log(paused_since: datetime | None) -> None:
-    if paused_since is None:
-        logger.info("Resumed: deliveries are sent again.")
-    else:
-        logger.warning(
-            "Paused since %s: the feed is read, but nothing is sent until someone resumes it.",
-            clock.rfc3339(paused_since),
-        )
+    def _log(self, state: ControlState) -> None:
+        name = self._route.name
+        if state.paused_at is not None:
+            logger.warning(
+                "Paused since %s: the feed is read, but nothing is sent until someone resumes it.",
+                clock.rfc3339(state.paused_at),
+            )
+        elif (paused_since := state.paused_routes.get(name)) is not None:
+            logger.warning(
+                "The route %s is paused since %s: nothing of it is sent until someone resumes it.",
+                name,
+                clock.rfc3339(paused_since),
+            )
+        else:
+            logger.info("Resumed: deliveries are sent again.")

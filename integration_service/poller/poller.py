@@ -18,6 +18,7 @@ from integration_service.ledger.lease import Clock, FileLock, Lease, LeaseExpire
 from integration_service.poller.control import ControlWatcher
 from integration_service.reconcile.comparison import Sides
 from integration_service.reconcile.service import Reconciler
+from integration_service.routes.definitions import WELCOME
 from integration_service.settings import Settings
 from integration_service.targets.registry import open_targets
 from integration_service.targets.store import add_missing, circuits
@@ -61,12 +62,12 @@ class Poller:
         self.ingest = Ingest(database, self.crm, settings, clock)
         self.erasing = Erasing(database, inventory, clock, erased=self.ingest.erased)
         self.dispatch = Dispatch(
-            database, inventory, settings, clock, work_ready=self.ingest.work_ready
+            database, WELCOME, inventory, settings, clock, work_ready=self.ingest.work_ready
         )
         sides = Sides(database, self.crm, inventory, clock)
         self.reconciler = Reconciler(sides, settings.reconcile_interval_seconds)
         to_wake = (self.ingest.work_ready, self.ingest.erased, self.reconciler.wanted)
-        self.control = ControlWatcher(database, inventory.circuit, to_wake)
+        self.control = ControlWatcher(database, WELCOME, inventory.circuit, to_wake)
 
     async def run(self) -> None:
         """Poll, or stand by for whoever does, until the process is to stop."""

@@ -12,6 +12,8 @@ class Route:
     # Its identity, for ever: every delivery is stored under it.
     name: str
     on: tuple[str, ...]
+    # The remote service that brings the effect about.
+    target: str
     send: Mapping[str, str]
     # Events with these values, by the path of a field, lead to nothing.
     unless: Mapping[str, Any] = field(default_factory=dict)
@@ -39,6 +41,7 @@ def _is(value: Any, wanted: Any) -> bool:
 WELCOME = Route(
     name="welcome-package",
     on=("customer.created",),
+    target="inventory",
     unless={"data.welcome": False},
     send={"package_type": "welcome_package"},
     undo_on=("customer.erased",),

@@ -55,10 +55,6 @@ class Buckets:
         self.window = math.ceil(burst * self._interval)
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
 
-    def look(self, caller: Hashable) -> Taken:
-        """Return what `take` would, and take nothing."""
-        return self._taken(self._full_in(caller, time.monotonic()))
-
     def take(self, caller: Hashable) -> Taken:
         now = time.monotonic()
         full_in = self._full_in(caller, now)
@@ -69,6 +65,11 @@ class Buckets:
         if len(self._full_at) > MOST_CALLERS:
             self._full_at.popitem(last=False)
         return taken
+
+    def give_back(self, caller: Hashable) -> None:
+        """Undo a `take`, of a request that turned out not to count."""
+        if caller in self._full_at:
+            self._full_at[caller] -= self._interval
 
     def _full_in(self, caller: Hashable, now: float) -> float:
         """Return the seconds until the bucket will be full, once a token is taken from it."""

@@ -7,13 +7,13 @@ within that time. While it does not answer, tokens that are not known are refuse
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Self
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from starlette.types import Scope
 
 from service_kit.process import clock
@@ -26,12 +26,17 @@ from service_kit.web.roles import ROLES
 # How long an answer is believed, counted from before the question.
 BELIEVED_SECONDS = 5.0
 ASK_SECONDS = 2.0
+# After a failure nobody waits for the next one: requests that did would take all places.
+PAUSE_SECONDS = 1.0
 # Tokens that are remembered, and refusals.
 REMEMBERED = 1000
 
 
 class IntrospectionFailed(Exception):
     """Why the CRM can't be asked; the log says it."""
+
+
+_LATEST = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
 
 
 class _Answer(BaseModel):
@@ -42,12 +47,20 @@ class _Answer(BaseModel):
     role: str = ""
     scope: str = ""
     sub: str = ""
-    exp: int | None = None
+    exp: int | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _active_is_somebodys(self) -> Self:
+        if self.active and not (self.username and self.role and self.sub):
+            raise ValueError("an active token has a name, a role and an identity")
+        return self
 
     def principal(self) -> Principal:
         # Never more than the role has here, whatever the other release of the CRM says.
         granted = ROLES.get(self.role, frozenset()) & frozenset(self.scope.split())
-        expires_at = None if self.exp is None else datetime.fromtimestamp(self.exp, UTC)
+        expires_at = (
+            None if self.exp is None else datetime.fromtimestamp(min(self.exp, _LATEST), UTC)
+        )
         return Principal(self.username, self.role, granted, self.sub, expires_at)
 
 
@@ -81,6 +94,7 @@ class Introspection:
         self._refused: OrderedDict[bytes, _Known] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
         self._failures = Buckets(FAILURES, FAILURES.number)
+        self._silent_until = 0.0
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
             timeout=ASK_SECONDS,
@@ -99,42 +113,47 @@ class Introspection:
         if not minting.is_wellformed(token):
             return None
         digest = minting.digest(token)
-        for known in self._remembered(digest):
-            if known.is_fresh():
-                return known.still_valid()
-        if digest not in self._accepted:
-            self._refuse_guessing(scope)
+        known = self._accepted.get(digest) or self._refused.get(digest)
+        if known is not None and known.is_fresh():
+            return known.still_valid()
         if (task := self._asking.get(digest)) is None:
-            task = asyncio.create_task(self._ask(token, digest), name="introspection")
-            self._asking[digest] = task
-            task.add_done_callback(lambda done: self._forget_question(digest, done))
+            task = self._start_asking(token, digest, scope)
         # Who waits may be gone before the others that wait for the same answer.
-        principal = await asyncio.shield(task)
-        if principal is None:
-            self._failures.take(address_of(scope))
-        return principal
+        return await asyncio.shield(task)
+
+    def _start_asking(
+        self, token: str, digest: bytes, scope: Scope
+    ) -> asyncio.Task[Principal | None]:
+        if time.monotonic() < self._silent_until:
+            raise IdentityUnavailable
+        suspect = None if digest in self._accepted else address_of(scope)
+        if suspect is not None:
+            # Before the answer, so that many at once are no more than one after another.
+            left = self._failures.take(suspect)
+            if not left.is_allowed:
+                raise TooManyRequests("Too many invalid tokens were sent from this address.", left)
+        asking = self._ask(token, digest, suspect)
+        task = self._asking[digest] = asyncio.create_task(asking, name="introspection")
+        task.add_done_callback(lambda done: self._forget_question(digest, done))
+        return task
 
     def _forget_question(self, digest: bytes, task: asyncio.Task[Principal | None]) -> None:
         self._asking.pop(digest, None)
         if not task.cancelled():
             task.exception()  # whoever waited for it has had it, or is gone
 
-    def _remembered(self, digest: bytes) -> Iterator[_Known]:
-        for memory in (self._accepted, self._refused):
-            if (known := memory.get(digest)) is not None:
-                yield known
-
-    def _refuse_guessing(self, scope: Scope) -> None:
-        left = self._failures.look(address_of(scope))
-        if not left.is_allowed:
-            raise TooManyRequests("Too many invalid tokens were sent from this address.", left)
-
-    async def _ask(self, token: str, digest: bytes) -> Principal | None:
+    async def _ask(self, token: str, digest: bytes, suspect: str | None) -> Principal | None:
         asked_at = time.monotonic()
+        is_invalid = False
         try:
             answer = await self._introspect(token)
+            is_invalid = not answer.active
         except IntrospectionFailed as error:
+            self._silent_until = time.monotonic() + PAUSE_SECONDS
             raise IdentityUnavailable from error
+        finally:
+            if suspect is not None and not is_invalid:
+                self._failures.give_back(suspect)
         known = _Known(answer.principal() if answer.active else None, asked_at)
         keep, drop = (
             (self._accepted, self._refused) if answer.active else (self._refused, self._accepted)
@@ -148,7 +167,11 @@ class Introspection:
 
     async def _introspect(self, token: str) -> _Answer:
         try:
-            answer = await self._client.post(self._url, data={"token": token})
+            # All of it together; httpx counts each step for itself.
+            async with asyncio.timeout(ASK_SECONDS):
+                answer = await self._client.post(self._url, data={"token": token})
+        except TimeoutError:
+            raise self._failed(f"no answer within {ASK_SECONDS:g} s") from None
         except httpx.HTTPError as error:
             raise self._failed(f"{type(error).__name__}: {error}") from None
         if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
@@ -158,7 +181,7 @@ class Introspection:
         try:
             return _Answer.model_validate_json(answer.content)
         except ValidationError:
-            raise self._failed("no answer as of RFC 7662") from None
+            raise self._failed("not what the CRM answers (RFC 7662)") from None
 
     def _failed(self, reason: str) -> IntrospectionFailed:
         return IntrospectionFailed(f"{self._url}: {reason}")

@@ -13,6 +13,7 @@ from typing import Any
 import jwt
 from starlette.types import Scope
 
+from service_kit.process.environment import Refused
 from service_kit.process.oidc_settings import OidcSettings
 from service_kit.web.auth import Principal
 from service_kit.web.jwks import ProviderKeys
@@ -42,6 +43,9 @@ class OpenIdProvider:
         self._audience = settings.oidc_audience
         self._role_claim = settings.oidc_role_claim
         self._roles = settings.oidc_roles
+        if unknown := sorted({role for _, role in self._roles} - ROLES.keys()):
+            roles = ", ".join(ROLES)
+            raise Refused(f"OIDC_ROLES: no role {', '.join(unknown)}; there are {roles}")
         self._keys = ProviderKeys(self._issuer)
 
     async def close(self) -> None:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import respx
 from sqlalchemy import Connection, Table, text
@@ -104,7 +103,7 @@ class Integration:
 
     async def rows(self) -> dict[str, Delivery]:
         """Return all deliveries by their customers, in order."""
-        page = await self.database.read(store.page, None, None, 10_000)
+        page = await self.database.read(store.page, store.Filter(), None, 10_000)
         return {row.customer_uid: row for row in page.rows}
 
     async def states(self) -> dict[str, str]:
@@ -133,18 +132,9 @@ def change(db: Connection, *statements: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _only_these_services(monkeypatch: pytest.MonkeyPatch) -> None:
+def _only_these_services(monkeypatch: pytest.MonkeyPatch, one_tls_context: None) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_tls_context() -> Iterator[None]:
-    """Make the TLS context of all links once: each would take 25 ms."""
-    context = httpx.create_ssl_context(trust_env=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("httpx._transports.default.create_ssl_context", lambda **_: context)
-        yield
 
 
 Rows = dict[Table, list[dict[str, Any]]]

@@ -9,6 +9,7 @@ from tests.mutants import (
     process,
     web,
     web_audit,
+    web_identity,
     web_oidc,
 )
 
@@ -19,6 +20,7 @@ MUTANTS = [
     *integration_deliveries.MUTANTS,
     *web.MUTANTS,
     *web_audit.MUTANTS,
+    *web_identity.MUTANTS,
     *web_oidc.MUTANTS,
     *process.MUTANTS,
     *database.MUTANTS,

@@ -3,6 +3,8 @@
 from tests.mutants.mutant import Mutant
 
 _CREATE_TOKEN = "tests/crm_api/test_create_token.py"
+_INTROSPECTION = "tests/crm_api/test_introspection.py"
+_SCOPES = "tests/crm_api/test_token_scopes.py"
 _TOKENS = "tests/crm_api/test_tokens.py"
 
 MUTANTS = [
@@ -163,5 +165,62 @@ MUTANTS = [
         text="    cli.migrate_database(service, settings)\n",
         instead="",
         tests=(f"{_CREATE_TOKEN}::test_it_works_on_a_database_that_is_not_there_yet",),
+    ),
+    Mutant(
+        name="a narrow token issues whole ones",
+        kind="scope",
+        file="crm_api/tokens/service.py",
+        text="if beyond := frozenset(new.scopes or ROLES[new.role]) - who.scopes:",
+        instead="if beyond := frozenset(new.scopes or ROLES[new.role]) - ROLES[who.role]:",
+        tests=(f"{_SCOPES}::test_nobody_grants_more_than_he_has",),
+    ),
+    Mutant(
+        name="a token without scopes of its own may always be issued",
+        kind="condition",
+        file="crm_api/tokens/service.py",
+        text="frozenset(new.scopes or ROLES[new.role])",
+        instead="frozenset(new.scopes or ())",
+        tests=(f"{_SCOPES}::test_nobody_grants_more_than_he_has",),
+    ),
+    Mutant(
+        name="a token may have scopes that its role lacks",
+        kind="scope",
+        file="crm_api/tokens/schemas.py",
+        text="set(self.scopes or ()) - ROLES[self.role]:",
+        instead='set(self.scopes or ()) - ROLES["admin"]:',
+        tests=(f"{_SCOPES}::test_scopes_that_the_role_lacks_are_refused",),
+    ),
+    Mutant(
+        name="a token keeps a scope that its role has lost",
+        kind="scope",
+        file="crm_api/tokens/known.py",
+        text="scopes &= frozenset(row.scopes)",
+        instead="scopes = frozenset(row.scopes)",
+        tests=(f"{_SCOPES}::test_a_scope_that_its_role_has_lost_is_no_longer_the_tokens",),
+    ),
+    Mutant(
+        name="the command issues whole tokens only",
+        kind="dropped",
+        file="crm_api/tokens/command.py",
+        text='        "scopes": options.scopes,\n',
+        instead="",
+        tests=(f"{_SCOPES}::test_the_command_issues_narrow_tokens_too",),
+    ),
+    Mutant(
+        name="others are told what this process remembers",
+        kind="condition",
+        file="crm_api/tokens/known.py",
+        text="return await self._valid(minting.digest(token)) if minting.is_wellformed(token) "
+        "else None",
+        instead="return await self.find(token)",
+        tests=(f"{_INTROSPECTION}::test_what_is_over_is_told_at_once_whatever_is_remembered",),
+    ),
+    Mutant(
+        name="of two tokens in one question the first is told about",
+        kind="boundary",
+        file="crm_api/tokens/router.py",
+        text="if len(tokens) != 1:",
+        instead="if len(tokens) < 1:",
+        tests=(f"{_INTROSPECTION}::test_a_question_is_a_form_with_one_token",),
     ),
 ]

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ import respx
 from fastapi import FastAPI
 
 from crm_api.settings import SCOPES
+from service_kit.process.environment import Refused
 from service_kit.web import jwks
 from service_kit.web.roles import ROLES
 from tests.conftest import SERVICES, NewDatabase, bearer, copy_of_template, running
@@ -154,6 +156,7 @@ async def test_what_providers_do_differently_is_accepted(
     company: Company, header: dict[str, Any], claims: dict[str, Any]
 ) -> None:
     provider, clients = company
+    await who(clients["crm_api"], provider.token())  # it has fetched the keys
     looks = provider.looks
 
     assert (await who(clients["crm_api"], provider.token(None, header, **claims))).is_success
@@ -415,3 +418,10 @@ async def until_quiet() -> None:
     """Let what nobody waits for end."""
     while tasks := [task for task in asyncio.all_tasks() if task.get_name() == "jwks"]:
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_a_role_that_there_is_not_is_refused_at_the_start(tmp_path: Path) -> None:
+    provider, url = Provider(), f"sqlite:///{tmp_path}/nowhere.db"
+
+    with pytest.raises(Refused, match="OIDC_ROLES: no role agnet, anonymous; there are viewer"):
+        app_for(provider, "crm_api", url, oidc_roles="a=agnet,b=admin,c=anonymous")

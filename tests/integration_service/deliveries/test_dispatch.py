@@ -9,6 +9,7 @@ import pytest
 from integration_service.deliveries import claims, dispatch, retry_policy
 from integration_service.feed import ingest
 from integration_service.ledger.lease import Lease
+from integration_service.routes.definitions import WELCOME
 from service_kit.process.stopping import Stopping
 from tests.integration_service.conftest import Integration, Log, Start, change
 from tests.integration_service.doubles import (
@@ -249,7 +250,7 @@ async def test_a_stop_finishes_what_is_under_way_and_starts_nothing_new(
     assert Counter((await integration.states()).values()) == {"delivered": 2, "pending": 4}
     assert len(inventory.requests) == 2
     assert (await integration.status()).poller.holder is None
-    unclaimed = await integration.database.read(claims.next_due, integration.lease)
+    unclaimed = await integration.database.read(claims.next_due, integration.lease, WELCOME.name)
     assert unclaimed is not None
 
 
@@ -339,7 +340,9 @@ async def test_nothing_is_left_claimed_by_a_claim_whose_answer_was_lost(
     shaky: Integration, fragile: FragileDatabase, crm: CrmDouble, inventory: InventoryDouble
 ) -> None:
     await owe(shaky, crm, "ada")
-    claimed = await shaky.database.write(claims.claim_fresh, shaky.lease, shaky.clock(), 10)
+    claimed = await shaky.database.write(
+        claims.claim_fresh, shaky.lease, WELCOME.name, shaky.clock(), 10
+    )
     assert len(claimed) == 1
 
     stopping = Stopping()

@@ -15,6 +15,7 @@ from integration_service.deliveries.schemas import RetryOrder
 from integration_service.deliveries.service import NotRetryable, retry_many
 from integration_service.ledger import control
 from integration_service.reconcile import comparison as comparing
+from integration_service.routes.definitions import WELCOME
 from service_kit.web.auth import COMMAND_LINE
 from tests.integration_service.conftest import Integration, Log
 from tests.integration_service.doubles import (
@@ -215,7 +216,7 @@ async def test_what_a_dead_poller_had_claimed_may_have_arrived_and_is_undone(
     crm.register("jane")
     await integration.poll()
     now = integration.clock()
-    await integration.database.write(claims.claim_fresh, integration.lease, now, 10)
+    await integration.database.write(claims.claim_fresh, integration.lease, WELCOME.name, now, 10)
     heir = await integration.restarted()
     crm.publish(erased("jane", 2))
 
@@ -234,12 +235,12 @@ async def test_a_claim_whose_commit_was_never_answered_holds_no_erasure_up(
     crm.register("jane")
     await integration.poll()
     now = integration.clock()
-    await integration.database.write(claims.claim_fresh, integration.lease, now, 10)
+    await integration.database.write(claims.claim_fresh, integration.lease, WELCOME.name, now, 10)
     crm.publish(erased("jane", 2))
     await integration.poll()
     assert await waiting(integration) == []
 
-    await integration.database.write(claims.unclaim_all, integration.lease)
+    await integration.database.write(claims.unclaim_all, integration.lease, WELCOME.name)
     await integration.erase()
 
     assert await integration.states() == {"jane": "undone"}

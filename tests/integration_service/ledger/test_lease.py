@@ -24,6 +24,7 @@ from integration_service.ledger import control
 from integration_service.ledger import lease as leases
 from integration_service.ledger.lease import FileLock, Lease, LeaseLost
 from integration_service.poller.poller import PAUSE_AFTER_ERROR_SECONDS, Poller
+from integration_service.routes.definitions import WELCOME
 from integration_service.settings import Settings
 from integration_service.tables import metadata
 from integration_service.targets import store as targets
@@ -197,14 +198,14 @@ WRITES: dict[Write, tuple[Any, ...]] = {
     store.note_page: ([Arrival("new", None, 9)], MOVE, NOW),
     store.mark_feed: ("diverged", "It is another.", NOW),
     store.note_error: ("It is down.", NOW),
-    claims.claim_fresh: (NOW, 10),
-    claims.claim_retries: (NOW + timedelta(hours=1), 10),
-    claims.claim_probe: ([],),
+    claims.claim_fresh: (WELCOME.name, NOW, 10),
+    claims.claim_retries: (WELCOME.name, NOW + timedelta(hours=1), 10),
+    claims.claim_probe: (WELCOME.name, []),
     claims.reschedule_future_dated: (NOW,),
     claims.unclaim: ([1, 2],),
-    claims.unclaim_all: (),
+    claims.unclaim_all: (WELCOME.name,),
     claims.save_settlements: ([SETTLED],),
-    claims.release_held: (NOW,),
+    claims.release_held: ([WELCOME.name], NOW),
     targets.save: (CIRCUIT,),
     store.begin_recovery: ("diverged", "It is another.", NOW),
     store.note_walked: (WALKING, WALKED, NOW),
@@ -372,7 +373,7 @@ async def test_what_the_dead_had_claimed_is_sent_by_the_heir(
     crm.register("ada", "bob")
     await integration.poll()
     claimed = await integration.database.write(
-        claims.claim_fresh, integration.lease, integration.clock(), 10
+        claims.claim_fresh, integration.lease, WELCOME.name, integration.clock(), 10
     )
     assert len(claimed) == 2
     await integration.send()

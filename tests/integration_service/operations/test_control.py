@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -15,6 +15,7 @@ from integration_service.feed import store as feed_store
 from integration_service.ledger import control
 from integration_service.ledger import lease as leases
 from integration_service.ledger.lease import Lease
+from integration_service.routes.definitions import WELCOME
 from integration_service.settings import Settings
 from service_kit.database import Database
 from service_kit.process import clock as system_clock
@@ -276,7 +277,33 @@ async def test_a_pause_outlives_the_process(
     await heir.die()
 
 
+async def pause_all(integration: Integration, now: datetime) -> None:
+    await integration.database.write(control.pause, now, COMMAND_LINE)
+
+
+async def resume_all(integration: Integration) -> None:
+    await integration.database.write(control.resume, COMMAND_LINE)
+
+
+async def pause_route(integration: Integration, now: datetime) -> None:
+    await integration.database.write(control.pause_route, WELCOME.name, now, COMMAND_LINE)
+
+
+async def resume_route(integration: Integration) -> None:
+    await integration.database.write(control.resume_route, WELCOME.name, COMMAND_LINE)
+
+
+PAUSES = pytest.mark.parametrize(
+    ("pause", "resume"),
+    [(pause_all, resume_all), (pause_route, resume_route)],
+    ids=["all", "the route"],
+)
+
+
+@PAUSES
 async def test_no_delivery_grows_older_while_it_is_paused(
+    pause: Callable[[Integration, datetime], Awaitable[None]],
+    resume: Callable[[Integration], Awaitable[None]],
     integration: Integration,
     crm: CrmDouble,
     inventory: InventoryDouble,
@@ -293,12 +320,12 @@ async def test_no_delivery_grows_older_while_it_is_paused(
         await integration.poller.control.check(integration.lease)
 
     clock.advance(hours=1)
-    await integration.database.write(control.pause, clock(), COMMAND_LINE)
+    await pause(integration, clock())
     await heed()
     clock.advance(hours=1000)
     heir = await integration.restarted()  # paused on both sides of a restart
     clock.advance(hours=1000)
-    await heir.database.write(control.resume, COMMAND_LINE)
+    await resume(heir)
     await heir.poller.control.check(heir.lease)
     clock.advance(hours=70)
     await heir.send()
@@ -403,13 +430,19 @@ async def test_where_nobody_polls_nobody_can_be_told_to(
     assert answer.json()["type"] == "urn:problem:not-polling"
 
 
+@PAUSES
 async def test_the_running_poller_heeds_a_pause_and_goes_on_at_once_after_it(
-    alive: Integration, crm: CrmDouble, inventory: InventoryDouble, log: Log
+    pause: Callable[[Integration, datetime], Awaitable[None]],
+    resume: Callable[[Integration], Awaitable[None]],
+    alive: Integration,
+    crm: CrmDouble,
+    inventory: InventoryDouble,
+    log: Log,
 ) -> None:
-    await alive.database.write(control.pause, alive.clock(), COMMAND_LINE)
+    await pause(alive, alive.clock())
 
     async def is_heeded() -> bool:
-        return f"Paused since {rfc3339(alive.clock())}" in "".join(log.warnings)
+        return f"aused since {rfc3339(alive.clock())}" in "".join(log.warnings)
 
     await seen(alive, is_heeded)
     crm.register("ada")
@@ -419,7 +452,7 @@ async def test_the_running_poller_heeds_a_pause_and_goes_on_at_once_after_it(
 
     await seen(alive, is_pending)
     assert inventory.requests == []
-    await alive.database.write(control.resume, COMMAND_LINE)
+    await resume(alive)
 
     async def is_delivered() -> bool:
         resumed = "Resumed: deliveries are sent again." in log.infos

@@ -1,4 +1,4 @@
-"""Who may do what, and what everybody is told about it."""
+"""What the log and the documentation say about package requests."""
 
 import logging
 from typing import Any
@@ -9,80 +9,15 @@ import pytest
 from inventory_api.app import create_app
 from inventory_api.settings import Settings
 from service_kit.process.logs import TextFormatter
-from tests.conftest import bearer, running
+from tests.conftest import running
 from tests.inventory_api.conftest import (
     BATCH,
     LIST,
     app_of,
     ask_from_outside,
-    keeps_its_word,
     new_customer,
     request_package,
 )
-
-READERS = {"clerk", "admin", "viewer", "agent", "integration"}
-WRITERS = {"clerk", "admin", "integration"}
-
-# Method, path, body, who may, and what they are answered.
-ROUTES: list[tuple[str, str, Any, set[str], int]] = [
-    ("GET", LIST, None, READERS, 200),
-    ("GET", f"{LIST}/{{there}}", None, READERS, 200),
-    ("POST", LIST, {}, WRITERS, 201),
-    ("POST", BATCH, [{}], WRITERS, 200),
-]
-
-
-@pytest.mark.parametrize(("method", "path", "body", "may", "status"), ROUTES)
-@pytest.mark.parametrize("role", ["clerk", "admin", "viewer", "agent", "integration", "nobody"])
-async def test_a_role_may_do_just_what_its_scopes_say(
-    shared_inventory: httpx.AsyncClient,
-    role: str,
-    method: str,
-    path: str,
-    body: Any,
-    may: set[str],
-    status: int,
-) -> None:
-    there = await request_package(shared_inventory)
-    body = {"customer_id": new_customer()} if body == {} else body
-    # A token that is none of this service's is as good as no token at all.
-    headers = {"Authorization": ""} if role == "nobody" else bearer(f"{role}123")
-
-    answer = await shared_inventory.request(
-        method, path.format(there=there["request_id"]), json=body, headers=headers
-    )
-
-    if role not in READERS:
-        assert answer.status_code == 401
-        assert answer.headers["www-authenticate"] == "Bearer"
-    elif role not in may:
-        assert answer.status_code == 403
-        assert "packages:write" in answer.json()["detail"]
-    else:
-        assert answer.status_code == status
-
-
-@pytest.mark.parametrize("path", [LIST, BATCH])
-async def test_who_may_not_is_told_so_before_the_body_is_read(
-    shared_inventory: httpx.AsyncClient, path: str
-) -> None:
-    answers = [
-        await shared_inventory.post(path, content=b"{", headers=bearer(token))
-        for token in ("wrong", "viewer123")
-    ]
-
-    assert [answer.status_code for answer in answers] == [401, 403]
-
-
-async def test_scopes_can_be_opened_to_everybody(shared_url: str) -> None:
-    opened = Settings(database_url=shared_url, anonymous_scopes=frozenset({"packages:read"}))
-    async with running(create_app(opened)) as anybody:
-        keeps_its_word(anybody)
-        listed = await anybody.get(LIST)
-        refused = await anybody.post(LIST, json={"customer_id": "1"})
-
-    assert listed.status_code == 200
-    assert refused.status_code == 401
 
 
 def operations_of(inventory: httpx.AsyncClient) -> list[tuple[str, str, dict[str, Any]]]:

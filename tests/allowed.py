@@ -1,0 +1,107 @@
+"""Who may do what, by hand, as the contract has it: roles, their scopes, and the routes of each."""
+
+from collections.abc import Iterator
+
+from service_kit.web import docs as pages
+
+READS = {"customers:read", "tickets:read", "packages:read", "stock:read", "sync:read"}
+AGENT = {
+    *("customers:create", "customers:read", "customers:write", "tickets:read", "tickets:write"),
+    *("packages:read", "sync:read"),
+}
+CLERK = {"packages:read", "packages:write", "stock:read", "stock:write"}
+INTEGRATION = {
+    *("events:read", "customers:read", "tokens:introspect"),
+    *("packages:read", "packages:write", "packages:erase"),
+}
+ADMIN_ALONE = {
+    *("customers:delete", "tickets:delete", "tokens:manage", "audit:read", "imports:run"),
+    "stock:repair",
+}
+CONTRACT: dict[str, set[str]] = {
+    "viewer": READS,
+    "agent": AGENT,
+    "clerk": CLERK,
+    "operator": READS | {"sync:operate"},
+    "integration": INTEGRATION,
+    "admin": READS | AGENT | CLERK | {"sync:operate"} | INTEGRATION | ADMIN_ALONE,
+}
+ANY_TOKEN = "any token"
+NO_TOKEN = "no token"
+CUSTOMER, TICKET = "/api/customers/{customer}", "/api/tickets/{ticket_id}"
+BY_REF = "/api/customers/by-ref/{external_ref:path}"
+PACKAGES, DELIVERIES = "/package-requests", "/deliveries"
+FOR_ALL = {
+    ANY_TOKEN: {"GET /me"},
+    NO_TOKEN: {f"GET {path}" for path in ("/health", "/health/ready", "/metrics", *pages.PATHS)},
+}
+# For each service, by scope, the routes that ask for it.
+TABLE: dict[str, dict[str, set[str]]] = {
+    "crm_api": {
+        "customers:create": {"POST /api/customers", "POST /api/customers/batch"},
+        "customers:read": {"GET /api/customers", f"GET {CUSTOMER}", f"GET {BY_REF}"},
+        "customers:write": {f"PATCH {CUSTOMER}", f"PUT {BY_REF}"},
+        "customers:delete": {f"DELETE {CUSTOMER}"},
+        "tickets:read": {
+            *("GET /api/tickets", f"GET {TICKET}", f"GET {CUSTOMER}/tickets"),
+            *(f"GET {TICKET}/notes", f"GET {TICKET}/history", "GET /api/stats"),
+        },
+        "tickets:write": {
+            *("POST /api/tickets", f"PATCH {TICKET}"),
+            *(f"POST {TICKET}/notes", "POST /api/notes/{ticket_id}"),
+        },
+        "tickets:delete": {f"DELETE {TICKET}"},
+        "events:read": {"GET /api/events"},
+        "tokens:manage": {
+            *("GET /api/tokens", "POST /api/tokens", "DELETE /api/tokens/{token_id}"),
+        },
+        "tokens:introspect": {"POST /api/tokens/introspect"},
+        "audit:read": {"GET /api/audit"},
+        "imports:run": set(),
+    },
+    "inventory_api": {
+        "packages:read": {
+            *(f"GET {PACKAGES}", f"GET {PACKAGES}/{{request_id}}", "GET /pick-list"),
+        },
+        "packages:write": {
+            *(f"POST {PACKAGES}", f"POST {PACKAGES}/batch"),
+            f"POST {PACKAGES}/{{request_id}}/{{move}}",
+        },
+        "packages:erase": {f"POST {PACKAGES}/erasures"},
+        "stock:read": {
+            *("GET /items", "GET /items/{sku}", "GET /items/{sku}/movements"),
+            *("GET /kits", "GET /verify", "GET /stats"),
+        },
+        "stock:write": {
+            *("POST /items", "PATCH /items/{sku}", "POST /items/{sku}/movements"),
+            "PUT /kits/{package_type}",
+        },
+        "stock:repair": {"POST /verify/repair"},
+        "audit:read": {"GET /audit"},
+    },
+    "integration_service": {
+        "sync:read": {
+            *("GET /status", f"GET {DELIVERIES}", f"GET {DELIVERIES}/{{customer_uid}}"),
+            *(f"GET {DELIVERIES}/{{customer_uid}}/wait", "GET /reconcile"),
+            *("GET /routes", "GET /routes/{name}"),
+        },
+        "sync:operate": {
+            *(f"POST {DELIVERIES}/{{customer_uid}}/retry", f"POST {DELIVERIES}/retry"),
+            f"POST {DELIVERIES}/{{customer_uid}}/dismiss",
+            *("POST /poll", "POST /pause", "POST /resume", "POST /reconcile"),
+            *("POST /routes/{name}/pause", "POST /routes/{name}/resume"),
+        },
+        "audit:read": {"GET /audit"},
+    },
+}
+
+
+def asking(service: str) -> Iterator[tuple[str, str]]:
+    """List each guarded route of a service with what it takes."""
+    for scope, routes in {**TABLE[service], ANY_TOKEN: FOR_ALL[ANY_TOKEN]}.items():
+        for route in sorted(routes):
+            yield route, scope
+
+
+def roles_at(service: str) -> list[str]:
+    return [role for role, scopes in CONTRACT.items() if scopes & TABLE[service].keys()]
