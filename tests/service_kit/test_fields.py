@@ -26,7 +26,7 @@ def test_an_instant_is_kept_in_utc(text: str) -> None:
     "value",
     [
         *("0", "0.5", 0, 1767614400, "1767614400", "2026-01-05", "2026-01-05T12:00:00", "", None),
-        f"2026-01-05T12:00:00.{'0' * 16}Z",
+        f"2026-01-05T12:00:00.{'0' * 15}Z",
     ],
 )
 def test_what_is_no_instant_of_rfc_3339_is_refused(value: object) -> None:
