@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick test-oldest mutants bench test-postman test-oidc test-docs test-spectral chaos simulate coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
+.PHONY: help run test test-quick test-oldest sweeps mutants bench test-postman test-oidc test-docs test-spectral chaos simulate coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
 # The command that .venv was made by, where it is there.
 PYTHON ?= $(shell made_by=$$(sed -n 1p .venv/made-by 2>/dev/null); \
 	command -v "$$made_by" >/dev/null && echo "$$made_by" || echo python3)
@@ -40,6 +40,9 @@ test-oldest: .venv/for-development ## the same, with the oldest versions that py
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct --group dev --output-file .venv/oldest.txt
 	$(BIN)/uv pip install --quiet --no-deps --python .venv/oldest --requirement .venv/oldest.txt
 	.venv/oldest/bin/python -m pytest $(PYTEST_WORKERS) $(QUICK_TESTS) $(ARGS)
+
+sweeps: .venv/for-development ## the tests that otherwise try a sample of many points, with all of them
+	SWEEP=whole $(PYTEST) -m sweep $(ARGS)
 
 mutants: .venv/for-development ## plant bugs, package by package; the tests must catch each
 	$(BIN)/python -m pytest -n 2 tests/mutants/run.py $(ARGS)

@@ -8,13 +8,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.databases import postgres_server
-from bench.parts import bodies, detection, growth, http, peers, pipeline, start
+from bench.parts import bodies, detection, fairness, growth, http, peers, pipeline, start
 from bench.place import Parts, Place
 from bench.report import Comparison, head, save, show
 
 PARTS: Parts = {
     "http": http.measure,
     "bodies": bodies.measure,
+    "fairness": fairness.measure,
     "pipeline": pipeline.measure,
     "detection": detection.measure,
     "start": start.measure,

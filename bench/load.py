@@ -33,7 +33,15 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def send(self) -> None:
-        if self._load.is_over():
+        """Send the next request, at the time for it where there is one."""
+        due_in = self._load.next_in()
+        if due_in > 0:
+            asyncio.get_running_loop().call_later(due_in, self._send)
+        else:
+            self._send()
+
+    def _send(self) -> None:
+        if self._load.is_over() or self._transport.is_closing():
             self._load.leave(self)
             self._transport.close()
             return
@@ -62,7 +70,9 @@ class Connection(asyncio.Protocol):
 class Load:
     """What all connections do together, for some seconds."""
 
-    def __init__(self, requests: list[Callable[[], bytes]]) -> None:
+    def __init__(self, requests: list[Callable[[], bytes]], a_second: float = 0) -> None:
+        self._interval = 1 / a_second if a_second else 0.0
+        self._next_at = 0.0
         self._requests: Iterator[Callable[[], bytes]] = itertools.cycle(requests)
         self._connections: set[Connection] = set()
         self._left = asyncio.Event()
@@ -85,6 +95,14 @@ class Load:
 
     def next_request(self) -> bytes:
         return next(self._requests)()
+
+    def next_in(self) -> float:
+        """Return the seconds until the next request may go; 0 where nothing paces them."""
+        if not self._interval:
+            return 0.0
+        now = time.perf_counter()
+        self._next_at = max(self._next_at + self._interval, now)
+        return self._next_at - now
 
     def is_over(self) -> bool:
         return time.perf_counter() > self._end_at
@@ -158,7 +176,7 @@ def _content_length(head: bytes) -> int:
 
 def main() -> None:
     plan = json.loads(sys.stdin.readline())
-    load = Load([builder(request) for request in plan["requests"]])
+    load = Load([builder(request) for request in plan["requests"]], plan["a_second"])
     where = (plan["host"], plan["port"], plan["connections"])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(load.run(*where, WARM_UP_SECONDS))

@@ -60,9 +60,13 @@ class Loaded:
 
 
 def put_load(
-    server: Server, requests: Sequence[Request], connections: int, seconds: float
+    server: Server,
+    requests: Sequence[Request],
+    connections: int,
+    seconds: float,
+    a_second: float = 0,
 ) -> Loaded:
-    """Keep so many connections busy for so long."""
+    """Keep so many connections busy for so long, with so many requests a second where it is set."""
     client = subprocess.Popen(
         [sys.executable, "-m", "bench.load"],
         env=bare_environment(),
@@ -77,6 +81,7 @@ def put_load(
         "port": server.port,
         "connections": connections,
         "seconds": seconds,
+        "a_second": a_second,
         "requests": [request.plan() for request in requests],
     }
     with client:

@@ -26,6 +26,9 @@ from fastapi import FastAPI
 
 from service_kit.process import metrics
 from service_kit.process.cli import Service
+from tests.administrator import Administrator
+from tests.system.crash_points import NoCompiler, build
+from tests.system.processes import Nursery
 
 ROOT = Path(__file__).parents[1]
 SERVICES = {
@@ -138,6 +141,14 @@ def postgres_server(database_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def administrator(postgres_server: str) -> Iterator[Administrator]:
+    """Runs SQL on this process's databases, over connections that it keeps."""
+    administrator = Administrator()
+    yield administrator
+    administrator.close()
+
+
+@pytest.fixture(scope="session")
 def sqlite_template(database_folder: Path) -> Callable[[str], Path]:
     """Give the migrated, empty SQLite file of a service; made once and copied."""
 
@@ -183,7 +194,8 @@ def emptied_database(
         if engine == "sqlite":
             return new_database(service)
         url: str = request.getfixturevalue("kept_database")(service)
-        run_sql(url, ";".join((EMPTIED, *BEGUN_AGAIN.get(service, ()))))
+        administrator: Administrator = request.getfixturevalue("administrator")
+        administrator.run(url, ";".join((EMPTIED, *BEGUN_AGAIN.get(service, ()))))
         return url
 
     return emptied
@@ -247,8 +259,28 @@ def copy_of_template(request: pytest.FixtureRequest, engine: str, service: str) 
         return name, f"sqlite:///{path}"
     server = request.getfixturevalue("postgres_server")
     template = request.getfixturevalue("postgres_template")(service)
-    run_sql(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    administrator: Administrator = request.getfixturevalue("administrator")
+    administrator.run(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     return name, with_database(server, name)
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        return build(tmp_path_factory.mktemp("crash_points"))
+    except NoCompiler as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def nursery(request: pytest.FixtureRequest) -> Iterator[Nursery]:
+    """Starts commands in a tenth of a second; where there is a compiler, they can be crashed."""
+    try:
+        library = request.getfixturevalue("library")
+    except pytest.skip.Exception:
+        library = None
+    with Nursery(ROOT, library) as nursery:
+        yield nursery
 
 
 @pytest.fixture(scope="session")

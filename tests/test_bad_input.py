@@ -43,8 +43,9 @@ def each(found: list[tuple[str, Operation]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("service", "operation"), found, ids=names)
 
 
-# What any of these lets through fails the test, whichever database is behind it.
-REFUSED_BEFORE_A_DATABASE = pytest.mark.engine("sqlite")
+# What must be refused is sent with one database behind it: if it gets there, the test fails.
+REFUSES = "sqlite"
+REFUSED_BEFORE_A_DATABASE = pytest.mark.engine(REFUSES)
 
 
 # No text of ours may hold these, whatever its schema says.
@@ -154,7 +155,7 @@ async def send(
 
 @each(WITH_BODY)
 async def test_a_field_that_does_not_fit_is_refused_and_not_repeated(
-    clients: dict[str, httpx.AsyncClient], service: str, operation: Operation
+    clients: dict[str, httpx.AsyncClient], engine: str, service: str, operation: Operation
 ) -> None:
     schema = operation.body()["schema"]  # type: ignore[index]
     whole, path = validator(service, schema), path_of(service, operation)
@@ -165,9 +166,12 @@ async def test_a_field_that_does_not_fit_is_refused_and_not_repeated(
             body = replaced(good, way, value)
             if body is None:
                 continue
-            answer = await send(clients[service], operation, path, body)
             never = holds_text and any(value is one for one in NEVER_TEXTS)
-            if never or not fits(whole, body):
+            is_refused = never or not fits(whole, body)
+            if is_refused and engine != REFUSES:
+                continue
+            answer = await send(clients[service], operation, path, body)
+            if is_refused:
                 assert 422 in statuses(answer), f"{way}: {value!r:.60}"
                 assert MARK not in answer.text, f"{way}: {value!r:.60}"
                 assert len(answer.content) < MOST_BYTES
@@ -293,14 +297,14 @@ BAD_QUERIES = [
 
 @each(WITH_QUERY)
 async def test_what_a_query_cannot_be_is_refused(
-    clients: dict[str, httpx.AsyncClient], service: str, operation: Operation
+    clients: dict[str, httpx.AsyncClient], engine: str, service: str, operation: Operation
 ) -> None:
     path = path_of(service, operation)
     for parameter in operation.parameters("query"):
         name, validate = parameter["name"], validator(service, parameter["schema"])
         for value in BAD_QUERIES:
             fits = "\0" not in unquote(value) and may_be(validate, unquote(value))
-            if fits and name in WAITS:
+            if (fits and name in WAITS) or (not fits and engine != REFUSES):
                 continue
             answer = await clients[service].request(operation.method, f"{path}?{name}={value}")
 

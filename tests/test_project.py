@@ -9,6 +9,7 @@ import pytest
 
 from service_kit import VERSION
 from tests.conftest import ROOT, SERVICES
+from tests.sweeps import sample
 
 FENCE = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
@@ -67,3 +68,22 @@ def test_every_make_verb_in_the_documents_exists() -> None:
         for block in FENCE.findall(path.read_text()):
             for verb in re.findall(r"^make ([a-z-]+)", block, re.MULTILINE):
                 assert verb in verbs, f"{path.name}: make {verb}"
+
+
+def test_ci_tries_each_sweep_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = (ROOT / ".ci" / "run").read_text().splitlines()
+    makefile = (ROOT / "Makefile").read_text()
+    recipe = re.search(
+        r"^sweeps:.*\n\t(\w+)=(\w+) \$\(PYTEST\) -m (\w+) \$\(ARGS\)$", makefile, re.MULTILINE
+    )
+
+    assert "make sweeps" in ran
+    assert recipe
+    variable, value, marker = recipe.groups()
+    assert list(sample(range(10), every=3, first=1)) == [1, 4, 7]
+    monkeypatch.setenv(variable, value)
+    assert list(sample(range(10), every=3, first=1)) == list(range(10))
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        text = path.read_text()
+        if path != Path(__file__) and "from tests.sweeps import" in text:
+            assert f"@pytest.mark.{marker}\n" in text, path

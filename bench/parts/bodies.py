@@ -36,6 +36,10 @@ def worst() -> dict[str, bytes]:
         "lists in lists": _full_of(b"[" * 60 + b"]" * 60),
         "names": b"{%b}" % b",".join(b'"%d":0' % number for number in range(88_000)),
         "one text of quotes": b'["%b"]' % (rb"\"" * (LARGEST // 2 - 2)),
+        "long numbers": _full_of(b"9" * 4200),
+        "fractions": b"[%b]" % b",".join([b"1.2345678901234567890e-300"] * 19_000),
+        "a name that shows nothing": b'{"name":"%b"}' % ("\u200b".encode() * (LARGEST // 3 - 10)),
+        "500 items of long addresses": b"[%b]" % b",".join([_of_long_address()] * 490),
         "500 items of unknown fields": b"[%b]" % b",".join([unknown] * 500),
     }
 
@@ -54,6 +58,10 @@ def milliseconds(server: Server, body: bytes) -> float:
 
 def _customer(number: int) -> dict[str, str]:
     return {"name": f"Customer {number}", "email": f"plain-{number}@example.com"}
+
+
+def _of_long_address() -> bytes:
+    return b'{"name":"x","email":"%b@%b"}' % (b"n" * 2000, b"a." * 20)
 
 
 def _full_of(element: bytes) -> bytes:

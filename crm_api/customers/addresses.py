@@ -12,6 +12,7 @@ _PLAIN = re.compile(
     r"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+[a-z]{2,}", re.ASCII
 )
 _LONGEST_PLAIN = 63
+LONGEST = 320
 
 
 def is_plain(value: object) -> bool:
@@ -32,6 +33,8 @@ def _special() -> tuple[str, ...]:
 
 
 def _check_unless_plain(value: object, check: ValidatorFunctionWrapHandler) -> object:
+    if isinstance(value, str) and len(value) > LONGEST:
+        raise ValueError(f"must have at most {LONGEST} characters")  # not read at great length
     return value if is_plain(value) else check(value)
 
 

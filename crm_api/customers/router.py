@@ -259,7 +259,7 @@ async def register_customers(
     items: Items, who: CanCreateCustomers, idempotency: Idempotent
 ) -> Response:
     """Add each customer on its own, and answer the result of each, in order."""
-    read = read_items(CustomerNew, items)
+    read = await read_items(CustomerNew, items)
     new = [item for item in read if isinstance(item, CustomerNew)]
     return await idempotency.write(
         service.register_all, lambda done: _batch_answer(merge(read, done)), new, who

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic.config import JsonDict
 
-from crm_api.customers.addresses import Address
+from crm_api.customers.addresses import LONGEST, Address
 from service_kit.web.body import ItemProblem
 from service_kit.web.fields import Line
 from service_kit.web.hot import fields_of
 
 Name = Annotated[Line, Field(min_length=1, max_length=200, examples=["Jane Doe"])]
-Email = Annotated[Address, Field(max_length=320, examples=["jane.doe@example.com"])]
+Email = Annotated[Address, Field(max_length=LONGEST, examples=["jane.doe@example.com"])]
 Company = Annotated[Line, Field(min_length=1, max_length=200, examples=["Example Ltd"])]
 Phone = Annotated[Line, Field(min_length=1, max_length=50, examples=["+44 20 7946 0000"])]
 ExternalRef = Annotated[

@@ -148,7 +148,8 @@ class Link:
 
     async def _exchange(self, request: httpx.Request, extra_seconds: float) -> Answer:
         seconds = self._call_seconds + extra_seconds
-        await self._pace.wait()
+        length = int(request.headers.get("content-length", 0))
+        await self._pace.wait(length)
         try:
             # Over all of it: httpx limits single reads, so one byte a second would never end.
             async with asyncio.timeout(seconds):
@@ -161,7 +162,7 @@ class Link:
             raise Timeout(f"no whole answer within {seconds:g} s") from None
         except httpx.HTTPError as error:
             raise classify_exception(error) from error
-        self._pace.note(response.headers)
+        self._pace.note(response.headers, length)
         return _understand(response, content)
 
 

@@ -123,7 +123,7 @@ async def request_packages(
 
     The problem of an item that was refused names its `customer_id`, where that can be one.
     """
-    read = read_items(PackageRequestNew, items)
+    read = await read_items(PackageRequestNew, items)
     new = [item for item in read if isinstance(item, PackageRequestNew)]
     outcome = await idempotency.outcome(
         service.request_all, lambda done: _batch_answer(items, merge(read, done)), new, who

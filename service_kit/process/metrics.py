@@ -54,10 +54,12 @@ class Metrics:
         They are written once a second at most, for all who ask: it may take a database's time.
         """
         now = time.monotonic()
-        if self._latest is None or now - self._latest_at >= SHARED_SECONDS:
-            self._latest = asyncio.ensure_future(self._write())
+        latest = self._latest
+        # One that takes longer than that is waited for: a second would only slow it down.
+        if latest is None or (latest.done() and now - self._latest_at >= SHARED_SECONDS):
+            latest = self._latest = asyncio.ensure_future(self._write())
             self._latest_at = now
-        return await asyncio.shield(self._latest), CONTENT_TYPE_LATEST
+        return await asyncio.shield(latest), CONTENT_TYPE_LATEST
 
     async def _write(self) -> bytes:
         registry = CollectorRegistry()

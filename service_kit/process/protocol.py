@@ -7,6 +7,7 @@ each attribute of uvicorn's that is used here.
 import asyncio
 import logging
 import re
+import resource
 import uuid
 from collections import deque
 from http import HTTPStatus
@@ -16,12 +17,22 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service_kit.problems import MEDIA_TYPE, BadRequest, Problem, phrase, write
+from service_kit.process.addresses import client_of
+from service_kit.process.shares import Shares
 
 logger = logging.getLogger(__name__)
+
+MOST_CONNECTIONS = 2000
 
 _AUTHORITY_END = re.compile(rb"[/?#]")
 # What the client still has to send: nothing, the rest of a head, or the rest of a body.
 _NOTHING, _HEAD, _BODY = range(3)
+
+
+def most_connections() -> int:
+    """Return how many connections a process keeps: half of the files that it may have open."""
+    may_open, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if may_open < 0 else min(MOST_CONNECTIONS, may_open // 2)
 
 
 class RequestTimeout(Problem):
@@ -79,9 +90,13 @@ class DeadlineProtocol(HttpToolsProtocol):
     max_head_bytes = 16 * 1024
     max_header_count = 100
     max_pipelined = 32
+    # Of all clients of this process together, and how much of that each has.
+    open_connections = Shares(most_connections())
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._client = client_of(self.client[0] if self.client else "")
+        self._is_let_in = self.open_connections.take(self._client)
         self.url = b""
         self._refused = False
         self._unanswered: deque[RequestResponseCycle] = deque()
@@ -90,8 +105,13 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._tick = min(self.head_deadline, self.body_deadline)
         self._expect(_HEAD, self.head_deadline)
         self._timer = self.loop.call_later(self._tick, self._check)
+        if not self._is_let_in:
+            logger.info("Connection cut: too many are open, in all or from %s.", self._client)
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._is_let_in:
+            self.open_connections.give_back(self._client)
         self._timer.cancel()
         for cycle in self._unanswered:  # uvicorn marks the latest alone; on uvloop, writing raises
             cycle.disconnected = True

@@ -55,9 +55,10 @@ class Buckets:
         self.window = math.ceil(burst * self._interval)
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
 
-    def take(self, caller: Hashable) -> Taken:
+    def take(self, caller: Hashable, number: int = 1) -> Taken:
+        """Take so many at once, or none of them."""
         now = time.monotonic()
-        full_in = self._full_in(caller, now)
+        full_in = self._full_in(caller, now, number)
         if not (taken := self._taken(full_in)).is_allowed:
             return taken
         self._full_at[caller] = now + full_in
@@ -71,9 +72,9 @@ class Buckets:
         if caller in self._full_at:
             self._full_at[caller] -= self._interval
 
-    def _full_in(self, caller: Hashable, now: float) -> float:
-        """Return the seconds until the bucket will be full, once a token is taken from it."""
-        return max(self._full_at.get(caller, now) - now, 0.0) + self._interval
+    def _full_in(self, caller: Hashable, now: float, number: int = 1) -> float:
+        """Return the seconds until the bucket will be full, once so much is taken from it."""
+        return max(self._full_at.get(caller, now) - now, 0.0) + number * self._interval
 
     def _taken(self, full_in: float) -> Taken:
         room = self.burst * self._interval - full_in
@@ -81,3 +82,21 @@ class Buckets:
             return Taken(is_allowed=False, left=0, seconds=math.ceil(-room))
         left = int((room + _ROUNDING) / self._interval)
         return Taken(is_allowed=True, left=left, seconds=math.ceil(full_in))
+
+
+class Spacing:
+    """Sends what callers wait for with a least pause, and to one caller no faster than a rate."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._next_at: OrderedDict[Hashable, float] = OrderedDict()
+
+    def next_in(self, caller: Hashable, pause: float) -> float:
+        """Return after how many seconds this one of the caller may go."""
+        now = time.monotonic()
+        at = max(self._next_at.get(caller, now), now + pause)
+        self._next_at[caller] = at + self._interval
+        self._next_at.move_to_end(caller)
+        if len(self._next_at) > MOST_CALLERS:
+            self._next_at.popitem(last=False)
+        return at - now

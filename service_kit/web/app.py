@@ -25,9 +25,9 @@ from service_kit.web.edge import Cors, Edge, Prefixed
 from service_kit.web.hosts import AllowedHosts
 from service_kit.web.hot import is_hot
 from service_kit.web.idempotency import StoredAnswers
-from service_kit.web.overload import UNLIMITED, Bounded
+from service_kit.web.overload import UNLIMITED, Bounded, Capacity, Slots
 from service_kit.web.problems import install_problem_handlers
-from service_kit.web.rate_limits import RateLimited, RateLimits
+from service_kit.web.rate_limits import RateLimits
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def create_service(
     routes = [route for router in (*routers, *_COMMON) for route in router.routes]
     refuse_unguarded(routes)
     database = open_database(settings.database_url, name, pool_size=settings.database_pool_size)
-    limits = RateLimits(settings.caller_rate)
+    capacity, limits = Capacity(), RateLimits(settings.caller_rate)
     providers = list(_identity_providers(settings))
     app = FastAPI(
         title=name,
@@ -72,14 +72,14 @@ def create_service(
         version=VERSION,
         lifespan=_lifespan(name, settings, database, running, providers),
         routes=sorted(routes, key=is_hot, reverse=True),  # they are tried in order
-        middleware=list(_middleware(settings, limits, prefix, routes)),
+        middleware=list(_middleware(settings, limits, capacity, prefix, routes)),
         redirect_slashes=False,
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    _fill_state(app, settings, database)
-    own = [find_token] if find_token else []
-    app.state.tokens = Tokens(settings, limits, [*own, *(one.find for one in providers)])
+    _fill_state(app, settings, database, capacity, limits)
+    sources = [*filter(None, [find_token]), *(one.find for one in providers)]
+    app.state.tokens = Tokens(settings, limits, sources)
     app.state.stored_answers = stored_answers
     install_problem_handlers(app)
     openapi.install(app, routes)
@@ -147,10 +147,18 @@ async def retry_while_starting(
         await asyncio.sleep(0.5)
 
 
-def _fill_state(app: FastAPI, settings: ServiceSettings, database: Database) -> None:
+def _fill_state(
+    app: FastAPI,
+    settings: ServiceSettings,
+    database: Database,
+    capacity: Capacity,
+    limits: RateLimits,
+) -> None:
     app.state.name = app.title
     app.state.settings = settings
     app.state.database = database
+    app.state.capacity = capacity
+    app.state.limits = limits
     app.state.metrics = Metrics()
     app.state.stopping = Stopping()
     # Each returns what is wrong with something the service can't work without, or None.
@@ -161,6 +169,7 @@ def _fill_state(app: FastAPI, settings: ServiceSettings, database: Database) -> 
 def _middleware(
     settings: ServiceSettings,
     limits: RateLimits,
+    capacity: Capacity,
     prefix: str,
     routes: Sequence[BaseRoute],
 ) -> Iterator[Middleware]:
@@ -168,6 +177,7 @@ def _middleware(
     yield Middleware(Edge)
     if settings.otel_exporter_otlp_endpoint:
         yield Middleware(tracing.Traced, untraced=UNLIMITED)
+    yield Middleware(Slots, capacity=capacity)
     if settings.allowed_hosts:
         yield Middleware(AllowedHosts, allowed=settings.allowed_hosts)
     if settings.cors_origins:
@@ -178,9 +188,8 @@ def _middleware(
             allow_headers=["*"],
             expose_headers=["*"],
         )
-    yield Middleware(Bounded)
-    if settings.caller_rate:
-        yield Middleware(RateLimited, limits=limits, public=pages.PATHS)
+    # Within CORS, so that a page may read its refusals.
+    yield Middleware(Bounded, limits=limits)
     if prefix:
         paths = [route.path for route in routes if isinstance(route, Route)]
         below = {path.split("/")[2] for path in paths if path.startswith(prefix + "/")}

@@ -27,6 +27,11 @@ from service_kit.web.roles import ROLES
 _SENDABLE = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
+# The other services ask as often as their callers' tokens are new to them: refused, they could let
+# nobody in.
+_INTROSPECTION = frozenset({"tokens:introspect"})
+
+
 class NotAuthenticated(Problem):
     """The token is missing, unknown, expired or revoked."""
 
@@ -111,8 +116,11 @@ class Tokens:
         scopes = settings.anonymous_scopes
         self._anonymous = Principal("anonymous", "anonymous", scopes) if scopes else None
 
-    async def principal(self, scope: Scope) -> Principal:
-        """Find out who sent this request. Raises NotAuthenticated or TooManyRequests."""
+    async def principal(self, scope: Scope, required: frozenset[str]) -> Principal:
+        """Find out who sent a request that takes these scopes.
+
+        Raises NotAuthenticated or TooManyRequests.
+        """
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         if not given:
             if self._anonymous is None:
@@ -130,7 +138,8 @@ class Tokens:
         if principal is None:
             self._limits.count_failure(scope, token, "unknown, expired or revoked")
             raise NotAuthenticated
-        self._limits.count(scope, principal.credential)
+        is_limited = required != _INTROSPECTION or not required <= principal.scopes
+        self._limits.count(scope, principal.credential, is_limited=is_limited)
         return principal
 
     async def _find(self, token: str, scope: Scope) -> Principal | None:
@@ -205,13 +214,15 @@ async def admit(request: Request, route: GuardedRoute) -> None:
     scope = request.scope
     if route.needs_token:
         await _authorize(scope, route.required)
+    else:
+        scope["app"].state.limits.count_by_address(scope)
     scope["query"] = read_query(scope, route.query_parameters)
     if route.body_field is not None:
         check_body_headers(request)
 
 
 async def _authorize(scope: Scope, required: frozenset[str]) -> None:
-    principal = await scope["app"].state.tokens.principal(scope)
+    principal = await scope["app"].state.tokens.principal(scope, required)
     if missing := required - principal.scopes:
         if principal.role == "anonymous":
             raise NotAuthenticated

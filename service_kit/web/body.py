@@ -1,5 +1,6 @@
 """A request's body: a budget for it, a stricter reading of JSON, and the items of a batch."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from itertools import chain
@@ -22,9 +23,11 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_VALUES = 20_000  # a batch of 500 whole customers has fewer
 MAX_DEPTH = 64
 MAX_ENTRIES = 100  # of one object; no schema has as many
+MAX_DIGITS = 100  # of an integer; reading one takes the square of them
 _TOO_DEEP = f"it is nested deeper than {MAX_DEPTH}"
 
 LARGEST_BATCH = 500
+ITEMS_AT_ONCE = 10
 # service_kit.web.openapi describes it under this name.
 ItemProblem = Annotated[
     dict[str, Any], WithJsonSchema({"$ref": "#/components/schemas/ItemProblem"})
@@ -47,16 +50,19 @@ def check_body_headers(request: Request) -> None:
         raise UnsupportedMediaType("Send the body as application/json.")
 
 
-def _limit_body(receive: Receive) -> Receive:
-    """Receive a body of at most the allowed size."""
+def _limit_body(scope: Scope, receive: Receive) -> Receive:
+    """Receive a body of at most the allowed size, and count it among its caller's."""
     received = 0
 
     async def receive_counted() -> Message:
         nonlocal received
         message = await receive()
-        received += len(message.get("body", b""))
-        if received > MAX_BODY_BYTES:
-            raise BodyTooLarge(MAX_BODY_BYTES)
+        if length := len(message.get("body", b"")):
+            received += length
+            if received > MAX_BODY_BYTES:
+                raise BodyTooLarge(MAX_BODY_BYTES)
+            scope["slot"].keep(length)
+            scope["app"].state.limits.count_body(scope, received)
         return message
 
     return receive_counted
@@ -70,7 +76,7 @@ class StrictRequest(Request):
     """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
-        super().__init__(scope, _limit_body(receive))
+        super().__init__(scope, _limit_body(scope, receive))
 
     async def json(self) -> Any:
         body = await self.body()
@@ -130,6 +136,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+def _int(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number has more than {MAX_DIGITS} digits")
+    return int(text)
+
+
 def _float(text: str) -> float:
     number = float(text)
     if isinf(number):
@@ -141,12 +153,22 @@ def _constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant
+)
 
 
-def read_items(model: type[Model], items: Sequence[Any]) -> list[Model | Problem]:
-    """Validate each item of a batch for itself; one that does not fit becomes a problem."""
-    return [_read_item(model, item) for item in items]
+async def read_items(model: type[Model], items: Sequence[Any]) -> list[Model | Problem]:
+    """Validate each item of a batch for itself; one that does not fit becomes a problem.
+
+    Others have their turn after a few of them: the worst 500 take 0.7 s.
+    """
+    read: list[Model | Problem] = []
+    for begin in range(0, len(items), ITEMS_AT_ONCE):
+        if begin:
+            await asyncio.sleep(0)
+        read += [_read_item(model, item) for item in items[begin : begin + ITEMS_AT_ONCE]]
+    return read
 
 
 def _read_item(model: type[Model], item: Any) -> Model | Problem:

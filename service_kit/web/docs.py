@@ -1,5 +1,6 @@
 """The pages for people: the API to read and to try, without a byte from another host."""
 
+import asyncio
 from html import escape
 from importlib.resources import files
 from pathlib import Path as File
@@ -8,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
 from service_kit.web.auth import GuardedRoute, Public
+from service_kit.web.shared import SharedResponse
 
 router = APIRouter(route_class=GuardedRoute, include_in_schema=False, dependencies=[Public])
 
@@ -34,8 +36,12 @@ PATHS = ("/docs", "/redoc", "/openapi.json", *(f"/docs/{name}" for name in _ASSE
 
 @router.get("/openapi.json")
 async def description(request: Request) -> Response:
-    """Answer the API's description, which is written once."""
-    return Response(request.app.state.description(), media_type="application/json")
+    """Answer the API's description, which is written once, in a thread: it takes a while."""
+    state = request.app.state
+    if state.description_task is None:
+        state.description_task = asyncio.ensure_future(asyncio.to_thread(state.description))
+    text = await asyncio.shield(state.description_task)
+    return SharedResponse(text, media_type="application/json")
 
 
 @router.get("/docs")

@@ -21,6 +21,7 @@ _RESERVED = re.compile("[\u2065\ufff0-\ufff8\U000e0000-\U000e0fff]")
 _EAST_ASIAN = frozenset(
     {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC"}
 )
+LONGEST = 20_000  # No text may have more characters, so that no more need be looked at.
 # With nanoseconds and an offset: 2026-01-05T12:00:00.123456789+00:00.
 LONGEST_INSTANT = 35
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:")
@@ -40,7 +41,7 @@ def _many_lines(value: str) -> str:
 
 def _visible(value: str) -> str:
     """Refuse a text of invisible characters only: it reads as empty."""
-    if not value or any(map(_is_visible, value)):
+    if not value or any(map(_is_visible, value[:LONGEST])):
         return value
     raise ValueError("must hold a visible character")
 
@@ -58,6 +59,8 @@ def _distinct(value: str) -> str:
 
     Composed, so that an accented letter is written in one way only.
     """
+    if len(value) > LONGEST:
+        raise ValueError(f"must have at most {LONGEST} characters")
     value = unicodedata.normalize("NFC", value)
     if any(unicodedata.category(one) == "Cf" for one in value):
         raise ValueError("must not hold invisible characters")

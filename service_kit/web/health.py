@@ -10,6 +10,7 @@ from service_kit.database import DatabaseUnavailable
 from service_kit.web.auth import GuardedRoute, Public
 from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.problems import log_unavailable
+from service_kit.web.shared import SharedResponse
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"], dependencies=[Public])
 
@@ -65,4 +66,4 @@ async def ready(request: Request, response: Response, database: DatabaseDep) -> 
 async def metrics(request: Request) -> Response:
     """Answer all metrics of this instance in Prometheus' text format."""
     text, media_type = await request.app.state.metrics.exposition()
-    return Response(text, media_type=media_type)
+    return SharedResponse(text, media_type=media_type)

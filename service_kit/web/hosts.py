@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service_kit.problems import Problem
 from service_kit.web.overload import UNLIMITED
-from service_kit.web.problems import answer
+from service_kit.web.problems import answer, refusal
 
 
 class MisdirectedRequest(Problem):
@@ -40,7 +40,9 @@ class AllowedHosts:
         if scope["type"] != "http" or scope["path"] in UNLIMITED or self._names_us(scope):
             await self.app(scope, receive, send)
         else:
-            await answer(Request(scope), MisdirectedRequest())(scope, receive, send)
+            request = Request(scope)
+            refused = refusal(request) or answer(request, MisdirectedRequest())
+            await refused(scope, receive, send)
 
     def _names_us(self, scope: Scope) -> bool:
         given = next((value for name, value in scope["headers"] if name == b"host"), b"")

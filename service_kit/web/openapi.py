@@ -156,6 +156,7 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
     app.openapi = complete  # type: ignore[method-assign]
     app.state.description = cache(lambda: _to_bytes(complete()))
+    app.state.description_task = None
 
 
 def _to_bytes(document: Json) -> bytes:

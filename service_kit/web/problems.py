@@ -35,6 +35,8 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, problem: Problem) -> Response:
+        if refused := refusal(request):
+            return refused
         if isinstance(problem, ServiceUnavailable):
             log_unavailable(problem)
         return answer(request, problem)
@@ -45,6 +47,8 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, error: HTTPException) -> Response:
+        if refused := refusal(request):
+            return refused
         status = HTTPStatus(error.status_code)
         headers = dict(error.headers or {})
         detail = error.detail
@@ -57,6 +61,18 @@ def install_problem_handlers(app: FastAPI) -> None:
             detail = "There is nothing at this address."
         slug = phrase(status).lower().replace(" ", "-")
         return render(request, document(status, slug, detail), headers)
+
+
+def refusal(request: Request) -> Response | None:
+    """Count a request that ends before its token is verified, and refuse it if it is one too many.
+
+    One that is counted already passes.
+    """
+    try:
+        request.app.state.limits.count_by_address(request.scope)
+    except Problem as problem:
+        return answer(request, problem)
+    return None
 
 
 def answer(request: Request, problem: Problem) -> Response:

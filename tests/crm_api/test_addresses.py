@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import EmailStr, TypeAdapter, ValidationError
+from pydantic import EmailStr, TypeAdapter, ValidationError, networks
 
-from crm_api.customers.addresses import Address, is_plain
+from crm_api.customers.addresses import LONGEST, Address, is_plain
 
 OURS, THEIRS = TypeAdapter(Address), TypeAdapter(EmailStr)
 PIECES = ["a", "Z", "0", "-", "_", "+", ".", "@", "com", "test", "xn--", "info", "ä", " ", "<"]
@@ -52,3 +52,11 @@ def test_what_is_no_text_is_refused_alike(value: object) -> None:
 )
 def test_which_addresses_are_plain(value: str, expected: bool) -> None:
     assert is_plain(value) is expected
+
+
+def test_what_is_too_long_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "validate_email", None)
+
+    for length in (LONGEST + 1, 100_000):
+        with pytest.raises(ValidationError, match=f"at most {LONGEST} characters"):
+            OURS.validate_python("n" * (length - len("@example.com")) + "@example.com")

@@ -66,6 +66,7 @@ async def test_customers_stay_when_their_events_go(aged: httpx.AsyncClient) -> N
     assert (await aged.get("/api/customers")).json() == before
 
 
+@pytest.mark.engine("sqlite")
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -50,6 +50,8 @@ class Load:
 
     url: str
     committed: set[str] = field(default_factory=set)
+    # A reader has seen a customer.
+    seen: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -57,15 +59,29 @@ class Load:
             work = [asyncio.to_thread(self._in_thread, n) for n in range(SQLITE_WRITERS)]
             await asyncio.gather(*work)
         else:
+            unlimited = {"idle_in_transaction_session_timeout": "0"}
             engine = create_async_engine(
                 "postgresql+asyncpg://",
-                async_creator=Connections(self.url, "writers").open,
-                pool_size=POSTGRES_WRITERS,
+                async_creator=Connections(self.url, "writers", **unlimited).open,
+                pool_size=POSTGRES_WRITERS + 1,
             )
-            work = [self._slowly(engine, n) for n in range(POSTGRES_WRITERS)]
-            await asyncio.gather(*work)
+            await self._overlapping(engine)
             await engine.dispose()
         self.over.set()
+
+    async def _overlapping(self, engine: Any) -> None:
+        """Insert one customer before all others, and commit it after a reader has seen some.
+
+        How many of the others overlap is up to the machine.
+        """
+        async with engine.connect() as connection, asyncio.TaskGroup() as others:
+            transaction = await connection.begin()
+            first = await connection.run_sync(service.register, new(), WRITER)
+            for number in range(POSTGRES_WRITERS):
+                others.create_task(self._slowly(engine, number))
+            await self.seen.wait()
+            await transaction.commit()
+            self.committed.add(first.uid)
 
     async def _slowly(self, engine: Any, number: int) -> None:
         """Hold each transaction open for a while between its insert and its commit."""
@@ -128,6 +144,8 @@ async def follow(
         assert page["through_position"] <= page["head_position"]
         covered, after = page["through_position"], page["next_cursor"]
         seen += page["events"]
+        if seen:
+            load.seen.set()
         if finished and not page["events"]:
             break
         await asyncio.sleep(PAUSE)
@@ -202,6 +220,8 @@ async def test_a_reader_that_goes_by_the_last_id_misses_some(settings: Settings)
                 rows = (await connection.execute(after, {"last": last})).all()
                 await connection.rollback()
                 seen.update(row.subject for row in rows)
+                if seen:
+                    load.seen.set()
                 last = rows[-1].id if rows else last
                 if over and not rows:
                     return seen

@@ -66,7 +66,8 @@ async def test_news_that_is_there_is_answered_at_once(crm: httpx.AsyncClient) ->
 async def test_who_waits_takes_the_place_of_nobody_who_works(
     crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overload, "MOST_WAITING", 0)
+    monkeypatch.setattr(overload, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(crm.app.state.capacity.waiting, "most", 0)
 
     answer = await crm.get("/api/events?wait=0.1")
 

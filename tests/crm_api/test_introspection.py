@@ -11,6 +11,7 @@ from crm_api.app import create_app
 from crm_api.settings import Settings
 from crm_api.tokens import known
 from service_kit.process import clock
+from service_kit.process.rates import Rate
 from service_kit.web import minting
 from tests.conftest import bearer, running
 from tests.crm_api.conftest import change_from_outside, keeps_its_word
@@ -183,3 +184,20 @@ async def test_a_question_changes_nothing_that_the_audit_tells_of(crm: httpx.Asy
     await ask(crm, issued["token"])
 
     assert (await crm.get("/api/audit")).json() == before
+
+
+@pytest.mark.engine("sqlite")
+async def test_a_service_may_ask_however_often_and_nobody_else(settings: Settings) -> None:
+    limited = settings.model_copy(update={"rate_limit": Rate(1, 3600)})
+    async with running(create_app(limited)) as crm:
+        keeps_its_word(crm)
+        asked = {"data": {"token": "crm_0"}}
+        answers = {
+            role: [
+                (await crm.post(INTROSPECT, headers=bearer(f"{role}123"), **asked)).status_code
+                for _ in range(4)
+            ]
+            for role in ("integration", "viewer")
+        }
+
+    assert answers == {"integration": [200] * 4, "viewer": [403, 403, 429, 429]}

@@ -87,6 +87,7 @@ async def test_what_can_not_be_opened_is_refused(desk, fields, status, slug) -> 
     assert (answer.status_code, answer.json()["type"]) == (status, f"urn:problem:{slug}")
 
 
+@pytest.mark.engine("sqlite")
 @pytest.mark.parametrize(
     ("before", "target"), list(itertools.product(lifecycle.STATUSES, lifecycle.STATUSES))
 )

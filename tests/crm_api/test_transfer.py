@@ -305,6 +305,7 @@ async def test_no_welcome_is_told_to_the_feed_and_to_who_asks_the_list(
     assert wanted == {True: [answer.json()["uid"]], False: [event["subject"]]}
 
 
+@pytest.mark.engine("sqlite")
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -210,7 +210,7 @@ TARGETS = [
             finally:
                 await response.aclose()
 """,
-        tests=(f"{_WIRE}::test_a_server_that_misbehaves_is_tried_again_in_time",),
+        tests=(f"{_WIRE}::test_a_server_that_comes_to_no_end_is_tried_again_in_time",),
     ),
     Mutant(
         name="a package of somebody else is counted as the customer's own",

@@ -49,8 +49,8 @@ MUTANTS = [
         name="who stops waiting for the metrics stops them for all",
         kind="scope",
         file="service_kit/process/metrics.py",
-        text="return await asyncio.shield(self._latest), CONTENT_TYPE_LATEST",
-        instead="return await self._latest, CONTENT_TYPE_LATEST",
+        text="return await asyncio.shield(latest), CONTENT_TYPE_LATEST",
+        instead="return await latest, CONTENT_TYPE_LATEST",
         tests=(
             f"{_TESTS}/test_metrics.py::test_metrics_are_written_once_a_second_for_all_who_ask",
         ),

@@ -20,9 +20,33 @@ MUTANTS = [
         name="a token that nobody looks at helps past the rate limit",
         kind="condition",
         file="service_kit/web/rate_limits.py",
-        text='if not shows_token or scope["path"] in self.public:',
-        instead="if not shows_token:",
+        text='if not scope["slot"].is_counted:',
+        instead='if not (scope["slot"].is_counted or scope["slot"].shows_token):',
         tests=(f"{_RATES}::test_a_token_that_nobody_looks_at_helps_nobody_past_the_limit",),
+    ),
+    Mutant(
+        name="who sends slowly holds a place until the body is complete",
+        kind="dropped",
+        file="service_kit/web/overload.py",
+        text="    slot.leave()\n    message = await receive()\n",
+        instead="    message = await receive()\n",
+        tests=(f"{_OVERLOAD}::test_a_body_that_is_still_coming_holds_no_place",),
+    ),
+    Mutant(
+        name="the bodies of a caller are its own once they are complete",
+        kind="dropped",
+        file="service_kit/web/overload.py",
+        text="        self._body_bytes += number\n",
+        instead="",
+        tests=(f"{_OVERLOAD}::test_the_bodies_of_a_caller_leave_memory_to_those_of_others",),
+    ),
+    Mutant(
+        name="tokens of one address share its places",
+        kind="scope",
+        file="service_kit/web/overload.py",
+        text="        self.caller = caller\n        if had_place:",
+        instead="        if had_place:",
+        tests=(f"{_OVERLOAD}::test_tokens_of_one_address_have_a_share_each",),
     ),
     Mutant(
         name="a full page is followed by an empty one",
@@ -35,9 +59,9 @@ MUTANTS = [
     Mutant(
         name="one more waits for news than may",
         kind="boundary",
-        file="service_kit/web/overload.py",
-        text="if limits.waiting >= MOST_WAITING:",
-        instead="if limits.waiting > MOST_WAITING:",
+        file="service_kit/process/shares.py",
+        text="if self.taken + number > self.most - reserved:",
+        instead="if self.taken + number > self.most - reserved + 1:",
         tests=(
             f"{_OVERLOAD}::test_those_who_wait_for_news_take_nobodys_place_and_have_a_bound_of_their_own",
         ),
@@ -48,11 +72,15 @@ MUTANTS = [
         file="service_kit/web/auth.py",
         text="""    if route.needs_token:
         await _authorize(scope, route.required)
+    else:
+        scope["app"].state.limits.count_by_address(scope)
     scope["query"] = read_query(scope, route.query_parameters)
 """,
         instead="""    scope["query"] = read_query(scope, route.query_parameters)
     if route.needs_token:
         await _authorize(scope, route.required)
+    else:
+        scope["app"].state.limits.count_by_address(scope)
 """,
         tests=(
             f"{_TESTS}/test_query.py::test_who_may_not_ask_is_told_nothing_of_what_there_is_to_ask",
@@ -98,8 +126,8 @@ MUTANTS = [
         name="a request that is over keeps its place",
         kind="dropped",
         file="service_kit/web/overload.py",
-        text="            self.at_work -= is_limited\n",
-        instead="            pass\n",
+        text="            self._places.give_back(self.caller)\n",
+        instead="",
         tests=(f"{_OVERLOAD}::test_more_than_a_number_at_once_is_refused_and_the_rest_served",),
     ),
     Mutant(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 # Fixtures, by their names.
-from tests.system.conftest import library, nursery, stack
+from tests.system.conftest import stack
 
-__all__ = ["library", "nursery", "stack"]
+__all__ = ["stack"]
 
 HERE = Path(__file__).parent
 

@@ -219,7 +219,8 @@ def database_url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) ->
     if engine == "sqlite":
         return new_sqlite(tmp_path)
     url: str = request.getfixturevalue("boxes_on_postgres")
-    run_sql(url, f"DROP SCHEMA public CASCADE; CREATE SCHEMA public; {TABLES[engine]}")
+    made_anew = f"DROP SCHEMA public CASCADE; CREATE SCHEMA public; {TABLES[engine]}"
+    request.getfixturevalue("administrator").run(url, made_anew)
     return url
 
 

@@ -1,13 +1,24 @@
 """The budget of a request's body: what is too much is refused early, and in few words."""
 
+import asyncio
 import json
 from typing import Any
 
 import httpx
 import pytest
 
+from service_kit.problems import Problem
 from service_kit.web import body
-from service_kit.web.body import MAX_BODY_BYTES, MAX_ENTRIES, MAX_VALUES
+from service_kit.web.body import (
+    ITEMS_AT_ONCE,
+    LARGEST_BATCH,
+    MAX_BODY_BYTES,
+    MAX_DIGITS,
+    MAX_ENTRIES,
+    MAX_VALUES,
+    read_items,
+)
+from tests.service_kit.conftest import BoxNew
 
 JSON = {"content-type": "application/json"}
 
@@ -36,6 +47,7 @@ OVER_THE_BUDGET = {
 WITHIN_THE_BUDGET = {
     "values": (b"[" + b"1," * (MAX_VALUES - 2) + b"1]", b"[" + b"1," * (MAX_VALUES - 1) + b"1]"),
     "entries": (names(MAX_ENTRIES), names(MAX_ENTRIES + 1)),
+    "digits": (b"[%b]" % (b"9" * MAX_DIGITS), b"[%b]" % (b"9" * (MAX_DIGITS + 1))),
     "entries within": (b"[%b]" % names(MAX_ENTRIES), b"[%b]" % names(MAX_ENTRIES + 1)),
 }
 LOOKS_LIKE_MORE = {
@@ -108,3 +120,22 @@ async def test_of_many_errors_the_first_are_told(client: httpx.AsyncClient) -> N
     assert answer.status_code == 422
     assert len(answer.json()["errors"]) == 20
     assert answer.json()["detail"].endswith(" 61 errors were found; the first 20 are listed.")
+
+
+async def test_others_have_their_turn_while_a_batch_is_read() -> None:
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(take_turns())
+    items = [{f"unknown-{number}": 1 for number in range(38)}] * LARGEST_BATCH
+    read = await read_items(BoxNew, items)
+    other.cancel()
+
+    assert len(read) == LARGEST_BATCH
+    assert all(isinstance(one, Problem) for one in read)
+    assert turns >= LARGEST_BATCH // ITEMS_AT_ONCE - 1

@@ -1,5 +1,10 @@
-"""The command line, as an operator or a container engine uses it: real processes, real signals."""
+"""The command line, as an operator or a container engine uses it: real processes, real signals.
 
+They are forked off one that has loaded the services, which saves each a second of imports. They run
+what `python -m` runs; that it does is shown by the tests of `make run`.
+"""
+
+import itertools
 import json
 import os
 import re
@@ -7,11 +12,9 @@ import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
@@ -22,8 +25,8 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import ROOT, bearer, run_sql, with_database
-from tests.system.planting import Change, copy_of_the_code
+from tests.conftest import bearer, run_sql, with_database
+from tests.system.processes import Nursery, bare_environment, end
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +34,7 @@ SECRET = "s3cret-and-long-enough"
 STOP_SECONDS = 10.0
 REPLACE_SECONDS = 60.0
 # How long the supervisor waits for a worker that does not answer, which is fifteen seconds.
-IMPATIENT = Change("service_kit/process/server.py", "SILENT_SECONDS = 15", "SILENT_SECONDS = 5")
+IMPATIENT = {"service_kit.process.server:SILENT_SECONDS": 5}
 
 
 def free_port() -> int:
@@ -41,46 +44,56 @@ def free_port() -> int:
     return port
 
 
-def start(command: str, code: Path = ROOT, **variables: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "crm_api", command],
-        env={**os.environ, "SEED_DEMO_DATA": "false", **variables},
-        cwd=code,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+class Started:
+    """A command of the CRM in a process of its own."""
+
+    def __init__(
+        self,
+        nursery: Nursery,
+        folder: Path,
+        command: str,
+        constants: Mapping[str, float],
+        variables: Mapping[str, str],
+    ) -> None:
+        folder.mkdir()
+        self._output, self._errors = folder / "stdout", folder / "stderr"
+        environment = {**bare_environment(), "SEED_DEMO_DATA": "false", **variables}
+        files = (folder, self._output, self._errors)
+        self.process = nursery.start(["crm_api", command], environment, *files, constants)
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text()
+
+    @property
+    def log(self) -> str:
+        return self._errors.read_text() if self._errors.exists() else ""
 
 
-def run(command: str, **variables: str) -> tuple[int, str, str]:
-    """Run a command to its end. Returns its exit code and what it has written."""
-    process = start(command, **variables)
-    out, err = process.communicate(timeout=30)
-    return process.returncode, out, err
+class Server(Started):
+    """A CRM that serves, in the middle of its start."""
 
-
-class Server:
-    """A CRM in a process of its own, in the middle of its start."""
-
-    def __init__(self, code: Path = ROOT, **variables: str) -> None:
+    def __init__(
+        self, nursery: Nursery, folder: Path, constants: Mapping[str, float], **variables: str
+    ) -> None:
         self.port = free_port()
-        self.process = start("serve", code, PORT=str(self.port), **variables)
-        self.log = ""
+        super().__init__(nursery, folder, "serve", constants, {"PORT": str(self.port), **variables})
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
 
     def wait_until_it_listens(self) -> None:
         """From then on connections wait in the queue of the socket until they are answered."""
-        while "Listening on" not in self.log:
-            line = self.process.stderr.readline()
-            assert line, self.log
-            self.log += line
+
+        def listens() -> bool:
+            has_ended = self.process.poll() is not None
+            assert not has_ended, self.log
+            return "Listening on" in self.log
+
+        until(listens)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal. Returns the exit code."""
-        self.process.send_signal(number)
-        _, rest = self.process.communicate(timeout=STOP_SECONDS)
-        self.log += rest
-        return self.process.returncode
+        os.kill(self.process.pid, number)
+        return self.process.wait(STOP_SECONDS)
 
     def workers(self) -> list[psutil.Process]:
         found = []
@@ -92,15 +105,25 @@ class Server:
     def close(self) -> None:
         self.http.close()
         if self.process.poll() is None:
-            ours = [*self.workers(), self.process]
-            for one in ours:
-                one.kill()
-        self.process.wait()
-        for pipe in (self.process.stdout, self.process.stderr):
-            pipe.close()
+            for worker in self.workers():
+                worker.kill()
+        end(self.process)
 
 
+Run = Callable[..., tuple[int, str, str]]
 Serve = Callable[..., Server]
+
+
+@pytest.fixture
+def run(nursery: Nursery, tmp_path: Path) -> Run:
+    """Run a command to its end. Returns its exit code and what it has written."""
+    numbers = itertools.count()
+
+    def run(command: str, **variables: str) -> tuple[int, str, str]:
+        started = Started(nursery, tmp_path / f"{command}-{next(numbers)}", command, {}, variables)
+        return started.process.wait(30), started.output, started.log
+
+    return run
 
 
 @pytest.fixture
@@ -110,11 +133,14 @@ def migrated(tmp_path: Path, sqlite_template: Callable[[str], Path]) -> str:
 
 
 @pytest.fixture
-def begin(migrated: str) -> Iterator[Serve]:
+def begin(nursery: Nursery, tmp_path: Path, migrated: str) -> Iterator[Serve]:
     servers: list[Server] = []
 
-    def begin(**variables: Any) -> Server:
-        servers.append(Server(**{"DATABASE_URL": migrated, **variables}))
+    def begin(constants: Mapping[str, float] = {}, **variables: Any) -> Server:
+        folder = tmp_path / f"serve-{len(servers)}"
+        servers.append(
+            Server(nursery, folder, constants, **{"DATABASE_URL": migrated, **variables})
+        )
         return servers[-1]
 
     yield begin
@@ -152,7 +178,7 @@ def answer_once(server: socket.socket, what: bytes) -> threading.Thread:
     return thread
 
 
-def test_a_server_is_healthy_and_ends_when_it_is_told_to(serve: Serve) -> None:
+def test_a_server_is_healthy_and_ends_when_it_is_told_to(run: Run, serve: Serve) -> None:
     server = serve()
     assert server.http.get("/health/ready").json()["database"] == "connected"
     assert server.http.get("/health").json() == {"status": "ok"}
@@ -173,7 +199,7 @@ def test_a_short_token_is_named_once_at_the_start_of_production(serve: Serve) ->
     assert "my-short-one" not in server.log
 
 
-def test_where_nothing_listens_nothing_is_healthy() -> None:
+def test_where_nothing_listens_nothing_is_healthy(run: Run) -> None:
     code, _, err = run("healthcheck", PORT=str(free_port()))
 
     assert code == 1
@@ -183,7 +209,7 @@ def test_where_nothing_listens_nothing_is_healthy() -> None:
 @pytest.mark.parametrize(
     "what", [b"HTTP/1.1 503 Service Unavailable\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b""]
 )
-def test_what_answers_otherwise_is_not_healthy(what: bytes) -> None:
+def test_what_answers_otherwise_is_not_healthy(run: Run, what: bytes) -> None:
     with listening() as (server, port):
         answering = answer_once(server, what)
         code, _, _ = run("healthcheck", PORT=str(port))
@@ -192,15 +218,15 @@ def test_what_answers_otherwise_is_not_healthy(what: bytes) -> None:
     assert code == 1
 
 
-def test_the_description_is_printed_and_nothing_is_made(tmp_path: Path) -> None:
+def test_the_description_is_printed_and_nothing_is_made(run: Run, tmp_path: Path) -> None:
     code, out, err = run("openapi", DATABASE_URL=f"sqlite:///{tmp_path}/new/crm.db")
 
     assert (code, err) == (0, "")
     assert "/api/customers/{customer}" in json.loads(out)["paths"]
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "new").exists()
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(migrated: str) -> None:
+def test_a_port_that_is_taken_is_told_in_one_line(run: Run, migrated: str) -> None:
     with listening() as (_, port):
         code, out, err = run("serve", PORT=str(port), DATABASE_URL=migrated)
 
@@ -226,7 +252,7 @@ def test_a_port_that_is_taken_is_told_in_one_line(migrated: str) -> None:
     ],
 )
 def test_what_can_not_be_started_with_is_told_in_one_line(
-    command: str, variables: dict[str, str], names: str
+    run: Run, command: str, variables: dict[str, str], names: str
 ) -> None:
     code, out, err = run(command, **({"PORT": str(free_port())} | variables))
 
@@ -238,7 +264,7 @@ def test_what_can_not_be_started_with_is_told_in_one_line(
     assert "clerk123" not in err
 
 
-def test_a_service_that_does_not_come_up_says_why(migrated: str) -> None:
+def test_a_service_that_does_not_come_up_says_why(run: Run, migrated: str) -> None:
     with closing(sqlite3.connect(migrated.removeprefix("sqlite:///"))) as database:
         database.execute("DROP TABLE customers")
 
@@ -249,7 +275,7 @@ def test_a_service_that_does_not_come_up_says_why(migrated: str) -> None:
     assert "\n    sqlite3.OperationalError: no such table: customers\n" in err
 
 
-def test_a_database_that_may_forget_is_not_served(postgres_server: str) -> None:
+def test_a_database_that_may_forget_is_not_served(run: Run, postgres_server: str) -> None:
     run_sql(postgres_server, "CREATE DATABASE forgetful")
     run_sql(postgres_server, "ALTER DATABASE forgetful SET synchronous_commit = off")
     url = with_database(postgres_server, "forgetful")
@@ -303,7 +329,7 @@ def until_it_migrates(server: Server) -> None:
 
 
 def test_a_server_is_not_healthy_before_its_database_is_migrated(
-    begin: Serve, migrated: str
+    run: Run, begin: Serve, migrated: str
 ) -> None:
     with being_migrated(migrated):
         server = begin()
@@ -347,8 +373,8 @@ def test_workers_share_the_requests_and_one_that_dies_is_replaced(serve: Serve) 
     assert server.log.count(f"Child process [{second.pid}] died") == 1
 
 
-def test_a_worker_that_hangs_is_replaced(serve: Serve, tmp_path: Path) -> None:
-    server = serve(code=copy_of_the_code(tmp_path / "code", [IMPATIENT]), WORKERS="2")
+def test_a_worker_that_hangs_is_replaced(serve: Serve) -> None:
+    server = serve(constants=IMPATIENT, WORKERS="2")
     ask(server, 1, "/health")
     first, second = server.workers()
 
@@ -366,7 +392,7 @@ def test_workers_end_with_a_supervisor_that_is_killed(serve: Serve) -> None:
     ask(server, 1)
     workers = server.workers()
 
-    server.process.kill()
+    end(server.process)
 
     gone, alive = psutil.wait_procs(workers, STOP_SECONDS)
     for one in alive:

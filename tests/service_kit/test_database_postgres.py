@@ -1,10 +1,11 @@
 """What PostgreSQL brings with it: conflicts, connections that break, limits, settings."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from select import select as wait_until_readable
+from typing import Any
 
 import asyncpg
 import pytest
@@ -30,8 +31,9 @@ pytestmark = pytest.mark.engine("postgresql")
 
 SHELVES = PreparedValues[int](select(boxes.c.shelf))
 GIVE_WAY = "DO $$ BEGIN RAISE EXCEPTION 'give way' USING ERRCODE = '{}'; END $$"
+# Each is gone by then: PostgreSQL waits for its end, at most so many milliseconds.
 END_OTHERS = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
 
@@ -280,9 +282,11 @@ def wait_long(db: Connection) -> None:
 
 
 def dawdle(db: Connection) -> None:
-    """Hold a transaction without a word, as a work must not."""
+    """Hold a transaction without a word until the server has one, as a work must not."""
     add(db, "soon")
-    time.sleep(0.2)
+    driver: Any = db.connection.driver_connection
+    server = driver._transport.get_extra_info("socket")
+    assert wait_until_readable([server], [], [], 20)[0]
     add(db, "late")
 
 
@@ -293,12 +297,13 @@ def dawdle(db: Connection) -> None:
 async def test_a_work_may_not_take_for_ever(
     database_url: str, limit: str, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(connect.SESSION, limit, "50")
+    # The write that follows must keep within it too, on a slow machine as well.
+    monkeypatch.setitem(connect.SESSION, limit, "500")
     database = open_database(database_url, pool_size=2)
     await database.open()
 
     with pytest.raises(DatabaseUnavailable):
-        await asyncio.wait_for(database.write(work), 5)
+        await asyncio.wait_for(database.write(work), 20)
 
     assert await database.write(add, "box")
     assert await database.read(labels) == ["box"]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from service_kit.web import fields
 from service_kit.web.fields import DistinctName, Instant, Line, Text
 
 INSTANT = TypeAdapter(Instant)
@@ -74,6 +75,26 @@ def test_a_text_that_shows_something_is_taken_as_it_is(kind: object, text: str) 
     assert TypeAdapter(kind).validate_python(text) == text
 
 
+@pytest.mark.parametrize("kind", [Line, Text])
+def test_no_more_of_a_text_is_looked_at_than_one_may_have(
+    kind: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    plain = fields._is_visible
+
+    def counted(character: str) -> bool:
+        nonlocal looks
+        looks += 1
+        return plain(character)
+
+    monkeypatch.setattr(fields, "_is_visible", counted)
+
+    with pytest.raises(ValidationError, match="visible"):
+        TypeAdapter(kind).validate_python("\u200b" * 300_000)
+
+    assert looks == fields.LONGEST
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -108,3 +129,10 @@ def test_a_name_of_one_script_is_taken(name: str) -> None:
 def test_a_name_that_can_look_like_another_is_refused(name: str, says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         TypeAdapter(DistinctName).validate_python(name)
+
+
+def test_a_very_long_name_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields, "_script_of", None)
+
+    with pytest.raises(ValidationError, match="at most"):
+        TypeAdapter(DistinctName).validate_python("a" * 300_000)

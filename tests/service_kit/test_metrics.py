@@ -57,3 +57,34 @@ async def test_metrics_are_written_once_a_second_for_all_who_ask(
     now += 0.1
     assert b"/boxes" in (await ours.exposition())[0]
     assert written == 2
+
+
+async def test_metrics_that_take_longer_are_still_written_one_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(metrics, "SHARED_SECONDS", 1.0)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    ours = Metrics()
+    written = 0
+    has_come = asyncio.Event()
+
+    async def read() -> list[Metric]:
+        nonlocal written
+        written += 1
+        await has_come.wait()
+        return []
+
+    ours.add_shared(read)
+    asking = []
+    for _ in range(5):
+        asking.append(asyncio.create_task(ours.exposition()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        now += 10
+    has_come.set()
+
+    assert len({text for text, _ in await asyncio.gather(*asking)}) == 1
+    assert written == 1
+    await ours.exposition()
+    assert written == 2

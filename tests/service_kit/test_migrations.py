@@ -2,17 +2,15 @@
 
 import ast
 import asyncio
-import os
+import itertools
 import re
 import shutil
 import sqlite3
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -24,6 +22,7 @@ from service_kit.database.errors import reason
 from service_kit.database.migrations import Migrations, SchemaMismatch, current_revision
 from service_kit.database.postgres import connect
 from tests.conftest import ROOT, SERVICES, NewDatabase, run_sql, with_database
+from tests.system.processes import Child, Nursery, bare_environment
 
 T = TypeVar("T")
 
@@ -72,22 +71,41 @@ def look(url: str, work: Callable[[Connection], T]) -> T:
     return asyncio.run(run())
 
 
-def start_migrate(url: str, **more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "crm_api", "migrate"],
-        env={**os.environ, "DATABASE_URL": url, **more},
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+class Migrating(NamedTuple):
+    """`python -m crm_api migrate`, in a process of its own."""
+
+    process: Child
+    log: Path
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for its end. Returns its exit code and what it said."""
+        return self.process.wait(30), self.log.read_text()
+
+
+StartMigrate = Callable[[str], Migrating]
+
+
+@pytest.fixture
+def start_migrate(nursery: Nursery, tmp_path: Path) -> StartMigrate:
+    numbers = itertools.count()
+
+    def start(url: str) -> Migrating:
+        log = tmp_path / f"migrate-{next(numbers)}.log"
+        environment = {**bare_environment(), "DATABASE_URL": url}
+        command = ["crm_api", "migrate"]
+        return Migrating(nursery.start(command, environment, tmp_path, log, log), log)
+
+    return start
 
 
 @pytest.mark.slow
-def test_processes_that_begin_at_once_make_one_schema(empty_database: str) -> None:
+def test_processes_that_begin_at_once_make_one_schema(
+    empty_database: str, start_migrate: StartMigrate
+) -> None:
     processes = [start_migrate(empty_database) for _ in range(3)]
-    told = [process.communicate(timeout=30)[1] for process in processes]
+    codes, told = zip(*(process.ended() for process in processes), strict=True)
 
-    assert [process.returncode for process in processes] == [0, 0, 0], told
+    assert codes == (0, 0, 0), told
     assert sum("Migrated the database from nothing" in text for text in told) == 1
     heads = look(empty_database, lambda db: db.exec_driver_sql("SELECT * FROM feed_head").all())
     assert len(heads) == 1
@@ -103,28 +121,31 @@ def test_a_schema_that_is_up_to_date_is_left_alone(new_database: NewDatabase) ->
 
 
 @pytest.mark.slow
-def test_a_schema_that_is_ahead_is_refused_in_words(new_database: NewDatabase) -> None:
+def test_a_schema_that_is_ahead_is_refused_in_words(
+    new_database: NewDatabase, start_migrate: StartMigrate
+) -> None:
     url = new_database("crm_api")
     change(url, "UPDATE alembic_version SET version_num = '9999'")
 
-    process = start_migrate(url)
-    [line] = process.communicate(timeout=30)[1].splitlines()
+    code, told = start_migrate(url).ended()
+    [line] = told.splitlines()
 
-    assert process.returncode == 2
+    assert code == 2
     assert line.startswith("crm_api: the database can't be used: The schema is at 9999")
     with pytest.raises(SchemaMismatch):
         SERVICES["crm_api"].migrations().upgrade(url)
 
 
 @pytest.mark.slow
-def test_another_services_database_is_refused_in_words(new_database: NewDatabase) -> None:
+def test_another_services_database_is_refused_in_words(
+    new_database: NewDatabase, start_migrate: StartMigrate
+) -> None:
     url = new_database("inventory_api")
 
-    process = start_migrate(url)
-    told = process.communicate(timeout=30)[1]
+    code, told = start_migrate(url).ended()
     change(url, "DROP TABLE schema_owner")  # as a database from before there were owners
 
-    assert process.returncode == 2
+    assert code == 2
     assert told == (
         "crm_api: the database can't be used: It holds the tables of inventory_api. Give each "
         "service a database of its own: DATABASE_URL of crm_api must name another.\n"

@@ -1,8 +1,10 @@
 """A link to PostgreSQL that goes mute: nothing passes any more, and nothing says so."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from select import select as wait_until_readable
 
 import pytest
 from sqlalchemy import select
@@ -170,6 +172,27 @@ async def test_a_caller_that_goes_away_leaves_no_mute_connection_to_the_next(
 
     async with asyncio.timeout(10):
         assert await database.read(LABELS.all) == []
+
+
+async def test_a_session_that_has_ended_costs_one_caller_though_its_socket_stays_open(
+    database: Database, proxy: DatabaseProxy
+) -> None:
+    async with database._pool.connection() as idle:  # type: ignore[attr-defined]
+        pass
+    its_socket = idle.driver._transport.get_extra_info("socket")
+    proxy.say_ended(its_socket.getsockname())
+    await heard(its_socket)
+
+    with pytest.raises(DatabaseUnavailable):
+        await database.write(add, "box")
+    assert await database.write(add, "box")
+
+
+async def heard(of_driver: socket.socket) -> None:
+    """Wait until the driver has read what the server has said."""
+    assert wait_until_readable([of_driver], [], [], 10)[0]
+    while wait_until_readable([of_driver], [], [], 0)[0]:  # noqa: ASYNC110 (its reading is no event)
+        await asyncio.sleep(0)
 
 
 async def test_who_listens_for_commits_listens_again(

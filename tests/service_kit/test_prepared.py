@@ -30,8 +30,9 @@ from service_kit.database.types import BigInt, UtcDateTime
 from tests.conftest import run_sql
 from tests.statements import before_each_statement
 
+# Each is gone by then: PostgreSQL waits for its end, at most so many milliseconds.
 END_OTHERS = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
 

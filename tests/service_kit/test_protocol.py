@@ -5,6 +5,7 @@ import contextlib
 import inspect
 import json
 import logging
+import resource
 import socket
 import time
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import uvicorn.server
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from service_kit.process.protocol import DeadlineProtocol, OneWrite
+from service_kit.process.protocol import DeadlineProtocol, OneWrite, most_connections
 
 pytestmark = pytest.mark.slow
 
@@ -640,11 +641,52 @@ async def test_a_head_and_the_first_part_of_its_body_are_one_write(parts, writte
     assert transport.written == written
 
 
+async def test_connections_over_the_limit_are_cut_and_those_open_stay(connect, monkeypatch):
+    wires = [await connect() for _ in range(3)]
+    for wire in wires:
+        await wire.send(GET)
+        assert (await wire.answer()).status == 200
+    is_open = Impatient.open_connections.taken
+    monkeypatch.setattr(Impatient.open_connections, "most", is_open)
+
+    refused = await connect()
+    assert await refused.closed() == b""
+    await wires[0].send(GET)
+    assert (await wires[0].answer()).status == 200
+
+    monkeypatch.undo()
+    again = await connect()
+    await again.send(GET)
+    assert (await again.answer()).status == 200
+
+
+async def test_a_connection_that_is_closed_is_counted_no_more(connect):
+    before = Impatient.open_connections.taken
+    wire = await connect()
+    await wire.send(GET)
+    await wire.answer()
+    assert Impatient.open_connections.taken == before + 1
+
+    protocol = Impatient.latest
+    wire.writer.close()
+    await asyncio.wait_for(protocol.gone.wait(), PATIENCE)
+
+    assert Impatient.open_connections.taken == before
+
+
+@pytest.mark.parametrize(("may_open", "most"), [(1024, 512), (20_000, 2000), (-1, 2000)])
+def test_connections_leave_files_for_everything_else(monkeypatch, may_open, most):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (may_open, may_open))
+
+    assert most_connections() == most
+
+
 async def test_uvicorn_has_what_the_protocol_is_built_on():
     config = uvicorn.Config(app, http=Impatient, ws="none", lifespan="off", log_config=None)
     protocol = Impatient(config=config, server_state=uvicorn.server.ServerState(), app_state={})
     used = {
-        protocol: "_unset_keepalive_if_required parser headers pipeline server_state cycle flow",
+        protocol: "_unset_keepalive_if_required parser headers pipeline server_state cycle flow"
+        " client",
         FlowControl: "pause_reading read_paused write_paused",
         RequestResponseCycle: "disconnected keep_alive response_started transport",
     }

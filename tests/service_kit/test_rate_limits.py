@@ -1,5 +1,6 @@
 """How often a caller may ask, and how often an address may be wrong about a token."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,11 +13,13 @@ from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service_kit.process import rates
-from service_kit.process.rates import Buckets, Rate
-from service_kit.web.rate_limits import address_of
+from service_kit.process.rates import Buckets, Rate, Spacing
+from service_kit.web import overload
+from service_kit.web.rate_limits import BODY_UNIT, address_of
 from tests.conftest import bearer, running
 from tests.service_kit.conftest import create_app, new_sqlite
 
+JSON = {"Content-Type": "application/json"}
 A_LONG_TOKEN = "crm_0a1B" + "x" * 45
 
 
@@ -35,6 +38,11 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     passing = Time()
     monkeypatch.setattr(rates, "time", passing)
     return passing
+
+
+@pytest.fixture(autouse=True)
+def _refusals_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overload, "PAUSE_SECONDS", 0)
 
 
 @asynccontextmanager
@@ -141,6 +149,142 @@ async def test_a_token_that_nobody_looks_at_helps_nobody_past_the_limit(tmp_path
     assert answers == [200] * 10 + [429]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("PUT", "/api/boxes", 405),
+        ("OPTIONS", "/api/boxes", 204),
+        ("OPTIONS", "/nothing", 404),
+        ("POST", "/echo", 422),
+    ],
+)
+async def test_what_ends_before_its_token_is_looked_at_is_counted_by_address(
+    tmp_path: Path, method: str, path: str, status: int
+) -> None:
+    async with limited(tmp_path) as app:
+        answers = []
+        for token in [*["admin123", "wrong"] * 5, "other"]:
+            async with caller(app, token=token) as somebody:
+                answers.append(await somebody.request(method, path))
+        async with caller(app, "192.0.2.2", token="admin123") as elsewhere:
+            assert (await elsewhere.request(method, path)).status_code == status
+
+    assert [answer.status_code for answer in answers] == [status] * 10 + [429]
+    assert [answer.headers["ratelimit"] for answer in answers[:2]] == [
+        '"caller";r=9;t=1',
+        '"caller";r=8;t=1',
+    ]
+
+
+async def test_preflights_are_counted_by_address(tmp_path: Path) -> None:
+    headers = {"Origin": "https://desk.example", "Access-Control-Request-Method": "GET"}
+    async with (
+        limited(tmp_path, cors_origins=["https://desk.example"]) as app,
+        caller(app, token="admin123") as page,
+    ):
+        answers = [await page.options("/api/boxes", headers=headers) for _ in range(11)]
+        refused = [await page.get("/api/boxes", headers=headers) for _ in range(11)][-1]
+
+    assert [answer.status_code for answer in answers] == [200] * 10 + [429]
+    assert answers[0].headers["ratelimit"] == '"caller";r=9;t=1'
+    assert refused.status_code == 429
+    assert refused.headers["access-control-allow-origin"] == "https://desk.example"
+
+
+async def test_requests_for_another_host_are_counted_by_address(tmp_path: Path) -> None:
+    async with (
+        limited(tmp_path, allowed_hosts="localhost", cors_origins=["https://desk.example"]) as app,
+        caller(app, token="admin123") as misled,
+    ):
+        assert await statuses(misled, "/api/boxes", 11) == [421] * 10 + [429]
+
+
+async def test_wrong_tokens_use_up_what_their_address_may_ask(tmp_path: Path) -> None:
+    async with limited(tmp_path) as app:
+        async with caller(app, token="wrong") as guessing:
+            answers = [await guessing.get("/api/boxes") for _ in range(11)]
+        async with caller(app) as stranger, caller(app, token="admin123") as admin:
+            assert await statuses(stranger, "/nothing", 1) == [429]
+            assert await statuses(admin, "/api/boxes", 1) == [200]
+
+    assert [answer.status_code for answer in answers] == [401] * 10 + [429]
+    assert answers[0].headers["ratelimit"] == '"caller";r=9;t=1'
+
+
+async def test_a_body_counts_by_its_length_up_to_the_rate(tmp_path: Path) -> None:
+    async with limited(tmp_path) as app, caller(app, token="admin123") as admin:
+        for length, left in [(10, 9), (BODY_UNIT, 7), (3 * BODY_UNIT, 3)]:
+            answer = await admin.post("/api/boxes", content=b" " * length, headers=JSON)
+            assert answer.headers["ratelimit"].startswith(f'"caller";r={left};')
+            assert answer.status_code == 422
+        too_much = await admin.post("/api/boxes", content=b" " * 2**20, headers=JSON)
+        assert too_much.status_code == 429
+        assert too_much.headers["retry-after"] == "1"
+
+
+async def test_the_largest_body_counts_as_many_requests_as_the_rate(tmp_path: Path) -> None:
+    async with limited(tmp_path) as app, caller(app, token="admin123") as admin:
+        answer = await admin.post("/api/boxes", content=b" " * 2**20, headers=JSON)
+
+    assert (answer.status_code, answer.headers["ratelimit"]) == (422, '"caller";r=5;t=1')
+
+
+async def test_a_body_of_unknown_length_counts_as_it_comes(tmp_path: Path, time: Time) -> None:
+    async def pieces(number: int) -> AsyncIterator[bytes]:
+        for _ in range(number):
+            yield b" " * BODY_UNIT
+
+    async with limited(tmp_path) as app, caller(app, token="admin123") as admin:
+
+        async def post(number: int) -> int:
+            answer = await admin.post("/api/boxes", content=pieces(number), headers=JSON)
+            return answer.status_code
+
+        assert await post(2) == 422  # has taken 3 of 10, and the next one 5, which is the most
+        assert await post(100) == 422
+        assert await post(100) == 429
+        time.now += 2
+        assert [await post(100), await post(100), await post(0)] == [422, 422, 429]
+
+
+async def test_refusals_are_sent_after_a_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with limited(tmp_path) as app, caller(app, token="admin123") as admin:
+        monkeypatch.setattr(overload, "PAUSE_SECONDS", 3600)
+        assert await statuses(admin, "/api/boxes", 10) == [200] * 10
+        refused = asyncio.create_task(admin.get("/api/boxes"))
+        wrong = asyncio.create_task(admin.get("/api/boxes", headers=bearer("wrong")))
+        assert (await wrong).status_code == 401
+        await turns()
+        assert not refused.done()
+        assert app.state.capacity.at_work.taken == 0
+        refused.cancel()
+        await asyncio.gather(refused, return_exceptions=True)
+
+
+async def turns() -> None:
+    """Let all others do what they can do without waiting for anything."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/ready", "/metrics"])
+async def test_who_asks_for_the_state_too_often_waits_for_each_answer(
+    tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with limited(tmp_path) as app, caller(app) as hasty, caller(app, "192.0.2.2") as other:
+        monkeypatch.setattr(overload, "PAUSE_SECONDS", 3600)
+        assert await statuses(hasty, path, 10) == [200] * 10
+        delayed = asyncio.create_task(hasty.get(path))
+        assert await statuses(other, path, 1) == [200]
+        await turns()
+        assert not delayed.done()
+        delayed.cancel()
+        await asyncio.gather(delayed, return_exceptions=True)
+
+
 async def test_what_operators_ask_is_never_refused(tmp_path: Path) -> None:
     async with limited(tmp_path) as app, caller(app) as stranger:
         for path in ("/health", "/health/ready", "/metrics"):
@@ -189,7 +333,7 @@ async def test_an_address_may_be_wrong_once_a_second_and_is_then_told_so(
 async def test_what_is_no_bearer_token_counts_as_a_wrong_one(
     tmp_path: Path, header: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with limited(tmp_path) as app, caller(app) as guessing:
+    async with limited(tmp_path, rate_limit=Rate(50, 1)) as app, caller(app) as guessing:
         guessing.headers["Authorization"] = header
         assert await statuses(guessing, "/api/boxes", 62) == [401] * 60 + [429] * 2
 
@@ -203,7 +347,7 @@ async def test_without_a_limit_a_wrong_token_is_always_401_and_the_log_stays_sho
     async with limited(tmp_path, rate_limit="off") as app, caller(app, token="no") as guessing:
         assert await statuses(guessing, "/api/boxes", 80) == [401] * 80
 
-    assert len(caplog.records) == 61
+    assert len(caplog.records) == 62
 
 
 @pytest.mark.parametrize("token", ["admin12", "s3cret-of-another-kind", "crm_short", "a" * 60])
@@ -270,3 +414,49 @@ async def test_what_a_proxy_forwards_may_be_no_address(tmp_path: Path) -> None:
 )
 def test_an_address_names_whoever_has_it(client: Any, name: str) -> None:
     assert address_of({"client": client}) == name
+
+
+def test_one_caller_gets_its_refusals_one_after_another(time: Time) -> None:
+    spacing = Spacing(0.25)
+
+    assert [spacing.next_in("greedy", 1) for _ in range(4)] == [1, 1.25, 1.5, 1.75]
+    assert spacing.next_in("other", 1) == 1
+    time.now += 1.75
+    assert [spacing.next_in("greedy", 1) for _ in range(2)] == [1, 1.25]
+
+
+def test_the_memory_for_refusals_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "MOST_CALLERS", 3)
+    spacing = Spacing(1)
+
+    for name in "abcdefgh":
+        spacing.next_in(name, 1)
+
+    assert len(spacing._next_at) == 3
+
+
+async def test_a_process_that_stops_sends_its_refusals_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with limited(tmp_path) as app, caller(app, token="admin123") as admin:
+        monkeypatch.setattr(overload, "PAUSE_SECONDS", 3600)
+        refused = [asyncio.create_task(admin.get("/api/boxes")) for _ in range(12)]
+        await turns()
+        app.state.stopping.begin()
+        answers = await asyncio.wait_for(asyncio.gather(*refused), 5)
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 10 + [429] * 2
+
+
+async def test_ten_wrong_tokens_within_a_minute_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with limited(tmp_path) as app:
+        for address, number in (("192.0.2.1", 9), ("192.0.2.2", 15)):
+            async with caller(app, address, "wrong") as stranger:
+                await statuses(stranger, "/api/boxes", number)
+    told = [line for line in caplog.messages if "somebody may be guessing" in line]
+
+    assert told == [
+        "10 invalid tokens came from 192.0.2.2 within a minute: somebody may be guessing."
+    ]

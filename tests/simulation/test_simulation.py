@@ -17,7 +17,7 @@ from tests.simulation.world import SERVERS, Setup
 
 SEED = 1
 # So many runs here, many more in CI: `make simulate`. In parts, for several processes to share.
-EXAMPLES, PARTS = 40, 4
+EXAMPLES, PARTS = 20, 4
 
 Images = dict[str, bytes]
 SOON = {

@@ -23,6 +23,7 @@ BEGIN, COMMIT = b"BEGIN", b"COMMIT;"
 # What a statement brings that is a transaction by itself: data for the feed.
 DATA = b'"uid":"'
 STARTING = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
+ENDED = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
 
 
 class DatabaseProxy(ThreadingTCPServer):
@@ -59,6 +60,11 @@ class DatabaseProxy(ThreadingTCPServer):
             self.is_mute = False
         assert self.silenced > before, "nothing was said while the link was mute"
 
+    def say_ended(self, address: tuple[str, int]) -> None:
+        """Tell the client with this address that its session has ended, and do not hang up."""
+        [client] = [one for one in self.clients if one.getpeername() == address]
+        client.sendall(error_message(ENDED))
+
     def url(self, database_url: str) -> str:
         """Return the way to a database through this proxy."""
         host = f"127.0.0.1:{self.server_address[1]}"
@@ -80,7 +86,7 @@ class _Connection(BaseRequestHandler):
         if self.server.starting > 0:
             self.server.starting -= 1
             self.request.recv(CHUNK)
-            self.request.sendall(b"E" + (len(STARTING) + 4).to_bytes(4) + STARTING)
+            self.request.sendall(error_message(STARTING))
             return
         with socket.socket(socket.AF_UNIX) as database, suppress(Dropped, ConnectionError):
             database.connect(str(self.server.path))
@@ -111,6 +117,10 @@ class _Connection(BaseRequestHandler):
         elif COMMIT in sent or b"ROLLBACK" in sent:
             self.has_begun = False
         return COMMIT in sent or (DATA in sent and not self.has_begun)
+
+
+def error_message(content: bytes) -> bytes:
+    return b"E" + (len(content) + 4).to_bytes(4) + content
 
 
 def forward(one: socket.socket, other: socket.socket) -> None:

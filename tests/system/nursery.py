@@ -3,12 +3,13 @@
 Its one argument is the folder with the services' packages. Each line on stdin is an order, each
 line on stdout its answer, in JSON; it ends, and its children with it, when stdin does:
 
-    {"service": …, "environment": …, "folder": …, "log": …, "constants": …}    {"pid": …}
+    {"command": [MODULE, ARGUMENT, …], "environment": …, "folder": …,
+     "output": …, "errors": …, "constants": …}                     {"pid": …}
     {"poll": <pid>}                                                {"status": <exit code or null>}
 
 `constants` are numbers to put in place of the code's own, each under "module:NAME".
-A child runs what `python -m SERVICE serve` runs, and has nothing in common with its siblings. It is
-not reaped before its end has been told, so until then its pid is no other process's.
+A child runs what `python -m MODULE ARGUMENT …` runs, and has nothing in common with its siblings.
+It is not reaped before its end has been told, so until then its pid is no other process's.
 """
 
 import ctypes
@@ -60,22 +61,22 @@ def fork(order: dict[str, Any]) -> int:
     status = 1
     try:
         become(order)
-        runpy.run_module(order["service"], run_name="__main__", alter_sys=True)
+        runpy.run_module(order["command"][0], run_name="__main__", alter_sys=True)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
     except BaseException:  # noqa: BLE001 (a child must never go on as its parent)
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
 
 
 def become(order: dict[str, Any]) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    log = os.open(order["log"], os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
-    for mine, standard in ((nothing, 0), (log, 1), (log, 2)):
-        os.dup2(mine, standard)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, path in ((1, order["output"]), (2, order["errors"])):
+        os.dup2(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644), number)
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])
@@ -83,7 +84,7 @@ def become(order: dict[str, Any]) -> None:
         module, _, name = place.partition(":")
         getattr(import_module(module), name)  # there must be one
         setattr(sys.modules[module], name, number)
-    sys.argv = [order["service"], "serve"]
+    sys.argv = order["command"]
     if "CRASH_AT" in os.environ:
         begin_anew()
 

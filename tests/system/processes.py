@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -44,10 +44,7 @@ def end(process: "Child", number: signal.Signals = signal.SIGKILL) -> int:
     """Send a signal to a process that runs, and return the exit code of one that has ended."""
     if process.poll() is None:
         os.kill(process.pid, number)
-    until(lambda: process.poll() is not None, f"process {process.pid} ends")
-    code = process.poll()
-    assert code is not None
-    return code
+    return process.wait()
 
 
 def bare_environment() -> dict[str, str]:
@@ -56,7 +53,7 @@ def bare_environment() -> dict[str, str]:
 
 
 class Nursery:
-    """Starts services in a tenth of a second, off a process that has imported them: nursery.py.
+    """Starts commands in a tenth of a second, off a process that has imported all: nursery.py.
 
     What runs is what `python -m SERVICE serve` runs; that would take two seconds each time.
     """
@@ -85,16 +82,20 @@ class Nursery:
 
     def start(
         self,
-        service: str,
+        command: Sequence[str],
         environment: Mapping[str, str],
         folder: Path,
-        log: Path,
-        constants: Mapping[str, float],
+        output: Path,
+        errors: Path,
+        constants: Mapping[str, float] = {},
     ) -> "Child":
-        """Fork a service off; `constants` take the place of the code's own ("module:NAME")."""
-        order = {"service": service, "environment": dict(environment), "folder": str(folder)}
-        order |= {"log": str(log), "constants": dict(constants)}
-        return Child(self, self.ask(order)["pid"])
+        """Fork off what `python -m` would run, for the files it writes to.
+
+        `constants` take the place of the code's own ("module:NAME").
+        """
+        order: dict[str, Any] = {"command": [*command], "environment": dict(environment)}
+        order |= {"folder": str(folder), "output": str(output), "errors": str(errors)}
+        return Child(self, self.ask(order | {"constants": dict(constants)})["pid"])
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -120,4 +121,10 @@ class Child:
         """Return the exit code, negative for a signal; None while it runs."""
         if self._code is None:
             self._code = self._nursery.ask({"poll": self.pid})["status"]
+        return self._code
+
+    def wait(self, seconds: float = PATIENCE) -> int:
+        """Wait until it has ended. Returns the exit code."""
+        until(lambda: self.poll() is not None, f"process {self.pid} ends", seconds=seconds)
+        assert self._code is not None
         return self._code

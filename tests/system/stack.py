@@ -103,9 +103,10 @@ class Server:
         self.environment.update(environment)
         own = {"PORT": str(self.port), "DATABASE_URL": self.database_url}
         self.process = self._nursery.start(
-            self.service,
+            [self.service, "serve"],
             bare_environment() | own | self.environment,
             self._folder,
+            self.log,
             self.log,
             self.constants,
         )

@@ -1,11 +1,11 @@
 """Each service dies before and after its N-th flush or send, for each N, and no promise breaks.
 
 On SQLite every commit is a flush. On PostgreSQL the services flush nothing: there each dies at its
-N-th message to the database, a client or another service.
+N-th message to the database, a client or another service. `make sweeps` tries every N, `make test`
+some between the first and the last, and others on each side.
 """
 
 import itertools
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,15 +14,16 @@ from typing import get_args
 import pytest
 
 from tests.conftest import SERVICES, NewDatabase
+from tests.sweeps import is_whole, sample
 from tests.system.crash_points import Kind, When, environment
 from tests.system.planting import Change, copy_of_the_code
 from tests.system.processes import Nursery
 from tests.system.stack import Server, Stack, Verdict
 
-# How many points of each kind are tried on each side; set the variable to go on for longer.
-MOST_POINTS: dict[Kind, int] = {"fsync": 12, "send": 10}
-if "CRASH_POINTS" in os.environ:
-    MOST_POINTS = dict.fromkeys(MOST_POINTS, int(os.environ["CRASH_POINTS"]))
+# How many points of each kind there are on each side, of which a sample is every so manieth. A
+# service that asks again and again never comes to an end of its messages.
+MOST_POINTS: dict[Kind, int] = {"fsync": 12, "send": 40}
+SAMPLED: dict[Kind, int] = {"fsync": 3, "send": 10}
 
 both_sides = pytest.mark.parametrize("when", get_args(When))
 each_service = pytest.mark.parametrize("service", SERVICES)
@@ -40,6 +41,14 @@ class Points:
         self.step = 1 if self.kind == "fsync" else 2
         self._library = library
         self._folder = folder
+
+    def all(self) -> Sequence[int]:
+        return range(1, 1 + self.step * MOST_POINTS[self.kind], self.step)
+
+    def sample(self) -> Sequence[int]:
+        """Return some points; on one side those that lie between those of the other."""
+        every = SAMPLED[self.kind]
+        return sample(self.all(), every=every, first=0 if self.when == "before" else every // 2)
 
     def prepare(self, n: int) -> None:
         """Let the process that is started next be the one for point n."""
@@ -62,17 +71,17 @@ class Points:
         return self._folder / f"{self.server.name}-{self.when}-{n}"
 
 
-def crashes(stack: Stack, points: Points) -> Iterator[tuple[int, Verdict]]:
+def crashes(stack: Stack, points: Points, numbers: Sequence[int]) -> Iterator[tuple[int, Verdict]]:
     """Start a stack, and let its server die at one point after another until one is not reached.
 
     The process that takes over from the one that died at a point is the one for the next point.
     """
-    numbers = [1 + index * points.step for index in range(MOST_POINTS[points.kind] + 1)]
     points.prepare(numbers[0])
     stack.start()
     # The first commit after a start flushes more than those that follow.
     work(stack)
-    for deaths, (n, following) in enumerate(itertools.pairwise(numbers), 1):
+    last = numbers[-1] + points.step  # it is prepared, and never armed
+    for deaths, (n, following) in enumerate(itertools.pairwise([*numbers, last]), 1):
         points.prepare(following)
         points.arm(n)
         work(stack)
@@ -91,6 +100,8 @@ def work(stack: Stack) -> None:
         stack.wait_until_quiet(meanwhile=stack.revive)
 
 
+@pytest.mark.sweep
+@pytest.mark.timeout(300)
 @both_sides
 @each_service
 def test_a_service_dies_at_every_point_and_every_customer_has_one_package(
@@ -99,12 +110,12 @@ def test_a_service_dies_at_every_point_and_every_customer_has_one_package(
     points = Points(stack.server(service), when, library, tmp_path)
 
     tried = 0
-    for n, verdict in crashes(stack, points):
+    for n, verdict in crashes(stack, points, points.sample()):
         tried += 1
         assert verdict == Verdict(), f"{points.kind} {when} {n}"
 
     points.tell(tried)
-    assert points.server.deaths >= min(2, MOST_POINTS[points.kind])
+    assert points.server.deaths >= (2 if is_whole() else 1)
 
 
 @pytest.mark.engine("sqlite")
@@ -238,4 +249,5 @@ def first_point_that_loses_a_customer(
     folder.mkdir()
     with Stack(folder, nursery, new_database) as stack:
         points = Points(stack.server(service), when, library, folder)
-        return next((n for n, verdict in crashes(stack, points) if verdict.missing), None)
+        found = crashes(stack, points, points.all())
+        return next((n for n, verdict in found if verdict.missing), None)

@@ -1,7 +1,8 @@
 """schemathesis looks for an answer that the OpenAPI descriptions do not promise.
 
 It sends real services what the descriptions allow and what they forbid, and follows their links.
-Its choices are the same each time, and bounded by numbers of requests, never by time.
+Its choices are the same each time, and bounded by numbers of requests, never by time. It tries what
+lies at the limits of all operations in `make sweeps`, and of each third one in `make test`.
 """
 
 import copy
@@ -14,7 +15,9 @@ from schemathesis.engine import events, from_schema
 
 from tests.conftest import SERVICES, bearer
 from tests.described import description
+from tests.sweeps import sample
 from tests.system.stack import BUG, Stack
+from tools.api_examples import operations
 
 CHECKS = (
     "not_a_server_error",
@@ -30,9 +33,10 @@ CHECKS = (
     "use_after_free",
     "ensure_resource_availability",
 )
+NOT_COVERED = {"coverage": {"enabled": False}}
 
 
-def settings(url: str, engine: str) -> dict[str, Any]:
+def settings(service: str, url: str, engine: str) -> dict[str, Any]:
     return {
         "seed": 1,
         "base-url": url,
@@ -73,15 +77,22 @@ def settings(url: str, engine: str) -> dict[str, Any]:
                 "checks": {"use_after_free": {"enabled": False}},
             },
             {"include-path-regex": "/events$", "parameters": {"query.wait": 0}},
+            *({"include-name": name, "phases": NOT_COVERED} for name in left_out(service)),
         ],
     }
+
+
+def left_out(service: str) -> list[str]:
+    """Name the operations whose limits are tried in a whole sweep alone: most of the requests."""
+    names = [one.name for one in operations(description(service))]
+    return sorted(set(names) - set(sample(names, every=3)))
 
 
 class Search:
     """One search through a service, and what it found."""
 
     def __init__(self, service: str, url: str, engine: str) -> None:
-        config = schemathesis.Config.from_dict(settings(url, engine))
+        config = schemathesis.Config.from_dict(settings(service, url, engine))
         # A copy, for it notes in the document what it learns.
         document = copy.deepcopy(description(service))
         self._schema = schemathesis.openapi.from_dict(document, config=config)
@@ -106,6 +117,7 @@ def _faults_of(event: events.ScenarioFinished) -> Iterator[str]:
                 yield f"{fault.operation}: {fault.title}\n{fault.message}\n{found.code_sample}"
 
 
+@pytest.mark.sweep
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_answer_is_as_it_is_promised(stack: Stack, engine: str, service: str) -> None:

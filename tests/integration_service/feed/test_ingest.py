@@ -282,6 +282,7 @@ BAD_FIELDS: list[tuple[str, Any]] = [
 ]
 
 
+@pytest.mark.engine("sqlite")
 @pytest.mark.parametrize(
     "page",
     [

@@ -590,7 +590,8 @@ async def test_who_waits_in_vain_is_told_so(
 async def test_who_waits_takes_the_place_of_nobody_who_works(
     api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overload, "MOST_WAITING", 0)
+    monkeypatch.setattr(overload, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(api.app.state.capacity.waiting, "most", 0)
 
     answer = await api.get("/deliveries/nobody/wait?timeout=0")
 

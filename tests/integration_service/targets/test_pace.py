@@ -14,6 +14,7 @@ from integration_service.targets.http import Link
 from integration_service.targets.pace import Pace
 from service_kit.process import rates
 from service_kit.process.rates import Rate
+from service_kit.web.rate_limits import BODY_UNIT
 from tests.conftest import running
 from tests.service_kit.conftest import create_app, new_sqlite
 
@@ -51,7 +52,7 @@ async def link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
     async with running(app):
         monkeypatch.setattr(links.httpx, "AsyncClient", in_process)
-        link = Link("http://test", "viewer123")
+        link = Link("http://test", "admin123")
         yield link
         await link.close()
 
@@ -63,6 +64,20 @@ async def test_a_far_side_with_a_limit_never_has_to_refuse(link: Link, time: Tim
         assert (await link.call("GET", "/api/boxes")).status == 200
 
     assert 15 < time.now - began_at < 25
+
+
+async def test_a_far_side_that_counts_bodies_by_their_length_has_to_refuse_none(
+    link: Link, time: Time
+) -> None:
+    began_at = time.now
+
+    for number in range(40):
+        label = f"{number}".ljust(50, "x")
+        padded = [label, " " * (3 * BODY_UNIT)]
+        assert (await link.call("POST", "/echo", body=padded)).status == 200
+
+    # Each counts as four requests, of which there are ten at once and five a second.
+    assert 28 < time.now - began_at < 40
 
 
 @pytest.mark.parametrize(
