@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick test-oldest sweeps mutants bench test-postman test-oidc test-docs chaos simulate coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
+.PHONY: help run test test-quick test-oldest sweeps mutants bench test-postman test-oidc test-docs test-spectral chaos simulate coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
 # The command that .venv was made by, where it is there.
 PYTHON ?= $(shell made_by=$$(sed -n 1p .venv/made-by 2>/dev/null); \
 	command -v "$$made_by" >/dev/null && echo "$$made_by" || echo python3)
@@ -66,7 +66,7 @@ simulate: .venv/for-development ## simulate the platform and its faults, SEED= E
 		$(addprefix --seed=,$(SEED)) $(addprefix --examples=,$(EXAMPLES)) \
 		$(addprefix --seconds=,$(DURATION)) $(if $(LOG),--log))
 
-# newman, an OpenID provider and what steers a browser; the lock file has their hashes.
+# newman, an OpenID provider, what steers a browser and Spectral; the lock file has their hashes.
 tests/node/node_modules: tests/node/package-lock.json
 	npm ci --silent --ignore-scripts --prefix tests/node
 	@touch $@
@@ -79,6 +79,9 @@ test-oidc: .venv/for-development tests/node/node_modules ## a certified OpenID p
 
 test-docs: .venv/for-development tests/node/node_modules ## /docs and /redoc in a browser; needs Node and Chromium
 	$(BIN)/python -m pytest tests/node/test_docs.py $(ARGS)
+
+test-spectral: .venv/for-development tests/node/node_modules ## OWASP's rules read the API descriptions; needs Node
+	$(BIN)/python -m pytest tests/node/test_spectral.py $(ARGS)
 
 coverage: .venv/for-development ## the same, and what of the code they reach
 	$(BIN)/python -m coverage erase

@@ -14,7 +14,7 @@ MAX_ERRORS = 20
 MAX_ERRORS_OF_ITEM = 5
 
 # A name in `loc` may be the caller's (an unknown field), so it is truncated.
-_LONGEST_LOC = 100
+LONGEST_LOC = 100
 _FIRST = ("type", "title", "status", "detail")
 # By RFC 9110. Python 3.12 and older have those of the standards before it.
 _NEWER_PHRASES = {
@@ -150,4 +150,4 @@ def _reason(error: Any) -> str:
 
 
 def _safe(part: Any) -> Any:
-    return part[:_LONGEST_LOC] if isinstance(part, str) else part
+    return part[:LONGEST_LOC] if isinstance(part, str) else part

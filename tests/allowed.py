@@ -29,7 +29,7 @@ CONTRACT: dict[str, set[str]] = {
 ANY_TOKEN = "any token"
 NO_TOKEN = "no token"
 CUSTOMER, TICKET = "/api/customers/{customer}", "/api/tickets/{ticket_id}"
-BY_REF = "/api/customers/by-ref/{external_ref:path}"
+BY_REF = "/api/customers/by-ref/{external_ref:text}"
 PACKAGES, DELIVERIES = "/package-requests", "/deliveries"
 FOR_ALL = {
     ANY_TOKEN: {"GET /me"},

@@ -77,7 +77,7 @@ def keeps_its_word(client: httpx.AsyncClient) -> httpx.AsyncClient:
         if operation is not None:
             promised = operation.said["responses"]
             assert str(response.status_code) in promised, f"{operation.name}: its status"
-            assert_headers(operation, response)
+            assert_headers(description(service), operation, response)
         if response.status_code >= 400 and response.request.url.path != "/health/ready":
             await response.aread()
             document = response.json()
@@ -90,8 +90,9 @@ def keeps_its_word(client: httpx.AsyncClient) -> httpx.AsyncClient:
     return client
 
 
-def assert_headers(operation: Operation, response: httpx.Response) -> None:
-    described = operation.said["responses"][str(response.status_code)]["headers"]
+def assert_headers(document: Document, operation: Operation, response: httpx.Response) -> None:
+    headers = operation.said["responses"][str(response.status_code)]["headers"]
+    described = {name: resolved(document, header) for name, header in headers.items()}
     names = {name.lower() for name in described}
     strange = {name for name in response.headers if not _ANY_ANSWER.fullmatch(name)} - names
     assert not strange, f"{operation.name}: add `**answering({response.status_code}, …)`: {strange}"

@@ -1,5 +1,6 @@
 """OpenAPI says all of it, for all services: what a route lacks is told by the test that fails."""
 
+import json
 import re
 
 import pytest
@@ -94,7 +95,7 @@ def test_headers_follow_from_what_an_operation_takes(service: str, operation: Op
     takes = {one["name"] for one in operation.said.get("parameters", [])}
     for status, response in operation.said["responses"].items():
         has = set(response["headers"])
-        assert "X-Request-ID" in has
+        assert {"X-Request-ID", "Access-Control-Allow-Origin"} <= has
         if status.startswith("2"):
             assert ({"Link", "X-Next-Cursor"} <= has) == ("cursor" in takes)
             assert ("Idempotent-Replayed" in has) == ("Idempotency-Key" in takes)
@@ -104,6 +105,26 @@ def test_headers_follow_from_what_an_operation_takes(service: str, operation: Op
             assert ("WWW-Authenticate" in has) == (status == "401")
     if operation.said.get("deprecated"):
         assert "Deprecation" in operation.said["responses"][operation.successes()[0]]["headers"]
+
+
+@every_operation
+def test_a_list_has_at_most_what_is_asked_for_or_sent(service: str, operation: Operation) -> None:
+    sent = operation.body() or {"schema": {}}
+    most = [
+        one["schema"]["maximum"] for one in operation.parameters("query") if one["name"] == "limit"
+    ]
+    most += [sent["schema"]["maxItems"]] if "maxItems" in sent["schema"] else []
+    answered = operation.said["responses"][operation.successes()[0]].get("content", {})
+    schema = answered.get("application/json", {}).get("schema", {})
+    if most and schema.get("type") == "array":
+        assert schema["maxItems"] == most[0] == 500
+
+
+@every_operation
+def test_no_parameter_is_null(service: str, operation: Operation) -> None:
+    """A query and a header are texts: what is optional is left out."""
+    for parameter in operation.said.get("parameters", []):
+        assert "null" not in json.dumps(parameter["schema"])
 
 
 @every_operation

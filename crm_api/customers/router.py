@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from pydantic import TypeAdapter
 from pydantic_core import to_json
+from starlette.convertors import Convertor, register_url_convertor
 
 from crm_api.access import (
     CanCreateCustomers,
@@ -111,8 +112,22 @@ async def _filter(
 RefInPath = Annotated[
     ExternalRef, Path(description="The customer's key in the system it came from.")
 ]
-# A key may hold a slash.
-BY_REF = "/by-ref/{external_ref:path}"
+
+
+class _AnyText(Convertor[str]):
+    """A key may hold a slash; a line break in it is the schema's to refuse, not the router's."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("text", _AnyText())
+BY_REF = "/by-ref/{external_ref:text}"
 CustomerKey = Annotated[int | str, Depends(_customer_key)]
 CustomerFilter = Annotated[Filter, Depends(_filter)]
 Items = Annotated[

@@ -92,14 +92,16 @@ class CustomerOut(BaseModel):
 
     id: int = Field(description="This CRM's own number; never used again.", examples=[3])
     uid: str = Field(
-        description="What other systems store.", examples=["019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"]
+        max_length=36,
+        description="What other systems store.",
+        examples=["019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"],
     )
-    name: str = Field(examples=["Jane Doe"])
-    email: str = Field(examples=["jane.doe@example.com"])
-    company: str | None = Field(examples=["Example Ltd"])
-    phone: str | None = Field(examples=["+44 20 7946 0000"])
-    external_ref: str | None = Field(examples=["shop-1001"])
-    metadata: dict[str, str] = Field(examples=[{"plan": "basic"}])
+    name: str = Field(max_length=200, examples=["Jane Doe"])
+    email: str = Field(max_length=320, examples=["jane.doe@example.com"])
+    company: str | None = Field(max_length=200, examples=["Example Ltd"])
+    phone: str | None = Field(max_length=50, examples=["+44 20 7946 0000"])
+    external_ref: str | None = Field(max_length=200, examples=["shop-1001"])
+    metadata: dict[str, Annotated[str, Field(max_length=500)]] = Field(examples=[{"plan": "basic"}])
     created_at: datetime
     updated_at: datetime
 

@@ -1,7 +1,7 @@
 """What callers send and get about tickets."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import Body as RequestBody
 from fastapi.openapi.models import Example
@@ -9,15 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from crm_api.tickets.lifecycle import AuthorKind, Priority, Status, Visibility
 from crm_api.tickets.sla import ClockState
-from service_kit.web.fields import Line, Text
+from service_kit.web.fields import Code, Line, Text
 
 Subject = Annotated[Line, Field(min_length=1, max_length=200, examples=["The parcel is damaged"])]
 Description = Annotated[Text, Field(max_length=20_000, examples=["The box came open."])]
 Assignee = Annotated[Line, Field(min_length=1, max_length=200, examples=["maria"])]
-Tag = Annotated[
-    Line,
-    StringConstraints(min_length=1, max_length=50, pattern=r"^[A-Za-z0-9._-]+$", to_lower=True),
-]
+Tag = Annotated[Code, StringConstraints(min_length=1, max_length=50, to_lower=True)]
 Tags = Annotated[list[Tag], Field(max_length=20, fail_fast=True, examples=[["delivery"]])]
 Body = Annotated[Text, Field(min_length=1, max_length=20_000, examples=["We send you another."])]
 
@@ -84,15 +81,17 @@ class TicketOut(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: int = Field(examples=[3])
-    uid: str = Field(examples=["019a5d3e-0000-7000-8000-000000000001"])
+    uid: str = Field(max_length=36, examples=["019a5d3e-0000-7000-8000-000000000001"])
     customer_id: int = Field(examples=[1])
-    subject: str = Field(examples=["The parcel is damaged"])
-    description: str = Field(examples=["The box came open."])
+    subject: str = Field(max_length=200, examples=["The parcel is damaged"])
+    description: str = Field(max_length=20_000, examples=["The box came open."])
     status: Status = Field(examples=["open"])
-    allowed_statuses: list[Status] = Field(description="The statuses it may change to now.")
+    allowed_statuses: list[Status] = Field(
+        max_length=len(get_args(Status)), description="The statuses it may change to now."
+    )
     priority: Priority = Field(examples=["high"])
-    assignee: str | None = Field(examples=["maria"])
-    tags: list[str] = Field(examples=[["delivery"]])
+    assignee: str | None = Field(max_length=200, examples=["maria"])
+    tags: list[Tag] = Field(max_length=20, examples=[["delivery"]])
     follow_up_of: int | None = Field(examples=[None])
     sla: SlaOut
     created_at: datetime
@@ -123,10 +122,10 @@ class NoteOut(BaseModel):
 
     id: int
     ticket_id: int
-    body: str = Field(examples=["We send you another."])
+    body: str = Field(max_length=20_000, examples=["We send you another."])
     visibility: Visibility
     author_kind: AuthorKind
-    author: str = Field(description="The caller's name.", examples=["agent"])
+    author: str = Field(max_length=100, description="The caller's name.", examples=["agent"])
     created_at: datetime
 
 
@@ -136,11 +135,11 @@ class HistoryEntry(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     at: datetime
-    actor: str = Field(examples=["agent"])
-    field: str = Field(examples=["status"])
+    actor: str = Field(max_length=100, examples=["agent"])
+    field: str = Field(max_length=20, examples=["status"])
     old: str | None = Field(examples=["open"])
     new: str | None = Field(examples=["in_progress"])
-    request_id: str
+    request_id: str = Field(max_length=128)
 
 
 # Bodies as people send them, under names, for the API's description.

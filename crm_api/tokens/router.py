@@ -26,6 +26,8 @@ async def _issued_tokens(request: Request) -> IssuedTokens:
 
 IssuedTokensDep = Annotated[IssuedTokens, Depends(_issued_tokens)]
 FORM = "application/x-www-form-urlencoded"
+# A token of another issuer may well be longer than one of ours.
+_LONGEST = {"token": 8_192, "token_type_hint": 100}
 _FORM = {
     "requestBody": {
         "required": True,
@@ -34,8 +36,16 @@ _FORM = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "token": {"type": "string", "description": "The token to ask about."},
-                        "token_type_hint": {"type": "string", "description": "Of no effect."},
+                        "token": {
+                            "type": "string",
+                            "maxLength": _LONGEST["token"],
+                            "description": "The token to ask about.",
+                        },
+                        "token_type_hint": {
+                            "type": "string",
+                            "maxLength": _LONGEST["token_type_hint"],
+                            "description": "Of no effect.",
+                        },
                     },
                     "required": ["token"],
                 },
@@ -138,6 +148,12 @@ async def _token_of_form(request: Request) -> str:
             "The form must have one token.",
             errors=[{"loc": ["body", "token"], "msg": "must be there once"}],
         )
+    for name, most in _LONGEST.items():
+        if any(len(value) > most for value in fields.get(name, ())):
+            raise InvalidRequest(
+                f"The form's {name} is too long.",
+                errors=[{"loc": ["body", name], "msg": f"must have at most {most} characters"}],
+            )
     return tokens[0]
 
 

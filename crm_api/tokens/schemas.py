@@ -19,7 +19,7 @@ Name = Annotated[
         examples=["web-shop"],
     ),
 ]
-Scope = Annotated[str, Field(max_length=40)]
+Scope = Annotated[str, Field(max_length=40, pattern=r"^[a-z]+:[a-z]+$")]
 _EXAMPLE: JsonDict = {"name": "web-shop", "role": "agent"}
 
 
@@ -66,13 +66,14 @@ class TokenOut(BaseModel):
     """A token without its text, which is not stored."""
 
     id: int = Field(examples=[1])
-    name: str = Field(examples=["web-shop"])
-    role: str = Field(examples=["agent"])
-    scopes: list[str] | None = Field(
+    name: str = Field(max_length=100, examples=["web-shop"])
+    role: str = Field(max_length=20, examples=["agent"])
+    scopes: list[Scope] | None = Field(
+        max_length=len(ROLES["admin"]),
         description="The part of the role's scopes that it has; null for all of them.",
         examples=[["customers:read"]],
     )
-    prefix: str = Field(description="How the token begins.", examples=["crm_4fZk2x"])
+    prefix: str = Field(max_length=12, description="How the token begins.", examples=["crm_4fZk2x"])
     created_at: datetime
     expires_at: datetime | None = Field(examples=["2099-12-31T00:00:00Z"])
     last_used_at: datetime | None = Field(description="Accurate to about a minute.")

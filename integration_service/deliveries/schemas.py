@@ -9,7 +9,8 @@ from service_kit.web.fields import Line
 
 State = Literal["pending", "retrying", "delivered", "skipped", "dead", "undone"]
 STATES: tuple[State, ...] = get_args(State)
-
+# How many of the deliveries that are retried one answer names.
+SHOWN = 100
 
 RouteName = Literal["welcome-package"]
 
@@ -21,9 +22,11 @@ class DeliveryOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    route: str = Field(description="What it is owed by.", examples=["welcome-package"])
-    customer_uid: str = Field(examples=[_UID])
-    customer_name: str | None = Field(examples=["Jane Doe"])
+    route: str = Field(
+        max_length=40, description="What it is owed by.", examples=["welcome-package"]
+    )
+    customer_uid: str = Field(max_length=64, examples=[_UID])
+    customer_name: str | None = Field(max_length=200, examples=["Jane Doe"])
     state: State = Field(
         description="undone: the customer was erased after it was sent; Inventory has cancelled "
         "whatever was not shipped, and removed the name.",
@@ -39,7 +42,7 @@ class DeliveryOut(BaseModel):
         examples=[1],
     )
     next_attempt_at: datetime | None = Field(description="While pending or retrying.")
-    request_id: str | None = Field(description="The package request in Inventory.")
+    request_id: str | None = Field(max_length=36, description="The package request in Inventory.")
     error_class: str | None = Field(
         description="transient, refused or unreadable.", examples=[None]
     )
@@ -66,7 +69,7 @@ class DeliveryDetail(DeliveryOut):
     raw: str | None = Field(description="The event as received, if it could not be read.")
     dismissed_at: datetime | None = Field(description="When an operator dismissed it.")
     dismissed_by: str | None
-    dismissed_reason: str | None
+    dismissed_reason: str | None = Field(max_length=500)
     attempts: list[Attempt]
 
 
@@ -108,4 +111,4 @@ class RetryResult(BaseModel):
     dry_run: bool
     matched: int = Field(description="Deliveries that match.")
     retried: int = Field(description="Deliveries that are retried, up to the limit.")
-    customer_uids: list[str] = Field(description="The first 100 of these.")
+    customer_uids: list[str] = Field(max_length=SHOWN, description=f"The first {SHOWN} of these.")

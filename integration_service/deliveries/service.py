@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, updat
 
 from integration_service.deliveries import erasures, store
 from integration_service.deliveries.models import Delivery, deliveries, enqueued
-from integration_service.deliveries.schemas import DeliveryDetail, RetryOrder, RetryResult
+from integration_service.deliveries.schemas import SHOWN, DeliveryDetail, RetryOrder, RetryResult
 from integration_service.ledger.control import wake
 from integration_service.ledger.lease import Clock, hold
 from integration_service.ledger.models import audit
@@ -19,7 +19,6 @@ from service_kit.problems import Problem
 from service_kit.web.auth import Principal
 
 PAGE = 500
-SHOWN = 100
 
 # What nobody could read names no customer, so there is nothing to send again.
 _READABLE = or_(deliveries.c.error_class.is_(None), deliveries.c.error_class != "unreadable")

@@ -19,7 +19,7 @@ from integration_service.reconcile import keys
 from integration_service.reconcile import store as ledger
 from integration_service.reconcile.keys import SeenCustomer
 from integration_service.reconcile.models import Candidate, Run
-from integration_service.reconcile.schemas import CONFIRM_COMMAND
+from integration_service.reconcile.schemas import CONFIRM_COMMAND, FINDINGS_KEPT
 from integration_service.reconcile.store import COUNTED, KINDS, Kind, RunLost
 from integration_service.routes.definitions import WELCOME
 from integration_service.targets.failures import CallFailed, Transient
@@ -37,7 +37,6 @@ RECHECK_SECONDS = 0.25
 JUDGED_AT_ONCE = 100
 ERASURES_PAGE = 500
 LOOKUPS_AT_ONCE = 8
-FINDINGS_KEPT = 100
 # More than this, and repair waits for a person: rather Inventory's database is gone, or another
 # one is asked, than that so many packages were lost one by one.
 MOST_BY_ITSELF = 20

@@ -1,11 +1,12 @@
 """The API's models of comparisons."""
 
 from datetime import datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 CONFIRM_COMMAND = "python -m integration_service reconcile --repair --confirm"
+FINDINGS_KEPT = 100
 
 
 class ReconcileRun(BaseModel):
@@ -34,8 +35,12 @@ class ReconcileRun(BaseModel):
         description="Packages that are not enqueued without confirmation, because they are more "
         "than 20 and more than 5 % of the customers: first check that it is the right Inventory."
     )
-    findings: dict[Literal["missing", "extra", "double", "erased", "waiting"], list[str]] = Field(
-        description="The customers' uids, the first 100 of each kind; the command prints all."
+    findings: dict[
+        Literal["missing", "extra", "double", "erased", "waiting"],
+        Annotated[list[str], Field(max_length=FINDINGS_KEPT)],
+    ] = Field(
+        description=f"The customers' uids, the first {FINDINGS_KEPT} of each kind; the command "
+        "prints all."
     )
     error: str | None = Field(description="Why it failed.")
 

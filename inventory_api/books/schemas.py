@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from inventory_api.items.schemas import Sku
+
 
 class Difference(BaseModel):
     """A difference between two numbers that should agree."""
@@ -13,7 +15,7 @@ class Difference(BaseModel):
         "against what live requests need. reservations: their rows against the same. orphaned: "
         "rows that no live request needs."
     )
-    sku: str = Field(examples=["MUG-BLUE"])
+    sku: Sku
     level: int = Field(description="The recorded number.", examples=[7])
     should_be: int = Field(description="The sum of its ledger, or of live requests.")
 
@@ -37,4 +39,4 @@ class Stats(BaseModel):
     """Counts for a dashboard."""
 
     package_requests: dict[str, int] = Field(description="How many there are in each status.")
-    low_stock: list[str] = Field(description="SKUs of which fewer are available than their level.")
+    low_stock: list[Sku] = Field(description="SKUs of which fewer are available than their level.")

@@ -5,13 +5,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from service_kit.web.fields import Line
+from service_kit.web.fields import Code, Line
 
 MOST = 1_000_000_000
 
-Sku = Annotated[
-    Line, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$", examples=["MUG-BLUE"])
-]
+Sku = Annotated[Code, Field(min_length=1, max_length=64, examples=["MUG-BLUE"])]
 ItemName = Annotated[Line, Field(min_length=1, max_length=200, examples=["Blue mug"])]
 ReorderLevel = Annotated[
     int,
@@ -75,8 +73,8 @@ class ItemOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    sku: str = Field(examples=["MUG-BLUE"])
-    name: str = Field(examples=["Blue mug"])
+    sku: Sku
+    name: str = Field(max_length=200, examples=["Blue mug"])
     tracked: bool
     on_hand: int = Field(description="How many are here.", examples=[100])
     reserved: int = Field(description="How many of them are reserved.", examples=[40])
@@ -116,7 +114,7 @@ class MovementOut(BaseModel):
     id: int
     on_hand_delta: int = Field(examples=[50])
     reserved_delta: int = Field(examples=[0])
-    reason: str = Field(examples=["delivery 4711"])
-    reference: str | None = Field(description="The package request it was for.")
-    actor: str = Field(examples=["clerk"])
+    reason: str = Field(max_length=100, examples=["delivery 4711"])
+    reference: str | None = Field(max_length=36, description="The package request it was for.")
+    actor: str = Field(max_length=100, examples=["clerk"])
     at: datetime

@@ -15,7 +15,7 @@ class LineOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    sku: str = Field(examples=["WELCOME-CARD"])
+    sku: Sku = Field(examples=["WELCOME-CARD"])
     quantity: int = Field(examples=[1])
 
 
@@ -51,7 +51,7 @@ class KitOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    package_type: str = Field(examples=["welcome_package"])
+    package_type: str = Field(max_length=64, examples=["welcome_package"])
     version: int = Field(description="Grows by one with each change.", examples=[1])
-    lines: list[LineOut]
+    lines: Annotated[list[LineOut], Field(max_length=MOST_LINES)]
     created_at: datetime

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from inventory_api.kits.schemas import LineOut
+from inventory_api.kits.schemas import MOST_LINES, LineOut
 from inventory_api.package_requests.models import Status
 from service_kit.web.body import LARGEST_BATCH, ItemProblem
-from service_kit.web.fields import Line, Text
+from service_kit.web.fields import Code, Line, Text
 
 _UID = "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"
 # Another one: whoever sends all the examples has no package made for it afterwards.
@@ -24,10 +24,7 @@ CustomerId = Annotated[
         examples=[_UID],
     ),
 ]
-PackageType = Annotated[
-    Line,
-    Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$", examples=["welcome_package"]),
-]
+PackageType = Annotated[Code, Field(min_length=1, max_length=64, examples=["welcome_package"])]
 
 
 class PackageRequestNew(BaseModel):
@@ -61,19 +58,21 @@ class PackageRequestOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    request_id: str = Field(examples=["019a5d3d-10f2-7d52-8f4e-7f0b6f2f9c3a"])
-    customer_id: str = Field(examples=[_UID])
-    package_type: str = Field(examples=["welcome_package"])
+    request_id: str = Field(max_length=36, examples=["019a5d3d-10f2-7d52-8f4e-7f0b6f2f9c3a"])
+    customer_id: str = Field(max_length=64, examples=[_UID])
+    package_type: PackageType
     occurrence: int = Field(examples=[1])
-    customer_name: str | None = Field(examples=["Jane Doe"])
-    note: str | None = Field(examples=[None])
+    customer_name: str | None = Field(max_length=200, examples=["Jane Doe"])
+    note: str | None = Field(max_length=2000, examples=[None])
     status: Status = Field(examples=["pending"])
     to_unpack: bool = Field(
         description="Whether it was cancelled after packing: its goods stay reserved until the box "
         "is emptied and reported with `unpack`.",
         examples=[False],
     )
-    lines: list[LineOut] = Field(description="What goes into it: the kit of its type at the time.")
+    lines: list[LineOut] = Field(
+        max_length=MOST_LINES, description="What goes into it: the kit of its type at the time."
+    )
     created_at: datetime
     updated_at: datetime
 
@@ -106,6 +105,7 @@ class Erased(BaseModel):
     dry_run: bool
     erased: int = Field(description="How many package requests were changed.", examples=[1])
     customer_ids: list[str] = Field(
+        max_length=LARGEST_BATCH,
         description="Customers whose erasure was news, or who had a package request that was "
         "changed. Empty once it is all applied.",
         examples=[[_ERASED_UID]],

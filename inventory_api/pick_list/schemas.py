@@ -4,23 +4,26 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from inventory_api.kits.schemas import LineOut
+from inventory_api.items.schemas import Sku
+from inventory_api.kits.schemas import MOST_LINES, LineOut
+
+MOST_TO_UNPACK = 500
 
 
 class ToPick(BaseModel):
     """How many of one item to take from the shelf."""
 
-    sku: str = Field(examples=["MUG-BLUE"])
-    name: str = Field(examples=["Blue mug"])
+    sku: Sku
+    name: str = Field(max_length=200, examples=["Blue mug"])
     quantity: int = Field(examples=[24])
 
 
 class ToUnpack(BaseModel):
     """A box to empty."""
 
-    request_id: str = Field(examples=["019a5d3d-10f2-7d52-8f4e-7f0b6f2f9c3a"])
-    package_type: str = Field(examples=["welcome_package"])
-    lines: list[LineOut] = Field(description="What is in it.")
+    request_id: str = Field(max_length=36, examples=["019a5d3d-10f2-7d52-8f4e-7f0b6f2f9c3a"])
+    package_type: str = Field(max_length=64, examples=["welcome_package"])
+    lines: list[LineOut] = Field(max_length=MOST_LINES, description="What is in it.")
     updated_at: datetime = Field(description="When it was last changed.")
 
 
@@ -29,4 +32,6 @@ class PickList(BaseModel):
 
     packages: int = Field(description="How many package requests are pending.", examples=[12])
     items: list[ToPick] = Field(description="What they need in all, in the order of the SKUs.")
-    to_unpack: list[ToUnpack] = Field(description="The oldest first, 500 at most.")
+    to_unpack: list[ToUnpack] = Field(
+        max_length=MOST_TO_UNPACK, description=f"The oldest first, {MOST_TO_UNPACK} at most."
+    )

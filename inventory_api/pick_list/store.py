@@ -6,10 +6,8 @@ from inventory_api.items.models import items
 from inventory_api.kits.models import kit_lines
 from inventory_api.package_requests import service as requests
 from inventory_api.package_requests.models import PackageRequest, package_requests
-from inventory_api.pick_list.schemas import PickList, ToPick, ToUnpack
+from inventory_api.pick_list.schemas import MOST_TO_UNPACK, PickList, ToPick, ToUnpack
 from service_kit.database.rows import find_all
-
-MOST_TO_UNPACK = 500
 
 _IS_PENDING = package_requests.c.status == "pending"
 _PENDING = select(func.count()).select_from(package_requests).where(_IS_PENDING)

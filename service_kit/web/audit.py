@@ -33,24 +33,28 @@ class AuditEntry(BaseModel):
 
     id: int
     at: datetime
-    actor: str = Field(description="The caller's name.", examples=["web-shop"])
+    actor: str = Field(max_length=100, description="The caller's name.", examples=["web-shop"])
     actor_id: str | None = Field(
+        max_length=200,
         description="Which caller of that name: an issued token by its id, one from the settings "
         "by the start of its SHA-256, a person of an OpenID provider by the subject. Null in "
         "entries older than 0.4.0.",
         examples=["token:1"],
     )
-    role: str | None = Field(description="The caller's role.", examples=["agent"])
+    role: str | None = Field(max_length=20, description="The caller's role.", examples=["agent"])
     address: str | None = Field(
+        max_length=45,
         description="Where the request came from; null on the command line.",
         examples=["192.0.2.7"],
     )
-    action: str = Field(examples=["customer.created"])
+    action: str = Field(max_length=40, examples=["customer.created"])
     subject: str = Field(
         description="What was acted on: the uid of a customer or ticket, a token's id, a SKU.",
         examples=["019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"],
     )
-    request_id: str = Field(description="Of the request; the log's lines of it have the same.")
+    request_id: str = Field(
+        max_length=128, description="Of the request; the log's lines of it have the same."
+    )
 
 
 @dataclass(frozen=True, slots=True)

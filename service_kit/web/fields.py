@@ -22,6 +22,8 @@ _EAST_ASIAN = frozenset(
     {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC"}
 )
 LONGEST = 20_000  # No text may have more characters, so that no more need be looked at.
+# With nanoseconds and an offset: 2026-01-05T12:00:00.123456789+00:00.
+LONGEST_INSTANT = 35
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:")
 
 
@@ -74,10 +76,12 @@ def _script_of(letter: str) -> str:
 
 
 def _is_rfc_3339(value: object) -> object:
-    """Refuse what pydantic also accepts: a number, as seconds since 1970."""
-    if not isinstance(value, datetime) and not (isinstance(value, str) and _INSTANT.match(value)):
-        raise ValueError("must be an instant as of RFC 3339, such as 2026-01-05T12:00:00Z")
-    return value
+    """Refuse what pydantic also accepts: seconds since 1970, and fractions of any length."""
+    if isinstance(value, datetime) or (
+        isinstance(value, str) and len(value) <= LONGEST_INSTANT and _INSTANT.match(value)
+    ):
+        return value
+    raise ValueError("must be an instant as of RFC 3339, such as 2026-01-05T12:00:00Z")
 
 
 def _in_utc(value: datetime) -> datetime:
@@ -88,6 +92,8 @@ def _in_utc(value: datetime) -> datetime:
 
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_one_line)]
+# What stands in addresses and on labels. It has no function, whose schema would lack the pattern.
+Code = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z0-9._-]+$")]
 # A name by which people tell who has done something.
 DistinctName = Annotated[Line, AfterValidator(_distinct)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_many_lines)]

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from service_kit.web.auth import GuardedRoute, Principal, needs
+from service_kit.web.roles import ROLES
 
 router = APIRouter(route_class=GuardedRoute, tags=["identity"])
 
@@ -19,7 +20,9 @@ class Me(BaseModel):
     name: str = Field(description="The name in the audit.", examples=["web-shop"])
     role: str = Field(examples=["agent"])
     scopes: list[str] = Field(
-        description="What the token may do at this service.", examples=[["customers:read"]]
+        max_length=len(ROLES["admin"]),
+        description="What the token may do at this service.",
+        examples=[["customers:read"]],
     )
     expires_at: datetime | None = Field(
         description="When the token expires; null if it is valid until it is revoked.",

@@ -3,11 +3,12 @@
 import inspect
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from http import HTTPStatus
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -16,6 +17,8 @@ from starlette.routing import BaseRoute
 
 from service_kit.database import DatabaseBusy, DatabaseUnavailable
 from service_kit.problems import (
+    LONGEST_LOC,
+    MAX_ERRORS,
     MEDIA_TYPE,
     BodyTooLarge,
     InternalError,
@@ -28,6 +31,7 @@ from service_kit.problems import document as problem_document
 from service_kit.web.auth import IdentityUnavailable, NotAuthenticated, ScopeMissing
 from service_kit.web.hosts import MisdirectedRequest
 from service_kit.web.idempotency import IdempotencyKeyReused, StillRunning
+from service_kit.web.openapi_schemas import complete_schemas
 from service_kit.web.overload import UNLIMITED, Overloaded, TookTooLong
 from service_kit.web.rate_limits import TooManyRequests
 
@@ -44,9 +48,15 @@ def header(description: str, example: str, *, is_optional: bool = False) -> Json
 
 
 REQUEST_ID = "X-Request-ID"
-# So many answers have these that they are described once.
-_SHARED = {
+_ORIGIN = "Access-Control-Allow-Origin"
+# Answers of every guarded operation have these, and those of a public one the first two.
+_COMMON = {
     REQUEST_ID: header("The request's id, as sent or made here; every log line has it.", _ID),
+    _ORIGIN: header(
+        "With CORS: the origin of the page that asked, if its scripts may read the answer.",
+        "https://shop.example.com",
+        is_optional=True,
+    ),
     "RateLimit": header(
         "With a rate limit: how many requests the caller has left, and for how many seconds.",
         '"caller";r=99;t=0',
@@ -89,7 +99,7 @@ _OF_PROBLEMS = {
 class Fault(BaseModel):
     """One of the errors in a request."""
 
-    loc: list[str | int]
+    loc: list[Annotated[str, Field(max_length=LONGEST_LOC)] | int]
     msg: str
 
 
@@ -102,7 +112,11 @@ class ItemProblemDocument(BaseModel):
     title: str
     status: int
     detail: str = Field(description="What happened and what to do, for a person.")
-    errors: list[Fault] = Field([], description="With 422: where each error is, and what is wrong.")
+    errors: list[Fault] = Field(
+        [],
+        max_length=MAX_ERRORS,
+        description="With 422: where each error is, and what is wrong.",
+    )
 
 
 class ProblemDocument(ItemProblemDocument):
@@ -151,7 +165,6 @@ def _to_bytes(document: Json) -> bytes:
 
 def _complete(document: Json) -> Json:
     components = document.setdefault("components", {})
-    components["headers"] = _SHARED
     schemas = components.setdefault("schemas", {})
     for of_fastapi in ("HTTPValidationError", "ValidationError"):
         schemas.pop(of_fastapi, None)
@@ -166,6 +179,8 @@ def _complete(document: Json) -> Json:
             _describe_successes(document, operation)
             operation["responses"] = dict(sorted(operation["responses"].items()))
         _link_to_sources(document, path, operations)
+    _share_headers(document)
+    complete_schemas(document)
     return document
 
 
@@ -210,8 +225,8 @@ def _add_problem(responses: dict[Any, Any], status: int | str, problem: type[Pro
     if problem.slug in examples:
         return
     headers = response.setdefault("headers", {})
-    for one in headers.values():
-        one["required"] = False
+    for name in headers.keys() - problem.headers.keys():
+        headers[name] = {**headers[name], "required": False}
     for name, text in problem.headers.items():
         described = header(_OF_PROBLEMS.get(name, ""), text, is_optional=bool(examples))
         headers.setdefault(name, described)
@@ -226,15 +241,14 @@ def _add_problem(responses: dict[Any, Any], status: int | str, problem: type[Pro
 
 def _add_headers(operation: Json) -> None:
     """Describe the headers that follow from an operation's parameters, and the common ones."""
-    shared = _SHARED if "security" in operation else (REQUEST_ID,)
-    references = {name: {"$ref": f"#/components/headers/{name}"} for name in shared}
+    common = _COMMON if "security" in operation else (REQUEST_ID, _ORIGIN)
     takes = _parameters(operation)
     for status, response in operation["responses"].items():
         described = response.setdefault("headers", {})
         for parameter, headers in _OF_PARAMETERS.items():
             if parameter in takes and status.startswith("2"):
                 described |= headers
-        described |= references
+        described |= {name: _COMMON[name] for name in common}
 
 
 def _add_examples(document: Json, operation: Json) -> None:
@@ -293,6 +307,28 @@ def _members(document: Json, response: Json) -> Json:
         schema = resolved(document, schema["items"])
     members: Json = schema.get("properties", {})
     return members
+
+
+def _share_headers(document: Json) -> None:
+    """Describe once what most of the answers that have a header say of it."""
+    places = [
+        response["headers"]
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for response in operation["responses"].values()
+    ]
+    said = Counter(
+        (name, json.dumps(described)) for headers in places for name, described in headers.items()
+    )
+    shared: Json = {}
+    for (name, text), times in said.most_common():
+        if times > 1:
+            shared.setdefault(name, json.loads(text))
+    for headers in places:
+        for name, described in headers.items():
+            if shared.get(name) == described:
+                headers[name] = {"$ref": f"#/components/headers/{name}"}
+    document["components"]["headers"] = shared
 
 
 def resolved(document: Json, schema: Json) -> Json:

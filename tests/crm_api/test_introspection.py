@@ -132,6 +132,21 @@ async def test_a_question_is_a_form_with_one_token(
         assert answer.json()["errors"] == [{"loc": ["body", "token"], "msg": "must be there once"}]
 
 
+@pytest.mark.parametrize(("field", "most"), [("token", 8_192), ("token_type_hint", 100)])
+async def test_a_field_of_the_form_has_at_most_so_many_characters(
+    shared_crm: httpx.AsyncClient, field: str, most: int
+) -> None:
+    longest = {"token": "crm_0", field: "x" * most}
+    answer = await shared_crm.post(INTROSPECT, data=longest)
+    refusal = await shared_crm.post(INTROSPECT, data={**longest, field: "x" * (most + 1)})
+
+    assert (answer.status_code, answer.json()) == (200, INACTIVE)
+    assert refusal.status_code == 422
+    assert refusal.json()["errors"] == [
+        {"loc": ["body", field], "msg": f"must have at most {most} characters"}
+    ]
+
+
 @pytest.mark.engine("sqlite")
 async def test_a_token_in_the_address_is_refused(shared_crm: httpx.AsyncClient) -> None:
     """Addresses are in the logs of proxies."""

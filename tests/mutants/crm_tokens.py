@@ -223,4 +223,12 @@ MUTANTS = [
         instead="if len(tokens) < 1:",
         tests=(f"{_INTROSPECTION}::test_a_question_is_a_form_with_one_token",),
     ),
+    Mutant(
+        name="the longest token may not be asked about",
+        kind="boundary",
+        file="crm_api/tokens/router.py",
+        text="if any(len(value) > most for",
+        instead="if any(len(value) >= most for",
+        tests=(f"{_INTROSPECTION}::test_a_field_of_the_form_has_at_most_so_many_characters",),
+    ),
 ]

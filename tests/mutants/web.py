@@ -172,4 +172,20 @@ MUTANTS = [
         instead='.startswith("L")}) > 2:',
         tests=(f"{_TESTS}/test_fields.py::test_a_name_that_can_look_like_another_is_refused",),
     ),
+    Mutant(
+        name="an instant is longer than described",
+        kind="boundary",
+        file="service_kit/web/fields.py",
+        text="len(value) <= LONGEST_INSTANT and",
+        instead="len(value) <= LONGEST_INSTANT + 1 and",
+        tests=(f"{_TESTS}/test_fields.py::test_what_is_no_instant_of_rfc_3339_is_refused",),
+    ),
+    Mutant(
+        name="a list is described without a limit",
+        kind="dropped",
+        file="service_kit/web/openapi_schemas.py",
+        text="            _limit_lists(operation)\n",
+        instead="",
+        tests=("tests/test_openapi.py::test_a_list_has_at_most_what_is_asked_for_or_sent",),
+    ),
 ]
