@@ -51,7 +51,9 @@ Position = Annotated[
 ReaderName = Annotated[
     str,
     Path(
-        pattern=r"^[a-z0-9-]{1,64}$",
+        min_length=1,
+        max_length=64,
+        pattern=r"^[a-z0-9-]+$",
         description="The reader's name.",
         examples=["data-warehouse"],
     ),
