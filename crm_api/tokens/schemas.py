@@ -68,7 +68,7 @@ class TokenOut(BaseModel):
     id: int = Field(examples=[1])
     name: str = Field(max_length=100, examples=["web-shop"])
     role: str = Field(max_length=20, examples=["agent"])
-    scopes: list[Scope] | None = Field(
+    scopes: list[Annotated[str, Field(max_length=40)]] | None = Field(
         max_length=len(ROLES["admin"]),
         description="The part of the role's scopes that it has; null for all of them.",
         examples=[["customers:read"]],
