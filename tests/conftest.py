@@ -288,15 +288,6 @@ def nursery(request: pytest.FixtureRequest) -> Iterator[Nursery]:
         yield nursery
 
 
-@pytest.fixture(scope="session")
-def one_tls_context() -> Iterator[None]:
-    """Make the TLS context of all links once: each would take 25 ms."""
-    context = httpx.create_ssl_context(trust_env=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("httpx._transports.default.create_ssl_context", lambda **_: context)
-        yield
-
-
 @pytest.fixture
 def log_as_before() -> Iterator[None]:
     """Undo what a command does to the log of its process."""
