@@ -236,6 +236,34 @@ def test_a_certificate_of_ones_own_stays(tmp_path: Path) -> None:
     assert not (tmp_path / "tls_ca").exists()
 
 
+def test_what_checkov_passes_over_has_a_reason_each_and_is_little() -> None:
+    lines = text("deploy/.checkov.yaml").partition("skip-check:\n")[2].splitlines()
+
+    inline = [
+        reason
+        for path in (ROOT / "deploy").rglob("*.y*ml")
+        for reason in re.findall(r"checkov:skip=CKV2?_[A-Z0-9]+_\d+:(.*)", path.read_text())
+    ]
+    assert len(lines) + len(inline) <= 10
+    assert all(len(reason) > 20 for reason in inline)
+    for line in lines:
+        assert re.fullmatch(r"  - CKV2?_[A-Z0-9]+_\d+ # .{20,}\.", line), line
+
+
+def test_whoever_moves_the_versions_finds_the_folders() -> None:
+    config = yaml.safe_load(text(".github/dependabot.yml"))
+
+    assert {one["package-ecosystem"] for one in config["updates"]} == {
+        "docker",
+        "docker-compose",
+        "github-actions",
+        "npm",
+        "pip",
+    }
+    for one in config["updates"]:
+        assert (ROOT / one["directory"].lstrip("/")).is_dir()
+
+
 def test_the_list_of_parts_is_the_lock() -> None:
     for lock in SERVICES:
         command = [sys.executable, ROOT / "docker" / "sbom.py", lock]
