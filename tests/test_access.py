@@ -122,9 +122,7 @@ class Platform:
 
 
 @pytest.fixture(scope="module")
-async def platform(
-    request: pytest.FixtureRequest, one_tls_context: None
-) -> AsyncIterator[Platform]:
+async def platform(request: pytest.FixtureRequest) -> AsyncIterator[Platform]:
     apps: dict[str, FastAPI] = {}
     for service in SERVICES:
         url = copy_of_template(request, "sqlite", service)[1]

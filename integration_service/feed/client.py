@@ -21,7 +21,7 @@ class CrmClient:
     """Reads the change feed, and customers."""
 
     def __init__(self, settings: Settings) -> None:
-        self.link = Link(settings.crm_api_url, settings.crm_token)
+        self.link = Link(settings.crm_api_url, settings.crm_token, ca_file=settings.ca_file)
         interval = settings.polling_interval_seconds
         # Used for its growing intervals only, which /status shows: polls go on while it is open.
         self.circuit = Circuit(

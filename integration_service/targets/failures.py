@@ -66,6 +66,10 @@ class Misconfigured(CallFailed):
     error_class = "configuration"
 
 
+class Untrusted(Misconfigured):
+    """Nobody whom we trust vouches for its certificate, or it is another name's."""
+
+
 class Unfit(CallFailed):
     """Our service refuses the request as it is; a smaller one, or another, may be taken."""
 
@@ -139,6 +143,8 @@ def classify_exception(error: httpx.HTTPError) -> CallFailed:
     """Classify a failed exchange."""
     message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Untrusted(f"its certificate is not trusted: {cause.verify_message}")
         if isinstance(cause, ssl.SSLError):
             return Misconfigured(f"TLS failed: {cause}")
         if isinstance(cause, socket.gaierror):

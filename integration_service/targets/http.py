@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
 import httpx
@@ -31,6 +32,7 @@ from integration_service.targets.failures import (
 from integration_service.targets.pace import Pace
 from service_kit.process import tracing
 from service_kit.process.logs import current_request_id, new_request_id
+from service_kit.process.outgoing import ssl_context_for
 from service_kit.web.fields import Line
 
 CALL_SECONDS = 10.0
@@ -80,6 +82,7 @@ class Link:
         base_url: str,
         token: str,
         *,
+        ca_file: Path | None = None,
         call_seconds: float = CALL_SECONDS,
         blip_wait: wait_base = BLIP_WAIT,
     ) -> None:
@@ -99,7 +102,7 @@ class Link:
             timeout=httpx.Timeout(call_seconds, connect=CONNECT_SECONDS),
             follow_redirects=False,
             trust_env=False,
-            transport=_Transport(trust_env=False),
+            transport=_Transport(verify=ssl_context_for(base_url, ca_file), trust_env=False),
         )
 
     async def close(self) -> None:

@@ -43,7 +43,9 @@ class Inventory:
     """Makes packages, cancels those of erased customers, and lists what it has."""
 
     def __init__(self, settings: Settings, monotonic: Callable[[], float]) -> None:
-        self.link = Link(settings.inventory_api_url, settings.inventory_token)
+        self.link = Link(
+            settings.inventory_api_url, settings.inventory_token, ca_file=settings.ca_file
+        )
         self.circuit = Circuit(
             target="inventory",
             label="Inventory",

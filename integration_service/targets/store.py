@@ -9,7 +9,7 @@ from sqlalchemy import Column, Connection, Float, Integer, String, Table, Text, 
 from integration_service.ledger.lease import Lease, fence
 from integration_service.ledger.models import metadata
 from integration_service.targets.circuit import Circuit, CircuitRow
-from integration_service.targets.failures import CallFailed
+from integration_service.targets.failures import CallFailed, Untrusted
 from service_kit.database import Database
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.rows import find_all
@@ -77,6 +77,8 @@ def _log(name: str, failure: CallFailed) -> None:
         return
     variable = f"{name.upper()}_API_URL"
     cure = f"Check {variable}."
+    if isinstance(failure, Untrusted):
+        cure += " CA_FILE names authorities to trust besides the public ones."
     if failure.status is not None:
         cure += " What answers there may be a proxy, or another service."
     if failure.status in {401, 403}:

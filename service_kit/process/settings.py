@@ -28,6 +28,7 @@ from service_kit.process.configured_tokens import (
 )
 from service_kit.process.environment import Refused, near_misses
 from service_kit.process.oidc_settings import OidcSettings
+from service_kit.process.outgoing import refuse_unusable_ssl_cert_file, refuse_without_certificate
 from service_kit.process.rates import Rate, parse_rate
 from service_kit.process.setting_values import Address, HostNames, parts
 
@@ -119,6 +120,9 @@ class ServiceSettings(OidcSettings):
     forwarded_allow_ips: str = Field(
         "", description="Proxies, by address or network, whose X-Forwarded-For is believed."
     )
+    ca_file: Annotated[Path, AfterValidator(refuse_without_certificate)] | None = Field(
+        None, description="Authorities that outgoing https:// calls trust besides the public ones."
+    )
 
     @classmethod
     def from_environment(cls, secrets: Path = SECRETS_DIR) -> Self:
@@ -182,6 +186,13 @@ class ServiceSettings(OidcSettings):
                 raise ValueError(
                     f"{variable}: the token for the role {role} is there for {other} too"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _authorities_are_there(self) -> Self:
+        """Refuse an unusable SSL_CERT_FILE, which is no setting of ours, where it is needed."""
+        if any(isinstance(value, str) and value.startswith("https:") for _, value in self):
+            refuse_unusable_ssl_cert_file()
         return self
 
     def _named_tokens(self) -> list[tuple[str, str, str]]:

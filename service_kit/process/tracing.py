@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -22,8 +23,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service_kit import VERSION
+from service_kit.process.outgoing import ssl_context
 
 if TYPE_CHECKING:
+    import requests
     from opentelemetry.sdk.trace.export import SpanExporter
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -132,7 +135,7 @@ def _context_of(parent: str) -> Context:
 
 
 @contextmanager
-def sending(service: str, endpoint: str) -> Iterator[None]:
+def sending(service: str, endpoint: str, ca_file: Path | None = None) -> Iterator[None]:
     """Send the spans of this process until the end; OTEL_* variables say how."""
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -144,7 +147,7 @@ def sending(service: str, endpoint: str) -> Iterator[None]:
         resource=Resource.create().merge(named).merge(OTELResourceDetector().detect()),
         shutdown_on_exit=False,
     )
-    provider.add_span_processor(BatchSpanProcessor(new_exporter()))
+    provider.add_span_processor(BatchSpanProcessor(new_exporter(ca_file)))
     trace.set_tracer_provider(provider)
     try:
         yield
@@ -155,7 +158,7 @@ def sending(service: str, endpoint: str) -> Iterator[None]:
         last.join(LAST_SECONDS)
 
 
-def new_exporter(**arguments: Any) -> "SpanExporter":
+def new_exporter(ca_file: Path | None = None, **arguments: Any) -> "SpanExporter":
     """Make what says once in a while that spans are lost, where the SDK would at each try."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import SpanExportResult
@@ -172,4 +175,21 @@ def new_exporter(**arguments: Any) -> "SpanExporter":
             return result
 
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    return Exporter(**arguments)
+    return Exporter(session=_trusting(ca_file) if ca_file else None, **arguments)
+
+
+def _trusting(ca_file: Path) -> "requests.Session":
+    """Trust a file's authorities as well; the exporter's own setting would put the public ones out.
+
+    Whatever OTEL_EXPORTER_OTLP_CERTIFICATE names is added by the exporter.
+    """
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    class Trusting(HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, ssl_context=ssl_context(ca_file), **kwargs)
+
+    session = requests.Session()
+    session.mount("https://", Trusting())
+    return session

@@ -91,11 +91,13 @@ def _identity_providers(settings: ServiceSettings) -> Iterator[IdentityProvider]
     if isinstance(settings, IntrospectionSettings) and settings.token_introspection_url:
         from service_kit.web.introspection import Introspection
 
-        yield Introspection(settings.token_introspection_url, settings.introspection_token)
+        yield Introspection(
+            settings.token_introspection_url, settings.introspection_token, settings.ca_file
+        )
     if settings.oidc_issuer:
         from service_kit.web.oidc import OpenIdProvider
 
-        yield OpenIdProvider(settings)
+        yield OpenIdProvider(settings, settings.ca_file)
 
 
 def _lifespan(
@@ -108,7 +110,8 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         endpoint = settings.otel_exporter_otlp_endpoint
-        with tracing.sending(name, endpoint) if endpoint else nullcontext():
+        sending = tracing.sending(name, endpoint, settings.ca_file) if endpoint else nullcontext()
+        with sending:
             await retry_while_starting(database.open)
             give_up_task = asyncio.create_task(_give_up_in_time(app.state.stopping, database))
             try:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import Self
 
 import httpx
@@ -17,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from starlette.types import Scope
 
 from service_kit.process import clock
+from service_kit.process.outgoing import ssl_context_for
 from service_kit.process.rates import Buckets
 from service_kit.web import minting
 from service_kit.web.auth import IdentityUnavailable, Principal
@@ -88,7 +90,7 @@ class Introspection:
     reaches neither the CRM nor the memory of those that are in use.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, ca_file: Path | None = None) -> None:
         self._url = url
         self._accepted: OrderedDict[bytes, _Known] = OrderedDict()
         self._refused: OrderedDict[bytes, _Known] = OrderedDict()
@@ -97,6 +99,7 @@ class Introspection:
         self._silent_until = 0.0
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+            verify=ssl_context_for(url, ca_file),
             timeout=ASK_SECONDS,
             follow_redirects=False,
             trust_env=False,

@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
 import jwt
 from pydantic import BaseModel, ValidationError
 
+from service_kit.process.outgoing import ssl_context_for
 from service_kit.web.auth import IdentityUnavailable
 
 # The keys are fetched again when they are this old; while that fails, they are used on.
@@ -56,7 +58,7 @@ class _KeySet(BaseModel):
 class ProviderKeys:
     """One provider's public keys by their ids; fetched once for all who wait for them."""
 
-    def __init__(self, issuer: str) -> None:
+    def __init__(self, issuer: str, ca_file: Path | None = None) -> None:
         self._issuer = issuer
         self._keys: dict[str, Mapping[str, Any]] = {}
         self._loaded: dict[tuple[str, str], jwt.PyJWK] = {}
@@ -66,6 +68,7 @@ class ProviderKeys:
         self._fetching: asyncio.Task[None] | None = None
         self._client = httpx.AsyncClient(
             headers={"Accept": "application/json"},
+            verify=ssl_context_for(issuer, ca_file),
             timeout=FETCH_SECONDS,
             follow_redirects=False,
             trust_env=False,

@@ -8,6 +8,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 class OpenIdProvider:
     """Finds the owner of an access token that one provider has issued for this platform."""
 
-    def __init__(self, settings: OidcSettings) -> None:
+    def __init__(self, settings: OidcSettings, ca_file: Path | None = None) -> None:
         assert settings.oidc_issuer is not None, "is made only where there is one"
         self._issuer = settings.oidc_issuer
         self._audience = settings.oidc_audience
@@ -46,7 +47,7 @@ class OpenIdProvider:
         if unknown := sorted({role for _, role in self._roles} - ROLES.keys()):
             roles = ", ".join(ROLES)
             raise Refused(f"OIDC_ROLES: no role {', '.join(unknown)}; there are {roles}")
-        self._keys = ProviderKeys(self._issuer)
+        self._keys = ProviderKeys(self._issuer, ca_file)
 
     async def close(self) -> None:
         await self._keys.close()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deploy import make_secrets
 from service_kit import VERSION
 from tests.conftest import ROOT, SERVICES
 
@@ -23,6 +25,11 @@ VERSIONED = [
     "docker-compose.prod.yml",
     "docs/docker.md",
 ]
+
+
+needs_openssl = pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="no openssl on this machine"
+)
 
 
 class _Loader(yaml.SafeLoader):
@@ -95,6 +102,21 @@ def test_a_port_is_open_on_this_machine_alone() -> None:
             assert port.startswith("127.0.0.1:"), name
 
 
+def test_in_production_the_front_alone_has_ports() -> None:
+    overlay = compose("docker-compose.prod.yml")["services"]
+
+    assert {name for name, one in overlay.items() if one.get("ports")} == {"front"}
+    reset = re.findall(r"^    ports: !reset \[\]$", text("docker-compose.prod.yml"), re.MULTILINE)
+    assert len(reset) == len(SERVICES)
+
+
+def test_the_front_outwaits_the_longest_wait() -> None:
+    """A minute for a delivery, 25 seconds for the feed."""
+    [seconds] = re.findall(r"proxy_read_timeout (\d+)s;", text("deploy/front/nginx.conf"))
+
+    assert int(seconds) > 60
+
+
 def test_who_needs_no_token_has_to_name_this_machine_or_the_service() -> None:
     services = compose("docker-compose.yml")["services"]
     for name in SERVICES:
@@ -111,7 +133,8 @@ def test_who_needs_no_token_has_to_name_this_machine_or_the_service() -> None:
 
 
 def test_every_service_is_fenced_in() -> None:
-    for name, service in compose("docker-compose.yml")["services"].items():
+    front = compose("docker-compose.prod.yml")["services"]["front"]
+    for name, service in {**compose("docker-compose.yml")["services"], "front": front}.items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}, name
@@ -144,6 +167,7 @@ def test_the_file_for_app_runner_asks_for_no_secret_in_the_open() -> None:
     }
 
 
+@needs_openssl
 def test_the_secrets_that_are_made_fit_together_and_are_kept(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     command = [sys.executable, ROOT / "deploy" / "make_secrets.py", folder]
@@ -159,7 +183,85 @@ def test_the_secrets_that_are_made_fit_together_and_are_kept(tmp_path: Path) -> 
     for side in ("crm", "inventory"):
         link = (folder / f"{side}_api_token").read_text()
         assert f"integration:{link}" in (folder / f"{side}_api_tokens").read_text().split(",")
-        assert made["postgres_password"] in made[f"{side}_database_url.postgres"]
+    passwords = {made["postgres_password"]}
+    for name in ("crm", "inventory", "integration"):
+        password = made[f"{name}_postgres_password"]
+        assert made[f"{name}_database_url.postgres"] == (
+            f"postgresql://{name}:{password}@postgres/{name}"
+        )
+        passwords.add(password)
+    assert len(passwords) == 4
+
+
+@needs_openssl
+def test_a_password_that_the_services_share_with_the_server_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "postgres_password").write_text("shared")
+    old = tmp_path / "crm_database_url.postgres"
+    old.write_text("postgresql://crm:shared@postgres/crm")
+    make_secrets.main([str(tmp_path)])
+
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "docs/docker.md" in line]
+    assert line.startswith(f"{old} has the server's own password")
+
+
+@needs_openssl
+def test_a_certificate_is_for_the_domain_and_names_no_other(tmp_path: Path) -> None:
+    make_secrets.main([str(tmp_path), "--domain", "example.com"])
+    shown = [
+        "openssl",
+        "x509",
+        "-noout",
+        "-ext",
+        "subjectAltName,basicConstraints,extendedKeyUsage",
+    ]
+    told = subprocess.run(
+        [*shown, "-in", tmp_path / "tls_certificate"], check=True, capture_output=True, text=True
+    ).stdout
+
+    assert re.findall(r"DNS:([^,\s]+)", told) == [
+        f"{name}.example.com" for name in ("crm", "inventory", "integration")
+    ]
+    assert "CA:FALSE" in told
+    assert "TLS Web Server Authentication" in told
+
+
+def test_a_certificate_of_ones_own_stays(tmp_path: Path) -> None:
+    for name in ("tls_certificate", "tls_key"):
+        (tmp_path / name).write_text("my own")
+    make_secrets.main([str(tmp_path)])
+
+    assert (tmp_path / "tls_key").read_text() == (tmp_path / "tls_certificate").read_text()
+    assert not (tmp_path / "tls_ca").exists()
+
+
+def test_what_checkov_passes_over_has_a_reason_each_and_is_little() -> None:
+    lines = text("deploy/.checkov.yaml").partition("skip-check:\n")[2].splitlines()
+
+    inline = [
+        reason
+        for path in (ROOT / "deploy").rglob("*.y*ml")
+        for reason in re.findall(r"checkov:skip=CKV2?_[A-Z0-9]+_\d+:(.*)", path.read_text())
+    ]
+    assert len(lines) + len(inline) <= 10
+    assert all(len(reason) > 20 for reason in inline)
+    for line in lines:
+        assert re.fullmatch(r"  - CKV2?_[A-Z0-9]+_\d+ # .{20,}\.", line), line
+
+
+def test_whoever_moves_the_versions_finds_the_folders() -> None:
+    config = yaml.safe_load(text(".github/dependabot.yml"))
+
+    assert {one["package-ecosystem"] for one in config["updates"]} == {
+        "docker",
+        "docker-compose",
+        "github-actions",
+        "npm",
+        "pip",
+    }
+    for one in config["updates"]:
+        assert (ROOT / one["directory"].lstrip("/")).is_dir()
 
 
 def test_the_list_of_parts_is_the_lock() -> None:

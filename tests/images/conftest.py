@@ -1,5 +1,6 @@
 """What the tests of the images share. They need a Docker engine, and a registry to push to."""
 
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -82,6 +83,23 @@ def images(clone: Path) -> Path:
     """Have the three images in the engine, as they are published; where they were built."""
     bake(clone, **of_the_commit(clone))
     return clone
+
+
+@pytest.fixture(scope="session")
+def front_image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Have nginx's image in the engine; a machine that reaches no registry makes a stand-in."""
+    compose = (ROOT / "docker-compose.prod.yml").read_text()
+    [name] = re.findall(r"^    image: (nginx:\S+)$", compose, re.MULTILINE)
+    for command in (["image", "inspect"], ["pull", "--quiet"]):
+        if attempt("docker", *command, name).returncode == 0:
+            return name
+    packages = "base-files,bash,nginx"  # Debian's, which only have to be unpacked
+    tree = tmp_path_factory.mktemp("nginx") / "tree.tar"
+    sites = run("apt-get", "indextargets", "--format", "$(SITE)").split()
+    [mirror, *_] = [site for site in sites if "security" not in site]
+    run("mmdebstrap", "--variant=extract", f"--include={packages}", "trixie", tree, mirror)
+    run("docker", "import", tree, name)
+    return name
 
 
 @contextmanager

@@ -54,6 +54,7 @@ def test_the_images_are_those_for_arm64_of_this_version() -> None:
 def test_a_pod_is_restricted_and_stops_in_time(one: dict[str, Any]) -> None:
     pod = one["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] >= 10_000
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     for container in [*pod["initContainers"], *pod["containers"]]:
         assert container["securityContext"] == {
@@ -74,11 +75,12 @@ def test_each_has_a_budget_and_the_apis_grow() -> None:
     }
     services = {"crm-api", "inventory-api", "integration-service"}
 
-    assert by_kind["PodDisruptionBudget"] == by_kind["Service"] == services
+    for kind in ("PodDisruptionBudget", "NetworkPolicy", "Service"):
+        assert by_kind[kind] == services
     assert by_kind["HorizontalPodAutoscaler"] == services - {"integration-service"}
 
 
-KINDS = ["PodDisruptionBudget", "Service", "HorizontalPodAutoscaler"]
+KINDS = ["PodDisruptionBudget", "NetworkPolicy", "Service", "HorizontalPodAutoscaler"]
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl on this machine")

@@ -132,7 +132,7 @@ def change(db: Connection, *statements: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _only_these_services(monkeypatch: pytest.MonkeyPatch, one_tls_context: None) -> None:
+def _only_these_services(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
 

@@ -1,5 +1,7 @@
 """What the integration refuses to start with, and that it says which variable to change."""
 
+from pathlib import Path
+
 import pytest
 
 from integration_service.settings import Settings
@@ -158,3 +160,13 @@ def test_a_value_out_of_bounds_is_refused_by_name(
 ) -> None:
     with pytest.raises(Refused, match=variable):
         read(monkeypatch, **{variable: value})
+
+
+def test_authorities_that_are_not_there_are_refused_where_they_are_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "no-such.pem"
+    read(monkeypatch, SSL_CERT_FILE=str(path))
+
+    with pytest.raises(Refused, match=f"SSL_CERT_FILE: {path} can't be read: No such file"):
+        read(monkeypatch, CRM_API_URL="https://crm.example.com")

@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from pydantic import ValidationError
 
@@ -468,3 +469,29 @@ def test_callers_are_held_to_a_rate(read: Any, variables: dict[str, str], rate: 
 @pytest.mark.parametrize("value", ["50", "0/second", "50/day", "-1/second", "1.5/second", "none"])
 def test_a_rate_that_is_none_is_refused(read: Any, value: str) -> None:
     assert faults(read, RATE_LIMIT=value).startswith("RATE_LIMIT: it must be off or a rate")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "can't be read: No such file or directory"),
+        ("", "holds no certificate in PEM form"),
+        ("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "holds no certificate"),
+    ],
+)
+def test_a_file_of_authorities_is_one(
+    read: Any, tmp_path: Path, content: str | None, said: str
+) -> None:
+    path = tmp_path / "authorities.pem"
+    if content is not None:
+        path.write_text(content)
+
+    assert f"CA_FILE: {path} {said}" in faults(read, CA_FILE=str(path))
+
+
+def test_a_folder_is_no_file_of_authorities(read: Any, tmp_path: Path) -> None:
+    assert f"CA_FILE: {tmp_path} can't be read" in faults(read, CA_FILE=str(tmp_path))
+
+
+def test_a_file_of_authorities_is_taken(read: Any) -> None:
+    assert read(CA_FILE=certifi.where()).ca_file == Path(certifi.where())

@@ -1,13 +1,19 @@
 """Tracing that is off costs nothing; what names a span is read with care."""
 
 import logging
+import shutil
+import ssl
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from deploy.make_secrets import new_certificate
 from service_kit.process import tracing
+from tests.system.test_tracing import Receiver
 
 
 @pytest.mark.parametrize(
@@ -62,3 +68,21 @@ def test_a_receiver_that_is_away_is_worth_one_line(
     told = [one.getMessage() for one in caplog.records if one.levelno >= logging.INFO]
     assert told == ["Spans are lost: nothing takes them at OTEL_EXPORTER_OTLP_ENDPOINT."]
     exporter.shutdown()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl on this machine")
+def test_a_receiver_of_an_authority_of_ones_own_gets_the_spans(tmp_path: Path) -> None:
+    for name, content in new_certificate("DNS:localhost").items():
+        (tmp_path / name).write_text(content)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(tmp_path / "tls_certificate", tmp_path / "tls_key")
+    with closing(Receiver(tls)) as receiver:
+        endpoint = f"https://localhost:{receiver.port}/v1/traces"
+        trusting = tracing.new_exporter(tmp_path / "tls_ca", endpoint=endpoint)
+        assert trusting.export([]) is SpanExportResult.SUCCESS
+        other = tracing.new_exporter(endpoint=endpoint, timeout=0.5)
+        assert other.export([]) is SpanExportResult.FAILURE
+
+    assert len(receiver.bodies) == 1
+    trusting.shutdown()
+    other.shutdown()

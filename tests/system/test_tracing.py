@@ -1,6 +1,7 @@
 """One trace from a customer's POST to the package request, as a real receiver gets it."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -24,7 +25,7 @@ CALLER = "b7ad6b7169203331"
 class Receiver:
     """Takes spans by OTLP over HTTP, as a collector does."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.bodies: list[bytes] = []
         self.paths: set[str] = set()
         receiver = self
@@ -42,7 +43,10 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -38,9 +39,9 @@ class Server:
         self._open: set[asyncio.Task[Any]] = set()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[str]:
+    async def running(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
         """Serve. Gives the address."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1")
+        server = await asyncio.start_server(self._serve, "127.0.0.1", ssl=tls)
         host, port = server.sockets[0].getsockname()
         yield f"{host}:{port}"
         server.close()

@@ -57,7 +57,7 @@ def link(crm: httpx.AsyncClient) -> Iterator[CrmLink]:
 
 
 @pytest.fixture(scope="module")
-def read_settings(request: pytest.FixtureRequest, one_tls_context: None) -> Settings:
+def read_settings(request: pytest.FixtureRequest) -> Settings:
     url = copy_of_template(request, "sqlite", "inventory_api")[1]
     return Settings(database_url=url, seed_demo_data=False, token_introspection_url=INTROSPECTION)
 
