@@ -203,7 +203,8 @@ def test_what_is_refused_before_its_body_is_read_is_told_so(stack: Path) -> None
     url = "https://crm.localhost/api/customers"
     answers = [call(stack, url, token="no-token", content=b" " * 2**20) for _ in range(20)]
 
-    assert {answer.status_code for answer in answers} == {401}
+    # From some number on for how often it comes; never a 502 of the front.
+    assert {answer.status_code for answer in answers} <= {401, 429}
 
 
 def test_the_front_keeps_what_somebody_searches_for_to_itself(stack: Path) -> None:
