@@ -143,8 +143,8 @@ ERASURE_ONLY_BLANKS = [
 DESCRIPTORS_KEPT = [
     Change(
         "integration_service/targets/http.py",
-        "self._pace.note(response.headers)",
-        '[__import__("os").dup(2) for _ in range(8)]; self._pace.note(response.headers)',
+        "self._pace.note(response.headers, length)",
+        '[__import__("os").dup(2) for _ in range(8)]; self._pace.note(response.headers, length)',
     ),
 ]
 

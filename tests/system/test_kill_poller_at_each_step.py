@@ -138,6 +138,8 @@ def test_it_dies_at_a_step_on_the_network(
 # The first commit after a page has come notes it, the second claims what is new. The third finds
 # nothing to send again, and the fourth settles what was sent.
 COMMITS = {"note": 1, "claim": 2, "look": 3, "settle": 4}
+# Of POST /poll, and of the loop that asks whether somebody wants a comparison.
+AT_WAKE_UP = 2
 
 
 @pytest.mark.engine("postgresql")
@@ -155,10 +157,14 @@ COMMITS = {"note": 1, "claim": 2, "look": 3, "settle": 4}
 def test_it_dies_at_a_commit(
     turn: Turn, postgres_server: str, when: When, step: str, expected: Left
 ) -> None:
-    commits = 0
+    commits = earlier = 0
     with ExitStack() as exits:
         database = exits.enter_context(proxied(postgres_server))
         exits.callback(turn.stack.integration.end)
+
+        def at_earlier(moment: When) -> None:
+            nonlocal earlier
+            earlier += moment == "after"
 
         def at_commit(moment: When) -> None:
             nonlocal commits
@@ -168,6 +174,8 @@ def test_it_dies_at_a_commit(
                 turn.kill()
 
         def begin() -> None:
+            # Whoever tells it to look wakes every loop: one of them writes too.
+            until(lambda: earlier >= AT_WAKE_UP, "all that the wake-up leads to is written")
             database.watch = at_commit
 
         def hold_back() -> None:
@@ -178,6 +186,7 @@ def test_it_dies_at_a_commit(
         turn.start()
         turn.crm.watch = at("after", "/api/events", begin)
         turn.inventory.watch = at("before", "/package-requests", hold_back)
+        database.watch = at_earlier
         turn.look()
 
         assert turn.die_and_recover() == expected
