@@ -23,7 +23,7 @@ from tests.system.stack import Server, Stack, Verdict
 # How many points of each kind there are on each side, of which a sample is every so manieth. A
 # service that asks again and again never comes to an end of its messages.
 MOST_POINTS: dict[Kind, int] = {"fsync": 12, "send": 40}
-SAMPLED: dict[Kind, int] = {"fsync": 3, "send": 10}
+SAMPLED: dict[Kind, int] = {"fsync": 5, "send": 20}
 
 both_sides = pytest.mark.parametrize("when", get_args(When))
 each_service = pytest.mark.parametrize("service", SERVICES)
