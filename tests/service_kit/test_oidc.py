@@ -20,7 +20,7 @@ from fastapi import FastAPI
 
 from crm_api.settings import SCOPES
 from service_kit.process.environment import Refused
-from service_kit.web import jwks
+from service_kit.web import jwks, problems
 from service_kit.web.roles import ROLES
 from tests.conftest import SERVICES, NewDatabase, bearer, copy_of_template, running
 from tests.oidc import (
@@ -84,6 +84,12 @@ async def inventory(
     app = app_for(provider, "inventory_api", new_database("inventory_api"))
     async with running(app) as client:
         yield client
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_logged_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each test's first failure logged, however many others were a moment ago."""
+    monkeypatch.setattr(problems, "_logged_at", {})
 
 
 @pytest.fixture
