@@ -11,6 +11,7 @@ from bench.report import Comparison, compare
 
 PATH = "/api/customers/batch"
 LARGEST = 1024 * 1024
+MOST = 2.0  # as a multiple of a full batch: a third of the 100 ms that a body may take at most
 
 
 def measure(place: Place) -> Iterator[Comparison]:
@@ -23,7 +24,7 @@ def measure(place: Place) -> Iterator[Comparison]:
             own.append(milliseconds(crm, body))
             beside.append(milliseconds(crm, plain))
         yield compare(
-            "bodies", what, "batch of 500", "ms", own, beside, goal=1.0, less_is_better=True
+            "bodies", what, "batch of 500", "ms", own, beside, goal=MOST, less_is_better=True
         )
 
 
