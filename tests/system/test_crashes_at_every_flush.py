@@ -46,9 +46,9 @@ class Points:
         return range(1, 1 + self.step * MOST_POINTS[self.kind], self.step)
 
     def sample(self) -> Sequence[int]:
-        """Return some points; on one side those that lie between those of the other."""
+        """Return some points, the first of which is surely reached; on each side others."""
         every = SAMPLED[self.kind]
-        return sample(self.all(), every=every, first=0 if self.when == "before" else every // 2)
+        return sample(self.all(), every=every, first=0 if self.when == "before" else 1)
 
     def prepare(self, n: int) -> None:
         """Let the process that is started next be the one for point n."""
