@@ -4,9 +4,16 @@ import os
 import time
 from datetime import UTC, datetime
 
+_LATEST = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
+
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def from_epoch(seconds: int) -> datetime:
+    """Return the instant so many seconds after 1970, or the calendar's last."""
+    return datetime.fromtimestamp(min(seconds, _LATEST), UTC)
 
 
 def rfc3339(instant: datetime) -> str:

@@ -3,6 +3,10 @@
 import os
 import ssl
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import httpx
 
 SSL_CERT_FILE = "SSL_CERT_FILE"
 
@@ -29,6 +33,24 @@ def ssl_context(ca_file: Path | None = None) -> ssl.SSLContext:
     if ca_file is not None:
         context.load_verify_locations(cafile=ca_file)
     return context
+
+
+def client_for(
+    url: str, ca_file: Path | None, seconds: float, **headers: str
+) -> "httpx.AsyncClient":
+    """Make a client of one address that follows no redirect and heeds no proxy of the environment.
+
+    `seconds` is the time that each step of a request may take.
+    """
+    import httpx
+
+    return httpx.AsyncClient(
+        headers={"Accept": "application/json", **headers},
+        verify=ssl_context_for(url, ca_file),
+        timeout=seconds,
+        follow_redirects=False,
+        trust_env=False,
+    )
 
 
 def refuse_without_certificate(path: Path) -> Path:

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Self
@@ -18,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from starlette.types import Scope
 
 from service_kit.process import clock
-from service_kit.process.outgoing import ssl_context_for
+from service_kit.process.outgoing import client_for
 from service_kit.process.rates import Buckets
 from service_kit.web import minting
 from service_kit.web.auth import IdentityUnavailable, Principal
@@ -36,9 +35,6 @@ REMEMBERED = 1000
 
 class IntrospectionFailed(Exception):
     """Why the CRM can't be asked; the log says it."""
-
-
-_LATEST = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
 
 
 class _Answer(BaseModel):
@@ -60,9 +56,7 @@ class _Answer(BaseModel):
     def principal(self) -> Principal:
         # Never more than the role has here, whatever the other release of the CRM says.
         granted = ROLES.get(self.role, frozenset()) & frozenset(self.scope.split())
-        expires_at = (
-            None if self.exp is None else datetime.fromtimestamp(min(self.exp, _LATEST), UTC)
-        )
+        expires_at = None if self.exp is None else clock.from_epoch(self.exp)
         return Principal(self.username, self.role, granted, self.sub, expires_at)
 
 
@@ -97,13 +91,7 @@ class Introspection:
         self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
         self._failures = Buckets(FAILURES, FAILURES.number)
         self._silent_until = 0.0
-        self._client = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
-            verify=ssl_context_for(url, ca_file),
-            timeout=ASK_SECONDS,
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._client = client_for(url, ca_file, ASK_SECONDS, Authorization=f"Bearer {token}")
 
     async def close(self) -> None:
         for task in self._asking.values():

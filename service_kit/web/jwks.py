@@ -10,7 +10,7 @@ import httpx
 import jwt
 from pydantic import BaseModel, ValidationError
 
-from service_kit.process.outgoing import ssl_context_for
+from service_kit.process.outgoing import client_for
 from service_kit.web.auth import IdentityUnavailable
 
 # The keys are fetched again when they are this old; while that fails, they are used on.
@@ -33,8 +33,6 @@ _ALGORITHMS = {
     ("EC", "P-521"): frozenset({"ES512"}),
     ("OKP", "Ed25519"): frozenset({"EdDSA"}),
 }
-
-
 _TEXTS = ("kid", "kty", "crv", "alg", "use", "n")
 
 
@@ -66,13 +64,7 @@ class ProviderKeys:
         self._paused_until = 0.0
         self._failure: ProviderFailed | None = None
         self._fetching: asyncio.Task[None] | None = None
-        self._client = httpx.AsyncClient(
-            headers={"Accept": "application/json"},
-            verify=ssl_context_for(issuer, ca_file),
-            timeout=FETCH_SECONDS,
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._client = client_for(issuer, ca_file, FETCH_SECONDS)
 
     async def close(self) -> None:
         if self._fetching is not None:

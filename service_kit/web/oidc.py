@@ -7,13 +7,13 @@ provider's, which algorithms a key is for, and which of its tokens are access to
 import hashlib
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jwt
 from starlette.types import Scope
 
+from service_kit.process import clock
 from service_kit.process.environment import Refused
 from service_kit.process.oidc_settings import OidcSettings
 from service_kit.web.auth import Principal
@@ -29,7 +29,6 @@ _OF_ID_TOKENS = ("at_hash", "c_hash", "s_hash")
 # The client that a token was made for, in the words of several providers.
 _CLIENT = ("client_id", "azp", "appid", "cid")
 _LONGEST_NAME = 100
-_LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 _LONGEST_SUBJECT = 150
 
 logger = logging.getLogger(__name__)
@@ -95,7 +94,7 @@ class OpenIdProvider:
             role,
             ROLES.get(role, frozenset()),
             f"oidc:{hashlib.sha256(self._issuer.encode()).hexdigest()[:8]}:{subject}",
-            datetime.fromtimestamp(min(int(claims["exp"]), _LATEST), UTC),
+            clock.from_epoch(int(claims["exp"])),
         )
 
     def _role(self, claims: Mapping[str, Any]) -> str:

@@ -36,8 +36,8 @@ MUTANTS = (
         name="an expiry that is written as text is a bug of ours",
         kind="condition",
         file=_TOKENS,
-        text='min(int(claims["exp"]), _LATEST)',
-        instead='min(claims["exp"], _LATEST)',
+        text='clock.from_epoch(int(claims["exp"]))',
+        instead='clock.from_epoch(claims["exp"])',
         tests=(f"{_TESTS}::test_what_providers_do_differently_is_accepted",),
     ),
     Mutant(
