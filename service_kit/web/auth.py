@@ -1,6 +1,5 @@
 """Bearer tokens, roles and scopes, checked before a byte of a request's body is read."""
 
-import hashlib
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from starlette.types import Scope
 from service_kit.problems import Problem, ServiceUnavailable
 from service_kit.process.configured_tokens import digest_of
 from service_kit.process.settings import ServiceSettings
+from service_kit.web import minting
 from service_kit.web.body import StrictRequest, check_body_headers
 from service_kit.web.query import query_parameters, read_query
 from service_kit.web.rate_limits import RateLimits
@@ -131,7 +131,7 @@ class Tokens:
             self._limits.count_failure(scope, "", "malformed")
             raise NotAuthenticated
         # Looked up by digest: how long that takes says nothing about the token.
-        digest = _digest(token)
+        digest = minting.digest(token)
         principal = self._principals.get(digest)
         if principal is None:
             principal = await self._find(token, scope)
@@ -253,7 +253,3 @@ def refuse_unguarded(routes: Sequence[BaseRoute]) -> None:
             continue
         path = getattr(route, "path", route)
         raise RuntimeError(f"{path} declares neither what a caller needs nor that it is public.")
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
