@@ -18,7 +18,7 @@ from crm_api.access import (
 )
 from crm_api.as_json import json_array
 from crm_api.customers import service
-from crm_api.customers.addresses import Address
+from crm_api.customers.addresses import LONGEST, Address
 from crm_api.customers.models import Customer
 from crm_api.customers.schemas import (
     BatchResult,
@@ -77,7 +77,7 @@ async def _filter(
     email: Annotated[
         Address | None,
         Query(
-            max_length=320,
+            max_length=LONGEST,
             description="Filter by e-mail address: the whole address, however it is written.",
             examples=["jane@example.com"],
         ),

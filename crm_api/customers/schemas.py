@@ -97,7 +97,7 @@ class CustomerOut(BaseModel):
         examples=["019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"],
     )
     name: str = Field(max_length=200, examples=["Jane Doe"])
-    email: str = Field(max_length=320, examples=["jane.doe@example.com"])
+    email: str = Field(max_length=LONGEST, examples=["jane.doe@example.com"])
     company: str | None = Field(max_length=200, examples=["Example Ltd"])
     phone: str | None = Field(max_length=50, examples=["+44 20 7946 0000"])
     external_ref: str | None = Field(max_length=200, examples=["shop-1001"])
