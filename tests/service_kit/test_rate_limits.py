@@ -17,20 +17,10 @@ from service_kit.process.rates import Buckets, Rate, Spacing
 from service_kit.web import overload
 from service_kit.web.rate_limits import BODY_UNIT, address_of
 from tests.conftest import bearer, running
-from tests.service_kit.conftest import create_app, new_sqlite
+from tests.service_kit.conftest import Time, create_app, new_sqlite
 
 JSON = {"Content-Type": "application/json"}
 A_LONG_TOKEN = "crm_0a1B" + "x" * 45
-
-
-class Time:
-    """The time as the limits see it; it passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture(autouse=True)

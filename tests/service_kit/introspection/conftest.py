@@ -15,20 +15,11 @@ from service_kit.web import introspection, problems
 from service_kit.web.introspection import BELIEVED_SECONDS
 from tests.conftest import bearer, copy_of_template, running
 from tests.identity import INTROSPECTION, CrmLink
+from tests.service_kit.conftest import Time
 
 LIST = "/package-requests"
 WORKS, REFUSED, MAY_NOT, TOO_MANY, UNAVAILABLE = 200, 401, 403, 429, 503
 ALMOST = BELIEVED_SECONDS - 0.001
-
-
-class Time:
-    """The time as the code under test sees it; it passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture(autouse=True)
