@@ -50,7 +50,6 @@ def status(db: Connection, now: datetime, own_holder: str | None) -> Status:
 def route(db: Connection, route: Route, now: datetime) -> RouteOut:
     """Say what a route does and owes. Its cost grows with the number of its deliveries."""
     row, counts = control.state(db), store.counts(db, route.name)
-    paused = control.control_state(db)
     return RouteOut(
         name=route.name,
         on=list(route.on),
@@ -58,7 +57,7 @@ def route(db: Connection, route: Route, now: datetime) -> RouteOut:
         target=route.target,
         send=dict(route.send),
         undo_on=list(route.undo_on),
-        paused_at=paused.paused_routes.get(route.name) or paused.paused_at,
+        paused_at=control.paused_routes(db).get(route.name) or row.paused_at,
         feed=_feed(row, now),
         deliveries={state: counts.get(state, 0) for state in STATES},
         circuit=CircuitStatus.model_validate(circuits(db)[route.target]),
