@@ -41,6 +41,11 @@ FROM tools AS kit
 COPY --chmod=u=rwX,go=rX service_kit /rootfs/opt/app/service_kit
 RUN untimed /rootfs
 
+# What the CRM mounts.
+FROM tools AS console
+COPY --chmod=u=rwX,go=rX console /rootfs/opt/app/console
+RUN untimed /rootfs
+
 FROM tools AS service
 ARG SERVICE=crm_api
 COPY --chmod=u=rwX,go=rX ${SERVICE} /rootfs/opt/app/${SERVICE}
@@ -48,50 +53,53 @@ RUN untimed /rootfs
 
 # --- locked wheels for the target: chosen by their tags, read by the ELF check, never executed
 FROM ${BASE} AS target
-FROM tools AS wheels
+FROM tools AS installer
+ENV PYC_INVALIDATION_MODE=UNCHECKED_HASH \
+    UV_COMPILE_BYTECODE=1
+COPY --chmod=755 docker/install_locked.sh /usr/local/bin/install_locked
+
+# What all services need: one layer of the same digest in every image.
+FROM installer AS shared_wheels
+ARG TARGETARCH
+RUN --mount=type=cache,target=/var/cache/uv \
+    --mount=type=secret,id=ca,target=/run/ca.pem,required=false \
+    --mount=type=bind,source=requirements/service_kit.txt,target=requirements/service_kit.txt \
+    --mount=type=bind,source=docker,target=docker \
+    --mount=type=bind,from=target,target=/target \
+    install_locked "$TARGETARCH" service_kit \
+    && untimed /rootfs
+
+# What the service needs besides.
+FROM installer AS wheels
 ARG SERVICE=crm_api
 ARG LOCK=${SERVICE}
 ARG TARGETARCH
 # The architecture of the place that the image is for, where there is but one.
 ARG ONLY=${TARGETARCH}
-ENV PYC_INVALIDATION_MODE=UNCHECKED_HASH \
-    UV_COMPILE_BYTECODE=1
 RUN --mount=type=cache,target=/var/cache/uv \
     --mount=type=secret,id=ca,target=/run/ca.pem,required=false \
     --mount=type=bind,source=requirements,target=requirements \
     --mount=type=bind,source=docker,target=docker \
     --mount=type=bind,from=target,target=/target \
-    set -eu; \
-    if [ -s /run/ca.pem ]; then export SSL_CERT_FILE=/run/ca.pem; fi; \
-    case "$TARGETARCH" in \
-        amd64) machine=x86_64 ;; \
-        arm64) machine=aarch64 ;; \
-        *) echo "There are images for amd64 and arm64, not for $TARGETARCH." >&2; exit 1 ;; \
-    esac; \
     if [ "$TARGETARCH" != "$ONLY" ]; then \
         echo "This image is for a place that runs $ONLY; on $TARGETARCH it would end with exec format error." >&2; \
         exit 1; \
     fi; \
-    uv venv --quiet /opt/venv; \
-    uv pip install --quiet --python /opt/venv --python-platform "$machine-manylinux_2_28" \
-        --only-binary :all: --require-hashes --no-deps -r "requirements/$LOCK.txt"; \
-    rm -f /opt/venv/.gitignore /opt/venv/.lock /opt/venv/CACHEDIR.TAG; \
-    find /opt/venv/bin -mindepth 1 ! -name 'python*' -delete; \
-    python3 -B docker/trim.py /opt/venv; \
-    python3 -B docker/verify_elf.py "$TARGETARCH" /opt/venv /target; \
-    install -d /rootfs/opt; \
-    mv /opt/venv /rootfs/opt/; \
-    untimed /rootfs
+    install_locked "$TARGETARCH" "$LOCK" service_kit \
+    && untimed /rootfs
 
 # --- what the published images share; no RUN from here to the dev stage
 FROM ${BASE} AS runtime
 COPY --link --from=neutral /rootfs/ /
+COPY --link --from=shared_wheels /rootfs/ /
 COPY --link --from=wheels /rootfs/ /
 COPY --link --from=kit /rootfs/ /
 COPY --link --from=service /rootfs/ /
 ARG SERVICE=crm_api
-# The working directory is no place to import from, and the default database is data/… below it.
-ENV HOME=/tmp \
+# The working directory is no place to import from, and the default database is data/… below it: in the folder for a
+# volume, which a service misses at its start.
+ENV DATA_FOLDER=/data \
+    HOME=/tmp \
     HOST=0.0.0.0 \
     PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -144,11 +152,13 @@ CMD ["python", "-m", "integration_service", "serve"]
 
 # AWS Lambda calls no port and looks at no health check; `docker run` of this stage needs its Runtime API.
 FROM runtime AS lambda
+COPY --link --from=console /rootfs/ /
 ARG SERVICE=crm_api
 ENV SERVICE=${SERVICE}
 CMD ["python", "-m", "awslambdaric", "service_kit.web.aws_lambda.answer"]
 
 FROM runtime AS crm_api
+COPY --link --from=console /rootfs/ /
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=15m --start-interval=1s --retries=3 \
     CMD ["python", "-m", "crm_api", "healthcheck"]

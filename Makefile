@@ -1,11 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick test-oldest sweeps mutants bench test-postman test-oidc test-docs test-spectral chaos simulate coverage check check-deploy audit format lock postman up down logs docker-build-local docker-build docker-run docker-push-dev docker-push-prod docker-push-deploy test-images
+.PHONY: help run test test-quick test-oldest sweeps mutants bench test-postman test-oidc test-docs test-console screenshots test-spectral test-webhooks test-pgbouncer chaos simulate coverage check check-deploy audit format lock postman up down logs docker-build-local docker-build docker-run docker-push docker-push-dev docker-push-prod docker-push-deploy test-images
 # The command that .venv was made by, where it is there.
 PYTHON ?= $(shell made_by=$$(sed -n 1p .venv/made-by 2>/dev/null); \
 	command -v "$$made_by" >/dev/null && echo "$$made_by" || echo python3)
 BIN := .venv/bin
 SHIPPED := crm_api inventory_api integration_service aws_lambda
-GROUPS_LOCKED := $(SHIPPED) dev images audit bench
+GROUPS_LOCKED := service_kit $(SHIPPED) dev images audit bench
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url
 
@@ -27,8 +27,8 @@ PYTEST_WORKERS := -n 4 --dist worksteal
 # An image may forbid bytecode; then each of some hundred processes would compile all code again.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_WORKERS)
 
-test: .venv/for-development ## all tests but those that need a Docker engine
-	$(PYTEST) $(ARGS)
+test: .venv/for-development ## all tests but those that need a Docker engine, each on one database engine
+	$(if $(ARGS),,SWEEP=sample) $(PYTEST) $(ARGS)
 
 # One engine and no whole processes: what to run between two edits.
 QUICK_TESTS := -m "not slow" -k "not postgresql" --ignore=tests/system --ignore=tests/simulation
@@ -42,7 +42,7 @@ test-oldest: .venv/for-development ## the same, with the oldest versions that py
 	$(BIN)/uv pip install --quiet --no-deps --python .venv/oldest --requirement .venv/oldest.txt
 	.venv/oldest/bin/python -m pytest $(PYTEST_WORKERS) $(QUICK_TESTS) $(ARGS)
 
-sweeps: .venv/for-development ## the tests that otherwise try a sample of many points, with all of them
+sweeps: .venv/for-development ## the tests that otherwise try a sample of many points, with all of them; and the long ones
 	SWEEP=whole $(PYTEST) -m sweep $(ARGS)
 
 mutants: .venv/for-development ## plant bugs, package by package; the tests must catch each
@@ -67,7 +67,7 @@ simulate: .venv/for-development ## simulate the platform and its faults, SEED= E
 		$(addprefix --seed=,$(SEED)) $(addprefix --examples=,$(EXAMPLES)) \
 		$(addprefix --seconds=,$(DURATION)) $(if $(LOG),--log))
 
-# newman, an OpenID provider, what steers a browser and Spectral; the lock file has their hashes.
+# newman, an OpenID provider, what steers a browser, axe, Spectral and AsyncAPI's parser; the lock file has their hashes.
 tests/node/node_modules: tests/node/package-lock.json
 	npm ci --silent --ignore-scripts --prefix tests/node
 	@touch $@
@@ -81,20 +81,37 @@ test-oidc: .venv/for-development tests/node/node_modules ## a certified OpenID p
 test-docs: .venv/for-development tests/node/node_modules ## /docs and /redoc in a browser; needs Node and Chromium
 	$(BIN)/python -m pytest tests/node/test_docs.py $(ARGS)
 
-test-spectral: .venv/for-development tests/node/node_modules ## OWASP's rules read the API descriptions; needs Node
-	$(BIN)/python -m pytest tests/node/test_spectral.py $(ARGS)
+test-console: .venv/for-development tests/node/node_modules ## people work in the console in a browser; needs Node and Chromium
+	$(BIN)/python -m pytest tests/node/test_console.py tests/node/test_console_jobs.py tests/node/test_console_live.py $(ARGS)
 
-coverage: .venv/for-development ## the same, and what of the code they reach
+screenshots: export README_PICTURES = docs/pictures
+screenshots: .venv/for-development tests/node/node_modules ## take the pictures in the README and the docs anew; needs Node and Chromium
+	$(BIN)/python -m pytest tests/node/test_console.py $(ARGS)
+
+test-spectral: .venv/for-development tests/node/node_modules ## OWASP's rules and AsyncAPI's parser read the descriptions; needs Node
+	$(BIN)/python -m pytest tests/node/test_spectral.py tests/node/test_asyncapi.py $(ARGS)
+
+test-webhooks: .venv/for-development tests/node/node_modules ## a receiver in Node verifies webhooks by the standard's library; needs Node
+	$(BIN)/python -m pytest tests/node/test_webhooks.py $(ARGS)
+
+test-pgbouncer: .venv/for-development ## the services behind PgBouncer, and a standby of PostgreSQL that takes over; needs PgBouncer
+	$(BIN)/python -m pytest tests/machines $(ARGS)
+
+coverage: .venv/for-development ## the same, and what of the code they reach; htmlcov/index.html shows each line
 	$(BIN)/python -m coverage erase
-	$(PYTEST) --cov --cov-report=term:skip-covered --cov-fail-under=90 $(ARGS)
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html --cov-fail-under=90 $(ARGS)
 
-check: .venv/for-development ## format, lint, types, import rules, lock file
+check: .venv/for-development ## format, lint, types, import rules, events, locks; the Dockerfile where buildx is
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_rules.py
+	$(BIN)/python -m tools.check_events
 	$(BIN)/python tools/check_lock.py $(GROUPS_LOCKED)
+	@if ! docker buildx version >/dev/null 2>&1 || ! docker info >/dev/null 2>&1; \
+	then echo "No Docker engine with buildx: the Dockerfile is not checked."; \
+	else $(BAKE) validate; fi
 
 .venv/audit: requirements/audit.txt .venv/for-development
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $@
@@ -125,7 +142,7 @@ export REGISTRY ARCH DEPLOY
 export NAMESPACE ?= cordn29
 export VERSION ?= $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' service_kit/__init__.py)
 export REVISION ?= $(shell git rev-parse HEAD)
-export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+export COMMIT_TIME ?= $(shell git log -1 --format=%ct)
 export CA_CERT ?= $(SSL_CERT_FILE)
 BAKE = docker buildx bake $(if $(CA_CERT),--allow=fs.read=$(CA_CERT)) -f docker-bake.hcl
 
@@ -146,6 +163,8 @@ docker-build: ## the images for ARCH=amd64 or ARCH=arm64, or for both in one ind
 
 docker-run: ## the CRM's image, of ARCH where it is given
 	$(PYTHON) docker/run_image.py
+
+docker-push: docker-push-$(or $(STAGE),prod) ## docker-push-prod, or with STAGE=dev the other
 
 docker-push-dev: ## all images, both architectures, to REGISTRY/NAMESPACE as <version>-dev and dev
 	$(PYTHON) docker/publish.py dev

@@ -1,7 +1,7 @@
 # The images of a release: three services, two architectures, one index each. Always named with -f, since
 # bake alone would read docker-compose.yml as well:
 #
-#   docker buildx bake -f docker-bake.hcl              everything, into this engine's store
+#   docker buildx bake -f docker-bake.hcl              everything, into this engine's store; --load adds nothing
 #   docker buildx bake -f docker-bake.hcl local        this machine's architecture
 #   DEPLOY=eks docker buildx bake -f docker-bake.hcl deploy
 
@@ -64,9 +64,23 @@ variable "REVISION" {
   default     = "unknown"
 }
 
-variable "SOURCE_DATE_EPOCH" {
-  description = "The commit's time, which the images carry as theirs, so that two builds of it are the same."
+variable "COMMIT_TIME" {
+  description = "The commit's time: no image carries a later one, so that two builds of it are the same."
   default     = "0"
+}
+
+variable "TO" {
+  description = "engine, or registry where all is pushed. Only one of them: --load and --push export a second time what is not."
+  default     = "engine"
+  validation {
+    condition     = contains(["engine", "registry"], TO)
+    error_message = "TO is engine or registry."
+  }
+}
+
+variable "BASE_IMAGE" {
+  description = "The base image, by digest for a release or by the name of a mirror; empty for the Dockerfile's own."
+  default     = ""
 }
 
 variable "CA_CERT" {
@@ -125,21 +139,26 @@ group "default" {
   targets = ["image"]
 }
 
-# Nothing is built, everything is checked: docker buildx bake -f docker-bake.hcl --check validate
-group "validate" {
-  targets = ["image", "deploy"]
+# Nothing is built, every stage is checked: docker buildx bake -f docker-bake.hcl validate
+target "validate" {
+  inherits = ["_common"]
+  name     = "validate-${replace(stage, "_", "-")}"
+  matrix   = { stage = ["crm_api", "inventory_api", "integration_service", "lambda", "dev"] }
+  target   = stage
+  call     = "check"
+  output   = ["type=cacheonly"]
 }
 
 target "_common" {
   context    = "."
   dockerfile = "Dockerfile"
   args = {
-    VERSION           = VERSION
-    REVISION          = REVISION
-    SOURCE_DATE_EPOCH = SOURCE_DATE_EPOCH
+    BASE     = BASE_IMAGE == "" ? null : BASE_IMAGE
+    VERSION  = VERSION
+    REVISION = REVISION
   }
   secret = CA_CERT == "" ? [] : ["id=ca,src=${CA_CERT}"]
-  output = ["type=image,oci-mediatypes=true"]
+  output = ["type=${TO == "registry" ? "image" : "docker"},oci-mediatypes=true,source-date-epoch=${COMMIT_TIME}"]
 }
 
 # What is published: an index of both architectures, or with ARCH one of them, with its provenance.

@@ -4,9 +4,10 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from crm_api.sessions.command import add_console_link
 from crm_api.tokens.command import add_create_token
 from crm_api.transfer import commands as transfer
-from service_kit.process import cli
+from service_kit.process import cli, copies, prune
 from service_kit.process.cli import Add, Service
 from service_kit.process.environment import Refused
 
@@ -22,14 +23,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _add(add: Add) -> None:
+    copies.add_commands(add)
+    prune.add_prune(add)
+    copies.add_verify(add)
     about = "delete events of the change feed that are older than some days"
-    prune = add("prune-feed", prune_feed, about)
-    prune.add_argument("--older-than-days", type=int, required=True, metavar="N")
+    feed = add("prune-feed", prune_feed, about)
+    feed.add_argument("--older-than-days", type=int, required=True, metavar="N")
     force = "delete also what a reader of the feed still needs"
-    prune.add_argument("--force", action="store_true", help=force)
+    feed.add_argument("--force", action="store_true", help=force)
     about = "print the JSON Schemas of the change feed's events"
     add("events-schema", print_events_schema, about)
+    add("asyncapi", print_asyncapi, "print the AsyncAPI description of the feed and of webhooks")
     add_create_token(add)
+    add_console_link(add)
     transfer.add_commands(add)
 
 
@@ -41,6 +47,7 @@ def prune_feed(service: Service, options: argparse.Namespace) -> int:
     from datetime import timedelta
 
     from crm_api.feed import service as feed
+    from crm_api.retention import kept_for_reader
     from service_kit.process import clock
 
     if not 1 <= options.older_than_days <= OLDEST_DAYS:
@@ -52,20 +59,25 @@ def prune_feed(service: Service, options: argparse.Namespace) -> int:
 
     pruned = cli.with_database(service, prune)
     print(f"{pruned.deleted} events deleted")  # noqa: T201 (a command's own words)
-    if (reader := pruned.kept_for) is None:
+    if (kept := kept_for_reader(pruned)) is None:
         return 0
-    print(  # noqa: T201 (likewise)
-        f"{pruned.kept} old events kept: the feed reader {reader.name} is at position "
-        f"{reader.position}. Unless it announces itself again, they are kept until "
-        f"{clock.rfc3339(reader.expires_at)}. --force deletes them now."
-    )
+    print(f"{kept} --force deletes them now.")  # noqa: T201 (likewise)
     return 1
 
 
 def print_events_schema(service: Service, options: argparse.Namespace) -> int:
     import json
 
-    from crm_api.event_schemas import events_schema
+    from crm_api.published.schemas import events_schema
 
     print(json.dumps(events_schema(), indent=2))  # noqa: T201 (what the command is for)
+    return 0
+
+
+def print_asyncapi(service: Service, options: argparse.Namespace) -> int:
+    import json
+
+    from crm_api.published.asyncapi import asyncapi
+
+    print(json.dumps(asyncapi(), indent=2))  # noqa: T201 (what the command is for)
     return 0

@@ -18,11 +18,14 @@ Action = Literal[
     Change,
     "token.issued",
     "token.revoked",
+    "session.opened",
+    "session.ended",
     "customers.exported",
     "customers.imported",
     "customer.read",
     "customers.listed",
     "ticket.read",
     "tickets.listed",
+    "import.read",
 ]
 EVENT_TYPES: frozenset[str] = frozenset(get_args(EventType))

@@ -27,9 +27,11 @@ class Act(ABC):
 
 
 class Event(Act):
-    """An act that the feed publishes as well."""
+    """An act that the feed publishes as well. The docstring of its class is published too."""
 
     type: ClassVar[EventType]
+    # Data as such an event may have it; no null, which FastAPI leaves out of a description.
+    example: ClassVar[Mapping[str, object]]
 
     @abstractmethod
     def data(self) -> Mapping[str, object]:

@@ -9,6 +9,7 @@ same, but not every role may create it, and it folds letters in a way of its own
 
 import zlib
 from collections.abc import Sequence
+from typing import Any
 from unicodedata import normalize
 
 from sqlalchemy import (
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Connection,
     Integer,
     MetaData,
+    Select,
     Table,
     Text,
     bindparam,
@@ -38,6 +40,7 @@ _LENGTH = 3
 _SEPARATOR = "\n"
 # How many texts are sampled, one from each part of the table, to estimate how rare a trigram is.
 _SAMPLED = 16
+_REBUILT_AT_ONCE = 1000
 # How many rare trigrams are enough: each costs more, the more rows have it.
 _ENOUGH = 4
 # How many trigrams of a long query are considered: each is looked for in every sampled text.
@@ -122,6 +125,13 @@ class SearchIndex:
         if texts:
             rows = [{"rowid": row_id, **_columns(db, text)} for row_id, text in texts]
             self._add[db.dialect.name].each(db, rows)
+
+    def rebuild(self, db: Connection, texts: Select[*tuple[Any, ...]]) -> None:
+        """Make the index anew: of each row that the statement finds, its id and its texts."""
+        db.execute(delete(self._table))
+        found = db.execute(texts, execution_options={"yield_per": _REBUILT_AT_ONCE})
+        for rows in found.partitions():
+            self.add(db, [(row[0], fold(*row[1:])) for row in rows])
 
     def change(self, db: Connection, row_id: int, text: str) -> None:
         db.execute(self._change.values(_columns(db, text)), {"row": row_id})

@@ -81,6 +81,7 @@ def contents(folder: Path) -> dict[str, str]:
         "crm_api_tokens": f"{_tokens('admin', 'agent', 'viewer')},integration:{for_crm}",
         "inventory_api_tokens": f"{_tokens('admin', 'clerk', 'viewer')},integration:{for_stock}",
         "integration_api_tokens": _tokens("admin", "viewer"),
+        "oidc_client_secret": "",  # for the one that the OpenID provider gives
     }
     for name in DATABASES:
         password = _kept(folder / f"{name}_postgres_password") or secrets.token_hex(24)

@@ -63,7 +63,7 @@ def push(target: str, stage: str) -> Iterator[str]:
     """Build and push a group of targets, and name the images that are in the registry then."""
     with tempfile.TemporaryDirectory() as folder:
         metadata = Path(folder) / "metadata.json"
-        env = os.environ | {"STAGE": "dev" if stage == "dev" else "prod"}
+        env = os.environ | {"STAGE": "dev" if stage == "dev" else "prod", "TO": "registry"}
         if stage != "deploy":
             env |= {"ARCH": "", "DEPLOY": ""}  # the tags of a stage promise both architectures
         command = [*BAKE, "--push", "--metadata-file", str(metadata), target]

@@ -1,7 +1,7 @@
 """Bounded concurrency and shielded clean-up."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 
 S = TypeVar("S")
@@ -20,6 +20,15 @@ async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
         # A failure of the work must not take the place of the stop: whoever handles it goes on.
         await asyncio.gather(task, return_exceptions=True)
         raise
+
+
+async def finish_within(tasks: Collection[asyncio.Task[Any]], seconds: float) -> None:
+    """Wait for tasks, and cut those that take longer; what they raise is left to them."""
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def map_concurrently(

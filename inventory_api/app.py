@@ -12,9 +12,10 @@ from inventory_api.kits.router import router as kits
 from inventory_api.movements.router import router as movements
 from inventory_api.package_requests.router import router as package_requests
 from inventory_api.pick_list.router import router as pick_list
+from inventory_api.retention import KEPT
 from inventory_api.settings import Settings
 from inventory_api.tables import Action, audit, stored_answers
-from service_kit.web.app import create_service, retry_while_starting
+from service_kit.web.app import add_demo_data, create_service
 from service_kit.web.audit import audit_router
 
 DESCRIPTION = """Package requests: one for ever for each customer, type of package and occurrence;
@@ -31,7 +32,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         if settings.wants_demo_data:
-            await retry_while_starting(app.state.database.write, demo.seed)
+            await add_demo_data(app.state.database, demo.seed)
         yield
 
     return create_service(
@@ -41,4 +42,5 @@ def create_app(settings: Settings) -> FastAPI:
         routers=[package_requests, pick_list, items, movements, kits, books, audit_routes],
         running=running,
         stored_answers=stored_answers,
+        kept=KEPT,
     )

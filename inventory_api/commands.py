@@ -3,10 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from service_kit.process import cli
+from service_kit.process import cli, copies, prune
 from service_kit.process.cli import Add, Service
+from service_kit.process.environment import Refused
 
 if TYPE_CHECKING:
     from inventory_api.books.schemas import Difference, Repair, Verification
@@ -22,12 +24,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _add(add: Add) -> None:
-    command = add("verify", verify, "check the books; exit with 1 when they do not balance")
+    copies.add_commands(add)
+    prune.add_prune(add)
+    about = "check the database's books, or a backup; exit with 1 when something is wrong"
+    command = add("verify", verify, about)
+    command.add_argument("file", type=Path, nargs="?", metavar="FILE", help="a backup")
     command.add_argument("--repair", action="store_true", help="put right what does not balance")
 
 
 def verify(service: Service, options: argparse.Namespace) -> int:
-    """Compare levels with the ledger and reservations with live requests; print each difference."""
+    """Compare levels with the ledger and reservations with live requests; print each difference.
+
+    Of a backup also check that it is whole.
+    """
+    if options.file is not None:
+        if options.repair:
+            raise Refused("--repair is for the database, not for a backup")
+        return copies.verify(service, options)
     from inventory_api.books import service as books
     from service_kit.web.auth import COMMAND_LINE
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from sqlalchemy import MetaData
 
+from service_kit.database import production
 from service_kit.web.audit import Audit
 from service_kit.web.idempotency import StoredAnswers
 
@@ -17,6 +18,7 @@ Action = Literal[
     "package.cancelled",
     "package.unpacked",
     "package.returned",
+    "package.readdressed",
     "customer.erased",
     "item.created",
     "item.updated",
@@ -27,5 +29,6 @@ Action = Literal[
 ]
 
 metadata = MetaData()
+production.add_table(metadata)
 stored_answers = StoredAnswers(metadata)
 audit = Audit(metadata)

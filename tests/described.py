@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from service_kit.web.openapi import resolved
 from tools.api_examples import (
+    CSV,
     JSON,
     PROBLEM,
     Document,
@@ -165,8 +166,11 @@ class Sender:
             assert name in given, f"{operation.name}: give {{{name}}} an example; no link tells it"
             assert name in self.learned, f"{operation.name}: nothing before it told {{{name}}}"
             values[name] = self.learned[name]
-        kind = "data" if operation.form() else "json"
-        request = {} if example.body is None else {kind: example.body}
+        request: dict[str, Any] = {}
+        if operation.csv():
+            request = {"content": example.body, "headers": {"content-type": CSV}}
+        elif example.body is not None:
+            request = {"data" if operation.form() else "json": example.body}
         answer = await self._client.request(
             operation.method, operation.path.format(**values), params=example.query, **request
         )

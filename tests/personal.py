@@ -6,6 +6,10 @@ from typing import Any
 from sqlalchemy import JSON, Connection, String, Table, inspect, text, update
 
 from service_kit.database.personal import personal
+from service_kit.web.postal import EXAMPLE
+
+# Where answers read it, a mark has the form that they promise.
+_ADDRESSES = {"address", "ship_to"}
 
 
 def marks(tables: Iterable[Table]) -> dict[str, dict[str, str]]:
@@ -41,6 +45,8 @@ def everything_in(db: Connection) -> str:
 
 def _value(table: Table, column: str, mark: str) -> Any:
     kind = table.c[column].type
+    if column in _ADDRESSES:
+        return {**EXAMPLE, "lines": [mark]}
     if isinstance(kind, JSON):
         return {"key": mark}
     assert isinstance(kind, String), f"say here how to mark {table.name}.{column}, a {kind!r}"

@@ -141,6 +141,7 @@ CASES: dict[str, list[Case]] = {
         *queries(
             "/api/tickets", "cursor=aWQ6MQ", "sort=-id", "status=open", "status=x", "q=parcel"
         ),
+        *queries("/api/tickets", "status=open&status=closed", "sort=due", "include=customer"),
         *access("GET", "/api/tickets", "nobody12345"),
         *queries(
             "/api/events", "after=!", "types=customer.created", "types=x", "wait=1", "wait=26"
@@ -357,6 +358,7 @@ def test_only_the_named_routes_are_hot() -> None:
         assert found == HOT.get(name, set())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("service", HOT)
 def test_without_hot_the_description_is_the_same(service: str) -> None:

@@ -42,8 +42,10 @@ runpy.run_path({path!r}, run_name="__main__")
 def test_no_command_resolves_what_it_installs() -> None:
     commands = [(file, found) for file in FILES for found in COMMAND.findall(file.read_text())]
 
-    assert {file.name for file, _ in commands} == {"Dockerfile", "Makefile"}
-    assert [found for _, found in commands if "--no-deps" not in found] == []
+    # What somebody else's receiver of webhooks needs is none of ours.
+    ours = [found for file, found in commands if file.name != "routes.md"]
+    assert {file.name for file, _ in commands} == {"Dockerfile", "Makefile", "routes.md"}
+    assert [found for found in ours if "--no-deps" not in found] == []
     assert '"install", "--require-hashes", "--no-deps"' in SOURCE
 
 
@@ -106,6 +108,7 @@ def digest(text: str) -> str:
     return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_the_pip_that_python_brings_installs_the_lock_beside_a_newer_release(clone: Path) -> None:
     pytest.importorskip("ensurepip")

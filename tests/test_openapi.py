@@ -61,7 +61,7 @@ def test_a_guarded_operation_names_its_scope_and_what_guards_it(
 def test_what_an_operation_takes_it_explains_and_can_refuse(
     service: str, operation: Operation
 ) -> None:
-    document, body = description(service), operation.body() or operation.form()
+    document, body = description(service), operation.any_body()
     given = linked(document).get(operation.id, set())
 
     assert body is None or body["examples"], "give the body's schema an example"
@@ -84,7 +84,7 @@ def test_an_example_of_a_path_is_of_its_type(service: str, operation: Operation)
 
 @every_operation
 def test_an_example_of_a_body_is_of_its_schema(service: str, operation: Operation) -> None:
-    document, body = description(service), operation.body() or operation.form()
+    document, body = description(service), operation.any_body()
     for example in [] if body is None else body["examples"].values():
         assert example["summary"]
         assert faults(document, body["schema"], example["value"]) == []

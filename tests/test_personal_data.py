@@ -14,7 +14,8 @@ from inventory_api.tables import metadata as inventory_tables
 from service_kit.database.personal import personal
 
 # Columns that are not personal, each a decision. Where people work for us and call the API, their
-# names are no customer's data: assignee, author, actor, tokens.name. Nor are their addresses.
+# names are no customer's data: assignee, author, actor, owner, tokens.name; nor are their
+# addresses.
 IMPERSONAL = {
     "customers": "id uid created_at updated_at version welcome erased_at",
     "tickets": "id uid customer_id status priority assignee follow_up_of version created_at"
@@ -26,10 +27,15 @@ IMPERSONAL = {
     "feed_head": "id epoch last_position pruned_position traced_from",
     "pruned_registrations": "subject position",
     "feed_readers": "id name position announced_at",
+    "imports": "id state dry_run welcome actor credential request_id created_at finished_at bytes"
+    " header rows rows_read created updated unchanged refused first_refused problem beats",
+    "import_reports": "id import_id created_at",
     "audit_entries": "id at actor actor_id role address action subject request_id",
+    "console_sessions": "id key owner role sealed created_at expires_at",
+    "console_links": "id digest role name created_at expires_at",
     "tokens": "id name role scopes prefix digest created_at expires_at last_used_at revoked_at",
-    "package_requests": "id request_id customer_id package_type occurrence status kit_id version"
-    " erased_at to_unpack created_at updated_at",
+    "package_requests": "id request_id customer_id package_type occurrence ship_to_as_of status"
+    " kit_id version erased_at to_unpack created_at updated_at",
     "erased_customers": "customer_id erased_at",
     "reservations": "package_request_id item_id quantity",
     "items": "id sku name tracked on_hand reserved reorder_level version created_at updated_at",
@@ -38,6 +44,7 @@ IMPERSONAL = {
     "kit_lines": "kit_id item_id quantity",
     "idempotency_keys": "id caller route key status created_at",
     "idempotency_subjects": "key_id subject item",
+    "production": "since",
 }
 # Columns that may hold what is personal among other things, and what becomes of it.
 MIXED = {

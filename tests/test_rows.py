@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 import pytest
 from sqlalchemy import JSON, Column, Table
+from typing_extensions import is_typeddict
 
 import crm_api
 import inventory_api
@@ -62,6 +63,8 @@ def kind_of(hint: Any) -> tuple[type, bool]:
     some = [one for one in get_args(hint) if one is not type(None)]
     if get_origin(hint) is Literal:
         return str, False
-    if get_origin(hint) is dict:
+    if get_origin(hint) in {dict, list}:  # JSON holds either
         return dict, False
-    return (some[0], True) if some else (hint, False)
+    if not some:
+        return hint, False
+    return (dict if is_typeddict(some[0]) else some[0]), True

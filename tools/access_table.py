@@ -45,11 +45,12 @@ def _table(service: str) -> Iterator[str]:
     yield ""
     yield "| route | scope | roles |"
     yield "|---|---|---|"
-    shown = [route for route in routes if route.path not in pages.PATHS]
+    guarded = [route for route in routes if isinstance(route, GuardedRoute)]
+    shown = [route for route in guarded if route.path not in pages.PATHS]
     lines = sorted(
         (route.is_public, route.path_format, _METHODS.index(method), _scope(route), _roles(route))
         for route in shown
-        for method in route.methods
+        for method in route.methods or ()
     )
     for _, path, method, scope, roles in lines:
         yield f"| `{_METHODS[method]} {path}` | {scope} | {roles} |"

@@ -16,6 +16,7 @@ Document = dict[str, Any]
 METHODS = ("post", "put", "get", "patch", "delete")
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
+CSV = "text/csv"
 PROBLEM = "application/problem+json"
 
 
@@ -55,6 +56,13 @@ class Operation:
 
     def form(self) -> dict[str, Any] | None:
         return self._content(FORM)
+
+    def csv(self) -> dict[str, Any] | None:
+        return self._content(CSV)
+
+    def any_body(self) -> dict[str, Any] | None:
+        """Return what is said about a body of any kind."""
+        return self.body() or self.form() or self.csv()
 
     def _content(self, kind: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = self.said.get("requestBody", {}).get("content", {}).get(kind)
@@ -110,7 +118,7 @@ def examples(document: Document, operation: Operation) -> Iterator[Example]:
     """Give every example: of what stands in the path, of the body, and of each query parameter."""
     title = operation.said["summary"]
     in_path = list(_in_path(document, operation))
-    body = operation.body() or operation.form()
+    body = operation.any_body()
     for values in in_path:
         told = ", ".join(str(value) for value in values.values() if value is not None)
         of_path = f" ({told})" if len(in_path) > 1 else ""

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tools.api_examples import (
+    CSV,
     JSON,
     PROBLEM,
     Document,
@@ -186,7 +187,7 @@ class Folder:
         operation = example.operation
         path = operation.path.format(**example.path_values)
         host = f"{{{{{self._name}_url}}}}"
-        query = f"?{urlencode(example.query)}" if example.query else ""
+        query = f"?{urlencode(example.query, doseq=True)}" if example.query else ""
         request: Item = {
             "method": operation.method.upper(),
             "description": operation.said.get("description", ""),
@@ -196,7 +197,9 @@ class Folder:
                 "host": [host],
                 "path": path.strip("/").split("/"),
                 "query": [
-                    {"key": key, "value": str(value)} for key, value in example.query.items()
+                    {"key": key, "value": str(one)}
+                    for key, value in example.query.items()
+                    for one in (value if isinstance(value, list) else [value])
                 ],
             },
         }
@@ -205,6 +208,10 @@ class Folder:
         if example.body is not None:
             if operation.form():
                 request["body"] = {"mode": "urlencoded", "urlencoded": _pairs(example.body)}
+                return request
+            if operation.csv():
+                request["header"] = _pairs({"Content-Type": CSV})
+                request["body"] = {"mode": "raw", "raw": example.body}
                 return request
             request["header"] = _pairs({"Content-Type": JSON})
             raw = json.dumps(example.body, indent=2, ensure_ascii=False)

@@ -29,7 +29,14 @@ SERVICES = {
 # A page whose own name leads to 127.0.0.1 must not use these scopes or the demo tokens.
 LOCAL_HOSTS = "localhost,127.0.0.1,[::1]"
 # Settings of which each service needs its own, and the names that they are given by here.
-OWN_SETTINGS = ("ADMIN_TOKEN", "ANONYMOUS_SCOPES", "API_TOKENS", "DATABASE_URL", "PORT")
+OWN_SETTINGS = (
+    "ADMIN_TOKEN",
+    "ANONYMOUS_SCOPES",
+    "API_TOKENS",
+    "DATABASE_DIRECT_URL",
+    "DATABASE_URL",
+    "PORT",
+)
 # Settings of the integration, whose names are near to some of those.
 LINK_TOKENS = {"CRM_API_TOKEN", "INVENTORY_API_TOKEN"}
 RESTART_SECONDS = 1.0
@@ -37,7 +44,11 @@ STOP_SECONDS = 9.0
 REFUSED = 2
 
 WELCOME = """
-All three services run; their data is in ./data, their API pages are
+All three services run; their data is in ./data. Look at them and work in them in a browser:
+
+    http://localhost:{crm_api}
+
+Their API pages are
 
     http://localhost:{crm_api}/docs    CRM
     http://localhost:{inventory_api}/docs    Inventory
@@ -163,6 +174,7 @@ def environment_for(
         "ANONYMOUS_SCOPES": "" if is_production else SERVICES[service][1],
         "CRM_API_URL": f"http://localhost:{ports['crm_api']}",
         "INVENTORY_API_URL": f"http://localhost:{ports['inventory_api']}",
+        "INTEGRATION_API_URL": f"http://localhost:{ports['integration_service']}",
         "TOKEN_INTROSPECTION_URL": f"http://localhost:{ports['crm_api']}/api/tokens/introspect",
         **{name: value for name, value in given.items() if name not in named},
         **{setting: value for setting, value in own.items() if value},

@@ -8,6 +8,7 @@ from sqlalchemy import JSON, Boolean, Column, Index, Integer, String, Table, tru
 from crm_api.tables import metadata
 from service_kit.database.personal import PERSONAL
 from service_kit.database.types import BigInt, UtcDateTime
+from service_kit.web.postal import PostalAddressData
 
 _SEARCHED = PERSONAL | {"searched": True}
 _HIDDEN = {"shown": False}
@@ -26,6 +27,7 @@ customers = Table(
     Column("phone", String(50), info=PERSONAL),
     Column("external_ref", String(200), unique=True, info=PERSONAL),
     Column("metadata", JSON, nullable=False, info=PERSONAL),
+    Column("address", JSON(none_as_null=True), info=PERSONAL),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("version", Integer, nullable=False, info=_HIDDEN),
@@ -49,6 +51,7 @@ class Customer(NamedTuple):
     phone: str | None
     external_ref: str | None
     metadata: dict[str, str]
+    address: PostalAddressData | None
     created_at: datetime
     updated_at: datetime
     version: int

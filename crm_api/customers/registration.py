@@ -25,6 +25,7 @@ from crm_api.customers.models import Customer, customers
 from crm_api.customers.store import SEARCH, search_text
 from crm_api.events import record, rows_of
 from crm_api.feed.models import events
+from crm_api.feed.store import position_at_once
 from crm_api.search import trigram_numbers
 from crm_api.tables import audit
 from service_kit.database.on_conflict import insert_missing
@@ -124,7 +125,8 @@ def _add_with_all() -> PreparedValues[int]:
         return insert(table).from_select(list(values), row).cte(part)
 
     data = literal('{"id":') + cast(added.c.id, Text) + bindparam("event_data", type_=Text)
-    event = {**_parameters("event", events, "position"), "data": data}
+    position = position_at_once(added)
+    event = {**_parameters("event", events), "data": data, "position": position}
     searched = {**_parameters("search", SEARCH.table), "rowid": added.c.id}
     return PreparedValues(
         select(added.c.id).add_cte(

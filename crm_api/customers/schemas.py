@@ -10,6 +10,7 @@ from crm_api.customers.addresses import LONGEST, Address
 from service_kit.web.body import ItemProblem
 from service_kit.web.fields import Line
 from service_kit.web.hot import fields_of
+from service_kit.web.postal import PostalAddress, PostalAddressOut
 
 Name = Annotated[Line, Field(min_length=1, max_length=200, examples=["Jane Doe"])]
 Email = Annotated[Address, Field(max_length=LONGEST, examples=["jane.doe@example.com"])]
@@ -46,6 +47,7 @@ class CustomerNew(BaseModel):
     phone: Phone | None = None
     external_ref: ExternalRef | None = None
     metadata: Metadata = {}
+    address: PostalAddress | None = None
 
 
 class CustomerPut(CustomerNew):
@@ -73,6 +75,7 @@ class CustomerChange(BaseModel):
     phone: Phone | None = None
     external_ref: ExternalRef | None = None
     metadata: Metadata | None = None
+    address: PostalAddress | None = Field(None, description="Replaced as a whole.")
 
     @field_validator("name", "email", "metadata")
     @classmethod
@@ -102,6 +105,7 @@ class CustomerOut(BaseModel):
     phone: str | None = Field(max_length=50, examples=["+44 20 7946 0000"])
     external_ref: str | None = Field(max_length=200, examples=["shop-1001"])
     metadata: dict[str, Annotated[str, Field(max_length=500)]] = Field(examples=[{"plan": "basic"}])
+    address: PostalAddressOut | None
     created_at: datetime
     updated_at: datetime
 

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, or_, select, update
 
+from crm_api import import_reports
 from crm_api.as_json import JsonRow, as_json
 from crm_api.customers.models import SEARCHED, SHOWN, Customer, customers
 from crm_api.feed.store import registered_after
 from crm_api.search import SearchIndex, fold
 from crm_api.tables import stored_answers
+from service_kit.database.listed import is_listed
 from service_kit.database.prepared import Prepared, PreparedPages
 from service_kit.database.rows import find_all, find_one, get_one, page_after
 from service_kit.web.paging import Page, page_of
@@ -29,6 +31,7 @@ _BY_REFS = (
     .where(customers.c.external_ref.in_(bindparam("refs", expanding=True)))
     .order_by(customers.c.id)
 )
+_BY_IDS = Prepared(Customer, select(customers).where(is_listed(customers.c.id, "ids")))
 _OWNERS = select(customers.c.id, customers.c.email_key, customers.c.external_ref).where(
     or_(
         customers.c.email_key.in_(bindparam("emails", expanding=True)),
@@ -103,6 +106,10 @@ def with_refs(db: Connection, refs: Collection[str], *, lock: bool) -> Sequence[
     return find_all(Customer, db, statement, {"refs": list(refs)})
 
 
+def by_ids(db: Connection, ids: Collection[int]) -> list[Customer]:
+    return _BY_IDS.all(db, ids=list(ids))
+
+
 def owners_of(db: Connection, emails: Collection[str], refs: Collection[str]) -> list[Owner]:
     """Find the customers that have one of these addresses or references."""
     return find_all(Owner, db, _OWNERS, {"emails": list(emails), "refs": list(refs)})
@@ -117,11 +124,12 @@ def change(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
 
 
 def erase(db: Connection, customer: Customer, values: dict[str, Any]) -> None:
-    """Blank one row, and remove it from the search and from stored answers."""
+    """Blank one row, and remove it from the search, stored answers and the reports of imports."""
     _write(db, customer.id, values)
     SEARCH.remove(db, customer.id)
     # Also those that show one of its tickets or a note of it.
     stored_answers.forget(db, [customer.uid])
+    import_reports.forget(db)
 
 
 def rows_page(db: Connection, after: int, limit: int) -> Sequence[Customer]:
@@ -170,3 +178,9 @@ def _write(db: Connection, customer_id: int, values: dict[str, Any]) -> Customer
 def search_text(customer: Customer) -> str:
     """Return the text that a customer is searched by."""
     return fold(*_searched_fields(customer))
+
+
+def rebuild_search(db: Connection) -> None:
+    """Enter everybody who was not erased into an empty index."""
+    texts = [customers.c[name] for name in SEARCHED]
+    SEARCH.rebuild(db, select(customers.c.id, *texts).where(customers.c.erased_at.is_(None)))

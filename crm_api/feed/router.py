@@ -8,12 +8,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic_core import to_json
 
-from crm_api.access import CanReadEvents
+from crm_api.access import CanReadCustomers, CanReadEvents
 from crm_api.event_types import EVENT_TYPES
 from crm_api.feed import readers, service
 from crm_api.feed.schemas import (
     LONGEST_CURSOR,
     Event,
+    FeedHead,
     FeedPage,
     FeedReaderOut,
     FeedReaderPut,
@@ -23,7 +24,7 @@ from service_kit.problems import InvalidRequest
 from service_kit.web.auth import GuardedRoute, principal_of
 from service_kit.web.dependencies import DatabaseDep, database_of
 from service_kit.web.hot import HotRoute, hot, plain_limit, plain_query
-from service_kit.web.openapi import documented
+from service_kit.web.openapi import answering, documented, header
 from service_kit.web.overload import slot_of
 from service_kit.web.paging import Limit, PagingDep
 
@@ -56,6 +57,18 @@ ReaderName = Annotated[
         pattern=r"^[a-z0-9-]+$",
         description="The reader's name.",
         examples=["data-warehouse"],
+    ),
+]
+_CURSOR_BEHIND = {
+    "X-Feed-Cursor": header(
+        "The cursor with which `GET /api/events` continues behind this event.", "MDE5YTVkM2M6NDE"
+    )
+}
+Behind = Annotated[
+    str | None,
+    Query(
+        max_length=LONGEST_CURSOR,
+        description="Wait for events behind this cursor, which is one of the feed's.",
     ),
 ]
 # What a page has besides its events.
@@ -108,19 +121,47 @@ async def read_events(
     return Response(_page_json(page), media_type="application/json")
 
 
+# Before the look-up of one, which would take it for a position.
+@router.get(
+    "/head",
+    summary="Where the feed ends",
+    responses=documented(service.CursorMalformed, service.FeedDiverged, service.CursorExpired),
+)
+async def get_feed_head(
+    request: Request,
+    database: DatabaseDep,
+    _: CanReadCustomers,
+    after: Behind = None,
+    wait: Wait = 0,
+) -> FeedHead:
+    """Say where the feed ends, for whoever wants to know when something changes, not what.
+
+    With `after` and `wait` it answers as soon as there are events behind that cursor; when the time
+    is over it answers with the end as it is.
+    """
+    with slot_of(request).waiting(wait) if wait else nullcontext():
+        position, cursor = await service.head_behind(
+            database, request.app.state.stopping, after, wait
+        )
+    return FeedHead(position=position, cursor=cursor)
+
+
 @router.get(
     "/{sequence}",
     summary="Look up an event",
     response_model=Event,
-    responses=documented(service.EventNotFound, service.EventPruned),
+    responses=documented(service.EventNotFound, service.EventPruned)
+    | answering(200, _CURSOR_BEHIND),
 )
 async def get_event(sequence: Position, database: DatabaseDep, _: CanReadEvents) -> Response:
     """Look up one event by its position, as the feed shows it now.
 
     An event of a customer who was erased since has no personal data any more.
     """
-    found = await database.read(service.get, sequence)
-    return Response(_event_json(found), media_type="application/json")
+    found, cursor = await service.look_up(database, sequence)
+    return Response(
+        _event_json(found), media_type="application/json", headers={"X-Feed-Cursor": cursor}
+    )
 
 
 @readers_router.put(

@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+from pydantic.json_schema import SkipJsonSchema
 
 from crm_api.event_types import EventType
 from service_kit.web.fields import Line
@@ -12,21 +14,27 @@ from service_kit.web.paging import LARGEST_PAGE
 LONGEST_CURSOR = 200
 
 
+def _without_default(schema: JsonDict) -> None:
+    schema.pop("default")
+
+
 class Event(BaseModel):
     """One change, as of CloudEvents 1.0 with the sequence extension."""
 
-    specversion: Literal["1.0"] = "1.0"
+    specversion: Literal["1.0"]
     id: str = Field(max_length=36, examples=["019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"])
-    source: str = Field("/crm", examples=["/crm"])
+    source: str = Field(examples=["/crm"])
     type: EventType = Field(examples=["customer.created"])
     subject: str = Field(max_length=36, description="The uid of what changed.")
     time: datetime
     sequence: int = Field(description="The event's position in the feed.", examples=[41])
-    datacontenttype: Literal["application/json"] = "application/json"
-    traceparent: str | None = Field(
+    datacontenttype: Literal["application/json"]
+    # Left out where there is none, and never null.
+    traceparent: str | SkipJsonSchema[None] = Field(
         None,
         max_length=55,
         exclude_if=lambda value: value is None,
+        json_schema_extra=_without_default,
         description="The span of the change, as of W3C Trace Context, where it was traced.",
     )
     data: dict[str, Any] = Field(
@@ -46,6 +54,15 @@ class FeedPage(BaseModel):
         max_length=LONGEST_CURSOR, description="Send it as `after` to continue."
     )
     has_more: bool = Field(description="Whether there is more to read now.")
+
+
+class FeedHead(BaseModel):
+    """Where the feed ends."""
+
+    position: int = Field(description="The newest position there is.", examples=[57])
+    cursor: str = Field(
+        max_length=LONGEST_CURSOR, description="Stands behind that position, as `next_cursor` does."
+    )
 
 
 class FeedReaderPut(BaseModel):

@@ -21,7 +21,7 @@ from service_kit.process.stopping import Stopping
 
 # How soon a waiting reader sees another process's commit when no notification came.
 RECHECK_SECONDS = 0.5
-PRUNED_AT_ONCE = 5000
+PRUNED_AT_ONCE = 1000
 
 
 class CursorMalformed(Problem):
@@ -39,7 +39,10 @@ class FeedDiverged(Problem):
 
 
 class CursorExpired(Problem):
-    """The events after this cursor are deleted: read all customers again."""
+    """The events after this cursor are deleted: read all customers again, or lose what is gone.
+
+    Where it is about a page, `oldest_cursor` stands before the oldest event that is left.
+    """
 
     status = HTTPStatus.GONE
     slug = "cursor-expired"
@@ -99,8 +102,7 @@ def head_cursor(db: Connection) -> tuple[str, bool]:
     has seen.
     """
     head = store.head(db)
-    cursor = FeedCursor.at(head.epoch, head.last_position, head.last_id)
-    return cursor.encode(), head.unnumbered
+    return _cursor_at(head), head.unnumbered
 
 
 async def assign_all_positions(database: Database) -> None:
@@ -133,20 +135,34 @@ def readable_position(db: Connection, head: store.Head, after: str | None) -> in
     if after is not None:
         position = _position_of(db, after, head.epoch, head.last_position)
     if position < pruned:
-        _refuse_expired(pruned)
+        _refuse_expired(head.epoch, pruned)
     return position
 
 
-def get(db: Connection, position: int) -> store.ShownEvent:
-    """Return one event. Raises EventNotFound or EventPruned."""
+def get(db: Connection, position: int) -> tuple[store.ShownEvent, str]:
+    """Return one event, and the cursor behind it. Raises EventNotFound or EventPruned."""
     # Taken first: since positions have no holes, what is not there below the head was pruned.
-    last = store.head(db).last_position
-    if position > last:
-        raise EventNotFound(f"The feed ends at position {last}.")
+    head = store.head(db)
+    if position > head.last_position:
+        raise EventNotFound(f"The feed ends at position {head.last_position}.")
     found = store.find(db, position)
     if found is None:
         raise EventPruned(f"The event at position {position} is deleted.")
-    return found
+    return found, FeedCursor.at(head.epoch, position, found.event_id).encode()
+
+
+async def look_up(database: Database, position: int) -> tuple[store.ShownEvent, str]:
+    """Return one event, and the cursor behind it. Raises EventNotFound or EventPruned.
+
+    Where the feed ends before it, all that is committed gets a position first: after a restore from
+    a copy a reader may know a position that the feed has not given yet.
+    """
+    try:
+        return await database.read(get, position)
+    except EventNotFound:
+        if (await database.read(store.edge)).unnumbered:
+            await assign_all_positions(database)
+    return await database.read(get, position)
 
 
 def page(db: Connection, after: str | None, types: Collection[str], limit: int) -> Page:
@@ -161,7 +177,8 @@ def page(db: Connection, after: str | None, types: Collection[str], limit: int) 
     last_id = rows[-1].event_id if is_seen else store.find_event_id(db, through)
     unnumbered, pruned = store.edge(db)
     if position < pruned:
-        _refuse_expired(pruned)  # in the meantime: the first of the rows may be missing
+        # In the meantime: the first of the rows may be missing.
+        _refuse_expired(head.epoch, pruned)
     return Page(
         rows=rows,
         from_position=position + 1,
@@ -195,6 +212,27 @@ async def next_page(
         if found.rows or found.has_more or left <= 0 or stopping.begun:
             return found
         await stopping.sleep(min(left, RECHECK_SECONDS), asyncio.shield(next_commit))
+
+
+async def head_behind(
+    database: Database, stopping: Stopping, after: str | None, wait: float
+) -> tuple[int, str]:
+    """Return the feed's last position and the cursor there.
+
+    With a cursor it waits up to `wait` seconds until something stands behind that. Raises as `page`
+    does.
+    """
+    if after is not None:
+        await next_page(database, stopping, after, (), 1, wait)
+    head = await database.read(store.head)
+    if head.unnumbered:
+        await assign_all_positions(database)
+        head = await database.read(store.head)
+    return head.last_position, _cursor_at(head)
+
+
+def _cursor_at(head: store.Head) -> str:
+    return FeedCursor.at(head.epoch, head.last_position, head.last_id).encode()
 
 
 async def prune(database: Database, before: datetime, *, force: bool = False) -> Pruned:
@@ -250,8 +288,10 @@ def _refuse_diverged(reason: str) -> NoReturn:
     )
 
 
-def _refuse_expired(pruned: int) -> NoReturn:
+def _refuse_expired(epoch: str, pruned: int) -> NoReturn:
     raise CursorExpired(
         f"Events up to position {pruned} are deleted. Read all customers, then go on from the "
-        "X-Feed-Cursor of their first page."
+        "X-Feed-Cursor of their first page. Who needs no events but those that are left goes on "
+        "from `oldest_cursor`.",
+        oldest_cursor=FeedCursor.at(epoch, pruned, None).encode(),
     )

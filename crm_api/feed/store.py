@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
+    ScalarSelect,
     bindparam,
     delete,
     exists,
@@ -24,7 +26,7 @@ from service_kit.database.listed import is_listed
 from service_kit.database.prepared import (
     LAST_KEY,
     Prepared,
-    PreparedInsertMissing,
+    PreparedChange,
     PreparedValues,
 )
 from service_kit.database.rows import find_all, find_one, get_one, page_after
@@ -62,6 +64,13 @@ class FeedEdge(NamedTuple):
     pruned_position: int
 
 
+class FeedEnd(NamedTuple):
+    """The last position, and whether committed events wait for the next ones."""
+
+    last_position: int
+    unnumbered: bool
+
+
 class ShownEvent(NamedTuple):
     """What callers are shown of an event; `data` is JSON as it was written down."""
 
@@ -87,13 +96,16 @@ class FeedReader(NamedTuple):
         return self.announced_at + ANNOUNCED_FOR
 
 
-_ADD = PreparedInsertMissing(events)  # nothing conflicts: rows come without a position
+_WRITTEN = [one.key for one in events.c if one.key != "id"]
+# Two that were given one position are a bug, and not to be skipped.
+_ADD = PreparedChange(insert(events).inline(), columns=_WRITTEN)
 _ID_AT_THE_END = (
     select(events.c.event_id)
     .where(events.c.position == feed_head.c.last_position)
     .scalar_subquery()
 )
-_UNNUMBERED = exists().where(events.c.position.is_(None)).label("unnumbered")
+_IS_UNNUMBERED = exists().where(events.c.position.is_(None))
+_UNNUMBERED = _IS_UNNUMBERED.label("unnumbered")
 _HEAD = Prepared(
     Head,
     select(
@@ -138,7 +150,10 @@ _ASSIGN_POSITIONS = text("""
     ) AS numbered
     WHERE events.id = numbered.id
 """)
-_ADVANCE = text("UPDATE feed_head SET last_position = last_position + :count")
+_ADVANCE = PreparedChange(
+    update(feed_head).values(last_position=feed_head.c.last_position + bindparam("count"))
+)
+_END = Prepared(FeedEnd, select(feed_head.c.last_position, _UNNUMBERED))
 
 _KEEP_REGISTRATIONS = insert(pruned_registrations).from_select(
     ["subject", "position"],
@@ -183,7 +198,21 @@ _REMOVE_SILENT = delete(feed_readers).where(
 
 
 def add(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    _ADD.each(db, rows)
+    """Add events, each without a position until it is committed and a reader numbers it.
+
+    On SQLite they have theirs from the beginning: whoever writes is alone from BEGIN IMMEDIATE to
+    the commit, so that the order of positions is that of commits, and a rollback takes both the
+    events and the head back. Only where an older version has left some without, these come first.
+    """
+    first: int | None = None
+    if rows and db.dialect.name == "sqlite":
+        [end] = _END.all(db)
+        first = None if end.unnumbered else end.last_position + 1
+    if first is None:
+        _ADD.each(db, rows, position=None)
+        return
+    _ADD.each(db, [{**row, "position": n} for n, row in enumerate(rows, first)])
+    _advance(db, len(rows))
 
 
 def head(db: Connection) -> Head:
@@ -235,6 +264,34 @@ def registered_after(subject: ColumnElement[str], position: int) -> ColumnElemen
     )
 
 
+def position_at_once(added: FromClause) -> ScalarSelect[int]:
+    """Build, for PostgreSQL, the next position for the one event of a statement that adds a row.
+
+    It is NULL, as everywhere else, while others are numbering, or where committed events wait to
+    be numbered. So nobody waits for it, and a reader always gets its turn. Whoever gets the lock
+    has it to the end of the commit: the next to number sees this event. Nothing is taken where
+    `added` is empty.
+
+    The statement sees what was committed before the lock was its own, so an event of another
+    subject may be committed since and be numbered later. Hence only for the first event of a
+    subject. The head itself is read anew once it is locked.
+    """
+    free = (
+        select(feed_head.c.id)
+        .where(~_IS_UNNUMBERED, func.pg_try_advisory_xact_lock(LOCK))
+        .with_for_update(skip_locked=True)
+        .cte("free")
+    )
+    moved = (
+        update(feed_head)
+        .where(feed_head.c.id.in_(select(free.c.id)), exists().select_from(added))
+        .values(last_position=feed_head.c.last_position + 1)
+        .returning(feed_head.c.last_position)
+        .cte("moved")
+    )
+    return select(moved.c.last_position).scalar_subquery()
+
+
 def assign_positions(db: Connection, *, in_turn: bool = False) -> int:
     """Give committed events without a position the next ones, by id. Returns how many got one.
 
@@ -250,8 +307,12 @@ def assign_positions(db: Connection, *, in_turn: bool = False) -> int:
             return 0
     count = db.execute(_ASSIGN_POSITIONS, {"limit": ASSIGNED_AT_ONCE}).rowcount
     if count:
-        db.execute(_ADVANCE, {"count": count})
+        _advance(db, count)
     return count
+
+
+def _advance(db: Connection, count: int) -> None:
+    _ADVANCE.each(db, [{"count": count}])
 
 
 def rewrite(db: Connection, subject: str, rewritten: Callable[[str], str]) -> None:

@@ -14,6 +14,16 @@ class TicketStats(BaseModel):
     overdue: int = Field(description="With a deadline that has passed and is not met.")
 
 
+class WaitingTickets(BaseModel):
+    """How many tickets need a person."""
+
+    unassigned: int = Field(description="Unfinished, and without an assignee.", examples=[2])
+    overdue: int = Field(description="With a deadline that has passed unmet.", examples=[1])
+    assigned: int | None = Field(
+        description="Unfinished, and the assignee's that was asked for; else null.", examples=[3]
+    )
+
+
 class Stats(BaseModel):
     """Counts for a dashboard."""
 

@@ -2,12 +2,12 @@
 
 from collections import Counter
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, String, bindparam, func, select
 
 from crm_api.customers.models import customers
 from crm_api.feed.models import events, feed_head
-from crm_api.stats.schemas import Stats, TicketStats
-from crm_api.tickets.lifecycle import PRIORITIES, STATUSES
+from crm_api.stats.schemas import Stats, TicketStats, WaitingTickets
+from crm_api.tickets.lifecycle import PRIORITIES, STATUSES, WORKING
 from crm_api.tickets.models import tickets
 from service_kit.process import clock
 
@@ -19,6 +19,12 @@ _TICKETS = select(tickets.c.status, tickets.c.priority, func.count()).group_by(
 _OVERDUE = (
     select(func.count()).select_from(tickets).where(tickets.c.due_at <= bindparam("overdue_at"))
 )
+_UNFINISHED = select(func.count()).select_from(tickets).where(tickets.c.status.in_(WORKING))
+_WAITING = select(
+    _UNFINISHED.where(tickets.c.assignee.is_(None)).scalar_subquery(),
+    _OVERDUE.scalar_subquery(),
+    _UNFINISHED.where(tickets.c.assignee == bindparam("assignee", type_=String)).scalar_subquery(),
+)
 # Where a reader would find the head: reading numbers what has no position.
 _UNNUMBERED = select(func.count()).select_from(events).where(events.c.position.is_(None))
 _HEAD = select(feed_head.c.last_position + _UNNUMBERED.scalar_subquery())
@@ -28,6 +34,18 @@ _REST = select(
     _OVERDUE.scalar_subquery(),
     _HEAD.scalar_subquery(),
 )
+
+
+def waiting_tickets(db: Connection, assignee: str | None) -> WaitingTickets:
+    """Count the tickets that need a person. Each count looks at what it counts alone."""
+    unassigned, overdue, assigned = db.execute(
+        _WAITING, {"assignee": assignee, "overdue_at": clock.now()}
+    ).one()
+    return WaitingTickets(
+        unassigned=unassigned,
+        overdue=overdue,
+        assigned=None if assignee is None else assigned,
+    )
 
 
 def count(db: Connection) -> Stats:

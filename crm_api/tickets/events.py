@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from crm_api.events import Event
 from crm_api.tickets.lifecycle import AuthorKind, Priority, Status, Visibility
 from crm_api.tickets.models import Ticket
-from crm_api.tickets.schemas import NoteOut
+from crm_api.tickets.schemas import MOST_TAGS, NoteOut
 
 
 class TicketIds(TypedDict):
+    """Which ticket it is, and which customer's."""
+
     id: int
     uid: str
     customer_id: int
@@ -27,7 +31,9 @@ class TicketData(TicketIds):
 
 
 class NewTicketData(TicketData):
-    tags: list[str]
+    """A new ticket, with its tags."""
+
+    tags: Annotated[list[str], Field(max_length=MOST_TAGS)]
 
 
 class ChangedTicketData(TicketData):
@@ -37,6 +43,8 @@ class ChangedTicketData(TicketData):
 
 
 class NoteData(TicketIds):
+    """A new note, without its text."""
+
     note_id: int
     visibility: Visibility
     author_kind: AuthorKind
@@ -50,6 +58,20 @@ class StatusData(TicketIds, _FromTo):
     """Which status it had, and which it has."""
 
 
+_IDS: TicketIds = {
+    "id": 7,
+    "uid": "019a5d3e-0000-7000-8000-000000000001",
+    "customer_id": 3,
+}
+_TICKET: TicketData = {
+    **_IDS,
+    "status": "open",
+    "priority": "high",
+    "assignee": "maria",
+    "follow_up_of": 5,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class _OfTicket(Event):
     ticket: Ticket
@@ -61,7 +83,10 @@ class _OfTicket(Event):
 
 @dataclass(frozen=True, slots=True)
 class TicketCreated(_OfTicket):
+    """A ticket was opened."""
+
     type = action = "ticket.created"
+    example: ClassVar[NewTicketData] = {**_TICKET, "tags": ["delivery"]}
 
     def data(self) -> NewTicketData:
         return {**_data(self.ticket), "tags": self.ticket.tags}
@@ -69,8 +94,11 @@ class TicketCreated(_OfTicket):
 
 @dataclass(frozen=True, slots=True)
 class TicketUpdated(_OfTicket):
+    """Fields of a ticket other than its status were changed."""
+
     changed: Sequence[str]
     type = action = "ticket.updated"
+    example: ClassVar[ChangedTicketData] = {**_TICKET, "changed": ["assignee", "priority"]}
 
     def data(self) -> ChangedTicketData:
         return {**_data(self.ticket), "changed": sorted(self.changed)}
@@ -78,9 +106,12 @@ class TicketUpdated(_OfTicket):
 
 @dataclass(frozen=True, slots=True)
 class TicketStatusChanged(_OfTicket):
+    """A ticket has another status now."""
+
     before: Ticket
     type = "ticket.status_changed"
     action = "ticket.updated"
+    example: ClassVar[StatusData] = {**_IDS, "from": "open", "to": "in_progress"}
 
     def data(self) -> StatusData:
         return {**_ids(self.ticket), "from": self.before.status, "to": self.ticket.status}
@@ -88,8 +119,16 @@ class TicketStatusChanged(_OfTicket):
 
 @dataclass(frozen=True, slots=True)
 class TicketNoteAdded(_OfTicket):
+    """A note was added to a ticket."""
+
     note: NoteOut
     type = action = "ticket.note_added"
+    example: ClassVar[NoteData] = {
+        **_IDS,
+        "note_id": 12,
+        "visibility": "public",
+        "author_kind": "customer",
+    }
 
     def data(self) -> NoteData:
         return {
@@ -101,7 +140,10 @@ class TicketNoteAdded(_OfTicket):
 
 
 class TicketDeleted(_OfTicket):
+    """A ticket was deleted, with its notes."""
+
     type = action = "ticket.deleted"
+    example: ClassVar[TicketIds] = _IDS
 
     def data(self) -> TicketIds:
         return _ids(self.ticket)

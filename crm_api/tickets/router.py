@@ -1,6 +1,7 @@
 """The routes of tickets, their notes and their history."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic_core import to_json
@@ -10,23 +11,26 @@ from crm_api.customers.router import CustomerKey
 from crm_api.customers.service import CustomerNotFound
 from crm_api.tables import audit
 from crm_api.tickets import models, service
-from crm_api.tickets.lifecycle import Priority, Status
+from crm_api.tickets.lifecycle import STATUSES, Priority, Status
+from crm_api.tickets.lists import Filter
 from crm_api.tickets.schemas import (
     Assignee,
     Change,
     HistoryEntry,
+    ListedTicket,
     Note,
     NoteOut,
     Opening,
     Tag,
     TicketOut,
+    customer_in_short,
 )
 from crm_api.tickets.service import Noted, Opened
 from crm_api.tickets.sla import Policy
-from crm_api.tickets.store import Filter
 from crm_api.tickets.view import TicketView
 from service_kit.process import clock
 from service_kit.web.audit import audit_read, span
+from service_kit.web.auth import check_scopes
 from service_kit.web.dependencies import DatabaseDep, database_of
 from service_kit.web.etags import (
     NOT_MODIFIED,
@@ -47,7 +51,7 @@ from service_kit.web.openapi import (
     documented,
     header,
 )
-from service_kit.web.paging import Page, Paging, PagingDep, Sort
+from service_kit.web.paging import CreatedAfter, CreatedBefore, Page, Paging, PagingDep
 
 router = APIRouter(prefix="/api", route_class=HotRoute, tags=["tickets"])
 
@@ -57,6 +61,26 @@ async def _policy(request: Request) -> Policy:
     return policy
 
 
+# What `assignee` says for tickets that nobody has.
+_NOBODY = "none"
+Order = Annotated[
+    Literal["id", "-id", "due"],
+    Query(
+        description="`-id` returns the newest first; `due` the one whose next deadline comes "
+        "first, and last those whose clocks stand still. One whose deadline changes between two "
+        "pages can be on both or on none.",
+        examples=["due"],
+    ),
+]
+Statuses = Annotated[
+    list[Status],
+    Query(
+        default_factory=list,
+        max_length=len(STATUSES),
+        description="Filter by status. Repeat it for several: `status=open&status=pending`.",
+        examples=[["open", "in_progress"]],
+    ),
+]
 Text = Annotated[
     Line | None,
     Query(
@@ -69,38 +93,50 @@ Text = Annotated[
 
 
 async def _filter(
+    status: Statuses,
     customer_id: Annotated[
         int | None,
         Query(ge=1, lt=2**63, description="Filter by customer, by its integer id.", examples=[1]),
     ] = None,
-    status: Annotated[
-        Status | None, Query(description="Filter by status.", examples=["open"])
-    ] = None,
     priority: Annotated[
         Priority | None, Query(description="Filter by priority.", examples=["high"])
     ] = None,
-    assignee: Annotated[Assignee | None, Query(description="Filter by assignee.")] = None,
+    assignee: Annotated[
+        Assignee | None,
+        Query(description=f"Filter by assignee; `{_NOBODY}` finds tickets without one."),
+    ] = None,
     tag: Annotated[Tag | None, Query(description="Filter by tag.", examples=["delivery"])] = None,
     q: Text = None,
     overdue: Annotated[
         bool | None,
         Query(description="Filter by whether a deadline has passed unmet.", examples=[True]),
     ] = None,
-    sort: Sort = "id",
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
+    sort: Order = "id",
 ) -> Filter:
     return Filter(
         customer_id,
-        status,
+        frozenset(status),
         priority,
-        assignee,
+        None if assignee == _NOBODY else assignee,
+        assignee == _NOBODY,
         tag,
         q,
         overdue_at=None if overdue is None else clock.now(),
         is_overdue=overdue is not False,
-        ascending=sort == "id",
+        created_after=created_after,
+        created_before=created_before,
+        ascending=sort != "-id",
+        by_deadline=sort == "due",
     )
 
 
+Include = Annotated[
+    Literal["customer"] | None,
+    Query(description="`customer` adds to each ticket who its customer is.", examples=["customer"]),
+]
+_INCLUDES_CUSTOMERS = frozenset({"customers:read"})
 PolicyDep = Annotated[Policy, Depends(_policy)]
 Wanted = Annotated[Filter, Depends(_filter)]
 TicketId = Annotated[int, Path(ge=1, lt=2**63, description="The ticket's id.", examples=[1])]
@@ -141,22 +177,45 @@ async def _list_by_hand(request: Request) -> Response | None:
     return response
 
 
-@router.get("/tickets", summary="List tickets", response_model=list[TicketOut])
+@router.get(
+    "/tickets",
+    summary="List tickets",
+    response_model=list[ListedTicket],
+    # Without `include` a ticket has no `customer` at all.
+    response_model_exclude_unset=True,
+)
 @hot(_list_by_hand)
 async def list_tickets(
     request: Request,
     database: DatabaseDep,
-    _: CanReadTickets,
+    who: CanReadTickets,
     paging: PagingDep,
     wanted: Wanted,
     policy: PolicyDep,
+    include: Include = None,
 ) -> list[dict[str, Any]]:
-    """List tickets, newest last."""
-    order = "id" if wanted.ascending else "-id"
-    run = database.scan if wanted.q else database.read
-    page = await run(service.page, wanted, paging.after(order), paging.limit, policy)
+    """List tickets, newest last. With `include=customer` it takes `customers:read` as well."""
+    if include is not None:
+        check_scopes(who, _INCLUDES_CUSTOMERS)
+    run = database.scan if wanted.is_long else database.read
+    if wanted.by_deadline:
+        order, due = "due", paging.after_instant("due")
+        page = await run(service.page_by_deadline, wanted, due, paging.limit, policy)
+    else:
+        order = "id" if wanted.ascending else "-id"
+        page = await run(service.page, wanted, paging.after(order), paging.limit, policy)
     await _audit_list(request, page)
-    return [row.shown for row in paging.rows(page, order)]
+    rows = paging.rows(page, order)
+    return [row.shown for row in rows] if include is None else await _with_customers(request, rows)
+
+
+async def _with_customers(request: Request, rows: Sequence[TicketView]) -> list[dict[str, Any]]:
+    """Add to each ticket who its customer is."""
+    found = await database_of(request).read(service.customers_of, rows)
+    await audit_read(request, audit, "customers.listed", span(sorted(found)))
+    return [
+        {**row.shown, "customer": customer_in_short(found[row.ticket.customer_id])} for row in rows
+    ]
 
 
 @router.get(

@@ -7,15 +7,18 @@ from fastapi import Body as RequestBody
 from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from crm_api.customers.addresses import LONGEST as LONGEST_EMAIL
 from crm_api.tickets.lifecycle import AuthorKind, Priority, Status, Visibility
 from crm_api.tickets.sla import ClockState
 from service_kit.web.fields import Code, Line, Text
+from service_kit.web.hot import fields_of
 
+MOST_TAGS = 20
 Subject = Annotated[Line, Field(min_length=1, max_length=200, examples=["The parcel is damaged"])]
 Description = Annotated[Text, Field(max_length=20_000, examples=["The box came open."])]
 Assignee = Annotated[Line, Field(min_length=1, max_length=200, examples=["maria"])]
 Tag = Annotated[Code, StringConstraints(min_length=1, max_length=50, to_lower=True)]
-Tags = Annotated[list[Tag], Field(max_length=20, fail_fast=True, examples=[["delivery"]])]
+Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS, fail_fast=True, examples=[["delivery"]])]
 Body = Annotated[Text, Field(min_length=1, max_length=20_000, examples=["We send you another."])]
 
 
@@ -91,13 +94,34 @@ class TicketOut(BaseModel):
     )
     priority: Priority = Field(examples=["high"])
     assignee: str | None = Field(max_length=200, examples=["maria"])
-    tags: list[Tag] = Field(max_length=20, examples=[["delivery"]])
+    tags: list[Tag] = Field(max_length=MOST_TAGS, examples=[["delivery"]])
     follow_up_of: int | None = Field(examples=[None])
     sla: SlaOut
     created_at: datetime
     updated_at: datetime
     resolved_at: datetime | None
     closed_at: datetime | None
+
+
+class TicketsCustomer(BaseModel):
+    """The customer of a ticket, in short."""
+
+    id: int = Field(examples=[1])
+    uid: str = Field(max_length=36, examples=["019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c"])
+    name: str = Field(max_length=200, examples=["Jane Doe"])
+    email: str = Field(max_length=LONGEST_EMAIL, examples=["jane.doe@example.com"])
+    company: str | None = Field(max_length=200, examples=["Example Ltd"])
+
+
+class ListedTicket(TicketOut):
+    """A ticket of a list."""
+
+    customer: TicketsCustomer | None = Field(
+        None, description="Present with `include=customer`; blank where the customer was erased."
+    )
+
+
+customer_in_short = fields_of(TicketsCustomer)
 
 
 class NoteNew(BaseModel):

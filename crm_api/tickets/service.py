@@ -1,5 +1,6 @@
 """The rules about tickets."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -7,8 +8,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from crm_api.customers import service as customers
+from crm_api.customers import store as customers_store
+from crm_api.customers.models import Customer
 from crm_api.events import Event, record
-from crm_api.tickets import lifecycle, sla, store
+from crm_api.tickets import lifecycle, lists, sla, store
 from crm_api.tickets.events import (
     TicketCreated,
     TicketDeleted,
@@ -16,17 +19,17 @@ from crm_api.tickets.events import (
     TicketStatusChanged,
     TicketUpdated,
 )
+from crm_api.tickets.lists import Filter
 from crm_api.tickets.models import HistoryEntry, Ticket
 from crm_api.tickets.schemas import NoteNew, NoteOut, TicketChange, TicketNew
 from crm_api.tickets.sla import Entry, Policy
-from crm_api.tickets.store import Filter
 from crm_api.tickets.view import TicketView, next_due, note_entry, present
 from service_kit.problems import Problem
 from service_kit.process import clock
 from service_kit.process.logs import current_request_id
 from service_kit.web.auth import Principal
 from service_kit.web.etags import check_version
-from service_kit.web.paging import Page
+from service_kit.web.paging import InstantKey, Page
 
 
 class TicketNotFound(Problem):
@@ -89,8 +92,19 @@ def get(db: Connection, ticket_id: int, *, lock: bool = False) -> Ticket:
 def page(
     db: Connection, filters: Filter, after: int | None, limit: int, policy: Policy
 ) -> Page[TicketView]:
-    found = store.page(db, filters, after, limit)
-    return Page(rows=present(found.rows, policy, clock.now()), next_key=found.next_key)
+    return _shown(lists.page(db, filters, after, limit), policy)
+
+
+def page_by_deadline(
+    db: Connection, filters: Filter, after: InstantKey | None, limit: int, policy: Policy
+) -> Page[TicketView]:
+    return _shown(lists.page_by_deadline(db, filters, after, limit), policy)
+
+
+def customers_of(db: Connection, rows: Sequence[TicketView]) -> dict[int, Customer]:
+    """Look up the customers of these tickets, by their ids."""
+    found = customers_store.by_ids(db, {row.ticket.customer_id for row in rows})
+    return {customer.id: customer for customer in found}
 
 
 def of_customer(
@@ -187,6 +201,10 @@ def history(
 ) -> tuple[Ticket, Page[HistoryEntry]]:
     """Read a ticket and a page of its history. Raises TicketNotFound."""
     return get(db, ticket_id), store.history_page(db, ticket_id, after, limit)
+
+
+def _shown(found: Page[Ticket], policy: Policy) -> Page[TicketView]:
+    return Page(rows=present(found.rows, policy, clock.now()), next_key=found.next_key)
 
 
 def _keep_history(

@@ -1,22 +1,20 @@
 """The statements about tickets."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from crm_api.as_json import json_list, json_tuple
 from crm_api.search import SearchIndex, fold
 from crm_api.tables import stored_answers
 from crm_api.tickets.models import HistoryEntry, Ticket, notes, ticket_history, ticket_tags, tickets
 from crm_api.tickets.schemas import NoteOut
-from service_kit.database.prepared import Prepared, PreparedPages
+from service_kit.database.prepared import Prepared
 from service_kit.database.rows import find_all, page_after
 from service_kit.web.paging import Page, page_of
 
-_SEARCH = SearchIndex("ticket_search")
+SEARCH = SearchIndex("ticket_search")
 
 _LOCK = select(tickets.c.id).where(tickets.c.id == bindparam("id")).with_for_update()
 _TAGS = select(json_tuple(ticket_tags.c.tag).label("found")).where(
@@ -35,29 +33,13 @@ _PUBLIC_NOTES = (
 
 
 # In one statement: each costs a round trip.
-_WHOLE = select(
+WHOLE = select(
     tickets,
     json_list(_TAGS.scalar_subquery()).label("json_tags"),
     json_list(_STATUS_CHANGES.scalar_subquery()).label("status_changes"),
     json_list(_PUBLIC_NOTES.scalar_subquery()).label("public_notes"),
 )
-_BY_ID = Prepared(Ticket, _WHOLE.where(tickets.c.id == bindparam("id")))
-_ALL = PreparedPages(Ticket, _WHOLE, tickets.c.id)
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which tickets a list shows. `overdue_at` is the instant at which they are overdue."""
-
-    customer_id: int | None = None
-    status: str | None = None
-    priority: str | None = None
-    assignee: str | None = None
-    tag: str | None = None
-    q: str | None = None
-    overdue_at: datetime | None = None
-    is_overdue: bool = True
-    ascending: bool = True
+_BY_ID = Prepared(Ticket, WHOLE.where(tickets.c.id == bindparam("id")))
 
 
 def find(db: Connection, ticket_id: int, *, lock: bool = False) -> Ticket | None:
@@ -71,7 +53,7 @@ def find(db: Connection, ticket_id: int, *, lock: bool = False) -> Ticket | None
 def add(db: Connection, values: Mapping[str, Any]) -> int:
     """Insert a ticket. Returns its id."""
     ticket_id: int = db.execute(insert(tickets).returning(tickets.c.id), values).scalar_one()
-    _SEARCH.add(db, [(ticket_id, fold(values["subject"], values["description"]))])
+    SEARCH.add(db, [(ticket_id, fold(values["subject"], values["description"]))])
     return ticket_id
 
 
@@ -81,7 +63,7 @@ def change(db: Connection, before: Ticket, values: Mapping[str, Any]) -> Ticket:
     db.execute(update(tickets).where(tickets.c.id == before.id).values(values))
     after = before._replace(**values)
     if "subject" in values or "description" in values:
-        _SEARCH.change(db, after.id, fold(after.subject, after.description))
+        SEARCH.change(db, after.id, fold(after.subject, after.description))
     return after
 
 
@@ -92,7 +74,7 @@ def remove(db: Connection, ticket: Ticket) -> None:
     for table in (ticket_tags, notes, ticket_history):
         db.execute(delete(table).where(table.c.ticket_id == ticket_id))
     db.execute(delete(tickets).where(tickets.c.id == ticket_id))
-    _SEARCH.remove(db, ticket_id)
+    SEARCH.remove(db, ticket_id)
     stored_answers.forget(db, [ticket.uid])
 
 
@@ -128,26 +110,6 @@ def history_page(
     return page_of(find_all(HistoryEntry, db, statement), limit, key="id")
 
 
-def page(db: Connection, filters: Filter, after: int | None, limit: int) -> Page[Ticket]:
-    """List tickets by id, from the one behind `after`."""
-    if filters == Filter(ascending=filters.ascending):
-        rows = _ALL.page(db, after, limit + 1, ascending=filters.ascending)
-        return page_of(rows, limit, key="id")
-    statement = _WHOLE
-    key: ColumnElement[int] = tickets.c.id
-    if filters.q is not None:
-        key = _SEARCH.rowid
-        statement = statement.join(_SEARCH.table, key == tickets.c.id)
-        statement = statement.where(*_SEARCH.holding(db, filters.q))
-    for column in ("customer_id", "status", "priority", "assignee"):
-        if (value := getattr(filters, column)) is not None:
-            statement = statement.where(tickets.c[column] == value)
-    if filters.tag is not None:
-        tagged = select(ticket_tags.c.ticket_id).where(ticket_tags.c.tag == filters.tag)
-        statement = statement.where(tickets.c.id.in_(tagged))
-    if filters.overdue_at is not None:
-        due = tickets.c.due_at <= filters.overdue_at
-        is_not = or_(tickets.c.due_at.is_(None), tickets.c.due_at > filters.overdue_at)
-        statement = statement.where(due if filters.is_overdue else is_not)
-    statement = page_after(statement, key, after, limit + 1, ascending=filters.ascending)
-    return page_of(find_all(Ticket, db, statement), limit, key="id")
+def rebuild_search(db: Connection) -> None:
+    """Enter all tickets into an empty index."""
+    SEARCH.rebuild(db, select(tickets.c.id, tickets.c.subject, tickets.c.description))

@@ -32,7 +32,8 @@ def add_commands(add: Add) -> None:
         "as the file says, one who is known by the e-mail address alone is left as is"
     )
     taking = add("import-customers", import_customers, about)
-    taking.add_argument("file", type=Path, metavar="FILE.csv", help="or - for standard input")
+    which = "or - for standard input; by default what CSV_FILE_PATH names"
+    taking.add_argument("file", type=Path, nargs="?", metavar="FILE.csv", help=which)
     size = f"lines that are one transaction, 1 to {LARGEST_CHUNK}"
     taking.add_argument("--chunk-size", type=int, default=CHUNK_SIZE, metavar="N", help=size)
     taking.add_argument("--dry-run", action="store_true", help="say what would happen")
@@ -57,18 +58,19 @@ def export_customers(service: Service, options: argparse.Namespace) -> int:
 
 def _import(service: Service, options: argparse.Namespace) -> int:
     from crm_api.transfer import importing, table
-    from crm_api.transfer.progress import shown
     from crm_api.transfer.repeats import Repeats
     from service_kit.process.logs import new_request_id, use_request_id
+    from service_kit.process.progress import shown
 
     if not 1 <= options.chunk_size <= LARGEST_CHUNK:
         raise Refused(f"--chunk-size takes 1 to {LARGEST_CHUNK}")
-    if options.report is not None and _is_same(options.file, options.report):
-        raise Refused("--report would overwrite the file that is imported: name another")
     use_request_id(run_id := new_request_id())
     settings = cli.prepare(service)
+    file = _chosen_file(options.file, settings)
+    if options.report is not None and _is_same(file, options.report):
+        raise Refused("--report would overwrite the file that is imported: name another")
     cli.with_database(service, _is_there, settings)  # before a long file is gone through
-    with _regular_file(options.file) as path, _name_file(options.file):
+    with _regular_file(file) as path, _name_file(file):
         header, rows = table.check(path)
         order = importing.Order(
             path, header, options.chunk_size, options.dry_run, not options.no_welcome
@@ -77,8 +79,8 @@ def _import(service: Service, options: argparse.Namespace) -> int:
             with shown("checked", rows) as advance:
                 repeats.read(path, advance)
             to = nullcontext() if options.report is None else _private(options.report)
-            with to as file, shown("lines", rows) as advance:
-                report = table.Report(file, header)
+            with to as refused, shown("lines", rows) as advance:
+                report = table.Report(refused, header)
                 tally = cli.with_database(
                     service,
                     lambda _, database: importing.run(database, order, repeats, report, advance),
@@ -87,11 +89,18 @@ def _import(service: Service, options: argparse.Namespace) -> int:
     return _print_tally(tally, order, run_id, has_report=options.report is not None)
 
 
+def _chosen_file(named: Path | None, settings: Any) -> Path:
+    file: Path | None = named or settings.csv_file_path
+    if file is None:
+        raise Refused("which file? Name one, or - for standard input, or set CSV_FILE_PATH")
+    return file
+
+
 def _export(service: Service, path: Path | None) -> int:
     from crm_api.tables import audit
     from crm_api.transfer import exporting
     from crm_api.transfer.exporting import EXPORTER
-    from crm_api.transfer.progress import shown
+    from service_kit.process.progress import shown
 
     async def run(_: Any, database: "Database") -> int:
         columns, number, last = await exporting.header(database)
@@ -102,8 +111,8 @@ def _export(service: Service, path: Path | None) -> int:
     with _destination(path) as file:
         if late := cli.with_database(service, run):
             raise Refused(
-                f"{late} customers were given new metadata meanwhile, which has no column: "
-                "export again"
+                f"{late} customers were given metadata or an address meanwhile, which has no "
+                "column: export again"
             )
     return 0
 

@@ -6,6 +6,7 @@ from typing import TextIO
 
 from crm_api.customers import store
 from crm_api.customers.models import Customer
+from crm_api.transfer.postal_columns import ADDRESS
 from crm_api.transfer.table import METADATA, PLAIN, cell_of, cells_of
 from service_kit.database import Database
 from service_kit.web.auth import Principal
@@ -17,12 +18,15 @@ EXPORTER = Principal("export-customers", "admin", frozenset(), "command-line")
 async def header(database: Database) -> tuple[list[str], int, int]:
     """Find the columns that all customers need. Returns them, how many rows, and the last id."""
     keys: set[str] = set()
+    address: Sequence[str] = ()
     number, last = 0, 0
     async for customers in _pages(database):
         keys.update(key for customer in customers for key in customer.metadata)
+        if any(customer.address is not None for customer in customers):
+            address = ADDRESS
         number += len(customers)
         last = customers[-1].id
-    return [*PLAIN, *(METADATA + key for key in sorted(keys))], number, last
+    return [*PLAIN, *address, *(METADATA + key for key in sorted(keys))], number, last
 
 
 async def write(
@@ -32,18 +36,22 @@ async def write(
     file: TextIO,
     advance: Callable[[int], None],
 ) -> int:
-    """Write all customers up to an id. Returns how many have metadata newer than the header."""
+    """Write all customers up to an id. Returns how many have something newer than the header."""
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(map(cell_of, columns))
     late = 0
     async for customers in _pages(database, last):
         rows.writerows(cells_of(customer, columns) for customer in customers)
-        late += sum(
-            any(METADATA + key not in columns for key in customer.metadata)
-            for customer in customers
-        )
+        late += sum(_is_late(customer, columns) for customer in customers)
         advance(len(customers))
     return late
+
+
+def _is_late(customer: Customer, columns: Sequence[str]) -> bool:
+    """Tell whether a customer has something that had no column when the header was written."""
+    return any(METADATA + key not in columns for key in customer.metadata) or (
+        customer.address is not None and ADDRESS[0] not in columns
+    )
 
 
 async def _pages(database: Database, last: int | None = None) -> AsyncIterator[Sequence[Customer]]:

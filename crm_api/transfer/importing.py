@@ -21,6 +21,7 @@ from crm_api.customers.models import Customer
 from crm_api.customers.schemas import CustomerNew
 from crm_api.tables import audit
 from crm_api.transfer import table
+from crm_api.transfer.postal_columns import ADDRESS
 from crm_api.transfer.repeats import Repeats
 from crm_api.transfer.table import METADATA, PLAIN, Fault, Line, Report
 from service_kit.database import Database, RunAgain
@@ -99,12 +100,19 @@ async def run(
     return tally
 
 
-def _count(tally: Tally, report: Report, chunk: Sequence[Line], outcomes: Sequence[Fate]) -> None:
-    rest = iter(outcomes)
+def outcomes_of(
+    chunk: Sequence[Line], fates: Sequence[Fate]
+) -> Iterator[tuple[Line, Fate, Sequence[Fault]]]:
+    """Yield each line with its outcome and why it was refused; `fates` are of those that parsed."""
+    rest = iter(fates)
     for line in chunk:
         fate = Fate.REFUSED if line.customer is None else next(rest)
+        yield line, fate, line.faults or [_TAKEN_BY_OTHER] * (fate is Fate.REFUSED)
+
+
+def _count(tally: Tally, report: Report, chunk: Sequence[Line], fates: Sequence[Fate]) -> None:
+    for line, fate, faults in outcomes_of(chunk, fates):
         tally.counts[fate] += 1
-        faults = line.faults or [_TAKEN_BY_OTHER] * (fate is Fate.REFUSED)
         for fault in faults:
             tally.refuse(line.number, fault)
         if faults:
@@ -163,6 +171,8 @@ def _changes(before: Customer, new: CustomerNew, header: Collection[str]) -> dic
     if keys:
         kept = {key: value for key, value in before.metadata.items() if key not in keys}
         values["metadata"] = {**kept, **new.metadata}
+    if not set(ADDRESS).isdisjoint(header):
+        values["address"] = new.address and new.address.model_dump()
     return {name: value for name, value in values.items() if getattr(before, name) != value}
 
 

@@ -4,14 +4,13 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from crm_api.customers import store
 from crm_api.customers.addresses import Address
 from crm_api.transfer import table
-from crm_api.transfer.table import Fault, Line
+from crm_api.transfer.table import Fault, Line, Source
 
 _ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 _KNOWN_BY = ("external_ref", "email")
@@ -37,10 +36,10 @@ class Repeats:
     def close(self) -> None:
         self._db.close()
 
-    def read(self, path: Path, advance: Callable[[int], None]) -> None:
+    def read(self, source: Source, advance: Callable[[int], None]) -> None:
         """Read the whole file; call `advance` now and then with the number of rows."""
         count = 0
-        for number, cells in table.rows(path):
+        for number, cells in table.rows(source):
             for _, key in self._keys(cells):
                 self._db.execute(
                     "INSERT INTO seen VALUES (?, ?, NULL)"

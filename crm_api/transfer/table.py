@@ -2,17 +2,20 @@
 
 import codecs
 import csv
+import io
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from pydantic import ValidationError
 from sqlalchemy import JSON
 
 from crm_api.customers.models import SHOWN, Customer, customers
 from crm_api.customers.schemas import CustomerNew
+from crm_api.transfer.postal_columns import ADDRESS, address_of, cell_of_address, column_at_fault
 from service_kit.database.personal import personal
 
 PLAIN = tuple(
@@ -41,6 +44,10 @@ _START = '((?:^|[;,|\t\r\n])[ "\xa0\u3000]*)'
 # removes just what writing has added.
 _FORMULA = re.compile(f"{_START}(?='*{_BEGINNING})")
 _ESCAPED = re.compile(f"{_START}'(?='*{_BEGINNING})")
+
+
+# A file by its path, or an open one that may have no name; of that one reader at a time.
+Source = Path | io.FileIO
 
 
 class NotATable(Exception):
@@ -86,14 +93,21 @@ class Report:
         self._rows.writerow([*kept, line.number, reason, *cells[self._width :]])
 
 
-def check(path: Path) -> tuple[list[str], int]:
+def header_line(header: Sequence[str]) -> str:
+    """Write the first line of a report."""
+    text = io.StringIO()
+    Report(text, header)
+    return text.getvalue()
+
+
+def check(source: Source) -> tuple[list[str], int]:
     """Check a whole file. Returns its header and how many rows it has.
 
     So a file that stops being a table half-way is refused before its first row is imported.
     Raises NotATable.
     """
-    _check_encoding(path)
-    records = _records(path)
+    _check_encoding(source)
+    records = _records(source)
     try:
         _, header = next(records)
     except StopIteration:
@@ -108,29 +122,22 @@ def check(path: Path) -> tuple[list[str], int]:
     return header, sum(1 for _ in records)
 
 
-def lines(path: Path, header: Sequence[str]) -> Iterator[Line]:
+def lines(source: Source, header: Sequence[str]) -> Iterator[Line]:
     """Read the customers of a file that was checked, one after another."""
-    for number, cells in rows(path):
+    for number, cells in rows(source):
         yield _line(number, header, cells)
 
 
-def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def rows(source: Source) -> Iterator[tuple[int, list[str]]]:
     """Read the cells below the header, with the numbers of the lines on which they start."""
-    records = _records(path)
+    records = _records(source)
     next(records)
     yield from records
 
 
 def cells_of(customer: Customer, header: Sequence[str]) -> list[str]:
     """Write a customer as a row."""
-    return [
-        cell_of(
-            customer.metadata.get(name.removeprefix(METADATA))
-            if name.startswith(METADATA)
-            else getattr(customer, name)
-        )
-        for name in header
-    ]
+    return [cell_of(_value_in(customer, name)) for name in header]
 
 
 def value_of(cell: str) -> str:
@@ -143,9 +150,19 @@ def cell_of(value: str | None) -> str:
     return _FORMULA.sub(r"\1'", value or "")
 
 
+def _value_in(customer: Customer, column: str) -> str | None:
+    if column.startswith(METADATA):
+        return customer.metadata.get(column.removeprefix(METADATA))
+    if column in ADDRESS:
+        return cell_of_address(customer.address, column)
+    value: str | None = getattr(customer, column)
+    return value
+
+
 def _is_column(name: str) -> bool:
     return (
         name in PLAIN
+        or name in ADDRESS
         or name in REPORTED
         or (name.startswith(METADATA) and len(name) > len(METADATA))
     )
@@ -162,7 +179,7 @@ def _about_unknown(unknown: Sequence[str], header: Sequence[str]) -> str:
     for separator, name in _OTHER_SEPARATORS.items():
         if len(header) == 1 and separator in header[0]:
             return f"{text}. The file is separated by {name}; save it with commas"
-    return f"{text}. Known are {', '.join((*PLAIN, f'{METADATA}<key>'))}"
+    return f"{text}. Known are {', '.join((*PLAIN, *ADDRESS, f'{METADATA}<key>'))}"
 
 
 def _shown(name: str) -> str:
@@ -170,10 +187,10 @@ def _shown(name: str) -> str:
     return repr(name[:_SHOWN_CHARACTERS])
 
 
-def _check_encoding(path: Path) -> None:
+def _check_encoding(source: Source) -> None:
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     line = 1
-    with path.open("rb") as file:
+    with _open(source) as file:
         while True:
             some = file.read(_BYTES_AT_ONCE)
             try:
@@ -186,8 +203,16 @@ def _check_encoding(path: Path) -> None:
             line += some.count(b"\n")
 
 
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+def _open(source: Source) -> BinaryIO:
+    if isinstance(source, Path):
+        return source.open("rb")
+    file = os.fdopen(os.dup(source.fileno()), "rb")
+    file.seek(0)
+    return file
+
+
+def _records(source: Source) -> Iterator[tuple[int, list[str]]]:
+    with io.TextIOWrapper(_open(source), encoding="utf-8-sig", newline="") as file:
         records = csv.reader(_bounded(file), strict=True)
         number = 1
         try:
@@ -212,25 +237,33 @@ def _line(number: int, header: Sequence[str], cells: Sequence[str]) -> Line:
         return Line(number, cells, None, [fault])
     values: dict[str, Any] = {}
     metadata: dict[str, str] = {}
+    address: dict[str, str] = {}
     for name, cell in zip(header, cells, strict=True):
         value = value_of(cell)
         if name.startswith(METADATA):
             if value:
                 metadata[name.removeprefix(METADATA)] = value
+        elif name in ADDRESS:
+            if value:
+                address[name] = value
         elif name in REPORTED:
             continue
         elif value or name in _REQUIRED:
             values[name] = value
     try:
-        customer = CustomerNew.model_validate({**values, "metadata": metadata})
+        customer = CustomerNew.model_validate(
+            {**values, "metadata": metadata, "address": address_of(address)}
+        )
     except ValidationError as error:
-        faults = [_fault(one) for one in error.errors(include_input=False)]
+        faults = [_fault(one, address) for one in error.errors(include_input=False)]
         return Line(number, cells, None, faults)
     return Line(number, cells, customer)
 
 
-def _fault(error: Any) -> Fault:
+def _fault(error: Any, address: Mapping[str, str]) -> Fault:
     first, *rest = [str(part) for part in error["loc"]]
+    if first == "address":
+        return Fault(column_at_fault(rest, address), _reason(error))
     if first == "metadata":
         return Fault(METADATA + rest[0] if rest else first, _reason(error))
     # email-validator quotes the rejected part.

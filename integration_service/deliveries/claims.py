@@ -13,6 +13,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    exists,
     insert,
     literal_column,
     null,
@@ -21,6 +22,8 @@ from sqlalchemy import (
     update,
 )
 
+from integration_service.deliveries import minutes
+from integration_service.deliveries.held import HAS_EARLIER
 from integration_service.deliveries.models import (
     UNFINISHED,
     Claimed,
@@ -28,6 +31,7 @@ from integration_service.deliveries.models import (
     attempt_counts,
     attempts,
     deliveries,
+    erasures,
 )
 from integration_service.ledger.control import IS_SENDING
 from integration_service.ledger.lease import Lease, fence
@@ -48,6 +52,24 @@ _FRESH = and_(_DUE, deliveries.c.attempt_count == 0)
 # Written out, for the engines to see that the index of what failed before answers it.
 _RETRY = and_(_DUE, deliveries.c.attempt_count > literal_column("0"))
 _SENDS = PreparedValues[int](select(poller.c.id).where(IS_SENDING))
+_IS_OF_THESE = and_(
+    is_listed(deliveries.c.subject, "uids"), _OF_ROUTE, deliveries.c.occurrence == 1
+)
+_CLAIMED = Prepared(
+    Claimed,
+    select(*(deliveries.c[name] for name in Claimed._fields))
+    .where(_IS_OF_THESE, deliveries.c.claimed_epoch == bindparam("epoch"))
+    .order_by(deliveries.c.id),
+)
+_MAY_SEND_AHEAD = PreparedValues[int](
+    select(poller.c.id).where(
+        poller.c.lease_epoch == bindparam("epoch"),
+        IS_SENDING,
+        ~exists().where(UNFINISHED, _OF_ROUTE, _FRESH),
+        ~exists().where(_IS_OF_THESE),
+        ~exists().where(is_listed(erasures.c.customer_uid, "uids")),
+    )
+)
 
 
 def _in_order(what: ColumnElement[Any], *which: ColumnElement[bool]) -> Select[Any]:
@@ -72,12 +94,13 @@ def _taking(chosen: Select[Any]) -> Prepared[Claimed]:
 _NEXT_DUE = PreparedValues[datetime](
     _in_order(deliveries.c.next_attempt_at, _UNCLAIMED, IS_SENDING).limit(1)
 )
+_FIRST_FRESH = PreparedValues[int](_in_order(deliveries.c.id, _FRESH).limit(1))
 _FIRST_DUE = PreparedValues[int](_in_order(deliveries.c.attempt_count, _RETRY).limit(1))
 _TAKE_FRESH = _taking(_in_order(deliveries.c.id, _FRESH))
 _TAKE_RETRIES = _taking(
     _in_order(deliveries.c.id, _RETRY, deliveries.c.attempt_count == bindparam("level"))
 )
-_TAKE_LEAST_TRIED = _taking(
+_LEAST_TRIED = (
     select(deliveries.c.id)
     .where(UNFINISHED, _OF_ROUTE, _UNCLAIMED)
     .order_by(
@@ -87,6 +110,10 @@ _TAKE_LEAST_TRIED = _taking(
         deliveries.c.id,
     )
 )
+_TAKE_LEAST_TRIED = _taking(_LEAST_TRIED)
+_TAKE_LEAST_TRIED_IN_TURN = _taking(_LEAST_TRIED.where(~HAS_EARLIER))
+_TAKE_DUE = _taking(_in_order(deliveries.c.id, _DUE))
+_TAKE_DUE_IN_TURN = _taking(_in_order(deliveries.c.id, _DUE, ~HAS_EARLIER))
 _SETTLE = PreparedChange(
     update(deliveries)
     .where(deliveries.c.id == bindparam("delivery_id"))
@@ -111,11 +138,25 @@ _SETTLE = PreparedChange(
         delivered_at=bindparam("delivered_at"),
     )
 )
+_STANDS_ELSEWHERE = PreparedValues[int](
+    select(deliveries.c.id).where(
+        deliveries.c.id == bindparam("delivery_id"),
+        deliveries.c.sequence != bindparam("looked_up"),
+    )
+)
 _ATTEMPT = PreparedChange(
     insert(attempts).inline(), columns=[one.key for one in attempts.c if one.key != "id"]
 )
-_COUNT = insert_or_update(
-    attempt_counts, "outcome", "number = attempt_counts.number + excluded.number"
+_COUNT = PreparedChange(
+    insert_or_update(
+        attempt_counts, "outcome", "number = attempt_counts.number + excluded.number"
+    ).inline(),
+    columns=("outcome", "number"),
+)
+_UNCLAIM_THESE = PreparedChange(
+    update(deliveries)
+    .where(_IS_OF_THESE, deliveries.c.claimed_epoch == bindparam("epoch"))
+    .values(claimed_epoch=null())
 )
 _UNCLAIM = (
     update(deliveries)
@@ -146,6 +187,16 @@ def next_due(db: Connection, lease: Lease, route: str) -> datetime | None:
     None while it is paused.
     """
     return _NEXT_DUE.first(db, epoch=lease.epoch, route=route)
+
+
+def kinds_due(db: Connection, lease: Lease, route: str, now: datetime) -> tuple[bool, bool]:
+    """Whether there is something to claim that was never tried, and something that failed before.
+
+    To look costs a commit less than to claim nothing.
+    """
+    which = {"epoch": lease.epoch, "route": route, "now": now}
+    fresh, retry = (found.first(db, **which) for found in (_FIRST_FRESH, _FIRST_DUE))
+    return fresh is not None, retry is not None
 
 
 def has_future_dated(db: Connection, now: datetime) -> bool:
@@ -189,16 +240,54 @@ def claim_retries(
     return _take(db, _TAKE_RETRIES, **which, limit=max(1, limit >> (2 * level)))
 
 
-def claim_probe(db: Connection, lease: Lease, route: str, but_last: Sequence[int]) -> list[Claimed]:
+def claim_events(
+    db: Connection, lease: Lease, route: str, now: datetime, limit: int, *, in_turn: bool = False
+) -> list[Claimed]:
+    """Take up to `limit` deliveries that are due of a route that sends one by one.
+
+    With `in_turn` none of a subject of which an earlier one is unfinished, or dead.
+    """
+    if not _may_send(db, lease, route):
+        return []
+    taking = _TAKE_DUE_IN_TURN if in_turn else _TAKE_DUE
+    return _take(db, taking, epoch=lease.epoch, route=route, now=now, limit=limit)
+
+
+def claim_probe(
+    db: Connection, lease: Lease, route: str, but_last: Sequence[int], *, in_turn: bool = False
+) -> list[Claimed]:
     """Claim one delivery as a probe: the least tried one, whenever it is due.
 
     Those whose ids are in `but_last` only where there is no other. A delivery that always fails
-    must not stand for all.
+    must not stand for all. With `in_turn` only one that no earlier one of its subject holds.
     """
     if not _may_send(db, lease, route):
         return []
     which = {"epoch": lease.epoch, "route": route, "but_last": list(but_last)}
-    return _take(db, _TAKE_LEAST_TRIED, **which, limit=1)
+    taking = _TAKE_LEAST_TRIED_IN_TURN if in_turn else _TAKE_LEAST_TRIED
+    return _take(db, taking, **which, limit=1)
+
+
+def may_send_ahead(
+    db: Connection, lease: Lease, route: str, uids: Sequence[str], now: datetime
+) -> bool:
+    """Whether these new customers may be sent before their page is noted.
+
+    They are known nowhere, none that came before them waits, and nobody has paused it.
+    """
+    found = _MAY_SEND_AHEAD.first(db, epoch=lease.epoch, route=route, uids=list(uids), now=now)
+    return found is not None
+
+
+def claimed(db: Connection, lease: Lease, route: str, uids: Sequence[str]) -> list[Claimed]:
+    """Return what a poller has claimed of these customers."""
+    return _CLAIMED.all(db, epoch=lease.epoch, route=route, uids=list(uids)) if uids else []
+
+
+def unclaim_customers(db: Connection, lease: Lease, route: str, uids: Sequence[str]) -> None:
+    """Give back what was claimed of these customers, if it was."""
+    fence(db, lease)
+    _UNCLAIM_THESE.each(db, [{"epoch": lease.epoch, "route": route, "uids": list(uids)}])
 
 
 def unclaim(db: Connection, lease: Lease, ids: Sequence[int]) -> None:
@@ -216,14 +305,26 @@ def unclaim_all(db: Connection, lease: Lease, route: str) -> None:
     db.execute(update(deliveries).where(unsettled, mine).values(claimed_epoch=None))
 
 
-def save_settlements(db: Connection, lease: Lease, settlements: Sequence[Settlement]) -> None:
-    """Write down what came of an attempt at each."""
+def save_settlements(
+    db: Connection, lease: Lease, route: str, settlements: Sequence[Settlement]
+) -> None:
+    """Write down what came of an attempt at each of a route's deliveries."""
     fence(db, lease)
     rows = [vars(one) for one in settlements]  # whose fields are called as the columns
     _SETTLE.each(db, rows)
     _ATTEMPT.each(db, rows)
     counts = Counter(one.outcome for one in settlements)
-    db.execute(_COUNT, [{"outcome": name, "number": counts[name]} for name in sorted(counts)])
+    _COUNT.each(db, [{"outcome": name, "number": counts[name]} for name in sorted(counts)])
+    minutes.count(db, route, settlements)
+
+
+def moved_since(db: Connection, lease: Lease, claimed: Sequence[Claimed]) -> set[int]:
+    """Find those whose events stand elsewhere in the feed than when they were claimed."""
+    if not claimed:
+        return set()
+    fence(db, lease)
+    places = [{"delivery_id": one.id, "looked_up": one.sequence} for one in claimed]
+    return {place["delivery_id"] for place in places if _STANDS_ELSEWHERE.first(db, **place)}
 
 
 def release_held(db: Connection, lease: Lease, names: Sequence[str], now: datetime) -> int:

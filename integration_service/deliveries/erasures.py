@@ -3,11 +3,29 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, exists, func, null, select, update
+from sqlalchemy import (
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal_column,
+    null,
+    select,
+    update,
+)
 
-from integration_service.deliveries.models import ErasedCustomer, deliveries, erasures
+from integration_service.deliveries.models import (
+    HOLDING,
+    ErasedCustomer,
+    deliveries,
+    destinations,
+    erasures,
+)
 from integration_service.ledger.control import IS_SENDING
 from integration_service.ledger.lease import Lease, fence, hold
+from integration_service.ledger.models import routes
 from integration_service.routes.definitions import WELCOME
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_or_update
@@ -21,7 +39,9 @@ _NOTE = insert_or_update(
     "customer_uid",
     "customer_number = COALESCE(erasures.customer_number, excluded.customer_number)",
 )
-_OF_THESE = deliveries.c.subject.in_(bindparam("uids", expanding=True))
+_OF_THESE = and_(
+    deliveries.c.subject.in_(bindparam("uids", expanding=True)), deliveries.c.route == WELCOME.name
+)
 _SKIP = (
     update(deliveries)
     .where(_OF_THESE, deliveries.c.next_attempt_at.is_not(None), deliveries.c.never_claimed)
@@ -29,6 +49,23 @@ _SKIP = (
 )
 # What was claimed may be at Inventory: nothing more is sent, and it is undone there.
 _FORGET = update(deliveries).where(_OF_THESE).values(customer_name=null(), next_attempt_at=null())
+_FORGET_ADDRESS = delete(destinations).where(
+    destinations.c.customer_uid.in_(bindparam("uids", expanding=True))
+)
+# Whatever a receiver answered to events about them, as far as that may be shown again.
+_FORGET_ANSWERS = (
+    update(deliveries)
+    .where(
+        # Route by route, and written out, for the engines to take the index of these.
+        deliveries.c.route == bindparam("name"),
+        deliveries.c.event_subject.in_(bindparam("uids", expanding=True)),
+        deliveries.c.event_subject.is_not(None),
+        deliveries.c.state.in_([literal_column(f"'{state}'") for state in HOLDING]),
+        deliveries.c.problem.is_not(None),
+    )
+    .values(problem=null())
+)
+_WEBHOOKS = select(routes.c.name).where(routes.c.target == "webhook")
 _AMONG = PreparedValues[str](
     select(erasures.c.customer_uid).where(is_listed(erasures.c.customer_uid, "uids"))
 )
@@ -75,6 +112,19 @@ def note(db: Connection, erased: Sequence[ErasedCustomer], now: datetime) -> Non
     uids = [one.customer_uid for one in erased]
     db.execute(_SKIP, {"uids": uids, "at": now})
     db.execute(_FORGET, {"uids": uids})
+    db.execute(_FORGET_ADDRESS, {"uids": uids})
+    forget_answers(db, uids)
+
+
+def forget_answers(db: Connection, uids: Sequence[str]) -> None:
+    """Forget what receivers answered to events of these customers that are unfinished, or dead.
+
+    An answer is kept for whoever looks for the reason, and may tell of the customer.
+    """
+    if not uids:
+        return
+    for name in db.execute(_WEBHOOKS).scalars().all():
+        db.execute(_FORGET_ANSWERS, {"name": name, "uids": list(uids)})
 
 
 def among(db: Connection, uids: Collection[str]) -> set[str]:

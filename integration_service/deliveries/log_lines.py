@@ -1,6 +1,7 @@
 """The log lines that operators, and their scripts, look for."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 from integration_service.deliveries.models import Arrival, Settlement
@@ -38,6 +39,30 @@ def log_settled(outcomes: Sequence[tuple[str, Settlement]]) -> None:
             len(waiting),
             _sentence(one),
             uid,
+        )
+
+
+def log_reported(route: str, outcomes: Sequence[tuple[str, Settlement]]) -> None:
+    """Log what came of webhooks; those that were delivered, which may be very many, in one line."""
+    states = Counter(one.state for _, one in outcomes)
+    if number := states["delivered"]:
+        logger.info("Reported %d events by the route %s.", number, route)
+    for event_id, one in outcomes:
+        if one.state == "dead":
+            logger.error(
+                "The event %s of the route %s is dead until someone retries it: %s.",
+                event_id,
+                route,
+                _sentence(one),
+            )
+    if waiting := [(event_id, one) for event_id, one in outcomes if one.state == "retrying"]:
+        event_id, one = waiting[0]
+        logger.warning(
+            "%d events of the route %s wait for another try: %s. The first is %s",
+            len(waiting),
+            route,
+            _sentence(one),
+            event_id,
         )
 
 

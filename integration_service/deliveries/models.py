@@ -23,10 +23,14 @@ from sqlalchemy import (
 
 from integration_service.ledger.models import metadata
 from integration_service.routes.definitions import WELCOME
+from integration_service.targets.failures import Refused
+from integration_service.targets.target import Destination
+from service_kit.database.personal import PERSONAL
 from service_kit.database.types import BigInt, UtcDateTime
 
 _UNFINISHED = "next_attempt_at IS NOT NULL"
 _RETRYING = "next_attempt_at IS NOT NULL AND attempt_count > 0"
+_HOLDS = "event_subject IS NOT NULL AND state IN ('pending', 'retrying', 'dead')"
 
 # One row for each effect that is owed: the inbox. Identified by route, subject and occurrence.
 deliveries = Table(
@@ -34,10 +38,13 @@ deliveries = Table(
     metadata,
     Column("id", BigInt, primary_key=True),
     Column("route", String(40), nullable=False, server_default=WELCOME.name),
-    # Of the welcome route: the customer's uid.
+    # What the effect is for: the customer's uid, or the id of the event that a webhook reports.
     Column("subject", String(64), nullable=False),
     Column("occurrence", Integer, nullable=False, server_default=text("1")),
     Column("customer_name", String(200)),
+    # Of a webhook: the event's type and subject. Its data are read from the feed when it is sent.
+    Column("event_type", String(40)),
+    Column("event_subject", String(64)),
     Column("sequence", BigInt, nullable=False),
     Column("state", String(10), nullable=False),
     Column("attempt_count", Integer, nullable=False),
@@ -62,7 +69,7 @@ deliveries = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("delivered_at", UtcDateTime),
-    # Why it is skipped: unwanted, erased or dismissed.
+    # Why it is skipped: unwanted, erased, dismissed or route-removed.
     Column("skip_reason", String(20)),
     # Since when it is owed, where it was enqueued again by a retry or a repair.
     Column("enqueued_at", UtcDateTime),
@@ -76,6 +83,12 @@ deliveries = Table(
     # Those that failed before, for whoever looks for them among thousands that are new.
     Index("ix_deliveries_retrying", "route", "next_attempt_at", "id", info={"where": _RETRYING}),
     Index("ix_deliveries_state", "state", "id"),
+    # What holds later events of the same subject.
+    Index(
+        "ix_deliveries_order",
+        *("route", "event_subject", "sequence"),
+        info={"where": _HOLDS},
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -102,6 +115,20 @@ attempt_counts = Table(
     Column("number", BigInt, nullable=False),
 )
 
+# What came of each minute's attempts, for each route. A minute of the day is counted anew the next
+# day, so there are no more rows than a day has minutes, and none is ever deleted.
+minute_counts = Table(
+    "minute_counts",
+    metadata,
+    Column("minute_of_day", Integer, primary_key=True, autoincrement=False),
+    Column("route", String(40), primary_key=True),
+    Column("minute", UtcDateTime, nullable=False),
+    Column("delivered", Integer, nullable=False),
+    Column("failed_attempts", Integer, nullable=False),
+    # The longest attempt of those that delivered; empty where none did.
+    Column("slowest_ms", Float),
+)
+
 # One row a customer who was erased. Kept for ever: Inventory may be restored and need it again.
 erasures = Table(
     "erasures",
@@ -116,6 +143,20 @@ erasures = Table(
     Index("ix_erasures_due", "id", info={"where": "done_at IS NULL"}),
     sqlite_autoincrement=True,
 )
+# New addresses of customers. A row goes when Inventory has been told of it.
+destinations = Table(
+    "destinations",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    Column("customer_uid", String(64), nullable=False, unique=True),
+    # Null where the customer has no address any more.
+    Column("ship_to", JSON(none_as_null=True), info=PERSONAL),
+    # Since when that is the address.
+    Column("as_of", UtcDateTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+# The states in which an event holds later ones of its subject, where their order is kept.
+HOLDING = ("pending", "retrying", "dead")
 # The one delivery that a customer's welcome package is.
 IS_WELCOME = and_(deliveries.c.route == WELCOME.name, deliveries.c.occurrence == 1)
 # And not by their states: then SQLite would take the index of these, and sort all that it finds.
@@ -123,13 +164,15 @@ UNFINISHED = deliveries.c.next_attempt_at.is_not(None)
 
 
 class Delivery(NamedTuple):
-    """A delivery without what only sending it needs."""
+    """A delivery without what only claiming it needs."""
 
     id: int
     route: str
     subject: str
     occurrence: int
     customer_name: str | None
+    event_type: str | None
+    event_subject: str | None
     sequence: int
     state: str
     attempt_count: int
@@ -139,6 +182,7 @@ class Delivery(NamedTuple):
     error: str | None
     problem: dict[str, Any] | None
     raw: str | None
+    traceparent: str | None
     created_at: datetime
     updated_at: datetime
     delivered_at: datetime | None
@@ -146,10 +190,33 @@ class Delivery(NamedTuple):
     dismissed_at: datetime | None
     dismissed_by: str | None
     dismissed_reason: str | None
+    # Worked out when it is read: paused, circuit, order, or nothing.
+    held_because: str | None
 
     @property
-    def customer_uid(self) -> str:
-        return self.subject
+    def customer_uid(self) -> str | None:
+        """Whom the package is for; None for a webhook's delivery, which is of an event."""
+        return self.subject if self.event_type is None else None
+
+    @property
+    def event_id(self) -> str | None:
+        """Which event a webhook reports; None where the effect is a customer's."""
+        return None if self.event_type is None else self.subject
+
+
+class OwedPlace(NamedTuple):
+    """Where in the feed the event stands that a webhook is owed, as far as the ledger knows."""
+
+    id: int
+    subject: str
+    sequence: int
+    state: str
+    error_class: str | None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is dead because its event was not found. A receiver's refusal is retried."""
+        return self.state == "dead" and self.error_class == Refused.error_class
 
 
 class Claimed(NamedTuple):
@@ -160,6 +227,7 @@ class Claimed(NamedTuple):
     subject: str
     occurrence: int
     customer_name: str | None
+    sequence: int
     traceparent: str | None
     attempt_count: int
     first_failed_at: datetime | None
@@ -193,12 +261,31 @@ class Arrival:
     traceparent: str | None = None
     # Why no package is sent: unwanted by whoever added the customer, or the customer was erased.
     skip_reason: str | None = None
+    # Where it goes, if that is known.
+    destination: Destination | None = None
 
     @property
     def state(self) -> str:
         if self.error:
             return "dead"
         return "skipped" if self.skip_reason else "pending"
+
+
+@dataclass
+class OwedEvent:
+    """An event that a webhook's route is to report; or, with `error`, one that can't be read."""
+
+    subject: str
+    event_type: str
+    event_subject: str | None
+    sequence: int
+    raw: str | None = None
+    error: str | None = None
+    traceparent: str | None = None
+
+    @property
+    def state(self) -> str:
+        return "dead" if self.error else "pending"
 
 
 @dataclass

@@ -9,7 +9,9 @@
 | TooLarge        | as Transient                      | as Transient                           |
 | Unfit           | of a batch: the batch is halved   |                                        |
 |                 | of one alone: as Transient        | as Transient                           |
+| NotAccepted     | as Transient                      | as Unfit of one alone                  |
 | Misconfigured   | given back, no attempt is counted | opens at once                          |
+| Gone            | as Misconfigured                  | as Misconfigured                       |
 
 Of a call that fails while the circuit is open, a probe, no attempt is counted either. A call that
 made anything is configured well: what looks otherwise in it is about that one item, and Transient.
@@ -28,6 +30,7 @@ from integration_service.targets.failures import (
     INTERNAL_ERROR,
     CallFailed,
     Misconfigured,
+    NotAccepted,
     Refused,
     RefusedAsErased,
     Transient,
@@ -72,7 +75,7 @@ def _is_of_one_delivery(batch: Sequence[Claimed], failure: CallFailed, circuit: 
     succeeded_at = circuit.succeeded_seconds
     return (
         not others
-        and (failure.status == INTERNAL_ERROR or isinstance(failure, Unfit))
+        and (failure.status == INTERNAL_ERROR or isinstance(failure, Unfit | NotAccepted))
         and first.first_failed_at is not None
         and succeeded_at is not None
         and succeeded_at >= first.tried_seconds_before

@@ -9,12 +9,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from integration_service.access import CanOperate, CanRead
-from integration_service.deliveries import service, store
+from integration_service.deliveries import minutes, replay, service, store
 from integration_service.deliveries.models import Delivery
 from integration_service.deliveries.schemas import (
+    DeliveriesPerMinute,
     DeliveryDetail,
     DeliveryOut,
     Dismissal,
+    HeldBecause,
+    ReplayOrder,
+    ReplayResult,
     RetryOrder,
     RetryResult,
     RouteName,
@@ -34,6 +38,7 @@ from service_kit.web.paging import PagingDep, Sort
 
 logger = logging.getLogger("integration_service")
 router = APIRouter(prefix="/deliveries", route_class=GuardedRoute)
+of_routes = APIRouter(prefix="/routes/{name}/deliveries", route_class=GuardedRoute)
 
 
 # How soon a finished delivery is seen that no news came of.
@@ -41,14 +46,17 @@ RECHECK_SECONDS = 1.0
 FINISHED = {"delivered", "skipped", "dead", "undone"}
 
 
+OfRoute = Annotated[
+    RouteName | None,
+    Query(description="Only those of this route.", examples=["welcome-package"]),
+]
+
+
 async def _filter(
     state: Annotated[
         State | None, Query(description="Only those in this state.", examples=["delivered"])
     ] = None,
-    route: Annotated[
-        RouteName | None,
-        Query(description="Only those of this route.", examples=["welcome-package"]),
-    ] = None,
+    route: OfRoute = None,
     q: Annotated[
         Line | None,
         Query(
@@ -58,12 +66,29 @@ async def _filter(
             examples=["Doe"],
         ),
     ] = None,
+    held_because: Annotated[
+        HeldBecause | None,
+        Query(description="Only those that are not sent now for this reason.", examples=["paused"]),
+    ] = None,
     sort: Sort = "id",
 ) -> Filter:
-    return Filter(state, route, q, ascending=sort == "id")
+    return Filter(state, route, q, held_because, ascending=sort == "id")
 
 
 DeliveryFilter = Annotated[Filter, Depends(_filter)]
+RouteInPath = Annotated[
+    Line,
+    Path(
+        alias="name", max_length=40, description="The route's name.", examples=["welcome-package"]
+    ),
+]
+Subject = Annotated[
+    Line,
+    Path(
+        max_length=64,
+        description="What it is for: the event's id; of the inventory route, the customer's uid.",
+    ),
+]
 CustomerUid = Annotated[Line, Path(max_length=64, description="The customer's uid in the CRM.")]
 
 
@@ -81,9 +106,23 @@ async def list_deliveries(
     database: DatabaseDep, _: CanRead, paging: PagingDep, filters: DeliveryFilter
 ) -> list[Delivery]:
     """List deliveries, newest last."""
+    if filters.route is not None:
+        await database.read(service.known_route, filters.route)
     order = "id" if filters.ascending else "-id"
-    run = database.read if filters.text is None else database.scan
+    is_cheap = filters.text is None and filters.held_because is None
+    run = database.read if is_cheap else database.scan
     return paging.rows(await run(store.page, filters, paging.after(order), paging.limit), order)
+
+
+# Before the look-up of one, which would take it for a uid.
+@router.get("/per-minute", summary="Count deliveries by the minute", tags=["synchronisation"])
+async def count_deliveries_per_minute(
+    database: DatabaseDep, _: CanRead, route: OfRoute = None
+) -> DeliveriesPerMinute:
+    """Count what was delivered, and what failed, in each minute of the last 24 hours."""
+    if route is not None:
+        await database.read(service.known_route, route)
+    return await database.scan(minutes.per_minute, clock.now(), route)
 
 
 @router.get(
@@ -189,6 +228,22 @@ async def dismiss_delivery(
     return await database.read(service.show, customer_uid)
 
 
+@router.post("/replay", summary="Send a range again", tags=["control"])
+async def replay_deliveries(
+    wanted: ReplayOrder, database: DatabaseDep, who: CanOperate
+) -> ReplayResult:
+    """Send again what a route has sent of the events from one position of the feed to another.
+
+    Each has the identity that it had: a receiver that remembers `webhook-id` ignores it, and
+    Inventory answers with the package that is there. What was dismissed is sent too; what is
+    skipped otherwise, or undone, is not. `dry_run` counts them.
+    """
+    done = await replay.replay(database, clock.now, wanted, who)
+    if not wanted.dry_run:
+        logger.info("%s replays %d deliveries of %s.", who.name, done.replayed, wanted.route)
+    return done
+
+
 @router.post("/retry", summary="Retry many deliveries", tags=["control"])
 async def retry_deliveries(
     wanted: RetryOrder, database: DatabaseDep, who: CanOperate
@@ -201,3 +256,71 @@ async def retry_deliveries(
     if not wanted.dry_run:
         logger.info("%s retries %d %s deliveries.", who.name, done.retried, wanted.state)
     return done
+
+
+@of_routes.get(
+    "",
+    summary="List deliveries of a route",
+    tags=["synchronisation"],
+    response_model=list[DeliveryOut],
+)
+async def list_route_deliveries(
+    name: RouteInPath, database: DatabaseDep, _: CanRead, paging: PagingDep, sort: Sort = "id"
+) -> list[Delivery]:
+    """List what one route owes, newest last. `GET /deliveries` has more filters."""
+    filters = Filter(route=name, ascending=sort == "id")
+    return paging.rows(
+        await database.read(store.page, filters, paging.after(sort), paging.limit), sort
+    )
+
+
+@of_routes.get(
+    "/{subject}",
+    summary="Look up a delivery of a route",
+    tags=["synchronisation"],
+    responses=documented(DeliveryNotFound),
+)
+async def get_route_delivery(
+    name: RouteInPath, subject: Subject, database: DatabaseDep, _: CanRead
+) -> DeliveryDetail:
+    """Show what a route owes for one event or customer, with every attempt."""
+    return await database.read(service.show, subject, name)
+
+
+@of_routes.post(
+    "/{subject}/retry",
+    summary="Retry a delivery of a route",
+    tags=["control"],
+    response_model=DeliveryOut,
+    responses=documented(DeliveryNotFound, NotRetryable),
+)
+async def retry_route_delivery(
+    name: RouteInPath, subject: Subject, database: DatabaseDep, who: CanOperate
+) -> Delivery:
+    """Send one delivery again, as `POST /deliveries/{customer_uid}/retry` does."""
+    row = await database.write(service.retry, subject, clock.now(), who, name)
+    logger.info("%s retries %s of the route %s.", who.name, subject, name)
+    return row
+
+
+@of_routes.post(
+    "/{subject}/dismiss",
+    summary="Settle a dead delivery of a route",
+    tags=["control"],
+    responses=documented(DeliveryNotFound),
+)
+async def dismiss_route_delivery(
+    name: RouteInPath,
+    subject: Subject,
+    dismissal: Dismissal,
+    database: DatabaseDep,
+    who: CanOperate,
+) -> DeliveryDetail:
+    """Settle a dead delivery that needs no more: it is `skipped` from now on.
+
+    Where the route keeps the order of each subject's events, later ones go on.
+    """
+    now, reason = clock.now(), dismissal.reason
+    if await database.write(service.dismiss, subject, reason, now, who, name):
+        logger.info("%s dismisses %s of the route %s: %s", who.name, subject, name, reason)
+    return await database.read(service.show, subject, name)

@@ -1,5 +1,6 @@
 """What the integration asks of the CRM. Nothing in its answers is taken on trust."""
 
+import contextlib
 from typing import Any
 from urllib.parse import quote
 
@@ -10,7 +11,15 @@ from integration_service.routes.definitions import WELCOME
 from integration_service.settings import Settings
 from integration_service.targets.circuit import Circuit
 from integration_service.targets.failures import CallFailed, TooLarge, Transient, slug_of
-from integration_service.targets.http import PAGE, Link, ListPage, read_page
+from integration_service.targets.http import (
+    CURSOR,
+    PAGE,
+    Answer,
+    Link,
+    ListPage,
+    cursor_in,
+    read_page,
+)
 
 TYPES = ",".join(WELCOME.event_types)
 _CUSTOMERS = TypeAdapter(list[Customer])
@@ -38,14 +47,21 @@ class CrmClient:
         await self.link.close()
 
     async def page(
-        self, after: str | None, position: int | None, limit: int, wait: float
+        self,
+        after: str | None,
+        position: int | None,
+        limit: int,
+        wait: float,
+        types: str = TYPES,
     ) -> FeedPage:
         """Read the page after a cursor, which stood at `position` where that is known.
+
+        `types` are the event types that are wanted, comma-separated.
 
         Raises CallFailed, or FeedBroken when the CRM does not know the cursor as its own, or when
         the page does not start where the last one ended.
         """
-        params: dict[str, Any] = {"types": TYPES, "limit": max(1, limit // self._limit_divisor)}
+        params: dict[str, Any] = {"types": types, "limit": max(1, limit // self._limit_divisor)}
         if after is not None:
             params["after"] = after
         if wait:
@@ -62,6 +78,55 @@ class CrmClient:
             raise
         self._limit_divisor = max(1, self._limit_divisor // 2)
         return _checked(answer.body, position)
+
+    async def events_from(self, position: int, ahead: int, types: str) -> list[Any]:
+        """Read the event at a position, if it is there, and up to so many behind it.
+
+        Raises CallFailed, or FeedBroken where the first is pruned.
+        """
+        answer = await self._look_up(position)
+        if answer is None:
+            return []
+        found = [answer.body]
+        cursor = cursor_in(answer, "x-feed-cursor")
+        if ahead and cursor is not None:
+            # Without these each is looked up by itself, so no failure matters.
+            with contextlib.suppress(CallFailed, FeedBroken):
+                found += (await self.page(cursor, position, ahead, 0.0, types)).events
+        return found
+
+    async def cursor_behind(self, position: int) -> str | None:
+        """Return the feed's place behind a position; None where the feed is not that far.
+
+        Raises CallFailed, or FeedBroken where that event is pruned.
+        """
+        answer = await self._look_up(position)
+        if answer is None:
+            return None
+        cursor = cursor_in(answer, "x-feed-cursor")
+        if cursor is None:
+            raise Transient("its event names no feed cursor", status=answer.status)
+        return cursor
+
+    async def _look_up(self, position: int) -> Answer | None:
+        try:
+            return await self.link.call("GET", f"/api/events/{position}")
+        except CallFailed as failure:
+            if slug_of(failure.problem) == "event-not-found":
+                return None
+            _raise_if_broken(failure)
+            raise
+
+    async def announce(self, reader: str, position: int, cursor: str | None) -> None:
+        """Have the CRM keep the events behind a position. Raises CallFailed or FeedBroken."""
+        body: dict[str, Any] = {"position": position}
+        if cursor is not None:
+            body["cursor"] = cursor
+        try:
+            await self.link.call("PUT", f"/api/feed-readers/{reader}", body=body)
+        except CallFailed as failure:
+            _raise_if_broken(failure)
+            raise
 
     async def newest(self) -> Newest:
         """Return the feed's place behind all that is committed by now. Raises CallFailed."""
@@ -119,7 +184,10 @@ def _raise_if_broken(failure: CallFailed) -> None:
     if slug == "feed-diverged":
         raise FeedBroken("diverged", failure.error) from failure
     if slug == "cursor-expired":
-        raise FeedBroken("expired", failure.error) from failure
+        oldest = (failure.problem or {}).get("oldest_cursor")
+        is_cursor = isinstance(oldest, str) and CURSOR.fullmatch(oldest)
+        broken = FeedBroken("expired", failure.error, oldest if is_cursor else None)
+        raise broken from failure
 
 
 def _checked(body: Any, position: int | None) -> FeedPage:

@@ -1,28 +1,33 @@
 """Reads the CRM's feed, and writes down to whom a package is owed."""
 
 import asyncio
-import json
 import logging
 import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from opentelemetry.trace import SpanKind
 from pydantic import TypeAdapter, ValidationError
 
+from integration_service.concurrency import run_to_completion
+from integration_service.deliveries import claims
+from integration_service.deliveries.ahead import Ahead
 from integration_service.deliveries.log_lines import log_found
 from integration_service.deliveries.models import Arrival, ErasedCustomer
-from integration_service.deliveries.store import is_above
-from integration_service.feed import store
+from integration_service.feed import outages, store
 from integration_service.feed.client import CrmClient
-from integration_service.feed.models import FeedBroken, FeedPage
+from integration_service.feed.high_mark import HighMark
+from integration_service.feed.models import FeedBroken, FeedPage, as_received
+from integration_service.feed.postal import destination_of, is_change
 from integration_service.feed.recovery import Recovery
 from integration_service.ledger import control
 from integration_service.ledger.lease import Clock, Lease
 from integration_service.ledger.models import PollerState
-from integration_service.routes.definitions import WELCOME
+from integration_service.routes.definitions import WELCOME, InventoryRoute
 from integration_service.settings import Settings
-from integration_service.targets import store as targets
 from integration_service.targets.failures import CallFailed
+from integration_service.targets.target import Destination
 from service_kit.database import Database
 from service_kit.process import tracing
 from service_kit.process.logs import new_request_id, use_request_id
@@ -30,14 +35,16 @@ from service_kit.web.fields import Line
 
 logger = logging.getLogger("integration_service")
 
-# Reading stops above this many unfinished deliveries, and goes on below half of it: an outage of
-# Inventory must not copy the whole CRM into this database.
-HIGH_MARK = 20_000
 LONGEST_UID = 64
 LONGEST_NAME = 200
 LARGEST_NUMBER = 2**63
 # After a long poll that was answered at once without events: the CRM is stopping, or can't wait.
 EARLY_ANSWER_PAUSE_SECONDS = 0.5
+
+# How long a page's note waits for what comes of sending it, to be written down with it.
+ANSWER_SECONDS = 0.05
+
+SendAhead = Callable[[Lease, Sequence[Arrival]], Awaitable[Ahead | None]]
 
 _LINE: TypeAdapter[str] = TypeAdapter(Line)
 
@@ -46,15 +53,21 @@ class Ingest:
     """Polls the feed, one page at a time."""
 
     def __init__(
-        self, database: Database, crm: CrmClient, settings: Settings, clock: Clock
+        self,
+        database: Database,
+        crm: CrmClient,
+        settings: Settings,
+        clock: Clock,
+        route: InventoryRoute = WELCOME,
     ) -> None:
         self._database = database
         self._crm = crm
+        self._route = route
         self._circuit = crm.circuit
         self._settings = settings
         self._clock = clock
         self._recovery = Recovery(database, crm, clock)
-        self._is_full = False
+        self._high_mark = HighMark(database, route.name)
         # What this process has logged as wrong with the feed.
         self._logged_state: str | None = None
         # Whether it waits for the CRM's answer, and so can be cancelled without a loss.
@@ -63,6 +76,12 @@ class Ingest:
         self.work_ready = asyncio.Event()
         # Set when someone was erased.
         self.erased = asyncio.Event()
+        # Set when someone has another address.
+        self.readdressed = asyncio.Event()
+        # Sends new customers while their page is noted, where there is one who does.
+        self.send_ahead: SendAhead | None = None
+        # Who may have been noted as being sent, though nobody sends them any more.
+        self._unsent: list[str] = []
 
     async def poll(self, lease: Lease, *, wait: float) -> float:
         """Poll once, and write down what is new. Returns how many seconds may pass until the next.
@@ -71,8 +90,9 @@ class Ingest:
         the deliveries that it moved past.
         """
         use_request_id(new_request_id())
+        await self._give_back(lease)
         feed = await self._database.read(control.state)
-        if await self._has_enough():
+        if await self._high_mark.count():
             return 0.1
         started_at = time.monotonic()
         try:
@@ -95,13 +115,15 @@ class Ingest:
         self.is_waiting = True
         try:
             limit = self._settings.batch_size
-            return await self._crm.page(feed.cursor, feed.position, limit, wait)
+            types = ",".join(self._route.event_types)
+            return await self._crm.page(feed.cursor, feed.position, limit, wait, types)
         finally:
             self.is_waiting = False
 
     async def _begin(self, lease: Lease) -> PollerState:
         """Decide, at the very first start, whether customers that are there already are owed."""
-        start_from = self._settings.start_from
+        has_file = self._settings.routes_file is not None
+        start_from = self._route.start_from if has_file else self._settings.start_from
         at = await self._crm.newest() if start_from == "now" else None
         await self._database.write(store.begin, lease, self._clock(), at)
         logger.info("Reading the CRM's feed from: %s", start_from)
@@ -109,12 +131,14 @@ class Ingest:
 
     async def _note(self, lease: Lease, feed: PollerState, page: FeedPage) -> None:
         now = self._clock()
-        arrivals, erased = [], []
+        arrivals, erased, changed = [], [], []
         for index, event in enumerate(page.events):
-            if is_erasure(event):
+            if is_erasure(event, self._route):
                 erased.append(ErasedCustomer(event["subject"], _number(event)))
-            elif not is_of_other_type(event):
-                arrivals.append(understand(event, page.through_position, index))
+            elif is_change(event):
+                changed += [place] if (place := destination_of(event)) else []
+            elif not is_of_other_type(event, self._route):
+                arrivals.append(understand(event, page.through_position, index, self._route))
         move = {
             "old": feed.cursor,
             "new": page.next_cursor,
@@ -123,22 +147,82 @@ class Ingest:
             "caught_up": None if page.has_more else now,
         }
         traced = (arrival.traceparent for arrival in arrivals)
+        ahead = None if erased or changed else await self._start(lease, arrivals)
         with tracing.spans("find customer", SpanKind.CONSUMER, traced):
-            write = self._database.erase if erased else self._database.write
-            new = await write(store.note_page, lease, arrivals, move, now, erased)
+            if ahead is None:
+                await self._note_first(lease, arrivals, move, now, erased, changed)
+            else:
+                seconds = 0.0 if page.has_more else ANSWER_SECONDS
+                noting = self._note_ahead(lease, ahead, arrivals, move, now, seconds)
+                await run_to_completion(noting)
+        self._logged_state = None
+        await self._note_success(lease)
+
+    async def _note_first(
+        self,
+        lease: Lease,
+        arrivals: Sequence[Arrival],
+        move: Mapping[str, Any],
+        now: datetime,
+        erased: Sequence[ErasedCustomer],
+        changed: Sequence[Destination],
+    ) -> None:
+        """Note a page, then have those act on it who do."""
+        write = self._database.erase if erased else self._database.write
+        new = await write(store.note_page, lease, arrivals, move, now, erased, changed)
         for arrival in new:
             log_found(arrival)
         if new:
             self.work_ready.set()
         if erased:
             self.erased.set()
-        self._logged_state = None
-        await self._note_success(lease)
+        if changed:
+            self.readdressed.set()
+
+    async def _start(self, lease: Lease, arrivals: Sequence[Arrival]) -> Ahead | None:
+        """Start to send customers who are new, where all that a page tells of is that."""
+        if self.send_ahead is None or any(one.state != "pending" for one in arrivals):
+            return None
+        ahead = await self.send_ahead(lease, arrivals)
+        if ahead is not None:
+            for arrival in arrivals:
+                log_found(arrival)
+        return ahead
+
+    async def _note_ahead(
+        self,
+        lease: Lease,
+        ahead: Ahead,
+        arrivals: Sequence[Arrival],
+        move: Mapping[str, Any],
+        now: datetime,
+        seconds: float,
+    ) -> None:
+        """Note a page that is being sent, with what comes of that within so many seconds."""
+        await ahead.wait(seconds)
+        settlements = ahead.settlements
+        try:
+            noted = await self._database.write(
+                store.note_ahead, lease, arrivals, move, now, settlements
+            )
+        except BaseException:
+            # A database that went away may have committed it all the same.
+            self._unsent = ahead.uids
+            ahead.drop()
+            raise
+        if not ahead.tell(noted) and not noted.is_settled:
+            self._unsent = ahead.uids
+
+    async def _give_back(self, lease: Lease) -> None:
+        """Have those sent who are noted as being sent, and are not."""
+        if self._unsent:
+            name = self._route.name
+            await self._database.write(claims.unclaim_customers, lease, name, self._unsent)
+            self._unsent = []
+            self.work_ready.set()
 
     async def _note_success(self, lease: Lease) -> None:
-        if self._circuit.succeeded():
-            logger.info("The CRM answers again.")
-            await self._database.write(targets.save, lease, self._circuit)
+        await outages.note_success(self._database, lease, self._circuit)
 
     async def _begin_recovery(self, lease: Lease, feed: PollerState, broken: FeedBroken) -> float:
         """Start recovery when the cursor is no longer valid; reading on might miss someone."""
@@ -165,41 +249,29 @@ class Ingest:
             self.work_ready.set()
         if walked.erased:
             self.erased.set()
+        if walked.destinations:
+            self.readdressed.set()
         await self._note_success(lease)
         return 0.0
 
     async def _fail(self, lease: Lease, failure: CallFailed) -> float:
-        now = self._clock()
-        await self._database.write(store.note_error, lease, f"CRM: {failure.error}", now)
-        await targets.note_failure(self._database, lease, self._circuit, failure, now)
-        next_poll_at = self._circuit.next_probe_at or now
-        wait = (next_poll_at - now).total_seconds()
-        return min(wait, max(self._settings.polling_interval_seconds, failure.retry_after))
-
-    async def _has_enough(self) -> bool:
-        mark = HIGH_MARK // 2 if self._is_full else HIGH_MARK
-        is_full = await self._database.read(is_above, mark)
-        if is_full != self._is_full:
-            self._is_full = is_full
-            logger.info(
-                "%d or more deliveries are unfinished; reading the feed %s.",
-                mark,
-                "pauses" if is_full else "goes on",
-            )
-        return is_full
+        interval = self._settings.polling_interval_seconds
+        return await outages.note_failure(
+            self._database, lease, self._circuit, failure, self._clock(), interval
+        )
 
 
-def is_erasure(event: Any) -> bool:
+def is_erasure(event: Any, route: InventoryRoute = WELCOME) -> bool:
     """Whether an event reports that a customer was erased."""
-    if not isinstance(event, dict) or event.get("type") not in WELCOME.undo_on:
+    if not isinstance(event, dict) or event.get("type") not in route.undo_on:
         return False
     return _is_uid(event.get("subject"))
 
 
-def is_of_other_type(event: Any) -> bool:
+def is_of_other_type(event: Any, route: InventoryRoute = WELCOME) -> bool:
     """Whether an event was not asked for: its subject may not even be a customer."""
     kind = event.get("type") if isinstance(event, dict) else None
-    return isinstance(kind, str) and kind not in WELCOME.event_types
+    return isinstance(kind, str) and kind not in route.event_types
 
 
 def _number(event: Any) -> int | None:
@@ -222,7 +294,7 @@ def _line(value: Any, longest: int) -> str | None:
     return text if 0 < len(text) <= longest else None
 
 
-def understand(event: Any, through: int, index: int) -> Arrival:
+def understand(event: Any, through: int, index: int, route: InventoryRoute = WELCOME) -> Arrival:
     """Read one event. One that can't be understood becomes a dead delivery, so that it is seen."""
     try:
         kind, uid, sequence = event["type"], event["subject"], event["sequence"]
@@ -237,10 +309,13 @@ def understand(event: Any, through: int, index: int) -> Arrival:
         return _unreadable(event, through, index, "its sequence is not within the page")
     traceparent = tracing.valid_traceparent(event.get("traceparent"))
     name = _line(name, LONGEST_NAME)
-    skip_reason = "unwanted" if WELCOME.is_unwanted(event) else None
-    return Arrival(uid, name, sequence, traceparent=traceparent, skip_reason=skip_reason)
+    skip_reason = "unwanted" if route.is_unwanted(event) else None
+    arrival = Arrival(uid, name, sequence, traceparent=traceparent, skip_reason=skip_reason)
+    place = destination_of(event)
+    arrival.destination = place if place and place.ship_to else None
+    return arrival
 
 
 def _unreadable(event: Any, through: int, index: int, error: str) -> Arrival:
-    raw = json.dumps(event, ensure_ascii=True).replace("\\u0000", "\\ufffd")
-    return Arrival(f"unreadable-{through}-{index}", None, through, raw, f"The event: {error}.")
+    subject = f"unreadable-{through}-{index}"
+    return Arrival(subject, None, through, as_received(event), f"The event: {error}.")

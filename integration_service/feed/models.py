@@ -1,5 +1,6 @@
 """What the CRM says, once it is checked, and what follows from it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,8 +9,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from integration_service.deliveries.models import Arrival, ErasedCustomer
+from integration_service.feed.postal import read_address
 from integration_service.ledger.models import PollerState
 from integration_service.targets.http import CURSOR, Uid
+from integration_service.targets.target import Destination
 from service_kit.web.fields import Instant
 
 LARGEST_PAGE = 500
@@ -27,6 +30,7 @@ class Customer(BaseModel):
     email: str
     created_at: Instant
     updated_at: Instant
+    address: Any = None
 
     @property
     def first_name_known(self) -> str | None:
@@ -40,6 +44,14 @@ class Customer(BaseModel):
     def arrival(self) -> Arrival:
         """What it is to the ledger, where the list and no event has reported it."""
         return Arrival(self.uid, self.first_name_known, 0)
+
+    @property
+    def destination(self) -> Destination | None:
+        """Where its packages go; None where nothing says that it ever had an address."""
+        ship_to = read_address(self.address)
+        if ship_to is None and self.updated_at == self.created_at:
+            return None
+        return Destination(self.uid, ship_to, self.updated_at)
 
     @property
     def is_erased(self) -> bool:
@@ -58,12 +70,16 @@ class Newest:
 
 
 class FeedBroken(Exception):
-    """The cursor is no longer valid. `state` says why: diverged or expired."""
+    """The cursor is no longer valid. `state` says why: diverged or expired.
 
-    def __init__(self, state: str, detail: str) -> None:
+    Of an expired one `oldest_cursor` may say where the events begin that are left.
+    """
+
+    def __init__(self, state: str, detail: str, oldest_cursor: str | None = None) -> None:
         super().__init__(detail)
         self.state = state
         self.detail = detail
+        self.oldest_cursor = oldest_cursor
 
 
 class FeedPage(BaseModel):
@@ -79,6 +95,11 @@ class FeedPage(BaseModel):
     has_more: bool
 
 
+def as_received(event: Any) -> str:
+    """Write down an event that can't be read, as far as a database can keep it."""
+    return json.dumps(event, ensure_ascii=True).replace("\\u0000", "\\ufffd")
+
+
 @dataclass(frozen=True, slots=True)
 class Walked:
     """A page of customers, and where the walk continues; nowhere after the last."""
@@ -89,6 +110,8 @@ class Walked:
     # Where the feed stood before the first page was read, which comes with the first page.
     feed_cursor: str | None
     next_page: str | None
+    # Where the packages go of those who were there before as well.
+    destinations: Sequence[Destination] = ()
 
 
 def is_from_before(feed: PollerState, created_at: datetime) -> bool:

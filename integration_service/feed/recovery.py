@@ -75,6 +75,11 @@ class Recovery:
             erased=[ErasedCustomer(one.uid, one.id) for one in page.items if one.is_erased],
             feed_cursor=page.feed_cursor or feed.recovery_cursor,
             next_page=page.next_cursor,
+            destinations=[
+                place
+                for one in page.items
+                if not one.is_erased and (place := one.destination) is not None
+            ],
         )
         write = self._database.erase if walked.erased else self._database.write
         new = await write(store.note_walked, lease, feed, walked, now)

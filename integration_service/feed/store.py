@@ -9,12 +9,14 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, update
 
-from integration_service.deliveries import erasures
-from integration_service.deliveries.models import Arrival, ErasedCustomer
+from integration_service.deliveries import destinations, erasures
+from integration_service.deliveries.ahead import Noted, settle
+from integration_service.deliveries.models import Arrival, ErasedCustomer, Settlement
 from integration_service.deliveries.store import owe
 from integration_service.feed.models import Newest, Walked
 from integration_service.ledger.lease import Lease, LeaseLost, fence
 from integration_service.ledger.models import PollerState, poller
+from integration_service.targets.target import Destination
 from service_kit.database.types import UtcDateTime
 
 _MOVE = (
@@ -60,19 +62,44 @@ def note_page(
     move: Mapping[str, Any],
     now: datetime,
     erased: Sequence[ErasedCustomer] = (),
+    changed: Sequence[Destination] = (),
 ) -> list[Arrival]:
     """Owe a package to each customer who is new, and move past the page; both or neither.
 
-    Those who were erased are noted as such, in the same transaction.
+    Those who were erased are noted as such, in the same transaction, and new addresses too.
 
     Returns whom it is owed to from now on. Raises LeaseLost when the cursor is not where this page
     was read from, or the lease is another's.
     """
     erasures.note(db, erased, now)
+    destinations.note(db, changed)
     new = owe(db, arrivals, now)
+    _move(db, lease, move, now)
+    return new
+
+
+def note_ahead(
+    db: Connection,
+    lease: Lease,
+    arrivals: Sequence[Arrival],
+    move: Mapping[str, Any],
+    now: datetime,
+    settlements: Mapping[str, Settlement],
+) -> Noted:
+    """Do the same for a page that is being sent already, with what came of that where it is known.
+
+    Returns the deliveries that are owed from now on.
+    """
+    # First, as whoever claims does: a pause, or another poller, comes before all of it or after.
+    fence(db, lease)
+    new = owe(db, arrivals, now, lease.epoch)
+    _move(db, lease, move, now)
+    return settle(db, lease, new, settlements)
+
+
+def _move(db: Connection, lease: Lease, move: Mapping[str, Any], now: datetime) -> None:
     if db.execute(_MOVE, {**move, "epoch": lease.epoch, "now": now}).rowcount != 1:
         raise LeaseLost
-    return new
 
 
 def mark_feed(db: Connection, lease: Lease, state: str, error: str, now: datetime) -> None:
@@ -120,6 +147,7 @@ def note_walked(
     the walk is not where this page was read from, or the lease is another's.
     """
     erasures.note(db, walked.erased, now)
+    destinations.note(db, walked.destinations)
     new = owe(db, walked.arrivals, now)
     values = {
         "recovery_cursor": walked.feed_cursor,

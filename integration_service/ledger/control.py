@@ -67,11 +67,31 @@ def pause_route(db: Connection, name: str, now: datetime, who: Principal) -> boo
     return _noted(db, statement.values(paused_at=now), "route.paused", who, name)
 
 
+def pause_gone(db: Connection, name: str, reason: str, now: datetime) -> None:
+    """Stop sending what is owed by a route, since its receiver says that it is gone."""
+    is_sending = and_(routes.c.name == name, routes.c.paused_at.is_(None))
+    db.execute(update(routes).where(is_sending).values(paused_at=now, pause_reason=reason[:200]))
+    wake(db)
+
+
 def resume_route(db: Connection, name: str, who: Principal) -> bool:
     """Send what is owed by a route again. Returns whether that is news."""
     statement = update(routes).where(routes.c.name == name, routes.c.paused_at.is_not(None))
     wake(db)
-    return _noted(db, statement.values(paused_at=None), "route.resumed", who, name)
+    values = {"paused_at": None, "pause_reason": None}
+    return _noted(db, statement.values(values), "route.resumed", who, name)
+
+
+def accept_gap(db: Connection, name: str, start: str, who: Principal) -> bool:
+    """Have a route read on after a gap: from the oldest event that is left, or the newest.
+
+    Returns whether there was one.
+    """
+    statement = update(routes).where(routes.c.name == name, routes.c.feed_state == "gap")
+    wake(db)
+    nowhere = dict.fromkeys(("first_position", "cursor", "position", "head_position"))
+    values = {**nowhere, "start_from": start, "feed_state": "running"}
+    return _noted(db, statement.values(values), "route.gap_accepted", who, name)
 
 
 def _noted(

@@ -9,31 +9,57 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text, text
 
+from service_kit.database import production
 from service_kit.database.types import BigInt, UtcDateTime
 from service_kit.web.audit import Audit
 
 metadata = MetaData()
+production.add_table(metadata)
 # What the audit tells of.
 Action = Literal[
     "deliveries.paused",
     "deliveries.resumed",
     "route.paused",
     "route.resumed",
+    "route.gap_accepted",
     "delivery.retried",
     "delivery.dismissed",
+    "delivery.replayed",
     "reconcile.requested",
     "repair.requested",
     "repair.confirmed",
 ]
 audit = Audit(metadata)
 
-# One row a route. The only one there is so far is in routes/definitions.py.
+# One row a route, also one that is no longer in the file of routes: its deliveries stay readable.
 routes = Table(
     "routes",
     metadata,
     Column("name", String(40), primary_key=True),
-    # Since when nothing of it is sent, because an operator wants it so.
+    # What may not change under a name.
+    Column("target", String(20), nullable=False, server_default="inventory"),
+    Column("ordering", String(10), nullable=False, server_default="none"),
+    Column("package_type", String(64)),
+    # Since when it is no longer in the file.
+    Column("removed_at", UtcDateTime),
+    # Since when nothing of it is sent: an operator wants it so, or, with a reason, its receiver.
     Column("paused_at", UtcDateTime),
+    Column("pause_reason", String(200)),
+    # How far a webhook's route has read the feed. The inventory route's place is in `poller`.
+    # running, or gap: events between its place and the oldest that is left are gone, so nothing is
+    # sent until a person accepts that.
+    Column("feed_state", String(10), nullable=False, server_default="running"),
+    # Empty until its very first poll has decided where to begin.
+    Column("start_from", String(20)),
+    # Behind which position it has begun to read; empty until its first page.
+    Column("first_position", BigInt),
+    Column("cursor", String(200)),
+    Column("position", BigInt),
+    Column("head_position", BigInt),
+    Column("last_poll_at", UtcDateTime),
+    Column("caught_up_at", UtcDateTime),
+    Column("last_error", Text),
+    Column("last_error_at", UtcDateTime),
 )
 
 # One row: who polls, how far the feed has been read, and whether sending is paused.
@@ -80,6 +106,9 @@ poller = Table(
     # When the newest of these was made, by the CRM's own clock. It decides where the CRM no longer
     # knows start_cursor, which is then empty until all customers were read.
     Column("newest_at_start", UtcDateTime),
+    # Of the routes that the newest poller works by, and of others that a person has accepted.
+    Column("routes_hash", String(64)),
+    Column("accepted_routes_hash", String(64)),
 )
 
 
@@ -114,3 +143,25 @@ class PollerState(NamedTuple):
     def is_read_after(self, instant: datetime) -> bool:
         """Whether the feed was read to its end after this instant."""
         return self.caught_up_at is not None and self.caught_up_at > instant
+
+
+class RouteState(NamedTuple):
+    """What is read of `routes` as a whole."""
+
+    name: str
+    target: str
+    ordering: str
+    package_type: str | None
+    removed_at: datetime | None
+    paused_at: datetime | None
+    pause_reason: str | None
+    feed_state: str
+    start_from: str | None
+    first_position: int | None
+    cursor: str | None
+    position: int | None
+    head_position: int | None
+    last_poll_at: datetime | None
+    caught_up_at: datetime | None
+    last_error: str | None
+    last_error_at: datetime | None

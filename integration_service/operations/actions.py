@@ -8,14 +8,18 @@ from integration_service.deliveries import service, store
 from integration_service.deliveries.schemas import DeliveryOut, RetryOrder
 from integration_service.deliveries.service import DeliveryNotFound, NotRetryable
 from integration_service.deliveries.store import Filter
-from integration_service.ledger.lease import LeaseLost, renew
+from integration_service.feed.client import CrmClient
+from integration_service.ledger.lease import Lease, LeaseLost, renew
 from integration_service.operations import overview, printing
 from integration_service.operations.schemas import Status
 from integration_service.poller.poller import Poller
 from integration_service.reconcile import store as runs
+from integration_service.reconcile.webhooks import EventComparison
+from integration_service.routes.definitions import WELCOME, WebhookRoute
 from integration_service.settings import Settings
 from service_kit.database import Database
 from service_kit.process import clock
+from service_kit.process.environment import Refused
 from service_kit.process.stopping import Stopping
 from service_kit.web.auth import COMMAND_LINE
 
@@ -25,33 +29,60 @@ PAGE = 500
 
 async def run_once(settings: Settings, database: Database, options: argparse.Namespace) -> int:
     """Do what the running service does, once. Raises LeaseLost while it runs."""
-    poller = Poller(settings, database, Stopping())
+    poller = Poller(settings, database, Stopping(), settings.read_routes())
     try:
         lease = await poller.take_lease()
         if lease is None:
             raise LeaseLost
-        while await poller.ingest.poll(lease, wait=0) == 0:
-            await poller.dispatch.drain(lease)
-            await database.write(renew, lease, settings.lease_seconds)
-        await poller.dispatch.drain(lease)
-        while await poller.erasing.erase_some(lease):
-            pass
+        if poller.packages:
+            await _send_packages(poller, lease, database, settings)
+        if poller.reporting:
+            await _report_events(poller, lease, database, settings)
         await poller.give_back(lease)
     finally:
         await poller.close()
-    found = await _show_status(database, options)
-    left = found.deliveries["pending"] + found.deliveries["retrying"] + (found.feed.lag_events or 0)
+    found = await _show_status(settings, database, options)
+    left = found.deliveries["pending"] + found.deliveries["retrying"]
+    left += sum(route.lag_events or 0 for route in found.routes)
     is_open = any(circuit.state == "open" for circuit in found.circuits.values())
-    return EXIT_UNFINISHED if left or is_open or found.feed.state != "running" else 0
+    is_running = all(route.feed_state == "running" for route in found.routes)
+    return EXIT_UNFINISHED if left or is_open or not is_running else 0
 
 
-async def status(_settings: Settings, database: Database, options: argparse.Namespace) -> int:
-    await _show_status(database, options)
+async def _send_packages(
+    poller: Poller, lease: Lease, database: Database, settings: Settings
+) -> None:
+    while await poller.ingest.poll(lease, wait=0) == 0:
+        await poller.dispatch.drain(lease)
+        await database.write(renew, lease, settings.lease_seconds)
+    await poller.dispatch.drain(lease)
+    while await poller.erasing.erase_some(lease):
+        pass
+    while await poller.readdressing.tell_some(lease):
+        pass
+
+
+async def _report_events(
+    poller: Poller, lease: Lease, database: Database, settings: Settings
+) -> None:
+    has_more = True
+    while has_more:
+        has_more = await poller.subscriptions.poll(lease, wait=0) == 0
+        for reporting in poller.reporting:
+            await reporting.drain(lease)
+        await database.write(renew, lease, settings.lease_seconds)
+
+
+async def status(settings: Settings, database: Database, options: argparse.Namespace) -> int:
+    await _show_status(settings, database, options)
     return 0
 
 
-async def _show_status(database: Database, options: argparse.Namespace) -> Status:
-    found = await database.scan(overview.status, clock.now(), None)
+async def _show_status(
+    settings: Settings, database: Database, options: argparse.Namespace
+) -> Status:
+    routes = settings.read_routes()
+    found = await database.scan(overview.status, clock.now(), None, routes)
     if options.json:
         sys.stdout.write(found.model_dump_json(indent=2) + "\n")
     else:
@@ -67,7 +98,7 @@ async def dead_letters(_settings: Settings, database: Database, options: argpars
             page = await database.read(store.page, Filter(state="dead"), after, PAGE)
             for row in page.rows:
                 shown = DeliveryOut.model_validate(row)
-                cells = (row.customer_uid, row.error_class or "", row.error or "")
+                cells = (row.subject, row.error_class or "", row.error or "")
                 write(cells, shown.model_dump(mode="json"))
             count += len(page.rows)
             if page.next_key is None:
@@ -82,10 +113,12 @@ async def retry(_settings: Settings, database: Database, options: argparse.Names
     with printing.listing(("customer", "now", "why not"), as_json=options.json) as write:
         for uid in options.customer_uid:
             try:
+                route = options.route or WELCOME.name
                 if options.dry_run:
-                    row = await database.read(service.retryable, uid)
+                    row = await database.read(service.retryable, uid, route)
                 else:
-                    row = await database.write(service.retry, uid, clock.now(), COMMAND_LINE)
+                    now = clock.now()
+                    row = await database.write(service.retry, uid, now, COMMAND_LINE, route)
             except (DeliveryNotFound, NotRetryable) as problem:
                 code = EXIT_UNFINISHED
                 document = {**problem.document(), "customer_uid": uid}
@@ -104,7 +137,7 @@ async def _retry_matching(database: Database, options: argparse.Namespace) -> in
         return 0
     verb = "would be retried" if options.dry_run else "are retried"
     sys.stdout.write(f"{done.retried} of {done.matched} {options.state} deliveries {verb}\n")
-    sys.stdout.writelines(f"{uid}\n" for uid in done.customer_uids)
+    sys.stdout.writelines(f"{one}\n" for one in [*done.customer_uids, *done.event_ids])
     return 0
 
 
@@ -113,7 +146,7 @@ async def reconcile(settings: Settings, database: Database, options: argparse.Na
 
     Raises AlreadyRunning, CallFailed or RunLost.
     """
-    poller = Poller(settings, database, Stopping())
+    poller = Poller(settings, database, Stopping(), settings.read_routes())
     try:
         comparison = await poller.reconciler.begin(
             "cli", repair=options.repair, confirm=options.confirm, by=COMMAND_LINE
@@ -135,3 +168,39 @@ async def reconcile(settings: Settings, database: Database, options: argparse.Na
     else:
         printing.show(printing.run_rows(run) + printing.held_back_rows(run.held_back))
     return 0 if run.is_exact else EXIT_UNFINISHED
+
+
+async def reconcile_route(
+    settings: Settings, database: Database, options: argparse.Namespace
+) -> int:
+    """Compare a webhook's deliveries with the feed. Raises CallFailed, Refused or RouteNotRead."""
+    known = {one.name: one for one in settings.read_routes() if isinstance(one, WebhookRoute)}
+    if (route := known.get(options.route)) is None:
+        raise Refused(f"there is no route {options.route} to a webhook in the file of routes")
+    crm = CrmClient(settings)
+    comparison = EventComparison(database, crm, route, clock.now)
+    columns = ("position", "event", "type", "subject")
+    try:
+        with (
+            printing.progress() as comparison.progress,
+            printing.listing(columns, as_json=options.json, name="missing") as write,
+        ):
+            comparison.publish = lambda one: write(
+                (str(one.sequence), one.subject, one.event_type, one.event_subject or ""),
+                {
+                    "position": one.sequence,
+                    "event_id": one.subject,
+                    "type": one.event_type,
+                    "subject": one.event_subject,
+                },
+            )
+            found = await comparison.carry_out(COMMAND_LINE, repair=options.repair)
+    finally:
+        await crm.close()
+    if options.json:
+        sys.stdout.write(f', "run": {json.dumps(found.document())}}}\n')
+    else:
+        text = f"{found.events} events through position {found.through_position}: "
+        text += f"{found.missing} missing, {found.repaired} enqueued"
+        printing.show([("reconcile", text)])
+    return EXIT_UNFINISHED if found.missing else 0

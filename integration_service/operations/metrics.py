@@ -1,6 +1,6 @@
 """What Prometheus sees of the integration. It is the ledger's, so each replica shows the same."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,13 +8,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from sqlalchemy import Connection
 
 from integration_service.deliveries import erasures, store
+from integration_service.feed import places
 from integration_service.ledger import control
 from integration_service.ledger.lease import now_of
+from integration_service.ledger.models import RouteState
 from integration_service.operations import overview
-from integration_service.operations.schemas import FeedStatus, Status
+from integration_service.operations.schemas import FeedStatus, RouteSummary, Status
 from integration_service.reconcile import store as reconcile
 from integration_service.reconcile.models import Run
-from integration_service.routes.definitions import ROUTES
+from integration_service.routes.definitions import Route
 from service_kit.database import Database, DatabaseUnavailable
 
 FEED_STATES = ("running", "recovering", "diverged", "expired")
@@ -22,21 +24,22 @@ OUTCOMES = ("success", "transient", "refused", "undone")
 _UP = "Whether the ledger's database answers."
 
 
-async def read(database: Database, now: datetime) -> list[Metric]:
+async def read(database: Database, routes: Collection[Route], now: datetime) -> list[Metric]:
     """Read all of them from the ledger; where it is away, only that it is."""
     try:
-        return await database.scan(_of_ledger, now)
+        return await database.scan(_of_ledger, routes, now)
     except DatabaseUnavailable:
         return [_gauge("ledger_up", _UP, value=False)]
 
 
-def _of_ledger(db: Connection, now: datetime) -> list[Metric]:
+def _of_ledger(db: Connection, routes: Collection[Route], now: datetime) -> list[Metric]:
     """Make them. Their cost grows with the number of deliveries."""
-    status = overview.status(db, now, None)
+    status = overview.status(db, now, None, routes)
     return [
         _gauge("ledger_up", _UP, value=True),
         *_of_feed(status.feed),
         *_of_deliveries(db, status),
+        *_of_routes(status.routes, places.states(db)),
         *_of_poller(db, status),
         *_of_reconciliation(reconcile.last_finished(db)),
     ]
@@ -69,17 +72,36 @@ def _of_deliveries(db: Connection, status: Status) -> list[Metric]:
     ]
 
 
+def _of_routes(routes: Sequence[RouteSummary], states: Mapping[str, RouteState]) -> list[Metric]:
+    about = "Deliveries by route and state."
+    owed = GaugeMetricFamily("integration_route_deliveries", about, labels=["route", "state"])
+    for route in routes:
+        for state, number in route.deliveries.items():
+            owed.add_metric([route.name, state], number)
+    lag = {route.name: route.lag_events for route in routes if route.lag_events is not None}
+    gap = {route.name: route.feed_state == "gap" for route in routes}
+    paused = {route.name: route.paused_at is not None for route in routes}
+    gone = {
+        route.name: route.name in states and states[route.name].pause_reason is not None
+        for route in routes
+    }
+    return [
+        owed,
+        _gauges("route_lag_events", "Positions known and not read by a route.", "route", lag),
+        _gauges("route_gap", "Whether a route has lost events it had not read.", "route", gap),
+        _gauges("route_paused", "Whether nothing of a route is sent.", "route", paused),
+        _gauges("route_gone", "Whether its receiver's 410 has paused a route.", "route", gone),
+        _gauge("paused", "Whether a sending is stopped.", any(paused.values())),
+    ]
+
+
 def _of_poller(db: Connection, status: Status) -> list[Metric]:
     row = control.state(db)
     is_leased = row.lease_until is not None and row.lease_until > now_of(db)
     open_ = {target: one.state == "open" for target, one in status.circuits.items()}
     at = _timestamp(status.last_poll_at)
-    control_state = control.control_state(db)
-    paused = {name: control_state.is_paused(name) for name in ROUTES}
     return [
         _gauges("circuit_open", "Whether a remote service is not called.", "target", open_),
-        _gauge("paused", "Whether an operator has stopped a sending.", any(paused.values())),
-        _gauges("route_paused", "Whether nothing of a route is sent.", "route", paused),
         _gauge("lease_held", "Whether any process polls.", is_leased),
         _gauge("lease_epoch", "Grows with each takeover.", row.lease_epoch),
         _gauge("last_poll_timestamp_seconds", "When the feed was last looked at.", at),

@@ -32,7 +32,8 @@ class NotPolling(Problem):
 async def get_status(request: Request, database: DatabaseDep, _: CanRead) -> Status:
     """Show how far the feed is read, what is owed, and whether both services can be reached."""
     poller: Poller = request.app.state.poller
-    return await database.scan(overview.status, clock.now(), poller.holder)
+    routes = request.app.state.routes.values()
+    return await database.scan(overview.status, clock.now(), poller.holder, routes)
 
 
 @router.post("/pause", summary="Stop sending", tags=["control"])

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from integration_service.deliveries.schemas import State
 from integration_service.reconcile.schemas import CONFIRM_COMMAND, ReconcileRun
+from integration_service.routes.file import MOST_ROUTES
 
 
 class RecoveryStatus(BaseModel):
@@ -21,10 +22,12 @@ class RecoveryStatus(BaseModel):
 class FeedStatus(BaseModel):
     """How far the CRM's feed has been read."""
 
-    state: Literal["running", "recovering", "diverged", "expired"] = Field(
+    state: Literal["running", "recovering", "diverged", "expired", "gap"] = Field(
         description="recovering: the cursor is no longer valid, since the CRM's database was "
         "restored or replaced, or events were pruned; all customers are read again. "
-        "diverged, expired: recovery failed again; it is retried in one minute."
+        "diverged, expired: recovery failed again; it is retried in one minute. gap: events that "
+        "a webhook's route has not read are gone; nothing is read or sent until someone accepts "
+        "that."
     )
     recovery: RecoveryStatus | None = Field(description="Only while recovering.")
     recoveries: int = Field(description="Number of recoveries.", examples=[0])
@@ -68,6 +71,19 @@ class RepairHeldBack(BaseModel):
     )
 
 
+class RouteSummary(BaseModel):
+    """A route at a glance."""
+
+    name: str = Field(max_length=40, examples=["welcome-package"])
+    target: Literal["inventory", "webhook"]
+    feed_state: Literal["running", "recovering", "diverged", "expired", "gap"]
+    lag_events: int | None = Field(description="Positions known but not read.", examples=[0])
+    paused_at: datetime | None = Field(
+        description="Since when sending is paused: this route's, or all of it."
+    )
+    deliveries: dict[State, int] = Field(description="Number of deliveries in each state.")
+
+
 class Status(BaseModel):
     """The integration at a glance."""
 
@@ -77,6 +93,7 @@ class Status(BaseModel):
         description="The age of the oldest delivery that is pending or retrying."
     )
     circuits: dict[str, CircuitStatus] = Field(description="Of `crm` and of each target.")
+    routes: list[RouteSummary] = Field(max_length=MOST_ROUTES)
     paused_at: datetime | None = Field(description="Since when sending is paused, if it is.")
     last_poll_at: datetime | None
     last_error: str | None
@@ -91,18 +108,27 @@ class Status(BaseModel):
 class RouteOut(BaseModel):
     """What events of some types lead to, and what is owed by it."""
 
-    name: str = Field(examples=["welcome-package"])
+    name: str = Field(max_length=40, examples=["welcome-package"])
     on: list[str] = Field(description="The events' types.", examples=[["customer.created"]])
+    when: dict[str, Any] = Field(description="Only events with these values.", examples=[{}])
     unless: dict[str, Any] = Field(
         description="Events with these values lead to nothing.",
         examples=[{"data.welcome": False}],
     )
-    target: str = Field(
-        description="The remote service that brings the effect about.", examples=["inventory"]
+    target: Literal["inventory", "webhook"] = Field(
+        description="What brings the effect about.", examples=["inventory"]
+    )
+    receiver: str | None = Field(
+        description="Scheme, host and port of a webhook; its path may be a secret.",
+        examples=[None],
     )
     send: dict[str, str] = Field(
         description="What is sent besides the customer.",
         examples=[{"package_type": "welcome_package"}],
+    )
+    order: Literal["none", "subject"] = Field(
+        description="subject: the events of one subject are sent one after another.",
+        examples=["none"],
     )
     undo_on: list[str] = Field(
         description="Events that undo the effect.", examples=[["customer.erased"]]
@@ -110,7 +136,11 @@ class RouteOut(BaseModel):
     paused_at: datetime | None = Field(
         description="Since when sending is paused: this route's, or all of it."
     )
+    pause_reason: str | None = Field(
+        description="What its receiver answered, where that has paused it.", examples=[None]
+    )
     feed: FeedStatus
+    last_error: str | None = Field(description="The last trouble with the feed, of a webhook.")
     deliveries: dict[State, int] = Field(description="Number of deliveries in each state.")
     circuit: CircuitStatus
 

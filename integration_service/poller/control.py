@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from integration_service.concurrency import run_to_completion
 from integration_service.ledger import control
 from integration_service.ledger.control import ControlState
 from integration_service.ledger.lease import Lease
-from integration_service.routes.definitions import Route
 from integration_service.targets import store as targets
 from integration_service.targets.circuit import Circuit
 from service_kit.database import Database
@@ -23,29 +22,29 @@ AT_MOST_EVERY_SECONDS = 0.1
 
 
 class ControlWatcher:
-    """Wakes the loops of this process, and pauses the circuit of a route's target."""
+    """Wakes the loops of this process, and pauses the circuits of the routes' targets."""
 
     def __init__(
         self,
         database: Database,
-        route: Route,
-        circuit: Circuit,
+        circuits: Mapping[str, Circuit],
         to_wake: Sequence[asyncio.Event],
     ) -> None:
         self._database = database
-        self._route = route
-        self._circuit = circuit
+        # By the name of the route that its target serves.
+        self._circuits = circuits
         self._to_wake = to_wake
         self._known: ControlState | None = None
-        # Set when the feed is to be polled now.
-        self.woken = asyncio.Event()
 
     async def restore(self) -> None:
-        """Begin with what is stored by now; the circuit has been restored before."""
-        self._known = await self._database.read(control.control_state)
-        self._circuit.pause(is_paused=self._known.is_paused(self._route.name))
-        if self._known.is_paused(self._route.name):
-            self._log(self._known)
+        """Begin with what is stored by now; the circuits have been restored before."""
+        self._known = state = await self._database.read(control.control_state)
+        for name, circuit in self._circuits.items():
+            circuit.pause(is_paused=state.is_paused(name))
+        if state.paused_at is not None:
+            _log_all(state)
+        else:
+            self._log_routes(state, [name for name in self._circuits if state.is_paused(name)])
 
     async def run(self, lease: Lease, stopping: Stopping) -> None:
         """Go on until the process is to stop. Raises LeaseLost."""
@@ -61,28 +60,42 @@ class ControlWatcher:
         # is cut in the middle of an answer is lost.
         state = await run_to_completion(self._database.read(control.control_state))
         known = self._known
-        name = self._route.name
-        if known is None or state.is_paused(name) != known.is_paused(name):
-            self._circuit.pause(is_paused=state.is_paused(name))
-            await self._database.write(targets.save, lease, self._circuit)
-            self._log(state)
+        changed = [
+            name
+            for name in self._circuits
+            if known is None or state.is_paused(name) != known.is_paused(name)
+        ]
+        for name in changed:
+            circuit = self._circuits[name]
+            circuit.pause(is_paused=state.is_paused(name))
+            await self._database.write(targets.save, lease, circuit)
+        if changed and (known is None or state.paused_at != known.paused_at):
+            _log_all(state)
+        elif changed:
+            self._log_routes(state, changed)
         if state != known:
-            for event in (self.woken, *self._to_wake):
+            for event in self._to_wake:
                 event.set()
         self._known = state
 
-    def _log(self, state: ControlState) -> None:
-        name = self._route.name
-        if state.paused_at is not None:
-            logger.warning(
-                "Paused since %s: the feed is read, but nothing is sent until someone resumes it.",
-                clock.rfc3339(state.paused_at),
-            )
-        elif (paused_since := state.paused_routes.get(name)) is not None:
-            logger.warning(
-                "The route %s is paused since %s: nothing of it is sent until someone resumes it.",
-                name,
-                clock.rfc3339(paused_since),
-            )
-        else:
-            logger.info("Resumed: deliveries are sent again.")
+    def _log_routes(self, state: ControlState, names: Sequence[str]) -> None:
+        for name in names:
+            if (paused_since := state.paused_routes.get(name)) is None:
+                logger.info("Resumed: deliveries of the route %s are sent again.", name)
+            else:
+                logger.warning(
+                    "The route %s is paused since %s: nothing of it is sent until someone resumes "
+                    "it.",
+                    name,
+                    clock.rfc3339(paused_since),
+                )
+
+
+def _log_all(state: ControlState) -> None:
+    if state.paused_at is None:
+        logger.info("Resumed: deliveries are sent again.")
+    else:
+        logger.warning(
+            "Paused since %s: the feed is read, but nothing is sent until someone resumes it.",
+            clock.rfc3339(state.paused_at),
+        )

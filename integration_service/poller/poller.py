@@ -1,25 +1,42 @@
-"""The one poller of a database: takes the lease, runs its five loops, and gives it back.
+"""The one poller of a database: takes the lease, runs its loops, and gives it back.
 
-They dispatch deliveries, read the feed, erase customers, reconcile, and watch for pauses and
-wake-ups. Beside them the lease is renewed.
+They read the feed, dispatch deliveries, erase customers, reconcile, report events to webhooks, each
+route by itself, and watch for pauses and wake-ups. Beside them the lease is renewed.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Protocol
 
 from integration_service.deliveries.dispatch import Dispatch
 from integration_service.deliveries.erasing import Erasing
+from integration_service.deliveries.readdressing import Readdressing
+from integration_service.deliveries.reporting import Reporting
+from integration_service.feed.announcing import Announcing
 from integration_service.feed.client import CrmClient
-from integration_service.feed.ingest import EARLY_ANSWER_PAUSE_SECONDS, Ingest
+from integration_service.feed.ingest import Ingest
+from integration_service.feed.lookup import EventLookup
+from integration_service.feed.subscriptions import Subscriptions
 from integration_service.ledger import lease as leases
 from integration_service.ledger.lease import Clock, FileLock, Lease, LeaseExpired, LeaseLost
+from integration_service.poller import adoption
+from integration_service.poller.adoption import RoutesRefused
 from integration_service.poller.control import ControlWatcher
+from integration_service.poller.reading import FeedLoop
 from integration_service.reconcile.comparison import Sides
 from integration_service.reconcile.service import Reconciler
-from integration_service.routes.definitions import WELCOME
+from integration_service.routes.definitions import (
+    DEFAULT,
+    WELCOME,
+    InventoryRoute,
+    Route,
+    WebhookRoute,
+)
 from integration_service.settings import Settings
+from integration_service.targets.circuit import Circuit
 from integration_service.targets.registry import open_targets
 from integration_service.targets.store import add_missing, circuits
 from service_kit.database import Database, DatabaseUnavailable
@@ -31,14 +48,20 @@ logger = logging.getLogger("integration_service")
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 
 
+class Loop(Protocol):
+    async def run(self, lease: Lease, stopping: Stopping) -> None:
+        """Go on until the process is to stop. Raises LeaseLost."""
+
+
 class Poller:
-    """Finds new customers and has their packages made, for as long as it holds the lease."""
+    """Brings about what the routes say of the feed's events, for as long as it holds the lease."""
 
     def __init__(
         self,
         settings: Settings,
         database: Database,
         stopping: Stopping,
+        routes: Sequence[Route] = DEFAULT,
         *,
         clock: Clock = system_clock.now,
         monotonic: Callable[[], float] = time.monotonic,
@@ -46,28 +69,75 @@ class Poller:
         self._settings = settings
         self._database = database
         self._stopping = stopping
+        self._routes = routes
+        self._clock = clock
         self.holder = leases.holder_name()
         self._file_lock = FileLock(settings.database_url)
         self.crm = CrmClient(settings)
-        self.targets = open_targets(settings, monotonic)
+        self.targets = open_targets(settings, routes, monotonic)
         self._make_loops(clock)
         # The lease this process polls under, while it does; and when it runs out, by the loop's
         # clock, if it is not renewed.
         self.lease: Lease | None = None
         self._good_until = 0.0
         self._has_expired = False
+        # Why it can't work by its file of routes, if it can't.
+        self._refused: str | None = None
 
     def _make_loops(self, clock: Clock) -> None:
-        database, settings, inventory = self._database, self._settings, self.targets.inventory
-        self.ingest = Ingest(database, self.crm, settings, clock)
+        database, settings = self._database, self._settings
+        inventory = self.targets.inventory
+        self.packages = [route for route in self._routes if isinstance(route, InventoryRoute)]
+        reported = [route for route in self._routes if isinstance(route, WebhookRoute)]
+        welcome = self.packages[0] if self.packages else WELCOME
+        self.ingest = Ingest(database, self.crm, settings, clock, welcome)
         self.erasing = Erasing(database, inventory, clock, erased=self.ingest.erased)
+        noted = self.ingest.readdressed
+        self.readdressing = Readdressing(database, inventory, clock, noted=noted)
         self.dispatch = Dispatch(
-            database, WELCOME, inventory, settings, clock, work_ready=self.ingest.work_ready
+            database, welcome, inventory, settings, clock, work_ready=self.ingest.work_ready
         )
-        sides = Sides(database, self.crm, inventory, clock)
+        self.ingest.send_ahead = self.dispatch.send_ahead
+        sides = Sides(database, self.crm, inventory, clock, welcome.package_type)
         self.reconciler = Reconciler(sides, settings.reconcile_interval_seconds)
-        to_wake = (self.ingest.work_ready, self.ingest.erased, self.reconciler.wanted)
-        self.control = ControlWatcher(database, WELCOME, inventory.circuit, to_wake)
+        self.subscriptions = Subscriptions(database, self.crm, reported, settings, clock)
+        types = ",".join(sorted({kind for route in reported for kind in route.event_types}))
+        self.lookup = EventLookup(self.crm, self.subscriptions.recent, types)
+        self.reporting = [self._reporting_of(route) for route in reported]
+        self.announcing = Announcing(database, self.crm, [route.name for route in reported])
+        self.feed_loops = [
+            FeedLoop(reader, settings.long_poll_seconds)
+            for reader, is_used in (
+                (self.ingest, self.packages),
+                (self.subscriptions, self.reporting),
+            )
+            if is_used
+        ]
+        self.control = ControlWatcher(
+            database,
+            {route.name: self._circuit_of(route) for route in self._routes},
+            [
+                *(loop.woken for loop in self.feed_loops),
+                *(self.ingest.work_ready, self.ingest.erased, noted, self.reconciler.wanted),
+                *self.subscriptions.work_ready.values(),
+            ],
+        )
+
+    def _reporting_of(self, route: WebhookRoute) -> Reporting:
+        return Reporting(
+            self._database,
+            route,
+            self.targets.webhooks[route.name],
+            self.lookup.find,
+            self._settings,
+            self._clock,
+            work_ready=self.subscriptions.work_ready[route.name],
+        )
+
+    def _circuit_of(self, route: Route) -> Circuit:
+        if isinstance(route, InventoryRoute):
+            return self.targets.inventory.circuit
+        return self.targets.webhooks[route.name].circuit
 
     async def run(self) -> None:
         """Poll, or stand by for whoever does, until the process is to stop."""
@@ -79,6 +149,9 @@ class Poller:
                         await self._stopping.sleep(self._settings.lease_seconds / 3)
                     else:
                         await self._poll_while_leased(lease)
+                except RoutesRefused as refused:
+                    self._refuse(str(refused))
+                    await self._stopping.sleep(self._settings.lease_seconds)
                 except LeaseLost as lost:
                     logger.warning("%s", lost)
                     self._file_lock.release()
@@ -91,7 +164,8 @@ class Poller:
             self.lease = None
 
     async def take_lease(self) -> Lease | None:
-        """Become the poller, or return None while another is."""
+        """Become the poller, or return None while another is. Raises RoutesRefused."""
+        await self._database.read(adoption.check, self._routes)
         good_until = self._lease_end()
         lease = await self._database.write(
             leases.take,
@@ -101,7 +175,7 @@ class Poller:
         )
         self._has_expired = False
         if lease is not None:
-            await self._restore()
+            await self._restore(lease)
             self._good_until = good_until
             self.lease = lease
         return lease
@@ -109,7 +183,9 @@ class Poller:
     def trouble(self) -> str | None:
         """Say why this process can neither poll nor stand by, if it can't."""
         is_late = self.lease is not None and asyncio.get_running_loop().time() > self._good_until
-        return "its lease has run out" if is_late or self._has_expired else None
+        if is_late or self._has_expired:
+            return "its lease has run out"
+        return self._refused and "its file of routes is refused"
 
     async def give_back(self, lease: Lease) -> None:
         """Let the next poller begin at once."""
@@ -120,18 +196,11 @@ class Poller:
     async def close(self) -> None:
         self._file_lock.release()
         await self.crm.close()
-        for target in self.targets:
-            await target.close()
+        await self.targets.close()
 
     async def _poll_while_leased(self, lease: Lease) -> None:
         logger.info("Polling under lease %d.", lease.epoch)
-        loops: list[Callable[[], Awaitable[None]]] = [
-            lambda: self.dispatch.run(lease, self._stopping),
-            lambda: self._read_feed(lease),
-            lambda: self.erasing.run(lease, self._stopping),
-            lambda: self.reconciler.run(self._stopping),
-            lambda: self.control.run(lease, self._stopping),
-        ]
+        loops = self._loops(lease)
         lost: LeaseLost | None = None
         try:
             async with asyncio.TaskGroup() as group:
@@ -149,37 +218,23 @@ class Poller:
         await self.give_back(lease)
         logger.info("Stopped polling; all that was under way is written down.")
 
-    async def _read_feed(self, lease: Lease) -> None:
-        """Poll the feed again and again.
+    def _loops(self, lease: Lease) -> list[Callable[[], Awaitable[None]]]:
+        stopping = self._stopping
+        parts: list[Loop] = [*self.feed_loops, *self.reporting, self.control]
+        if self.packages:
+            parts += [self.dispatch, self.erasing, self.readdressing]
+        if self.reporting:
+            parts.append(self.announcing)
+        loops: list[Callable[[], Awaitable[None]]] = [
+            partial(part.run, lease, stopping) for part in parts
+        ]
+        return loops + [partial(self.reconciler.run, stopping)] * bool(self.packages)
 
-        A wake-up during a long poll cancels that request and repeats it with wait=0. A poll whose
-        answer has come is never cancelled by a wake-up; a stop cancels it anywhere, and what it was
-        about to write is read again after the next start.
-        """
-        skip_long_poll = False
-        while not self._stopping.begun:
-            self.control.woken.clear()
-            wait = 0.0 if skip_long_poll else self._settings.long_poll_seconds
-            poll = asyncio.create_task(self.ingest.poll(lease, wait=wait))
-            stop = asyncio.create_task(self._stopping.wait())
-            woken = asyncio.create_task(self.control.woken.wait())
-            try:
-                await asyncio.wait({poll, stop, woken}, return_when=asyncio.FIRST_COMPLETED)
-                if stop.done():
-                    return
-                if not poll.done() and self.ingest.is_waiting and not skip_long_poll:
-                    skip_long_poll = True
-                    continue
-                seconds = await poll
-                if skip_long_poll and self._settings.long_poll_seconds:
-                    seconds = min(seconds, EARLY_ANSWER_PAUSE_SECONDS)
-                await self._stopping.sleep(seconds, self.control.woken.wait())
-                skip_long_poll = self.control.woken.is_set()
-            finally:
-                stop.cancel()
-                woken.cancel()
-                poll.cancel()
-                await asyncio.gather(poll, return_exceptions=True)
+    def _refuse(self, reason: str) -> None:
+        """Log once why it can't work by its file of routes."""
+        if self._refused != reason:
+            logger.error("This process can't poll: %s", reason)
+        self._refused = reason
 
     async def _keep_going(self, loop: Callable[[], Awaitable[None]]) -> None:
         """Begin a loop again after a failure; what it needs to know is in the database."""
@@ -221,8 +276,15 @@ class Poller:
         """Return when a lease runs out that is asked for now: by then another may be given it."""
         return asyncio.get_running_loop().time() + self._settings.lease_seconds
 
-    async def _restore(self) -> None:
+    async def _restore(self, lease: Lease) -> None:
         """Go on from what the process before has left behind."""
+        self._refused = None
+        removed = await self._database.write(adoption.adopt, lease, self._routes, self._clock())
+        if removed:
+            logger.warning(
+                "The routes %s are no longer in the file; what they owed is skipped.",
+                ", ".join(removed),
+            )
         known = [self.crm.circuit, *(target.circuit for target in self.targets)]
         await self._database.write(add_missing, [circuit.target for circuit in known])
         stored = await self._database.read(circuits)

@@ -21,7 +21,6 @@ from integration_service.reconcile.keys import SeenCustomer
 from integration_service.reconcile.models import Candidate, Run
 from integration_service.reconcile.schemas import CONFIRM_COMMAND, FINDINGS_KEPT
 from integration_service.reconcile.store import COUNTED, KINDS, Kind, RunLost
-from integration_service.routes.definitions import WELCOME
 from integration_service.targets.failures import CallFailed, Transient
 from integration_service.targets.http import pages
 from integration_service.targets.inventory import Inventory
@@ -30,7 +29,6 @@ from service_kit.process.logs import new_request_id, use_request_id
 
 logger = logging.getLogger("integration_service")
 
-PACKAGE_TYPE = WELCOME.send["package_type"]
 # What is on its way when both lists are read gets this long to arrive.
 PATIENCE_SECONDS = 15.0
 RECHECK_SECONDS = 0.25
@@ -58,6 +56,7 @@ class Sides:
     crm: CrmClient
     inventory: Inventory
     clock: Clock
+    package_type: str
 
 
 class Comparison:
@@ -69,6 +68,7 @@ class Comparison:
         self._crm = sides.crm
         self._inventory = sides.inventory
         self._clock = sides.clock
+        self._package_type = sides.package_type
         self._repairs = run.repair
         self._is_confirmed = run.confirm
         self._customers = self._packages = self._absent = self._repaired = 0
@@ -141,7 +141,9 @@ class Comparison:
 
     async def _walk_packages(self) -> None:
         """Read Inventory's side second, so that whoever was seen there is behind the customers."""
-        async for page in pages(lambda cursor: self._inventory.requests(PACKAGE_TYPE, cursor)):
+        async for page in pages(
+            lambda cursor: self._inventory.requests(self._package_type, cursor)
+        ):
             uids = [one.customer_id for one in page]
             await self._database.write(keys.saw_packages, self.run, uids)
             self._packages += len(uids)
@@ -199,7 +201,7 @@ class Comparison:
             return await self._is_unknown(row)
         elif self._was_delivered_long_before(row):
             return self._lost(row)
-        elif await self._inventory.count(PACKAGE_TYPE, uid, cancelled=True):
+        elif await self._inventory.count(self._package_type, uid, cancelled=True):
             pass  # it was made behind our back
         elif row.state == "delivered":
             return self._lost(row)
@@ -224,7 +226,7 @@ class Comparison:
             self._found("waiting", uid, "where the feed is to be read from is not decided yet")
         elif not row.is_owed:
             self._counts["not_owed"] += 1
-        elif await self._inventory.count(PACKAGE_TYPE, uid, cancelled=True):
+        elif await self._inventory.count(self._package_type, uid, cancelled=True):
             pass  # it was made behind our back
         elif not feed.is_read_after(self._walked_at):
             self._found("waiting", uid, "the feed is not read that far")
@@ -241,13 +243,13 @@ class Comparison:
     async def _is_extra(self, row: Candidate) -> None:
         uid = row.customer_uid
         if await self._crm.find(uid) is None and await self._inventory.count(
-            PACKAGE_TYPE, uid, cancelled=False
+            self._package_type, uid, cancelled=False
         ):
             self._found("extra", uid, "the CRM has no such customer")
 
     async def _is_double(self, row: Candidate) -> None:
         uid = row.customer_uid
-        if (count := await self._inventory.count(PACKAGE_TYPE, uid, cancelled=False)) > 1:
+        if (count := await self._inventory.count(self._package_type, uid, cancelled=False)) > 1:
             self._found("double", uid, f"Inventory has {count}")
 
     async def _judge_erased(self, rows: Sequence[Candidate]) -> None:

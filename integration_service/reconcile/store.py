@@ -7,11 +7,18 @@ from typing import Any, Literal
 from sqlalchemy import Connection, bindparam, delete, func, or_, select, update
 
 from integration_service.deliveries import erasures
-from integration_service.deliveries.models import IS_WELCOME, Arrival, deliveries, enqueued
-from integration_service.deliveries.store import owe
+from integration_service.deliveries.models import (
+    IS_WELCOME,
+    Arrival,
+    OwedEvent,
+    deliveries,
+    enqueued,
+)
+from integration_service.deliveries.store import known_events, owe, owe_events
+from integration_service.feed import places
 from integration_service.ledger.control import wake
 from integration_service.ledger.lease import hold, now_of
-from integration_service.ledger.models import Action, audit, poller
+from integration_service.ledger.models import Action, RouteState, audit, poller
 from integration_service.reconcile.models import Run, reconciliations
 from integration_service.reconcile.schemas import ReconcileRun, Reconciliation
 from service_kit.database.on_conflict import insert_missing
@@ -144,6 +151,24 @@ def repair(db: Connection, run: int, absent: Sequence[Arrival], now: datetime) -
     grown = {"repairs": poller.c.repairs + again + anew, "wake_count": poller.c.wake_count + 1}
     db.execute(update(poller).values(**grown))
     return again + anew
+
+
+def repair_events(
+    db: Connection, place: RouteState, missing: Sequence[OwedEvent], now: datetime
+) -> int:
+    """Owe a webhook's route events that it has no delivery of. Returns how many.
+
+    Nothing where it has begun anew since, or is no longer in the file: they are not its own then.
+    """
+    hold(db)
+    state = places.states(db)[place.name]
+    if (state.first_position, state.removed_at) != (place.first_position, None):
+        return 0
+    known = known_events(db, place.name, [one.subject for one in missing])
+    absent = [one for one in missing if one.subject not in known]
+    owe_events(db, place.name, absent, now)
+    wake(db)
+    return len(absent)
 
 
 def finish(db: Connection, run: int, columns: Mapping[str, Any]) -> None:

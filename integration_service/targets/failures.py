@@ -10,6 +10,15 @@
 
 A refusal is final, so it is believed only of our own service's word about that very item. What each
 class leads to is in `deliveries/retry_policy.py`.
+
+A webhook's receiver is a stranger, so none of its answers is final:
+
+| answer                                                           | class         |
+|------------------------------------------------------------------|---------------|
+| 408, 425, 429, 5xx; no connection; time-out                      | Transient     |
+| 410                                                              | Gone          |
+| any other 4xx                                                    | NotAccepted   |
+| a redirect; TLS, no address, an address where none may go        | Misconfigured |
 """
 
 import email.utils
@@ -70,6 +79,18 @@ class Untrusted(Misconfigured):
     """Nobody whom we trust vouches for its certificate, or it is another name's."""
 
 
+class Gone(Misconfigured):
+    """A webhook's receiver wants no more events."""
+
+    error_class = "gone"
+
+
+class NotAccepted(CallFailed):
+    """A webhook's receiver does not accept this event. It may accept others, or this one later."""
+
+    error_class = "refused"
+
+
 class Unfit(CallFailed):
     """Our service refuses the request as it is; a smaller one, or another, may be taken."""
 
@@ -92,6 +113,8 @@ class TooLarge(CallFailed):
     error_class = "transient"
 
 
+BAD_REQUEST = 400
+GONE = 410
 INTERNAL_ERROR = 500
 _TIME_HELPS = frozenset({408, 425, 429})
 # No connection, or a proxy whose service is just restarting.
@@ -129,6 +152,31 @@ def classify_item(status: int, document: Any, customer_uid: str) -> CallFailed:
     if problem.get("customer_id") != customer_uid:
         return Misconfigured("the result does not name its customer", status=status)
     return kind(_words(status, document), status=status, problem=problem)
+
+
+def classify_receiver(status: int, headers: httpx.Headers, excerpt: str) -> CallFailed:
+    """Classify what a webhook's receiver answered instead of 2xx.
+
+    `excerpt` is for whoever looks at the delivery. It is in no log line, so not in the error.
+    """
+    problem = excerpt and {
+        "type": "about:blank",
+        "title": "What the receiver answered",
+        "status": status,
+        "detail": excerpt,
+    }
+    kept: dict[str, Any] = {
+        "status": status,
+        "retry_after": seconds_of(headers.get("retry-after"), _sent_at(headers)),
+        "problem": problem or None,
+    }
+    if status < BAD_REQUEST:
+        return Misconfigured(f"it answered {status}; redirects are not followed", **kept)
+    if status == GONE:
+        return Gone("it answered 410: it wants no more events", **kept)
+    if status in _TIME_HELPS or status >= INTERNAL_ERROR:
+        return Transient(f"it answered {status}", **kept)
+    return NotAccepted(f"it answered {status}", **kept)
 
 
 def classify_unreadable(status: int, headers: httpx.Headers) -> CallFailed:

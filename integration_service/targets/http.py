@@ -58,7 +58,7 @@ class Answer:
     body: Any
 
 
-class _Transport(httpx.AsyncHTTPTransport):
+class Transport(httpx.AsyncHTTPTransport):
     """Reports a connection that is reset while it is made as such, not as a bug.
 
     Of such a one uvloop has no socket any more, which is where anyio then looks for its addresses.
@@ -72,6 +72,16 @@ class _Transport(httpx.AsyncHTTPTransport):
             if error.obj is None and error.name == "getpeername":
                 raise httpx.ConnectError("The connection was reset as it was made.") from error
             raise
+
+
+def repeating_after_blips(wait: wait_base = BLIP_WAIT, *, once: bool) -> AsyncRetrying:
+    """Make what repeats a call at once a few times after a blip; not at all with `once`."""
+    return AsyncRetrying(
+        retry=retry_if_exception(is_blip),
+        stop=stop_after_attempt(1 if once else BLIP_TRIES) | stop_after_delay(BLIP_SECONDS),
+        wait=wait,
+        reraise=True,
+    )
 
 
 class Link:
@@ -102,7 +112,7 @@ class Link:
             timeout=httpx.Timeout(call_seconds, connect=CONNECT_SECONDS),
             follow_redirects=False,
             trust_env=False,
-            transport=_Transport(verify=ssl_context_for(base_url, ca_file), trust_env=False),
+            transport=Transport(verify=ssl_context_for(base_url, ca_file), trust_env=False),
         )
 
     async def close(self) -> None:
@@ -129,12 +139,7 @@ class Link:
         )
         if extra_seconds:
             request.extensions["timeout"]["read"] = self._call_seconds + extra_seconds
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(is_blip),
-            stop=stop_after_attempt(1 if once else BLIP_TRIES) | stop_after_delay(BLIP_SECONDS),
-            wait=self._blip_wait,
-            reraise=True,
-        )
+        retrying = repeating_after_blips(self._blip_wait, once=once)
         answer: Answer = await retrying(self._traced, request, extra_seconds)
         return answer
 

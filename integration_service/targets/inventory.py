@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from opentelemetry.trace import SpanKind
@@ -11,7 +12,7 @@ from integration_service.settings import Settings
 from integration_service.targets.circuit import Circuit
 from integration_service.targets.failures import Misconfigured, Transient, classify_item
 from integration_service.targets.http import Link, ListPage, Uid, read_page
-from integration_service.targets.target import DeliveryRequest, Made, Result
+from integration_service.targets.target import DeliveryRequest, Destination, Made, Result
 from service_kit.process import tracing
 
 THRESHOLD = 5
@@ -37,6 +38,17 @@ class _Erased(BaseModel):
 
     dry_run: bool
     customer_ids: list[str]
+
+
+class _Readdressed(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    status: int
+
+
+# 410 says that the customer was erased: there is nothing left to tell.
+_TAKEN = frozenset({200, 410})
+_READDRESSED = TypeAdapter(list[_Readdressed])
 
 
 class Inventory:
@@ -90,6 +102,27 @@ class Inventory:
             raise Transient("its answer does not say what was erased", status=answer.status)
         return set(erased.customer_ids)
 
+    async def readdress(self, destinations: Sequence[Destination]) -> list[str]:
+        """Give what is not packed yet its customers' new addresses. Raises CallFailed.
+
+        Returns the customers whose address Inventory refuses.
+        """
+        body = [{**one._asdict(), "as_of": _written(one.as_of)} for one in destinations]
+        for change in body:
+            change["customer_id"] = change.pop("customer_uid")
+        answer = await self.link.call("POST", "/package-requests/addresses", body=body)
+        try:
+            results = _READDRESSED.validate_python(answer.body)
+        except ValidationError:
+            results = []
+        if len(results) != len(destinations):
+            raise Transient("its answer is not one result an address", status=answer.status)
+        return [
+            one.customer_uid
+            for one, result in zip(destinations, results, strict=True)
+            if result.status not in _TAKEN
+        ]
+
     async def requests(self, package_type: str, cursor: str | None) -> ListPage[PackageRequest]:
         """Read a page of all requests for a type of package. Raises CallFailed."""
         return await read_page(
@@ -114,6 +147,10 @@ class Inventory:
         return len(found)
 
 
+def _written(instant: datetime) -> str:
+    return instant.isoformat().replace("+00:00", "Z")
+
+
 def _document(request: DeliveryRequest) -> dict[str, Any]:
     document: dict[str, Any] = {
         "customer_id": request.subject,
@@ -122,6 +159,9 @@ def _document(request: DeliveryRequest) -> dict[str, Any]:
     }
     if request.name is not None:
         document["customer_name"] = request.name
+    if request.destination is not None and request.destination.ship_to is not None:
+        document["ship_to"] = request.destination.ship_to
+        document["ship_to_as_of"] = _written(request.destination.as_of)
     return document
 
 

@@ -21,7 +21,7 @@ logger = logging.getLogger("integration_service")
 circuits_table = Table(
     "links",
     metadata,
-    Column("target", String(20), primary_key=True),
+    Column("target", String(60), primary_key=True),
     Column("opened_at", UtcDateTime),
     Column("next_probe_at", UtcDateTime),
     Column("probe_seconds", Float, nullable=False),
@@ -66,22 +66,30 @@ async def note_failure(
 def count_failure(circuit: Circuit, failure: CallFailed, now: datetime) -> None:
     """Count a failure, and log it where it is of another kind than the last."""
     if circuit.failed(now, failure):
-        _log(circuit.label, failure)
+        _log(circuit, failure)
 
 
-def _log(name: str, failure: CallFailed) -> None:
+def _log(circuit: Circuit, failure: CallFailed) -> None:
     """Say that it can't be used, and what to do where only a person can help."""
-    said = failure.error.rstrip(".")
+    name, said = circuit.label, failure.error.rstrip(".")
     if failure.error_class == "transient":
         logger.warning("%s can't be reached: %s. Nothing is lost; it goes on trying.", name, said)
         return
-    variable = f"{name.upper()}_API_URL"
-    cure = f"Check {variable}."
+    _, _, route = circuit.target.partition(":")
+    cure = _cure_of_route(route, failure) if route else _cure_of_service(name.upper(), failure)
     if isinstance(failure, Untrusted):
         cure += " CA_FILE names authorities to trust besides the public ones."
-    if failure.status is not None:
-        cure += " What answers there may be a proxy, or another service."
-    if failure.status in {401, 403}:
-        variable = f"{name.upper()}_API_TOKEN"
-        cure = f"Set {variable} to a valid token of its role integration."
     logger.error("%s can't be used: %s. %s Nothing is lost; it goes on trying.", name, said, cure)
+
+
+def _cure_of_service(name: str, failure: CallFailed) -> str:
+    if failure.status in {401, 403}:
+        return f"Set {name}_API_TOKEN to a valid token of its role integration."
+    also = " What answers there may be a proxy, or another service." if failure.status else ""
+    return f"Check {name}_API_URL.{also}"
+
+
+def _cure_of_route(route: str, failure: CallFailed) -> str:
+    if failure.status in {401, 403}:
+        return f"Check that its receiver knows the secret of the route {route}."
+    return f"Check the URL of the route {route}."

@@ -2,10 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
 
 from integration_service.targets.circuit import Circuit
 from integration_service.targets.failures import CallFailed
+
+
+class Destination(NamedTuple):
+    """Where a customer's packages go, and since when; nowhere any more where it is None."""
+
+    customer_uid: str
+    ship_to: dict[str, Any] | None
+    as_of: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +27,7 @@ class DeliveryRequest:
     # What the route says to send.
     send: Mapping[str, str]
     traceparent: str | None = None
+    destination: Destination | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,12 @@ class Target(Protocol):
         """Undo what was delivered for these customers, and forget them. Raises CallFailed.
 
         Returns those for whom this changed something, or in a dry run would change something.
+        """
+
+    async def readdress(self, destinations: Sequence[Destination]) -> list[str]:
+        """Give packages that are not packed yet their customers' new addresses. Raises CallFailed.
+
+        Returns the customers whose address is refused.
         """
 
     async def close(self) -> None: ...

@@ -80,5 +80,7 @@ def change(
     return get(db, sku)
 
 
-def movements(db: Connection, sku: str, after: int | None, limit: int) -> Page[MovementOut]:
-    return store.movements_page(db, get(db, sku).id, after, limit)
+def movements(
+    db: Connection, sku: str, after: int | None, limit: int, *, ascending: bool = True
+) -> Page[MovementOut]:
+    return store.movements_page(db, get(db, sku).id, after, limit, ascending=ascending)

@@ -78,10 +78,10 @@ def move(
 
 
 def movements_page(
-    db: Connection, item_id: int, after: int | None, limit: int
+    db: Connection, item_id: int, after: int | None, limit: int, *, ascending: bool
 ) -> Page[MovementOut]:
     statement = select(movements).where(movements.c.item_id == item_id)
-    statement = page_after(statement, movements.c.id, after, limit + 1)
+    statement = page_after(statement, movements.c.id, after, limit + 1, ascending=ascending)
     found = db.execute(statement).mappings()
     return page_of([MovementOut.model_validate(row) for row in found], limit, key="id")
 

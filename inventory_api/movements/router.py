@@ -11,7 +11,7 @@ from service_kit.web.auth import GuardedRoute
 from service_kit.web.dependencies import DatabaseDep
 from service_kit.web.idempotency import Answer, Idempotent
 from service_kit.web.openapi import documented
-from service_kit.web.paging import PagingDep
+from service_kit.web.paging import PagingDep, Sort
 
 router = APIRouter(prefix="/items/{sku}/movements", route_class=GuardedRoute, tags=["stock"])
 
@@ -39,11 +39,12 @@ async def move_stock(
     responses=documented(items.ItemNotFound),
 )
 async def list_movements(
-    sku: SkuInPath, database: DatabaseDep, _: CanReadStock, paging: PagingDep
+    sku: SkuInPath, database: DatabaseDep, _: CanReadStock, paging: PagingDep, sort: Sort = "id"
 ) -> list[MovementOut]:
     """List every movement of the item, newest last; their sums are its levels."""
-    page = await database.read(items.movements, sku, paging.after(), paging.limit)
-    return paging.rows(page)
+    after, ascending = paging.after(sort), sort == "id"
+    page = await database.read(items.movements, sku, after, paging.limit, ascending=ascending)
+    return paging.rows(page, sort)
 
 
 def _created_answer(movement: MovementOut) -> Answer:

@@ -4,7 +4,7 @@ Every transaction that touches levels locks the items it needs first, in the ord
 package requests after them. So no two can deadlock.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -15,7 +15,7 @@ from inventory_api.items.ledger import StockChange
 from inventory_api.kits import store as kits
 from inventory_api.kits.store import Kit
 from inventory_api.package_requests import store
-from inventory_api.package_requests.models import PackageRequest
+from inventory_api.package_requests.models import PackageRequest, Reservation
 from service_kit.database import RunAgain
 
 AT_ONCE = 500
@@ -84,40 +84,55 @@ def cancel(db: Connection, rows: Sequence[PackageRequest], actor: str) -> None:
     What is packed is in a box and not on the shelf: it stays reserved until it is unpacked. The
     items and the requests must be locked by this transaction.
     """
-    for row in rows:
-        if row.status != "packed":
-            release(db, row.id, row.request_id, "cancelled", actor)
+    release(db, [row for row in rows if row.status != "packed"], "cancelled", actor)
     store.cancel(db, [row.id for row in rows])
 
 
-def release(db: Connection, row_id: int, request_id: str, reason: str, actor: str) -> None:
-    """Release a reservation; the goods stay."""
-    held = store.take_reservations(db, row_id)
-    moved = [StockChange(item, 0, -quantity, reason, request_id) for item, quantity in held.items()]
-    ledger.write(db, moved, actor)
-
-
-def hand_out(db: Connection, row_id: int, request_id: str, actor: str) -> None:
-    """Ship the goods that were reserved: the only way in which a package lowers on_hand."""
-    held = store.take_reservations(db, row_id)
+def release(db: Connection, rows: Sequence[PackageRequest], reason: str, actor: str) -> None:
+    """Release what is reserved for these requests; the goods stay."""
     moved = [
-        StockChange(item, -quantity, -quantity, "shipped", request_id)
-        for item, quantity in held.items()
+        StockChange(one.item_id, 0, -one.quantity, reason, request_id)
+        for request_id, one in _take(db, rows)
     ]
     ledger.write(db, moved, actor)
 
 
-def take_back(db: Connection, kit: Kit | None, request_id: str, actor: str) -> None:
+def hand_out(db: Connection, rows: Sequence[PackageRequest], actor: str) -> None:
+    """Ship the goods that were reserved: the only way in which packages lower on_hand."""
+    moved = [
+        StockChange(one.item_id, -one.quantity, -one.quantity, "shipped", request_id)
+        for request_id, one in _take(db, rows)
+    ]
+    ledger.write(db, moved, actor)
+
+
+def take_back(
+    db: Connection, rows: Sequence[PackageRequest], kits_by_id: Mapping[int, Kit], actor: str
+) -> None:
     """Put what was shipped back on the shelf."""
     moved = [
-        StockChange(line.item_id, line.quantity, 0, "returned", request_id)
-        for line in tracked_lines(kit)
+        StockChange(line.item_id, line.quantity, 0, "returned", row.request_id)
+        for row in rows
+        if row.kit_id is not None
+        for line in tracked_lines(kits_by_id[row.kit_id])
     ]
     ledger.write(db, moved, actor)
 
 
-def tracked_lines(kit: Kit | None) -> Iterator[kits.Line]:
-    return (line for line in (kit.lines if kit else ()) if line.tracked)
+def _take(db: Connection, rows: Sequence[PackageRequest]) -> list[tuple[str, Reservation]]:
+    """Delete what is reserved for these requests. Returns it, each with the request's id."""
+    request_ids = {row.id: row.request_id for row in rows}
+    held = store.take_reservations(db, request_ids) if request_ids else []
+    return [(request_ids[one.package_request_id], one) for one in held]
+
+
+def tracked_lines(kit: Kit) -> Iterator[kits.Line]:
+    return (line for line in kit.lines if line.tracked)
+
+
+def tracked_items(kits_by_id: Mapping[int, Kit]) -> set[int]:
+    """Find the items of these kits of which there is not always enough."""
+    return {line.item_id for kit in kits_by_id.values() for line in tracked_lines(kit)}
 
 
 def _promise(

@@ -26,9 +26,7 @@ def erase(db: Connection, customer_ids: Collection[str], who: Principal) -> Eras
     store.close_to_new(db)
     erased, rows = _to_change(db, customer_ids, dry_run=False)
     kits_by_id = kits.by_id(db, {row.kit_id for row in rows if row.kit_id is not None})
-    concerned = {
-        line.item_id for kit in kits_by_id.values() for line in allocation.tracked_lines(kit)
-    }
+    concerned = allocation.tracked_items(kits_by_id)
     locked = allocation.lock_with_backorders(db, concerned)
     allocation.cancel(db, store.lock_live(db, [row.id for row in rows]), who.name)
     store.erase(db, customer_ids)

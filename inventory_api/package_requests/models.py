@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from sqlalchemy import (
+    JSON,
     Boolean,
     CheckConstraint,
     Column,
@@ -20,6 +21,7 @@ from sqlalchemy import (
 from inventory_api.tables import metadata
 from service_kit.database.personal import PERSONAL
 from service_kit.database.types import BigInt, UtcDateTime
+from service_kit.web.postal import PostalAddressData
 
 Status = Literal[
     "pending", "backordered", "packed", "shipped", "delivered", "cancelled", "returned"
@@ -35,6 +37,10 @@ package_requests = Table(
     Column("occurrence", Integer, nullable=False),
     Column("customer_name", String(200), info=PERSONAL),
     Column("note", Text, info=PERSONAL),
+    # A copy of the customer's address. Until it is packed, a newer one replaces it.
+    Column("ship_to", JSON(none_as_null=True), info=PERSONAL),
+    # When that was the customer's address; empty where nobody has said it.
+    Column("ship_to_as_of", UtcDateTime),
     Column("status", String(20), nullable=False),
     # The version of the kit that it was promised; empty where its type had none.
     Column("kit_id", BigInt, ForeignKey("kits.id")),
@@ -66,6 +72,8 @@ class PackageRequest(NamedTuple):
     occurrence: int
     customer_name: str | None
     note: str | None
+    ship_to: PostalAddressData | None
+    ship_to_as_of: datetime | None
     status: Status
     kit_id: int | None
     version: int
@@ -93,3 +101,9 @@ reservations = Table(
     CheckConstraint("quantity > 0", name="ck_reservations_quantity"),
     Index("ix_reservations_item", "item_id"),
 )
+
+
+class Reservation(NamedTuple):
+    package_request_id: int
+    item_id: int
+    quantity: int

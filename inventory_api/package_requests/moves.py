@@ -1,5 +1,6 @@
 """A package request's life: pack, ship, deliver, cancel, unpack, return; each moves stock once."""
 
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from sqlalchemy import Connection
@@ -62,56 +63,90 @@ def move(
 
     Raises PackageRequestNotFound, PreconditionFailed, or InvalidTransition with what is allowed.
     """
-    target = TARGETS[step]
-    seen = service.get(db, request_id)
-    kit = kits.by_id(db, {seen.kit_id}).get(seen.kit_id) if seen.kit_id else None
-    concerned = {line.item_id for line in allocation.tracked_lines(kit)}
+    [result] = _move(db, [service.get(db, request_id)], step, versions, who).values()
+    if isinstance(result, Problem):
+        raise result
+    return result
+
+
+def move_all(
+    db: Connection, request_ids: Sequence[str], step: Move, who: Principal
+) -> list[PackageView | Problem]:
+    """Move package requests one step forward, each on its own; what `move` raises is returned.
+
+    It costs a few statements, however many requests there are.
+    """
+    seen = store.by_request_ids(db, request_ids)
+    results = _move(db, list(seen.values()), step, None, who) if seen else {}
+    return [results.get(one) or service.no_such_request() for one in request_ids]
+
+
+def _move(
+    db: Connection,
+    seen: Sequence[PackageRequest],
+    step: Move,
+    versions: frozenset[int] | None,
+    who: Principal,
+) -> dict[str, PackageView | Problem]:
+    """Move requests that exist. Returns what became of each, by its id."""
+    kits_by_id = kits.by_id(db, {row.kit_id for row in seen if row.kit_id is not None})
+    concerned = allocation.tracked_items(kits_by_id)
     # Who waits concerns only a move that may serve them; there may be very many.
-    frees = target in _FREEING
+    frees = TARGETS[step] in _FREEING
     locked = allocation.lock_with_backorders(db, concerned) if frees else concerned
-    if target == "shipped":
+    # Of several requests one may be served meanwhile by a transaction that has another: whoever
+    # locks the items first does not meet it.
+    if step == "ship" or (len(seen) > 1 and not frees):
         items.lock(db, concerned)
-    row = store.get_locked(db, seen.id)
-    check_version(versions, row.version)
-    if step == "unpack" and row.status != "cancelled":
-        raise InvalidTransition(
-            f"A {row.status} package request can't be unpacked; only a cancelled one is.",
-            current_status=row.status,
-            allowed_statuses=list(ALLOWED[row.status]),
-        )
-    if row.status == target and not (step == "unpack" and row.to_unpack):
-        return service.show(db, request_id)
-    if row.status != target and target not in ALLOWED[row.status]:
-        raise _refusal(row.status, target)
-    _carry_out(db, row, step, kit, who.name)
-    audit.record(db, _ACTIONS[step], request_id, by=who)
-    if frees:
+    rows = store.get_locked(db, [row.id for row in seen])
+    for row in rows:
+        check_version(versions, row.version)
+    refusals = {row.request_id: refusal for row in rows if (refusal := _refusal(row, step))}
+    to_move = [row for row in rows if row.request_id not in refusals and not _is_done(row, step)]
+    if to_move:
+        _carry_out(db, to_move, step, kits_by_id, who.name)
+        audit.record(db, _ACTIONS[step], *(row.request_id for row in to_move), by=who)
+    if to_move and frees:
         allocation.allocate(db, concerned, locked, who.name)
-    return service.show(db, request_id)
+    after = store.by_request_ids(db, [row.request_id for row in rows])
+    views = {view.row.request_id: view for view in service.present(db, list(after.values()))}
+    return {**views, **refusals}
+
+
+def _is_done(row: PackageRequest, step: Move) -> bool:
+    return row.status == TARGETS[step] and not (step == "unpack" and row.to_unpack)
 
 
 def _carry_out(
-    db: Connection, row: PackageRequest, step: Move, kit: Kit | None, actor: str
+    db: Connection,
+    rows: Sequence[PackageRequest],
+    step: Move,
+    kits_by_id: Mapping[int, Kit],
+    actor: str,
 ) -> None:
-    """Move the stock that a step moves, and set the request's new status."""
+    """Move the stock that a step moves, and set the requests' new status."""
+    ids = {row.id for row in rows}
     if step == "cancel":
-        allocation.cancel(db, [row], actor)
+        allocation.cancel(db, rows, actor)
     elif step == "unpack":
-        allocation.release(db, row.id, row.request_id, "unpacked", actor)
-        store.set_unpacked(db, row.id)
+        allocation.release(db, rows, "unpacked", actor)
+        store.set_unpacked(db, ids)
     else:
         if step == "ship":
-            allocation.hand_out(db, row.id, row.request_id, actor)
+            allocation.hand_out(db, rows, actor)
         elif step == "return":
-            allocation.take_back(db, kit, row.request_id, actor)
-        store.set_status(db, {row.id}, TARGETS[step])
+            allocation.take_back(db, rows, kits_by_id, actor)
+        store.set_status(db, ids, TARGETS[step])
 
 
-def _refusal(status: Status, target: Status) -> InvalidTransition:
-    allowed = list(ALLOWED[status])
-    can = f"it can become {' or '.join(allowed)}" if allowed else "it stays so"
-    return InvalidTransition(
-        f"A {status} package request can't become {target}; {can}.",
-        current_status=status,
-        allowed_statuses=allowed,
-    )
+def _refusal(row: PackageRequest, step: Move) -> InvalidTransition | None:
+    """Return why a request can't take a step; None where it can, or has taken it."""
+    status, target = row.status, TARGETS[step]
+    if step == "unpack" and status != "cancelled":
+        reason = f"A {status} package request can't be unpacked; only a cancelled one is."
+    elif status != target and target not in ALLOWED[status]:
+        can = f"it can become {' or '.join(ALLOWED[status])}" if ALLOWED[status] else "it stays so"
+        reason = f"A {status} package request can't become {target}; {can}."
+    else:
+        return None
+    return InvalidTransition(reason, current_status=status, allowed_statuses=list(ALLOWED[status]))

@@ -4,23 +4,28 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
-from pydantic import AfterValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, SkipValidation, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from inventory_api.access import CanErasePackages, CanReadPackages, CanWritePackages
-from inventory_api.package_requests import erasing, moves, service
+from inventory_api.package_requests import destinations, erasing, moves, service
 from inventory_api.package_requests.models import Status
 from inventory_api.package_requests.schemas import (
+    ADDRESS_CHANGE,
+    AddressChange,
+    AddressResult,
     BatchResult,
     CustomerId,
     Erased,
     Erasure,
     Move,
+    MoveResult,
+    Moves,
     PackageRequestNew,
     PackageRequestOut,
     PackageType,
 )
-from inventory_api.package_requests.service import Requested
+from inventory_api.package_requests.service import PackageView, Requested
 from inventory_api.package_requests.store import Filter
 from inventory_api.tables import audit
 from service_kit.problems import Problem
@@ -41,7 +46,7 @@ from service_kit.web.fields import Line
 from service_kit.web.hot import HotRoute, hot, plain_body
 from service_kit.web.idempotency import Answer, Idempotent, ReplayErased, idempotency_key
 from service_kit.web.openapi import ETAG, LOCATION, answering, documented
-from service_kit.web.paging import CreatedAfter, PagingDep
+from service_kit.web.paging import CreatedAfter, CreatedBefore, PagingDep
 
 router = APIRouter(prefix="/package-requests", route_class=HotRoute, tags=["package requests"])
 
@@ -53,13 +58,25 @@ async def _filter(
     ] = None,
     package_type: Annotated[PackageType | None, Query(description="Only this type.")] = None,
     created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
 ) -> Filter:
-    return Filter(customer_id, status, package_type, created_after)
+    return Filter(customer_id, status, package_type, created_after, created_before)
 
 
-RequestId = Annotated[
+RequestIdInPath = Annotated[
     Line, Path(max_length=36, description="The package request's id."), AfterValidator(str.lower)
 ]
+# Read one by one, so that a wrong one does not spoil the others.
+AddressItems = Annotated[
+    list[SkipValidation[AddressChange]],
+    Body(
+        min_length=1,
+        max_length=LARGEST_BATCH,
+        description="Each a customer's new address.",
+        examples=[[ADDRESS_CHANGE]],
+    ),
+]
+MoveResults = Annotated[list[MoveResult], Field(max_length=LARGEST_BATCH)]
 PackageFilter = Annotated[Filter, Depends(_filter)]
 Items = Annotated[
     list[Any],
@@ -156,7 +173,7 @@ async def list_package_requests(
 )
 async def get_package_request(
     request: Request,
-    request_id: RequestId,
+    request_id: RequestIdInPath,
     database: DatabaseDep,
     _: CanReadPackages,
     known_versions: IfNoneMatch,
@@ -166,6 +183,31 @@ async def get_package_request(
     found = await database.read(service.show, request_id)
     await audit_read(request, audit, "package.read", request_id)
     return unless_known(known_versions, response, found.row.version, service.as_shown(found))
+
+
+@router.post(
+    "/addresses",
+    summary="Change the addresses of customers",
+    response_model=list[AddressResult],
+    response_model_exclude_unset=True,
+)
+async def change_addresses(
+    items: AddressItems, database: DatabaseDep, who: CanWritePackages
+) -> list[dict[str, Any]]:
+    """Give all that is not packed yet for these customers their new address, in order.
+
+    Answers for each how many package requests got another address. What is packed keeps the one on
+    its label. Safe to repeat, and in any order: an older change never replaces a newer address.
+    """
+    read = await read_items(AddressChange, items)
+    changes = [item for item in read if isinstance(item, AddressChange)]
+    done = await database.write(destinations.change_all, changes, who) if changes else []
+    return [
+        {"status": one.status.value, "problem": one.document()}
+        if isinstance(one, Problem)
+        else {"status": 200, "updated": one}
+        for one in merge(read, done)
+    ]
 
 
 @router.post("/erasures", summary="Erase customers")
@@ -185,6 +227,20 @@ async def erase_customers(erasure: Erasure, database: DatabaseDep, who: CanErase
     return await database.erase(erasing.erase, erasure.customer_ids, who)
 
 
+@router.post("/moves", summary="Move up to 500 package requests", response_model=MoveResults)
+async def move_package_requests(
+    wanted: Moves, who: CanWritePackages, idempotency: Idempotent
+) -> Response:
+    """Take one step with each of these, as `POST /package-requests/{request_id}/{move}` does.
+
+    Answers the result of each, in order: one that can't be moved leaves the others alone. All that
+    can be moved are moved at once, or none when the request fails.
+    """
+    return await idempotency.write(
+        moves.move_all, _moved_answer, wanted.request_ids, wanted.move, who
+    )
+
+
 @router.post(
     "/{request_id}/{move}",
     summary="Move a package request one step forward",
@@ -195,7 +251,7 @@ async def erase_customers(erasure: Erasure, database: DatabaseDep, who: CanErase
     | answering(200, ETAG),
 )
 async def move_package_request(
-    request_id: RequestId,
+    request_id: RequestIdInPath,
     move: Annotated[
         Move,
         Path(
@@ -230,6 +286,17 @@ def _answer(requested: Requested) -> Answer:
 def _batch_answer(items: Sequence[Any], done: Sequence[Requested | Problem]) -> Answer:
     results = [_result(item, one) for item, one in zip(items, done, strict=True)]
     customer_ids = [None if isinstance(one, Problem) else one.view.row.customer_id for one in done]
+    return Answer(200, to_json(results).decode(), item_subjects=customer_ids)
+
+
+def _moved_answer(done: Sequence[PackageView | Problem]) -> Answer:
+    results = [
+        {"status": one.status.value, "problem": one.document()}
+        if isinstance(one, Problem)
+        else {"status": 200, "package_request": service.as_shown(one)}
+        for one in done
+    ]
+    customer_ids = [None if isinstance(one, Problem) else one.row.customer_id for one in done]
     return Answer(200, to_json(results).decode(), item_subjects=customer_ids)
 
 

@@ -26,8 +26,9 @@ from service_kit.web.paging import Page
 logger = logging.getLogger("inventory_api")
 
 # What a request says besides its identity, and what another one for the same package must not
-# contradict. That happens to be exactly what is personal.
-_CONTENT = tuple(personal(package_requests))
+# contradict: what is personal, but for the address. That is a copy which is kept fresh, so a
+# request that is repeated may well bring an older or a newer one.
+_CONTENT = tuple(name for name in personal(package_requests) if name != "ship_to")
 
 
 class PackageRequestNotFound(Problem):
@@ -81,8 +82,12 @@ def get(db: Connection, request_id: str) -> PackageRequest:
     """Look up one package request. Raises PackageRequestNotFound."""
     found = store.find(db, request_id)
     if found is None:
-        raise PackageRequestNotFound("There is no package request with this id.")
+        raise no_such_request()
     return found
+
+
+def no_such_request() -> PackageRequestNotFound:
+    return PackageRequestNotFound("There is no package request with this id.")
 
 
 def show(db: Connection, request_id: str) -> PackageView:
@@ -127,12 +132,7 @@ def request_all(
     erased = store.erased_among(db, {item.customer_id for item in new})
     kept = [item for item in new if item.customer_id not in erased]
     made = iter(_request_kept(db, kept, who) if kept else ())
-    return [
-        CustomerErased("This customer was erased; no package is made.")
-        if item.customer_id in erased
-        else next(made)
-        for item in new
-    ]
+    return [customer_erased() if item.customer_id in erased else next(made) for item in new]
 
 
 def _request_kept(
@@ -156,6 +156,10 @@ def _request_kept(
         _answer(item, row["request_id"], shown[item.identity])
         for item, row in zip(new, rows, strict=True)
     ]
+
+
+def customer_erased() -> CustomerErased:
+    return CustomerErased("This customer was erased; no package is made.")
 
 
 def log_new(results: Sequence[Requested | Problem]) -> None:
@@ -184,7 +188,12 @@ def _reserve(
 
 
 def _row(new: PackageRequestNew, kit: Kit | None) -> dict[str, Any]:
-    return {**vars(new), "request_id": clock.new_id(), "kit_id": kit.id if kit else None}
+    return {
+        **vars(new),
+        "ship_to": new.ship_to and new.ship_to.model_dump(),
+        "request_id": clock.new_id(),
+        "kit_id": kit.id if kit else None,
+    }
 
 
 def _answer(

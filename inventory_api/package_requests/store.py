@@ -24,6 +24,7 @@ from sqlalchemy import (
 from inventory_api.kits.models import kit_lines
 from inventory_api.package_requests.models import (
     PackageRequest,
+    Reservation,
     erased_customers,
     package_requests,
     reservations,
@@ -33,12 +34,16 @@ from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.personal import blanks
 from service_kit.database.prepared import Prepared, PreparedChange, PreparedValues
-from service_kit.database.rows import find_all, find_one, get_one, page_after
+from service_kit.database.rows import find_all, find_one, page_after
 from service_kit.process import clock
 from service_kit.web.paging import Page, page_of
 
 _BY_REQUEST_ID = select(package_requests).where(
     package_requests.c.request_id == bindparam("request_id")
+)
+_BY_REQUEST_IDS = Prepared(
+    PackageRequest,
+    select(package_requests).where(is_listed(package_requests.c.request_id, "request_ids")),
 )
 _OF_CUSTOMERS = Prepared(
     PackageRequest,
@@ -54,7 +59,17 @@ _ADD = PreparedChange(
         one.key for one in package_requests.c if one.key not in {"id", "erased_at", "to_unpack"}
     ],
 )
-_LOCKED = select(package_requests).where(package_requests.c.id == bindparam("id")).with_for_update()
+# In the order of their ids, as items are.
+_LOCKED = (
+    select(package_requests)
+    .where(package_requests.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(package_requests.c.id)
+    .with_for_update()
+)
+
+
+# What a change of address writes.
+_OF_ADDRESS = ("ship_to", "ship_to_as_of", "version", "updated_at")
 
 
 def _changing(**values: Any) -> Update:
@@ -63,6 +78,28 @@ def _changing(**values: Any) -> Update:
     return update(package_requests).where(of_these).values(**values, **again)
 
 
+_NOT_PACKED = select(package_requests).where(
+    or_(package_requests.c.status == "pending", package_requests.c.status == "backordered"),
+    package_requests.c.erased_at.is_(None),
+)
+_NOT_PACKED_OF = Prepared(
+    PackageRequest, _NOT_PACKED.where(is_listed(package_requests.c.customer_id, "customer_ids"))
+)
+_LOCK_NOT_PACKED = (
+    _NOT_PACKED.where(package_requests.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(package_requests.c.id)
+    .with_for_update()
+)
+_SET_SHIP_TO = PreparedChange(
+    update(package_requests)
+    .where(package_requests.c.id == bindparam("row_id"))
+    .values(
+        {
+            name: bindparam(f"new_{name}", type_=package_requests.c[name].type)
+            for name in _OF_ADDRESS
+        }
+    )
+)
 _SET_STATUS = _changing(status=bindparam("to_status"))
 # To unpack is what was packed: the value before this change counts.
 _CANCEL = _changing(status="cancelled", to_unpack=package_requests.c.status == "packed")
@@ -86,8 +123,8 @@ _BACKORDERS_PAGE = (
 _RESERVE = PreparedChange(insert(reservations).inline(), columns=reservations.c.keys())
 _TAKE = (
     delete(reservations)
-    .where(reservations.c.package_request_id == bindparam("row_id"))
-    .returning(reservations.c.item_id, reservations.c.quantity)
+    .where(reservations.c.package_request_id.in_(bindparam("row_ids", expanding=True)))
+    .returning(*reservations.c)
 )
 # On PostgreSQL the lock on the table keeps `close_to_new` waiting until the package is made; there
 # is seldom a row to lock.
@@ -138,10 +175,17 @@ class Filter:
     status: str | None = None
     package_type: str | None = None
     created_after: datetime | None = None
+    created_before: datetime | None = None
 
 
 def find(db: Connection, request_id: str) -> PackageRequest | None:
     return find_one(PackageRequest, db, _BY_REQUEST_ID, {"request_id": request_id})
+
+
+def by_request_ids(db: Connection, request_ids: Collection[str]) -> dict[str, PackageRequest]:
+    """Find those of these requests that there are, by their ids."""
+    found = _BY_REQUEST_IDS.all(db, request_ids=list(request_ids))
+    return {row.request_id: row for row in found}
 
 
 def add_missing(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
@@ -176,13 +220,15 @@ def page(db: Connection, filters: Filter, after: int | None, limit: int) -> Page
             statement = statement.where(package_requests.c[column] == value)
     if filters.created_after is not None:
         statement = statement.where(package_requests.c.created_at > filters.created_after)
+    if filters.created_before is not None:
+        statement = statement.where(package_requests.c.created_at < filters.created_before)
     statement = page_after(statement, package_requests.c.id, after, limit + 1)
     return page_of(find_all(PackageRequest, db, statement), limit, key="id")
 
 
-def get_locked(db: Connection, row_id: int) -> PackageRequest:
-    """Read a request that exists, and lock it until the transaction ends."""
-    return get_one(PackageRequest, db, _LOCKED, {"id": row_id})
+def get_locked(db: Connection, row_ids: Collection[int]) -> list[PackageRequest]:
+    """Read requests that exist, and lock them until the transaction ends."""
+    return find_all(PackageRequest, db, _LOCKED, {"ids": list(row_ids)})
 
 
 def set_status(db: Connection, row_ids: Collection[int], status: str) -> None:
@@ -191,14 +237,33 @@ def set_status(db: Connection, row_ids: Collection[int], status: str) -> None:
         db.execute(_SET_STATUS, values)
 
 
+def not_packed_of(db: Connection, customer_ids: Collection[str]) -> list[PackageRequest]:
+    """Find the requests of these customers that are still to be packed."""
+    return _NOT_PACKED_OF.all(db, customer_ids=list(customer_ids)) if customer_ids else []
+
+
+def lock_not_packed(db: Connection, row_ids: Collection[int]) -> list[PackageRequest]:
+    """Read which of these requests are still to be packed, and lock them."""
+    return find_all(PackageRequest, db, _LOCK_NOT_PACKED, {"ids": list(row_ids)})
+
+
+def set_ship_to(db: Connection, rows: Sequence[PackageRequest]) -> None:
+    """Write the addresses of these rows, which are locked."""
+    written = [
+        {"row_id": row.id, **{f"new_{name}": getattr(row, name) for name in _OF_ADDRESS}}
+        for row in rows
+    ]
+    _SET_SHIP_TO.each(db, written)
+
+
 def cancel(db: Connection, row_ids: Collection[int]) -> None:
     """Cancel requests; those that are packed are to be unpacked."""
     if row_ids:
         db.execute(_CANCEL, {"ids": list(row_ids), "at": clock.now()})
 
 
-def set_unpacked(db: Connection, row_id: int) -> None:
-    db.execute(_UNPACKED, {"ids": [row_id], "at": clock.now()})
+def set_unpacked(db: Connection, row_ids: Collection[int]) -> None:
+    db.execute(_UNPACKED, {"ids": list(row_ids), "at": clock.now()})
 
 
 def kits_of_backorders(db: Connection, item_ids: Collection[int]) -> set[int]:
@@ -218,9 +283,9 @@ def add_reservations(db: Connection, rows: Sequence[Mapping[str, int]]) -> None:
     _RESERVE.each(db, rows)
 
 
-def take_reservations(db: Connection, row_id: int) -> dict[int, int]:
-    """Delete what is reserved for a request, and return it; repeated, it finds nothing."""
-    return {row.item_id: row.quantity for row in db.execute(_TAKE, {"row_id": row_id})}
+def take_reservations(db: Connection, row_ids: Collection[int]) -> list[Reservation]:
+    """Delete what is reserved for requests, and return it; repeated, it finds nothing."""
+    return sorted(find_all(Reservation, db, _TAKE, {"row_ids": list(row_ids)}))
 
 
 def erased_among(db: Connection, customer_ids: Collection[str]) -> set[str]:

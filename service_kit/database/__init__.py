@@ -29,11 +29,14 @@ __all__ = [
 ]
 
 
-def open_database(url: str, name: str = "crmsys", *, pool_size: int = 20) -> Database:
+def open_database(
+    url: str, name: str = "crmsys", *, pool_size: int = 20, direct_url: str | None = None
+) -> Database:
     """Choose the engine for a `sqlite:///…` or `postgresql://…` URL, and load no other.
 
     Nothing is connected yet. `name` is the service's; PostgreSQL shows it as the application_name
-    of its connections.
+    of its connections. Where `url` leads through a pooler, `direct_url` leads past it. PostgreSQL
+    has one connection more than `pool_size`, which hears of the commits of other processes.
     """
     if url.startswith("sqlite:"):
         from service_kit.database.sqlite.database import SqliteDatabase
@@ -41,4 +44,4 @@ def open_database(url: str, name: str = "crmsys", *, pool_size: int = 20) -> Dat
         return SqliteDatabase(url)
     from service_kit.database.postgres.database import PostgresDatabase
 
-    return PostgresDatabase(url, name, pool_size=pool_size)
+    return PostgresDatabase(url, name, pool_size=pool_size, direct_url=direct_url)

@@ -20,16 +20,21 @@ _UNAVAILABLE_SQLITE = frozenset(
     }
 )
 
+# Of a server that was the primary, and is a standby now.
+_READ_ONLY_SQLSTATE = "25006"
 # Connection, refused password, no such database, insufficient resources, object not in prerequisite
 # state (a database closed to connections, a lock), operator intervention (a time limit, a
-# shutdown), system error; and a server that became a standby.
-_UNAVAILABLE_SQLSTATES = ("08", "28", "3D", "53", "55000", "55P03", "57", "58", "25006")
+# shutdown), system error; and a standby.
+_UNAVAILABLE_SQLSTATES = ("08", "28", "3D", "53", "55000", "55P03", "57", "58", _READ_ONLY_SQLSTATE)
 # Of these, what is soon over: lost connections, too many of them, a server that starts or stops.
 _TRANSIENT_SQLSTATES = ("08", "53300", "57P")
 _CONFLICT_SQLSTATES = frozenset({"40001", "40P01"})
 # asyncpg's errors of a lost connection that have no SQLSTATE: the second one for the moment between
-# the server's last message and the end of the socket.
-_LOST_CONNECTION = frozenset({"InterfaceError", "InternalClientError"})
+# the server's last message and the end of the socket, the third one while none of several servers
+# is the primary.
+_LOST_CONNECTION = frozenset(
+    {"InterfaceError", "InternalClientError", "TargetServerAttributeNotMatched"}
+)
 
 
 class DatabaseUnavailable(ServiceUnavailable):
@@ -94,6 +99,11 @@ def is_transient(error: BaseException) -> bool:
 def is_conflict(error: BaseException) -> bool:
     """Return whether a transaction was rolled back in favour of another and must run again."""
     return isinstance(error, RunAgain) or _sqlstate(origin(error)) in _CONFLICT_SQLSTATES
+
+
+def is_standby(error: BaseException) -> bool:
+    """Return whether a server has refused to write, since another one is the primary."""
+    return _sqlstate(origin(error)) == _READ_ONLY_SQLSTATE
 
 
 def sqlite_code(error: BaseException) -> int:

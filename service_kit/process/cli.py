@@ -50,26 +50,34 @@ Work = Callable[[Any, "Database"], Awaitable[T]]
 
 @dataclass(frozen=True)
 class Service:
-    """A service by the name of its package, which holds `settings` and `app`."""
+    """A service by the name of its package, which holds `settings` and `app`.
+
+    `package` is where these and its migrations are, if that is not the package of its name.
+    """
 
     name: str
     port: int
+    package: str = ""
 
     def settings(self) -> "ServiceSettings":
         """Read the environment. Raises Refused with a line for each fault."""
         found: ServiceSettings
-        found = import_module(f"{self.name}.settings").Settings.from_environment()
+        found = import_module(f"{self._home}.settings").Settings.from_environment()
         return found
 
     def app(self, settings: "ServiceSettings") -> "FastAPI":
-        app: FastAPI = import_module(f"{self.name}.app").create_app(settings)
+        app: FastAPI = import_module(f"{self._home}.app").create_app(settings)
         return app
 
     def migrations(self) -> "Migrations":
         from service_kit.database.migrations import Migrations
 
-        folder = Path(import_module(self.name).__path__[0]) / "migrations"
+        folder = Path(import_module(self._home).__path__[0]) / "migrations"
         return Migrations(self.name, folder)
+
+    @property
+    def _home(self) -> str:
+        return self.package or self.name
 
 
 def main(
@@ -110,7 +118,7 @@ def serve(service: Service, _options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)  # an exception could come into any import
     settings = prepare(service)
-    from service_kit.process import server
+    from service_kit.process import server, volumes
 
     for number in (signal.SIGTERM, signal.SIGINT):
         # Without a handler the first process of a container would ignore it.
@@ -120,8 +128,9 @@ def serve(service: Service, _options: argparse.Namespace) -> int:
             _migrate_until_signal(service, settings)
             if settings.uses_demo_tokens:
                 logger.warning(DEMO_TOKENS)
-            for warning in settings.deprecations():
-                logger.warning("%s", warning)
+            for warning in (volumes.warning_of(settings.database_url), *settings.deprecations()):
+                if warning is not None:
+                    logger.warning("%s", warning)
             return server.run(partial(create_app, service), settings, bound)
     except KeyboardInterrupt:  # before anything was served
         return 0
@@ -177,19 +186,34 @@ def migrate_database(service: Service, settings: "ServiceSettings", patience: fl
     from service_kit.database import DatabaseUnavailable, DurabilityMissing
     from service_kit.database.errors import is_transient, reason
     from service_kit.database.migrations import SchemaMismatch
+    from service_kit.database.production import ServedInProduction, refuse_development
 
     migrations = service.migrations()
+    first = None if settings.environment == "production" else refuse_development
     give_up_at = time.monotonic() + patience
+    unusable = (
+        SchemaMismatch,
+        ServedInProduction,
+        DurabilityMissing,
+        DatabaseUnavailable,
+        ValueError,
+    )
     while True:
         try:
-            before = migrations.upgrade(settings.database_url)
-        except (SchemaMismatch, DurabilityMissing, DatabaseUnavailable, ValueError) as error:
+            if settings.database_direct_url is not None:
+                from service_kit.database.postgres.direct_url import refuse_unfit
+
+                refuse_unfit(settings.database_url, settings.database_direct_url)
+            before = migrations.upgrade(
+                settings.session_url, snapshots=settings.snapshots, first=first
+            )
+        except unusable as error:
             if not is_transient(error) or time.monotonic() >= give_up_at:
                 raise _unusable(error) from error
             logger.warning("The database can't be used yet: %s", reason(error))
             time.sleep(1)
             continue
-        if before != migrations.head:
+        if before is None or before in migrations.revisions[:-1]:
             versions = before or "nothing", migrations.head
             logger.info("Migrated the database from %s to %s.", *versions)
         return
@@ -198,12 +222,13 @@ def migrate_database(service: Service, settings: "ServiceSettings", patience: fl
 def with_database(service: Service, work: Work[T], settings: "ServiceSettings | None" = None) -> T:
     """Do a command's work on the database as it is: nothing is made or migrated.
 
-    Raises Refused where there is none, it can't be used, or its schema is another version's.
+    Raises Refused where there is none, it can't be used, or its schema is one that this release
+    can't run on.
     """
     import asyncio
 
     from service_kit.database import DatabaseUnavailable, DurabilityMissing, open_database
-    from service_kit.database.migrations import SchemaMismatch, current_revision
+    from service_kit.database.migrations import SchemaMismatch
     from service_kit.database.sqlite.connect import file_of
     from service_kit.process.logs import current_request_id, new_request_id, use_request_id
 
@@ -212,13 +237,12 @@ def with_database(service: Service, work: Work[T], settings: "ServiceSettings | 
         migrate = f"'python -m {service.name} migrate'"
         if url.startswith("sqlite:") and not (path := file_of(url).absolute()).exists():
             raise SchemaMismatch(f"there is none at {path}. {migrate} makes one.")
-        database = open_database(url, service.name)
+        database = open_database(url, service.name, direct_url=settings.database_direct_url)
         if not current_request_id():
             use_request_id(new_request_id())  # by which the audit tells this command from others
         try:
             await database.open()
-            if (found := await database.write(current_revision)) != service.migrations().head:
-                raise SchemaMismatch(f"its schema is at {found or 'nothing'}: run {migrate}.")
+            await database.write(service.migrations().check)
             return await work(settings, database)
         finally:
             await database.close()

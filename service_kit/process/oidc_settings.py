@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 from service_kit.process.setting_values import Address, parts
@@ -52,3 +52,18 @@ class OidcSettings(BaseSettings):
         elif missing := [variable for variable, value in given.items() if not value]:
             raise ValueError(f"OIDC_ISSUER needs {' and '.join(missing)} too")
         return self
+
+
+class OidcClientSettings(BaseSettings):
+    """The settings of the console as a client of the OpenID provider, wherever it runs."""
+
+    oidc_client_id: str | None = Field(
+        None, description="The console's id at the OpenID provider; then people sign in there."
+    )
+    oidc_client_secret: SecretStr | None = Field(
+        None, description="The console's secret at the OpenID provider, if it has one."
+    )
+    oidc_scopes: str = Field(
+        "openid profile",
+        description="What the console asks the OpenID provider for, separated by spaces.",
+    )

@@ -86,6 +86,8 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     head_deadline = 10.0
     body_deadline = 20.0
+    # What must come of a slow body within that time, so that it is not cut: 26 kbit/s.
+    least_body_bytes = 64 * 1024
     linger = 1.0
     max_head_bytes = 16 * 1024
     max_header_count = 100
@@ -101,6 +103,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._refused = False
         self._unanswered: deque[RequestResponseCycle] = deque()
         self._held = 0  # bytes the parser may hold: those fed since it last reported something
+        self._came = 0  # of a body, within its deadline
         self._unsent: float = inf
         self._tick = min(self.head_deadline, self.body_deadline)
         self._expect(_HEAD, self.head_deadline)
@@ -170,7 +173,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self.cycle.transport = OneWrite(self.transport)  # type: ignore[assignment]
         self._unanswered.append(self.cycle)
         self.headers = []  # the parser adds the trailers, which must not reach the app as headers
-        self._held = 0
+        self._held = self._came = 0
         self._expect(_BODY, self.body_deadline)
 
     def _take_host_of_target(self) -> None:
@@ -187,6 +190,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._held = 0
+        self._came += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -235,9 +239,19 @@ class DeadlineProtocol(HttpToolsProtocol):
         if self._awaited == _HEAD and not self._held:
             logger.info("Connection cut: nothing came.")
             self.transport.close()
-        elif not (self.flow.read_paused or self._earlier_is_unanswered()):
+        elif not (self.flow.read_paused or self._earlier_is_unanswered() or self._comes_on()):
             part = "head" if self._awaited == _HEAD else "body"
             self._refuse(RequestTimeout(f"The {part} of the request took too long to come."))
+
+    def _comes_on(self) -> bool:
+        """Give a body more time that its route lets be slow, unless next to nothing came of it."""
+        if self._awaited != _BODY or not self.cycle.scope.get("slow_body"):
+            return False
+        if self._came < self.least_body_bytes:
+            return False
+        self._came = 0
+        self._expect(_BODY, self.body_deadline)
+        return True
 
     def _earlier_is_unanswered(self) -> bool:
         return bool(self._unanswered) and (

@@ -59,6 +59,7 @@ def _roles_and_tokens(value: Any) -> Any:
 
 
 Roles = Mapping[str, frozenset[str]]
+Days = Annotated[int, Field(ge=0, le=36_500)]
 Token = Annotated[SecretStr, AfterValidator(_sendable)]
 AcceptedToken = Annotated[SecretStr, AfterValidator(_sendable_or_hashed)]
 LogLevel = Annotated[
@@ -91,8 +92,20 @@ class ServiceSettings(OidcSettings):
         None, description="text or json; by default text in development and json in production."
     )
     database_url: str = Field(description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.")
+    database_direct_url: str | None = Field(
+        None, description="The same PostgreSQL past a pooler that DATABASE_URL leads through."
+    )
     database_pool_size: int = Field(
-        20, ge=2, le=500, description="PostgreSQL connections that one process may hold."
+        20, ge=2, le=500, description="PostgreSQL connections that one process holds at most."
+    )
+    snapshots: int = Field(
+        3, ge=0, le=100, description="Copies of a SQLite file from before migrations to keep."
+    )
+    retention_snapshots_days: Days = Field(
+        90, description="Days after which such a copy is deleted; 0 keeps them."
+    )
+    retention_audit_days: Days = Field(
+        365, description="Days after which entries of the audit are deleted; 0 keeps them for ever."
     )
     api_tokens: Annotated[
         tuple[tuple[str, AcceptedToken], ...], BeforeValidator(_roles_and_tokens)
@@ -149,6 +162,13 @@ class ServiceSettings(OidcSettings):
             raise ValueError("it must start with sqlite:/// or postgresql://")
         return url
 
+    @field_validator("database_direct_url")
+    @classmethod
+    def _postgres(cls, url: str | None) -> str | None:
+        if url is not None and not re.match(r"postgres(ql)?(\+\w+)?://", url):
+            raise ValueError("it must start with postgresql://")
+        return url
+
     @field_validator("api_tokens")
     @classmethod
     def _roles_exist(
@@ -189,6 +209,12 @@ class ServiceSettings(OidcSettings):
         return self
 
     @model_validator(mode="after")
+    def _direct_url_has_a_pooler(self) -> Self:
+        if self.database_direct_url is not None and self.database_url.startswith("sqlite:"):
+            raise ValueError("DATABASE_DIRECT_URL says nothing while DATABASE_URL names a file")
+        return self
+
+    @model_validator(mode="after")
     def _authorities_are_there(self) -> Self:
         """Refuse an unusable SSL_CERT_FILE, which is no setting of ours, where it is needed."""
         if any(isinstance(value, str) and value.startswith("https:") for _, value in self):
@@ -201,6 +227,11 @@ class ServiceSettings(OidcSettings):
         if self.admin_token is not None:
             named.append(("ADMIN_TOKEN", "admin", self.admin_token.get_secret_value()))
         return named
+
+    @property
+    def session_url(self) -> str:
+        """Where to do what takes a session of its own, or one transaction for long."""
+        return self.database_direct_url or self.database_url
 
     @property
     def uses_demo_tokens(self) -> bool:

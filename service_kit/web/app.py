@@ -12,14 +12,16 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 
 from service_kit import VERSION
-from service_kit.database import Database, DatabaseUnavailable, open_database
+from service_kit.database import Database, DatabaseUnavailable, open_database, production
 from service_kit.database.errors import is_transient
+from service_kit.database.interface import Work
 from service_kit.process import tracing
 from service_kit.process.metrics import Metrics
+from service_kit.process.retention import Kept, keep_pruning
 from service_kit.process.settings import IntrospectionSettings, ServiceSettings
 from service_kit.process.stopping import Stopping
 from service_kit.web import docs as pages
-from service_kit.web import health, me, openapi
+from service_kit.web import health, home, me, openapi
 from service_kit.web.auth import FindToken, IdentityProvider, Tokens, refuse_unguarded
 from service_kit.web.edge import Cors, Edge, Prefixed
 from service_kit.web.hosts import AllowedHosts
@@ -34,7 +36,7 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_COMMON = (me.router, health.router, pages.router)
+_COMMON = (home.router, me.router, health.router, pages.router)
 
 OPEN_SECONDS = 10.0
 # After a stop was requested; less than the server gives running requests.
@@ -54,36 +56,45 @@ def create_service(
     prefix: str = "",
     find_token: FindToken | None = None,
     stored_answers: StoredAnswers | None = None,
+    kept: Sequence[Kept] = (),
 ) -> FastAPI:
     """Build one service's app. Raises RuntimeError for a route that does not say who may call it.
 
     Paths that start with `prefix` are answered without it too. Routes that take Idempotency-Keys
-    need `stored_answers`.
+    need `stored_answers`. What is `kept` for some time is deleted after that.
     """
     # One flat list: an included router is searched, and its path matched, twice for each request.
     routes = [route for router in (*routers, *_COMMON) for route in router.routes]
     refuse_unguarded(routes)
-    database = open_database(settings.database_url, name, pool_size=settings.database_pool_size)
+    database = _database(name, settings)
     capacity, limits = Capacity(), RateLimits(settings.caller_rate)
     providers = list(_identity_providers(settings))
     app = FastAPI(
         title=name,
         description=description,
         version=VERSION,
-        lifespan=_lifespan(name, settings, database, running, providers),
+        lifespan=_lifespan(name, settings, database, running, providers, kept),
         routes=sorted(routes, key=is_hot, reverse=True),  # they are tried in order
         middleware=list(_middleware(settings, limits, capacity, prefix, routes)),
         redirect_slashes=False,
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    _fill_state(app, settings, database, capacity, limits)
+    _fill_state(app, settings, database, capacity, limits, stored_answers)
     sources = [*filter(None, [find_token]), *(one.find for one in providers)]
     app.state.tokens = Tokens(settings, limits, sources)
-    app.state.stored_answers = stored_answers
     install_problem_handlers(app)
     openapi.install(app, routes)
     return app
+
+
+def _database(name: str, settings: ServiceSettings) -> Database:
+    return open_database(
+        settings.database_url,
+        name,
+        pool_size=settings.database_pool_size - 1,  # one more hears of commits
+        direct_url=settings.database_direct_url,
+    )
 
 
 def _identity_providers(settings: ServiceSettings) -> Iterator[IdentityProvider]:
@@ -106,6 +117,7 @@ def _lifespan(
     database: Database,
     running: Running | None,
     providers: Sequence[IdentityProvider],
+    kept: Sequence[Kept],
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -113,11 +125,17 @@ def _lifespan(
         sending = tracing.sending(name, endpoint, settings.ca_file) if endpoint else nullcontext()
         with sending:
             await retry_while_starting(database.open)
-            give_up_task = asyncio.create_task(_give_up_in_time(app.state.stopping, database))
+            stopping = app.state.stopping
+            give_up_task = asyncio.create_task(_give_up_in_time(stopping, database))
+            pruning = asyncio.create_task(keep_pruning(settings, database, stopping, kept))
             try:
                 async with running(app) if running else nullcontext():
+                    if settings.environment == "production":
+                        await _remember_production(database)
                     yield
             finally:
+                pruning.cancel()
+                await asyncio.gather(pruning, return_exceptions=True)
                 for provider in providers:
                     await provider.close()
                 await database.close()
@@ -150,18 +168,38 @@ async def retry_while_starting(
         await asyncio.sleep(0.5)
 
 
+async def _remember_production(database: Database) -> None:
+    """Write it down at the first start alone: a full disk keeps no service from reading."""
+    if await retry_while_starting(database.read, production.served_since) is None:
+        await retry_while_starting(database.write, production.remember)
+
+
+async def add_demo_data(
+    database: Database, seed: Work[P, None], *args: P.args, **kwargs: P.kwargs
+) -> None:
+    """Fill an empty database, but none that has served in production."""
+    since = await retry_while_starting(database.read, production.served_since)
+    if since is None:
+        await retry_while_starting(lambda: database.write(seed, *args, **kwargs))
+    else:
+        logger.info("No demo data: the database has served in production since %s.", since.date())
+
+
 def _fill_state(
     app: FastAPI,
     settings: ServiceSettings,
     database: Database,
     capacity: Capacity,
     limits: RateLimits,
+    stored_answers: StoredAnswers | None,
 ) -> None:
     app.state.name = app.title
+    app.state.pages = "/docs"  # where a browser is sent that asks for no page
     app.state.settings = settings
     app.state.database = database
     app.state.capacity = capacity
     app.state.limits = limits
+    app.state.stored_answers = stored_answers
     app.state.metrics = Metrics()
     app.state.stopping = Stopping()
     # Each returns what is wrong with something the service can't work without, or None.

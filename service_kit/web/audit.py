@@ -14,10 +14,12 @@ from pydantic import AfterValidator, BaseModel, Field
 from sqlalchemy import Column, Connection, Index, MetaData, String, Table, select
 
 from service_kit.database.prepared import PreparedInsertMissing
+from service_kit.database.pruning import OldRows
 from service_kit.database.rows import page_after
 from service_kit.database.types import BigInt, UtcDateTime
 from service_kit.process import clock
 from service_kit.process.logs import current_address, current_request_id
+from service_kit.process.retention import rows_kept
 from service_kit.web.auth import GuardedRoute, Principal, needs, principal_of
 from service_kit.web.dependencies import DatabaseDep, database_of
 from service_kit.web.fields import Line
@@ -76,7 +78,7 @@ class Filter:
 
 
 class Audit:
-    """The audit of one service. Append-only."""
+    """The audit of one service. Append-only, until its entries are old."""
 
     def __init__(self, metadata: MetaData, subject_length: int = 64) -> None:
         self.table = Table(
@@ -95,6 +97,9 @@ class Audit:
             sqlite_autoincrement=True,
         )
         self._add = PreparedInsertMissing(self.table)  # nothing conflicts: no column is unique
+        # Each entry is kept for some time. Nothing else ever deletes or changes one.
+        old = OldRows(self.table, self.table.c.at)
+        self.kept = rows_kept("audit entries", old, lambda settings: settings.retention_audit_days)
 
     def record(self, db: Connection, action: str, *subjects: str, by: Principal) -> None:
         """Write down, in the transaction of the change, that `by` did this to each subject."""
@@ -161,7 +166,10 @@ def audit_router(audit: Audit, actions: Any, path: str) -> APIRouter:
         paging: PagingDep,
         filters: Annotated[Filter, Depends(filters_of)],
     ) -> list[AuditEntry]:
-        """List who did what, newest last. Each entry was written together with its change."""
+        """List who did what, newest last. Each entry was written together with its change.
+
+        It is kept for `RETENTION_AUDIT_DAYS`.
+        """
         order = "id" if filters.ascending else "-id"
         run = database.read if filters.is_indexed else database.scan
         page = await run(audit.page, filters, paging.after(order), paging.limit)

@@ -50,6 +50,11 @@ def check_body_headers(request: Request) -> None:
         raise UnsupportedMediaType("Send the body as application/json.")
 
 
+def allow_slow_body(request: Request) -> None:
+    """Let a body take longer than the deadline, as long as it comes; process/protocol.py looks."""
+    request.scope["slow_body"] = True
+
+
 def _limit_body(scope: Scope, receive: Receive) -> Receive:
     """Receive a body of at most the allowed size, and count it among its caller's."""
     received = 0

@@ -6,7 +6,7 @@ The first answer is stored in the transaction of its effect: there is never one 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from itertools import groupby
 from operator import attrgetter
@@ -39,6 +39,7 @@ from service_kit.database import Database
 from service_kit.database.types import BigInt, UtcDateTime
 from service_kit.problems import Problem
 from service_kit.process import clock
+from service_kit.process.retention import Kept
 from service_kit.web.auth import principal_of
 
 P = ParamSpec("P")
@@ -47,6 +48,8 @@ T = TypeVar("T")
 KEPT = timedelta(days=7)
 # A few old answers are deleted with each new one: that of a batch has many rows.
 _PRUNED_AT_ONCE = 5
+# The timer's share of each transaction: the answer to a batch has up to 500 subjects.
+_SWEPT_AT_ONCE = 50
 # Clocks of processes may differ by this much.
 _SKEW = timedelta(minutes=1)
 _JSON = "application/json"
@@ -117,6 +120,14 @@ class StoredAnswers:
         limit = _PRUNED_AT_ONCE
         old = select(keys.c.id).where(keys.c.created_at < bindparam("kept_since")).limit(limit)
         self._delete_old = delete(keys).where(keys.c.id.in_(old))
+        # What a caller's transaction has locked is passed over: then neither waits for the other.
+        self._old = (
+            select(keys.c.id)
+            .where(keys.c.created_at < bindparam("kept_since"))
+            .limit(_SWEPT_AT_ONCE)
+            .with_for_update(skip_locked=True)
+        )
+        self.kept = Kept("stored answers", self._prune)
         early = select(keys.c.id).where(keys.c.created_at > bindparam("latest")).limit(limit)
         self._make_early_of_now = (
             update(keys).where(keys.c.id.in_(early)).values(created_at=bindparam("now"))
@@ -149,6 +160,17 @@ class StoredAnswers:
         db.execute(self._delete_old, {"kept_since": now - KEPT})
         # Written by a clock that was ahead; they would be kept for that much longer.
         db.execute(self._make_early_of_now, {"latest": now + _SKEW, "now": now})
+
+    async def _prune(self, settings: object, database: Database) -> int:
+        """Delete what is no longer kept: where nobody sends a key, nothing else does."""
+        deleted, kept_since = 0, clock.now() - KEPT
+        while some := await database.write(self._prune_some, kept_since):
+            deleted += some
+        return deleted
+
+    def _prune_some(self, db: Connection, kept_since: datetime) -> int:
+        old = list(db.execute(self._old, {"kept_since": kept_since}).scalars())
+        return db.execute(delete(self.keys).where(self.keys.c.id.in_(old))).rowcount if old else 0
 
     def forget(self, db: Connection, subjects: Collection[str]) -> None:
         """Blank all answers about these subjects; from then on their keys raise `ReplayErased`."""
@@ -275,32 +297,36 @@ class IdempotencyKey:
         return Answer(stored.status, stored.body, headers)
 
 
-async def idempotency_key(
-    request: Request,
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            alias="Idempotency-Key",
-            min_length=1,
-            max_length=200,
-            pattern=r"^[\x21-\x7e]+$",
-            description=(
-                "Any text of your choice. For seven days, the same request with the same key gets "
-                "the first response again. A key belongs to your token and this route."
-            ),
+KeyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description=(
+            "Any text of your choice. For seven days, the same request with the same key gets "
+            "the first response again. A key belongs to your token and this route."
         ),
-    ] = None,
-) -> IdempotencyKey:
+    ),
+]
+
+
+async def idempotency_key(request: Request, idempotency_key: KeyHeader = None) -> IdempotencyKey:
+    body = b"" if idempotency_key is None else await request.body()
+    return key_of_call(request, idempotency_key, body)
+
+
+def key_of_call(request: Request, key: str | None, body: bytes) -> IdempotencyKey:
+    """Identify a call; what stands for the body of one that is not kept may be a digest of it."""
     state, caller = request.app.state, principal_of(request).credential
     route = fingerprint = ""
-    if idempotency_key is not None:
+    if key is not None:
         route = request.scope["route"].path
         # A key belongs to a route, so the path's parameters are compared as the body is.
         path = ascii(sorted(request.path_params.items()))
-        fingerprint = hashlib.sha256(path.encode() + await request.body()).hexdigest()
-    return IdempotencyKey(
-        state.database, state.stored_answers, caller, route, idempotency_key, fingerprint
-    )
+        fingerprint = hashlib.sha256(path.encode() + body).hexdigest()
+    return IdempotencyKey(state.database, state.stored_answers, caller, route, key, fingerprint)
 
 
 Idempotent = Annotated[IdempotencyKey, Depends(idempotency_key)]

@@ -68,7 +68,13 @@ _COMMON = {
         is_optional=True,
     ),
 }
-ETAG = {"ETag": header("The version in this response; send it as If-Match with a change.", '"1"')}
+ETAG = {
+    "ETag": header(
+        "The version in this response: send it as If-Match with a change, or as If-None-Match to "
+        "read it only if it has changed.",
+        '"1"',
+    )
+}
 LOCATION = {"Location": header("The path of what was created.", "/")}
 # The headers that an operation with this parameter adds to successful answers.
 _OF_PARAMETERS = {
@@ -150,7 +156,11 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     @cache
     def complete() -> Json:
         plain = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=routes
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=routes,
+            webhooks=app.webhooks.routes,
         )
         return _complete(plain)
 

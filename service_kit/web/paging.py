@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from urllib.parse import quote, unquote
 
@@ -14,6 +15,10 @@ from service_kit.web.fields import Instant
 T = TypeVar("T")
 
 LARGEST_PAGE = 500
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# The instant and the id of the row after which a page starts.
+InstantKey = tuple[datetime | None, int]
 # What may stand in a query as it is (RFC 3986), with what was encoded by the caller already.
 _AS_SENT = "%-._~!$&'()*+,;=:@/?"
 
@@ -56,24 +61,57 @@ def encode_cursor(key: str, order: str) -> str:
 
 
 def decode_cursor(cursor: str | None, order: str) -> int | None:
-    """Read the key of a cursor; every list is sorted by an integer.
+    """Read the key of a cursor of a list that is sorted by an integer.
 
     Raises InvalidRequest for one that is not from a page of this order.
     """
     if cursor is None:
         return None
+    return _integer(_key_of(cursor, order))
+
+
+def instant_key(at: datetime | None, row_id: int) -> str:
+    """Write the key of a row in a list that is sorted by an instant, and by id where that is equal.
+
+    Rows without the instant come last.
+    """
+    return f"{'' if at is None else (at - _EPOCH) // _MICROSECOND}.{row_id}"
+
+
+def decode_instant_cursor(cursor: str | None, order: str) -> InstantKey | None:
+    """Read a cursor whose key `instant_key` has written. Raises InvalidRequest for another."""
+    if cursor is None:
+        return None
+    since_epoch, _, row_id = _key_of(cursor, order).partition(".")
+    try:
+        at = _EPOCH + _integer(since_epoch) * _MICROSECOND if since_epoch else None
+    except OverflowError:
+        raise _not_of_this_list() from None
+    return at, _integer(row_id)
+
+
+def _key_of(cursor: str, order: str) -> str:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except ValueError:
         text = ""
     found, _, key = text.partition(":")
-    is_number = key.isascii() and key.isdecimal() and len(key) < 19  # noqa: PLR2004 (63 bits)
-    if found != order or not is_number:
-        raise InvalidRequest(
-            "This cursor is not from this list and order.",
-            errors=[{"loc": ["query", "cursor"], "msg": "Not a cursor of this list"}],
-        )
-    return int(key)
+    if found != order:
+        raise _not_of_this_list()
+    return key
+
+
+def _integer(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):  # noqa: PLR2004 (63 bits)
+        raise _not_of_this_list()
+    return int(text)
+
+
+def _not_of_this_list() -> InvalidRequest:
+    return InvalidRequest(
+        "This cursor is not from this list and order.",
+        errors=[{"loc": ["query", "cursor"], "msg": "Not a cursor of this list"}],
+    )
 
 
 def link_next(request: Request, response: Response, page: Page[Any], order: str) -> None:
@@ -102,6 +140,10 @@ class Paging:
     def after(self, order: str = "id") -> int | None:
         """Return the key after which the page starts."""
         return decode_cursor(self.cursor, order)
+
+    def after_instant(self, order: str) -> InstantKey | None:
+        """Return the key after which the page of a list by an instant starts."""
+        return decode_instant_cursor(self.cursor, order)
 
     def rows(self, page: Page[T], order: str = "id") -> list[T]:
         """Return the page's rows, and announce the next page in the response's headers."""

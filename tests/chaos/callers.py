@@ -85,12 +85,22 @@ class Client:
         self._count = 0
         self._own: list[str] = []
         self._known: list[str] = []
+        # By their integer ids: customers who are never erased, and their tickets.
+        self._kept: list[int] = []
+        self._tickets: list[int] = []
 
     async def run(self, ended: asyncio.Event) -> None:
-        works = (self._add, self._add_batch, self._change, self._erase, self._add_wrong)
+        works = (
+            self._add,
+            self._add_batch,
+            self._change,
+            self._erase,
+            self._add_wrong,
+            self._work_on_a_ticket,
+        )
         async with httpx.AsyncClient(base_url=self._url, timeout=10, trust_env=False) as self._http:
             while not ended.is_set():
-                weights = (45, 5, 5, 40, 5) if self._book.is_paused else (70, 8, 12, 4, 6)
+                weights = (45, 5, 5, 40, 5, 5) if self._book.is_paused else (70, 8, 12, 4, 6, 12)
                 [work] = self._chance.choices(works, weights)
                 await work(ended)
                 await asyncio.sleep(self._chance.uniform(0, FEW_SECONDS))
@@ -163,6 +173,24 @@ class Client:
         elif status is not None and not (status == 404 and self._book.may_forget):
             self._book.contradictions.append(f"an erasure was answered with {status}: {body}")
 
+    async def _work_on_a_ticket(self, ended: asyncio.Event) -> None:
+        """Open a ticket, or change one that is there."""
+        if self._tickets and self._chance.random() < 0.7:
+            path = f"/api/tickets/{self._chance.choice(self._tickets)}"
+            method = "PATCH"
+            sent: dict[str, Any] = {"description": f"As of {self._next()}"}
+        elif self._kept:
+            method, path = "POST", "/api/tickets"
+            text = {"subject": "Parcel", "description": "Where is it?"}
+            sent = {"customer_id": self._chance.choice(self._kept), **text}
+        else:
+            return
+        status, body = await self._ask_until_told(ended, method, path, json=sent)
+        if status == 201:
+            self._tickets.append(body["id"])
+        elif status not in {None, 200} and not (status == 404 and self._book.may_forget):
+            self._book.contradictions.append(f"{method} {path} was answered {status}: {body}")
+
     def _new(self) -> dict[str, str]:
         n = self._next()
         own = f"{self._number}-{n}"
@@ -179,6 +207,7 @@ class Client:
         if self._chance.random() < 0.2:
             self._own.append(new["email"])
             self._known.remove(customer["uid"])
+            self._kept.append(customer["id"])
 
     async def _ask_until_told(
         self, ended: asyncio.Event, method: str, path: str, **request: Any

@@ -27,6 +27,7 @@ from tests.chaos.judge import (
 )
 from tests.chaos.killer import Killer, Naive
 from tests.chaos.plan import QUIET_SECONDS, RECOVERY_SECONDS, Plan
+from tests.chaos.receiver import Receiver, write_routes
 from tests.chaos.trouble import Trouble
 from tests.conftest import ROOT, NewDatabase
 from tests.system.processes import Nursery, bare_environment, until
@@ -35,6 +36,10 @@ from tests.system.stack import Server, Stack
 CLIENTS = 8
 READERS = (0, 5)  # the seconds that each lets the feed wait for news
 NAIVE_SECONDS = 30.0
+TO_RECEIVER = "poller to receiver"
+LONGEST_WAIT = "integration_service.deliveries.retry_policy:LONGEST_WAIT_SECONDS"
+# Any 2xx is a webhook's success, so no link may answer one in the receiver's place.
+ACCEPTANCES = frozenset({"a page of HTML"})
 
 
 @dataclass
@@ -47,6 +52,8 @@ class Score:
     customers: int = 0
     answers: int = 0
     erased: int = 0
+    # Requests that the webhooks' receiver has accepted.
+    heard: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     kills: Counter[str] = field(default_factory=Counter)
     troubles: Counter[str] = field(default_factory=Counter)
@@ -67,7 +74,7 @@ class Score:
 
 
 class Campaign:
-    """Three services and what happens to them. Nothing of it runs when its `with` ends."""
+    """Three services, a receiver, and what happens to them; nothing runs when its `with` ends."""
 
     def __init__(
         self,
@@ -106,6 +113,11 @@ class Campaign:
             name: FaultyLink(name, server.port, plan.seed, self._journal, plan.kinds)
             for name, server in links.items()
         }
+        self._receiver = Receiver()
+        # What has failed often, as webhooks may, would wait for five minutes.
+        for server in self._stack.servers:
+            if server.service == self._stack.integration.service:
+                server.constants[LONGEST_WAIT] = 10.0
 
     def run(self) -> Score:
         with ExitStack() as exits:
@@ -124,12 +136,18 @@ class Campaign:
 
     @contextmanager
     def _open_links(self, portal: BlockingPortal) -> Iterator[None]:
+        portal.call(self._receiver.open)
+        seed, kinds = self.plan.seed, self.plan.kinds
+        self._links[TO_RECEIVER] = FaultyLink(
+            TO_RECEIVER, self._receiver.port, seed, self._journal, kinds, never=ACCEPTANCES
+        )
         for link in self._links.values():
             portal.call(link.open)
         yield
         opened: list[FaultyLink | DatabaseLink] = [*self._links.values()]
         for one in [*opened, *self.trouble.database_links.values()]:
             portal.call(one.close)
+        portal.call(self._receiver.close)
 
     def _reader(self, wait: float) -> Reader:
         return Reader(self._stack.crm.url, wait, may_start_anew=self.book.may_forget)
@@ -140,6 +158,7 @@ class Campaign:
             CRM_API_URL=self._links["poller to CRM"].url,
             INVENTORY_API_URL=self._links["poller to Inventory"].url,
             LEASE_SECONDS="3",
+            **write_routes(self._folder, self._links[TO_RECEIVER].url),
         )
         for _ in range(self.plan.pollers - 1):
             stack.add_replica()
@@ -192,15 +211,17 @@ class Campaign:
         quiet_seconds = self.plan.quiet_seconds
         if self.book.may_forget:
             quiet_seconds += RECOVERY_SECONDS
-            wait_until_quiet(self._stack, quiet_seconds)
+            wait_until_quiet(self._stack, quiet_seconds, self.trouble.operator.tend)
             # An operator who has put Inventory back makes up for what it had lost.
             self._reconcile("--repair", "--confirm")
-        stuck = wait_until_quiet(self._stack, quiet_seconds)
+        stuck = wait_until_quiet(self._stack, quiet_seconds, self.trouble.operator.tend)
         quiet_after = time.monotonic() - began_at
         readers.append(self._reader(0))
         for reader in readers:
             portal.call(reader.read_to_the_end)
-        findings = judge(self._stack, self.book, readers, self.trouble.copies, self.plan)
+        accepted = self._receiver.accepted
+        findings = judge(self._stack, self.book, readers, self.trouble.copies, accepted)
+        findings.forged = self._receiver.forged
         findings.stuck = stuck
         findings.bugs += killer.deserters
         worked = held_by_each(self._stack)
@@ -215,6 +236,7 @@ class Campaign:
             findings=findings,
             customers=self._stack.crm.rows("SELECT count(*) FROM customers")[0][0],
             answers=self.book.answers,
+            heard=len(accepted),
             erased=sum(known.erased == "ok" for known in self.book.customers.values()),
             faults=sum((link.faults for link in links), Counter[str]()),
             kills=killer.kills,

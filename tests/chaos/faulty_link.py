@@ -57,11 +57,18 @@ class FaultyLink:
     """Listens on a port of its own and forwards to a server's, one request a connection."""
 
     def __init__(
-        self, name: str, port: int, seed: int, journal: Journal, kinds: frozenset[str] = frozenset()
+        self,
+        name: str,
+        port: int,
+        seed: int,
+        journal: Journal,
+        kinds: frozenset[str] = frozenset(),
+        *,
+        never: frozenset[str] = frozenset(),
     ) -> None:
-        """`kinds` are those of the plan: links, mute."""
+        """`kinds` are those of the plan: links, mute. `never` are faults that this link has not."""
         self._shares = {
-            **{fault: (share, "links" in kinds) for fault, share in FAULTS.items()},
+            **{f: (share, "links" in kinds and f not in never) for f, share in FAULTS.items()},
             **{fault: (share, "mute" in kinds) for fault, share in MUTE.items()},
         }
         self.name = name

@@ -1,7 +1,7 @@
 """Finds every promise that was broken, by an independent count over the three databases."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,8 @@ import asyncpg
 
 from tests.chaos.callers import Book, Reader
 from tests.chaos.copies import Copies
-from tests.chaos.plan import Plan
+from tests.chaos.hearing import disordered, heard_twice, unheard
+from tests.chaos.receiver import Accepted
 from tests.system.processes import until
 from tests.system.stack import Server, Stack
 
@@ -28,6 +29,12 @@ class Findings:
     missing: list[str] = field(default_factory=list)
     double: list[str] = field(default_factory=list)
     phantom: list[str] = field(default_factory=list)
+    # Events that a webhook was to hear of and has not; that came under two ids; that came behind a
+    # later one of the same subject; whose signature was of something else.
+    unheard: list[str] = field(default_factory=list)
+    heard_twice: list[str] = field(default_factory=list)
+    disordered: list[str] = field(default_factory=list)
+    forged: list[str] = field(default_factory=list)
     # What is unfinished a minute after the last fault, or once more a minute after the poller that
     # was left is killed; deliveries that were given up.
     stuck: list[Any] = field(default_factory=list)
@@ -59,10 +66,12 @@ class Findings:
         )
 
 
-def wait_until_quiet(stack: Stack, seconds: float) -> list[Any]:
+def wait_until_quiet(
+    stack: Stack, seconds: float, meanwhile: Callable[[], Any] | None = None
+) -> list[Any]:
     """Wait until nobody is owed anything. Returns what is left after so many seconds."""
     with suppress(AssertionError):
-        until(lambda: not unfinished(stack), "all is quiet", seconds=seconds)
+        until(lambda: not unfinished(stack), "all is quiet", seconds=seconds, meanwhile=meanwhile)
     return unfinished(stack)
 
 
@@ -80,8 +89,14 @@ def _unfinished(stack: Stack) -> Iterator[Any]:
     [(position,)] = stack.integration.rows("SELECT position FROM poller")
     if unnumbered or position != head:
         yield f"the feed is read to {position} of {head}, and {unnumbered} have no position"
+    for name, state, place in stack.integration.rows(
+        "SELECT name, feed_state, position FROM routes WHERE target = 'webhook'"
+    ):
+        if place != head or state != "running":
+            yield f"the feed is {state} for {name}, and read to {place} of {head}"
     yield from stack.integration.rows(
-        "SELECT subject, state, error FROM deliveries WHERE state IN ('pending', 'retrying')"
+        "SELECT route, subject, state, error FROM deliveries WHERE state IN ('pending', 'retrying')"
+        " OR (state = 'dead' AND event_type IS NOT NULL)"
     )
     yield from stack.integration.rows(
         "SELECT customer_uid, 'to be forgotten' FROM erasures WHERE done_at IS NULL"
@@ -103,7 +118,11 @@ def stuck_without_its_poller(stack: Stack, seconds: float) -> list[Any]:
 
 
 def judge(
-    stack: Stack, book: Book, readers: Sequence[Reader], copies: Copies, plan: Plan
+    stack: Stack,
+    book: Book,
+    readers: Sequence[Reader],
+    copies: Copies,
+    accepted: Sequence[Accepted],
 ) -> Findings:
     """Compare what clients were told with what there is. `readers` ends with one who read anew.
 
@@ -132,14 +151,10 @@ def judge(
         missing=sorted(set(there) - set(packages) - unserved),
         double=sorted(uid for uid, number in packages.items() if number > 1),
         phantom=sorted(set(packages) - set(there) - copies.had),
-        dead=[
-            (uid, state, error)
-            for uid, state, error in stack.integration.rows(
-                "SELECT subject, state, error FROM deliveries WHERE state NOT IN"
-                " ('pending', 'retrying', 'delivered')"
-            )
-            if state == "dead" or uid not in unserved
-        ],
+        unheard=list(unheard(accepted, readers[-1].seen)),
+        heard_twice=list(heard_twice(accepted)),
+        disordered=list(disordered(accepted, readers[-1].seen)),
+        dead=list(_given_up(stack, unserved)),
         feed=list(_faults_of_feed(readers, set(there))),
         reverted=[
             f"{uid} is named {there[uid][1]}, not one of {known.names}"
@@ -152,6 +167,16 @@ def judge(
         damage=stack.damage(),
         bugs=stack.bugs(),
     )
+
+
+def _given_up(stack: Stack, unserved: set[str]) -> Iterator[Any]:
+    """Find deliveries that were given up; what a restored CRM has lost was dismissed."""
+    for route, subject, state, skip_reason, error in stack.integration.rows(
+        "SELECT route, subject, state, skip_reason, error FROM deliveries"
+        " WHERE state NOT IN ('pending', 'retrying', 'delivered')"
+    ):
+        if state == "dead" or (skip_reason != "dismissed" and subject not in unserved):
+            yield route, subject, state, skip_reason, error
 
 
 def packages_of(inventory: Server) -> Counter[str]:

@@ -148,6 +148,40 @@ DESCRIPTORS_KEPT = [
     ),
 ]
 
+UNDO_FORGOTTEN_WITHOUT_A_REQUEST = [
+    Change(
+        "inventory_api/package_requests/erasing.py",
+        "    store.erase(db, customer_ids)\n",
+        """
+    made = [row.customer_id for row in rows]
+    if made:
+        store.erase(db, made)
+""",
+    ),
+]
+FAILURE_HOLDS_NOBODY = [
+    Change(
+        "integration_service/deliveries/held.py",
+        "for state in HOLDING]),",
+        "for state in HOLDING if state != 'retrying']),",
+    ),
+]
+SIGNED_ANOTHER_BODY = [
+    Change(
+        "integration_service/targets/webhook.py",
+        "sign(self._keys, message.webhook_id, timestamp, message.body)",
+        "sign(self._keys, message.webhook_id, timestamp, message.body + b' ')",
+    ),
+]
+CURSOR_OF_ANOTHER = [
+    Change(
+        "integration_service/feed/subscriptions.py",
+        "owed = {name: self._owed(self._routes[name], page) for name in names}",
+        "owed = {one: self._owed(self._routes[one], page) if one == names[0] else []"
+        " for one in names}",
+    ),
+]
+
 
 def bug(name: str, changes: Sequence[Change], *breaks: str, engine: str = "sqlite") -> Bug:
     return Bug(name, frozenset(breaks), changes, engine, 2 if engine == "postgresql" else 1)
@@ -176,5 +210,13 @@ BUGS = [
     bug("the answer to an Idempotency-Key is not stored", ANSWER_NOT_STORED, "unexpected"),
     bug("an erasure is read and not noted", ERASURE_FORGOTTEN, "remembered", "served"),
     bug("an erasure only blanks what is there", ERASURE_ONLY_BLANKS, "served"),
+    bug(
+        "an erasure that comes before its package request is lost",
+        UNDO_FORGOTTEN_WITHOUT_A_REQUEST,
+        "served",
+    ),
+    bug("a signature is of another body", SIGNED_ANOTHER_BODY, "forged"),
+    bug("an event is sent past one that failed before", FAILURE_HOLDS_NOBODY, "disordered"),
+    bug("a page of one route moves the cursor of another", CURSOR_OF_ANOTHER, "unheard"),
     bug("eight descriptors are kept for each answer", DESCRIPTORS_KEPT, "kept"),
 ]

@@ -56,6 +56,7 @@ def test_every_customer_has_one_package_whatever_breaks(
         assert score.reconciles, (folder / "reconcile.log").read_text()
         # Of nothing would nothing come.
         assert score.customers > plan.seconds
+        assert score.heard > score.customers
         assert "kills" not in kinds or score.kills.total() > plan.seconds / 4
         assert "links" not in kinds or score.faults.total() > plan.seconds
         if plan.seconds >= LONG_ENOUGH:

@@ -14,6 +14,7 @@ from tests.chaos.callers import Book
 from tests.chaos.copies import Copies
 from tests.chaos.database_link import DatabaseLink
 from tests.chaos.faulty_link import Journal
+from tests.chaos.operator import Operator
 from tests.chaos.plan import RECOVERY_SECONDS, Plan
 from tests.conftest import bearer
 from tests.system.stack import GONE, Server, Stack
@@ -34,6 +35,7 @@ class Trouble:
         """`clocks` is the folder of the files by which the clocks of the processes go."""
         self.happened: Counter[str] = Counter()
         self.copies = Copies(stack, clocks)
+        self.operator = Operator(stack)
         self.database_links: dict[Server, DatabaseLink] = {}
         self._stack = stack
         self._book = book
@@ -63,7 +65,8 @@ class Trouble:
             self._journal.note(what)
 
     def tend(self, now: float) -> None:
-        """Let them send again when it is time."""
+        """Let them send again when it is time, and the operator do what a restore calls for."""
+        self.operator.tend()
         if self._resume_at is not None and now >= self._resume_at and self._tell("resume"):
             self._resume_at, self._book.is_paused = None, False
 

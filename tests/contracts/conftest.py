@@ -139,6 +139,7 @@ async def inventory(engine: str, url: Callable[[str], str]) -> AsyncIterator[htt
         double = InventoryDouble()
         routes: dict[tuple[str, str], Callable[[httpx.Request], Any]] = {
             ("POST", "/package-requests/batch"): double,
+            ("POST", "/package-requests/addresses"): double.readdress,
             ("POST", "/package-requests/erasures"): double.erase,
             ("GET", "/package-requests"): double.list,
         }

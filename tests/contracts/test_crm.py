@@ -219,6 +219,38 @@ async def test_an_event_that_is_not_there_yet_is_told_from_one_that_is_pruned(cr
     assert refusal(await look_up(crm, 2)) == (404, "event-not-found")
 
 
+async def test_an_event_is_found_though_nobody_has_read_that_far(crm: Crm) -> None:
+    for _ in range(2):
+        await crm.register()
+
+    found = await look_up(crm, 2)
+
+    assert (found.status_code, found.json()["sequence"]) == (200, 2)
+
+
+async def test_the_feed_goes_on_behind_any_event_that_is_looked_up(crm: Crm) -> None:
+    for _ in range(3):
+        await crm.register()
+    await feed(crm)
+
+    cursor = (await look_up(crm, 2)).headers["x-feed-cursor"]
+
+    assert [one["sequence"] for one in (await feed(crm, after=cursor))["events"]] == [3]
+
+
+async def test_a_reader_who_is_too_late_can_go_on_from_the_oldest_event_left(crm: Crm) -> None:
+    for _ in range(3):
+        await crm.register()
+    cursor = (await feed(crm, limit=2))["next_cursor"]
+    await announce(crm, 2, cursor=cursor)
+    await crm.prune()
+
+    refused = await crm.http.get(FEED, params={"types": TYPES, "limit": 500})
+
+    oldest = refused.json()["oldest_cursor"]
+    assert [one["sequence"] for one in (await feed(crm, after=oldest))["events"]] == [3]
+
+
 async def test_what_a_reader_still_needs_is_not_pruned(crm: Crm) -> None:
     for _ in range(3):
         await crm.register()

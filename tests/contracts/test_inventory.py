@@ -82,6 +82,34 @@ async def test_the_list_has_all_once_in_pages_and_one_customers_alone(
     assert (await listed(inventory, customer_id="nobody")).json() == []
 
 
+async def test_a_new_address_is_taken_until_it_is_packed_and_no_older_one(
+    inventory: httpx.AsyncClient,
+) -> None:
+    ship_to = {"lines": ["1 Rue"], "postal_code": None, "city": None, "region": None}
+    there, elsewhere = {**ship_to, "country": "FR"}, {**ship_to, "country": "BE"}
+    noon, later = "2026-01-05T12:00:00Z", "2026-01-05T13:00:00Z"
+    dated = {"ship_to": there, "ship_to_as_of": noon}
+    [first] = await batch(inventory, wanted("ada") | dated)
+    [again] = await batch(inventory, wanted("ada") | {"ship_to": elsewhere})
+    await inventory.post("/package-requests/erasures", json={"customer_ids": ["bob"]})
+
+    async def told(uid: str, address: Any, as_of: str) -> Any:
+        change = {"customer_id": uid, "ship_to": address, "as_of": as_of}
+        answer = await inventory.post("/package-requests/addresses", json=[change])
+        assert answer.status_code == 200, answer.text
+        [result] = answer.json()
+        return result["status"], result.get("updated")
+
+    assert (first["status"], again["status"]) == (201, 200)
+    assert again["package_request"]["ship_to"] == there
+    assert await told("ada", elsewhere, later) == (200, 1)
+    assert await told("ada", elsewhere, later) == (200, 0)
+    assert await told("ada", there, noon) == (200, 0)
+    assert await told("nobody", there, noon) == (200, 0)
+    assert (await told("ada", {"lines": []}, later))[0] == 422
+    assert (await told("bob", there, later))[0] == 410
+
+
 async def test_an_erasure_says_what_was_erased_and_may_be_asked_for_again(
     inventory: httpx.AsyncClient,
 ) -> None:

@@ -21,6 +21,7 @@ from crm_api.customers.schemas import CustomerNew
 from crm_api.feed import store
 from crm_api.feed.service import Pruned
 from crm_api.feed.service import prune as prune_feed
+from crm_api.imports import runner
 from crm_api.settings import Settings
 from service_kit.database import open_database
 from service_kit.web.auth import Principal
@@ -31,6 +32,17 @@ from tests.statements import before_each_statement
 
 READERS = "/api/feed-readers"
 OUTSIDER = Principal("outsider", "admin", frozenset())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _statements_are_a_tests_own() -> Iterator[None]:
+    """Keep the watch over imports asleep: every few seconds it would be among what a test counts.
+
+    A test that is about it wakes it.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(runner, "WATCH_SECONDS", 3600.0)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -167,6 +179,18 @@ def change_from_outside(url: str, *statements: str) -> None:
         connection.close()
     else:
         run_sql(url, ";".join(statements))
+
+
+def take_positions_back(crm: httpx.AsyncClient, behind: int = 0) -> None:
+    """Leave the events behind a position without one, as who writes while others number does.
+
+    A version that numbered nothing at once leaves all of them so.
+    """
+    change_from_outside(
+        app_of(crm).state.settings.database_url,
+        f"UPDATE events SET position = NULL WHERE position > {behind}",  # noqa: S608
+        f"UPDATE feed_head SET last_position = {behind}",  # noqa: S608
+    )
 
 
 def register_from_outside(url: str, number: int) -> None:

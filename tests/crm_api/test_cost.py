@@ -22,15 +22,23 @@ ON_SQLITE = pytest.mark.engine("sqlite")
 
 # A statement more on one of these is felt by every caller: raise a number with a reason alone.
 # The 1 of POST on PostgreSQL is no matter of speed alone: it runs in `write_autocommit`, where a
-# second writing statement would not be in the customer's transaction.
+# second writing statement would not be in the customer's transaction. SQLite looks where the feed
+# ends and moves its end, which saves each reader a commit.
 STATEMENTS = [
     ("GET", "/api/customers/1", None, 1),
     ("GET", "/api/customers", None, 2),
     ("GET", "/api/customers?q=customer", None, 4),
     ("GET", "/api/tickets", None, 1),
+    ("GET", "/api/tickets?status=open&status=pending&sort=due", None, 1),
+    ("GET", "/api/tickets?include=customer", None, 2),
     ("GET", "/api/events", None, 3),
-    ("POST", "/api/customers", numbered(7001), {"sqlite": 4, "postgresql": 1}),
-    ("POST", "/api/customers/batch", [numbered(n) for n in range(7100, 7200)], 5),
+    ("POST", "/api/customers", numbered(7001), {"sqlite": 6, "postgresql": 1}),
+    (
+        "POST",
+        "/api/customers/batch",
+        [numbered(n) for n in range(7100, 7200)],
+        {"sqlite": 7, "postgresql": 5},
+    ),
 ]
 
 
@@ -77,6 +85,7 @@ async def test_writes_that_wait_together_share_a_commit(crm: httpx.AsyncClient) 
     assert commits <= 8
 
 
+@pytest.mark.long
 @ON_SQLITE
 async def test_requests_leave_no_memory_behind(crm: httpx.AsyncClient) -> None:
     await register(crm, *range(1, 11))

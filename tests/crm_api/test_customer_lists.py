@@ -26,6 +26,7 @@ from tests.crm_api.conftest import (
     read_feed,
     register,
     register_from_outside,
+    take_positions_back,
 )
 
 LIST = "/api/customers"
@@ -181,6 +182,7 @@ async def test_whoever_was_committed_before_the_first_page_stands_before_its_cur
     """Also while nobody has read the feed, and so nobody has numbered it."""
     monkeypatch.setattr(feed_store, "ASSIGNED_AT_ONCE", numbered_at_once)
     await register(crm, 1, 2, 3, 4, 5)
+    take_positions_back(crm)
 
     snapshot = await crm.get(LIST)
 
@@ -192,6 +194,7 @@ async def test_whoever_was_committed_before_the_first_page_stands_before_its_cur
 async def test_the_first_page_waits_for_whoever_numbers_the_feed(crm: httpx.AsyncClient) -> None:
     """One that has begun to number does not see what is committed afterwards."""
     await register(crm, 1)
+    take_positions_back(crm)
     other = await asyncpg.connect(app_of(crm).state.settings.database_url)
     numbering = other.transaction()
     await numbering.start()
@@ -213,6 +216,7 @@ async def test_a_full_disk_keeps_nobody_from_reading_customers(
     crm: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await register(crm, 1)
+    take_positions_back(crm)
 
     async def refuse(*_: Any, **__: Any) -> None:
         raise DatabaseUnavailable("The disk is full.")
@@ -268,6 +272,7 @@ async def test_whoever_comes_while_paging_since_a_place_is_on_a_later_page(
 
     first = await crm.get(LIST, params={"since": cursor, "limit": 2})
     await register(crm, 5)  # no later page numbers its event
+    take_positions_back(crm, behind=4)
     second = await crm.get(first.links["next"]["url"])
 
     assert [one["id"] for one in first.json() + second.json()] == [2, 3, 4, 5]

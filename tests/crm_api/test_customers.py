@@ -20,6 +20,13 @@ EVERYTHING = {
     "phone": "+44 20 7946 0000",
     "external_ref": "shop-1001",
     "metadata": {"plan": "basic", "språk": "日本語 🎉"},
+    "address": {
+        "lines": ["Döner Straße 1", "2. Stock"],
+        "postal_code": "10115",
+        "city": "Berlin",
+        "region": None,
+        "country": "DE",
+    },
 }
 NOWHERE = ["999999", "0", "9" * 18, "9" * 19, "019a5d3c-7a11-7cc0-9b0e-5d1c2f3a4b5c", "no-uid"]
 

@@ -123,6 +123,7 @@ async def test_a_database_with_customers_of_its_own_gets_none(url: str) -> None:
     assert await after_start(url) == [(1, "Customer 1", "customer-1@example.com")]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 async def test_two_processes_that_start_at_once_leave_two_customers(url: str) -> None:
     environment = {**os.environ, "DATABASE_URL": url, "SEED_DEMO_DATA": "true"}

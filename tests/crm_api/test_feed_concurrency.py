@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from sqlalchemy import text
@@ -22,6 +23,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from crm_api.app import create_app
 from crm_api.customers import service
 from crm_api.customers.schemas import CustomerNew
+from crm_api.feed.store import LOCK
 from crm_api.settings import Settings
 from service_kit.database import open_database
 from service_kit.database.postgres.connect import Connections
@@ -40,6 +42,10 @@ SQLITE_WRITERS = 4
 # As long as a transaction stays open after its insert, at most.
 LONGEST = 0.03
 ABANDONED = 0.1
+# A customer as a transaction that is to be rolled back adds one.
+COPY = """INSERT INTO customers
+    (uid, name, email, email_key, metadata, created_at, updated_at, version)
+    VALUES ($1, 'Jane Doe', $2, $2, '{}', now(), now(), 1)"""
 # Between two looks: an app that is called without a network never gives up the loop by itself.
 PAUSE = 0.002
 
@@ -72,11 +78,14 @@ class Load:
     async def _overlapping(self, engine: Any) -> None:
         """Insert one customer before all others, and commit it after a reader has seen some.
 
-        How many of the others overlap is up to the machine.
+        How many of the others overlap is up to the machine. The first is inserted while somebody
+        is numbering: with a position of its own it would keep all readers waiting for its commit.
         """
         async with engine.connect() as connection, asyncio.TaskGroup() as others:
             transaction = await connection.begin()
-            first = await connection.run_sync(service.register, new(), WRITER)
+            async with engine.begin() as numbering:
+                await numbering.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+                first = await connection.run_sync(service.register, new(), WRITER)
             for number in range(POSTGRES_WRITERS):
                 others.create_task(self._slowly(engine, number))
             await self.seen.wait()
@@ -174,6 +183,33 @@ async def test_readers_miss_nothing_see_nothing_twice_and_agree_on_the_order(
     if engine == "postgresql":
         ids = [event["data"]["id"] for event in first]
         assert any(later < earlier for earlier, later in pairwise(ids)), "nothing overlapped"
+
+
+@pytest.mark.engine("postgresql")
+async def test_who_had_to_wait_is_numbered_behind_those_who_came_meanwhile(
+    settings: Settings,
+) -> None:
+    """Its statement has begun before the head moved on, and goes by the head as it is then."""
+    async with two_replicas(settings.database_url) as (one, two):
+        other = await asyncpg.connect(settings.database_url)
+        same = new()
+        taking = other.transaction()
+        await taking.start()
+        await other.execute(COPY, "first", same.email)
+        waiting = asyncio.create_task(one.post("/api/customers", json=same.model_dump()))
+        while not await other.fetchval("SELECT 1 FROM pg_locks WHERE NOT granted LIMIT 1"):
+            assert not waiting.done()
+            await asyncio.wait([waiting], timeout=PAUSE)
+        for _ in range(2):
+            await two.post("/api/customers", json=new().model_dump())
+        await taking.rollback()
+        await other.close()
+
+        assert (await waiting).status_code == 201
+        page = await read_feed(two)
+
+    assert [event["sequence"] for event in page["events"]] == [1, 2, 3]
+    assert page["events"][-1]["subject"] == waiting.result().json()["uid"]
 
 
 async def test_a_snapshot_and_the_feed_after_it_show_every_customer(settings: Settings) -> None:

@@ -26,6 +26,7 @@ from tests.crm_api.conftest import (
     refusal,
     register,
     sequences,
+    take_positions_back,
 )
 from tests.statements import before_each_statement
 
@@ -111,6 +112,7 @@ async def test_an_event_of_the_very_instant_is_not_older_than_it(crm: httpx.Asyn
 
 async def test_a_feed_that_nobody_reads_is_pruned_too(crm: httpx.AsyncClient) -> None:
     await register(crm, 1, 2)
+    take_positions_back(crm)
 
     assert await pruned(crm) == 2
     assert await refusal(crm) == (410, "cursor-expired")

@@ -18,6 +18,7 @@ from tests.crm_api.conftest import (
     read_feed,
     register,
     register_from_outside,
+    take_positions_back,
 )
 from tests.statements import statements
 
@@ -85,6 +86,7 @@ async def test_a_ticket_is_overdue_from_the_instant_at_which_it_is_due(
 
 async def test_the_feed_head_is_the_one_that_a_reader_finds(crm: httpx.AsyncClient) -> None:
     await register(crm, 1, 2)
+    take_positions_back(crm, behind=1)
     before = (await stats(crm))["feed_head"]
     page = await read_feed(crm)
     await register(crm, 3)
@@ -102,6 +104,7 @@ async def test_what_comes_and_goes_while_it_counts_is_counted_as_before_or_after
 
     for step in range(len(sent)):
         await register(crm, 2 * step)
+        take_positions_back(crm, behind=2 * step)
         head = (await stats(crm))["feed_head"]
 
         def come_and_go(number: int = 2 * step + 1) -> None:
@@ -116,3 +119,47 @@ async def test_what_comes_and_goes_while_it_counts_is_counted_as_before_or_after
 
         assert found.customers in {0, 1}
         assert found.feed_head in {head, head + 1}
+
+
+async def waiting(crm: httpx.AsyncClient, **query: str) -> dict[str, Any]:
+    answer = await crm.get("/api/stats/tickets", params=query)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_tickets_that_need_a_person_are_counted(crm: httpx.AsyncClient) -> None:
+    assert await waiting(crm) == {"unassigned": 0, "overdue": 0, "assigned": None}
+    await register(crm, 1)
+    for _ in range(6):
+        await open_ticket(crm, "normal")
+    for number, change in (
+        (1, {"assignee": "maria"}),
+        (2, {"assignee": "maria", "status": "on_hold"}),
+        (3, {"assignee": "maria", "status": "resolved"}),
+        (4, {"assignee": "paul"}),
+        (5, {"status": "closed"}),
+    ):
+        assert (await crm.patch(f"/api/tickets/{number}", json=change)).status_code == 200
+    await change_database(crm, "UPDATE tickets SET due_at = created_at WHERE id IN (1, 6)")
+
+    assert await waiting(crm) == {"unassigned": 1, "overdue": 2, "assigned": None}
+    assert await waiting(crm, assignee="maria") == {"unassigned": 1, "overdue": 2, "assigned": 2}
+    assert (await waiting(crm, assignee="nobody else"))["assigned"] == 0
+
+
+@pytest.mark.engine("sqlite")
+async def test_what_needs_a_person_is_counted_without_looking_at_the_rest(
+    crm: httpx.AsyncClient,
+) -> None:
+    with statements() as sent:
+        await waiting(crm, assignee="maria")
+    [statement] = sent
+
+    def plan(db: Connection) -> list[str]:
+        given = ("x",) * statement.count("?")
+        return [row.detail for row in db.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given)]
+
+    found = [step for step in await app_of(crm).state.database.read(plan) if "tickets" in step]
+    assert len(found) == 3
+    assert all(step.startswith("SEARCH tickets USING COVERING INDEX") for step in found), found

@@ -72,6 +72,20 @@ def report_of(path: Path) -> list[list[str]]:
 FULL = 'Jane Doe,jane@example.com,"Doe, Ltd",\'+44 20,s-1,basic'
 
 
+async def test_a_variable_may_name_the_file(
+    desk: httpx.AsyncClient,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert await run("import-customers") == 2
+    assert "Name one, or - for standard input, or set CSV_FILE_PATH" in capsys.readouterr().err
+
+    monkeypatch.setenv("CSV_FILE_PATH", write(FULL))
+    assert await run("import-customers") == 0
+    assert [one["name"] for one in await everybody(desk)] == ["Jane Doe"]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 async def test_each_line_becomes_a_customer(
     desk: httpx.AsyncClient, write: Write, encoding: str, capsys: pytest.CaptureFixture[str]

@@ -87,6 +87,7 @@ def run_without(module: str, names: set[str], use: str = "") -> subprocess.Compl
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_does_without_what_is_cut_off(service: str) -> None:
     done = run_without(service, trim.NEVER_LOADED, USES.get(service, "") + DESCRIPTION)

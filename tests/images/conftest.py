@@ -9,16 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from service_kit import VERSION
 from tests.conftest import ROOT
 from tests.images.engine import (
     HANDLERS,
+    IMAGES,
+    NAMESPACE,
     REGISTRY,
     attempt,
     bake,
     of_the_commit,
     run,
+    until,
     write_as_root,
 )
+from tests.upgrades.code import ADDITIVE, NEXT, next_release
 
 FIGURES = pytest.StashKey[dict[str, str]]()
 
@@ -86,10 +91,31 @@ def images(clone: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def next_images(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have the images of a next release in the engine, which has a migration more for each."""
+    code = next_release(tmp_path_factory.mktemp("next"), ADDITIVE)
+    names = []
+    for service, image in IMAGES.items():
+        names.append(f"{NAMESPACE}/{image}:{NEXT}")
+        recipe = f"""
+            FROM {NAMESPACE}/{image}:{VERSION}
+            USER 0
+            RUN rm -rf /opt/app/service_kit /opt/app/{service}
+            COPY service_kit /opt/app/service_kit
+            COPY {service} /opt/app/{service}
+            USER 1000:1000
+        """
+        run("docker", "build", "--quiet", "--tag", names[-1], "--file", "-", code, stdin=recipe)
+    yield
+    # Whatever ran them is gone a while after the stack.
+    until(lambda: attempt("docker", "image", "rm", "--force", *names).returncode == 0)
+
+
+@pytest.fixture(scope="session")
 def front_image(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Have nginx's image in the engine; a machine that reaches no registry makes a stand-in."""
     compose = (ROOT / "docker-compose.prod.yml").read_text()
-    [name] = re.findall(r"^    image: (nginx:\S+)$", compose, re.MULTILINE)
+    [name] = re.findall(r"\{FRONT_IMAGE:-(nginx:[^}]+)\}", compose)
     for command in (["image", "inspect"], ["pull", "--quiet"]):
         if attempt("docker", *command, name).returncode == 0:
             return name

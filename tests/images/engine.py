@@ -13,6 +13,11 @@ from typing import Any
 HANDLERS = Path("/proc/sys/fs/binfmt_misc")
 # A namespace of the tests' own, so that no image of somebody's is replaced.
 NAMESPACE = "crmsys-test"
+IMAGES = {
+    "crm_api": "crmsys",
+    "inventory_api": "crmsys-inventory",
+    "integration_service": "crmsys-integration",
+}
 REGISTRY = os.environ.get("TEST_REGISTRY", "localhost:5000")
 CERTIFICATE = os.environ.get("CA_CERT") or os.environ.get("SSL_CERT_FILE") or ""
 BAKE = [
@@ -89,7 +94,8 @@ def bake(root: Path, *arguments: str, **env: str) -> dict[str, str]:
     """Bake, and give each target's digest."""
     metadata = root / ".metadata.json"
     try:
-        run(*BAKE, "--metadata-file", metadata, *arguments, cwd=root, NAMESPACE=NAMESPACE, **env)
+        command = [*BAKE, "--metadata-file", metadata, *arguments]
+        run(*command, cwd=root, seconds=900, NAMESPACE=NAMESPACE, **env)
         results = json.loads(metadata.read_text())
     finally:
         metadata.unlink(missing_ok=True)
@@ -100,7 +106,7 @@ def of_the_commit(root: Path) -> dict[str, str]:
     """Give the variables that make sets for a build."""
     return {
         "REVISION": run("git", "rev-parse", "HEAD", cwd=root).strip(),
-        "SOURCE_DATE_EPOCH": run("git", "log", "-1", "--format=%ct", cwd=root).strip(),
+        "COMMIT_TIME": run("git", "log", "-1", "--format=%ct", cwd=root).strip(),
     }
 
 

@@ -77,12 +77,68 @@ def test_a_change_of_code_makes_one_new_layer(
         )
 
 
+def test_a_commit_without_changes_makes_no_new_layer(images: Path, figures: dict[str, str]) -> None:
+    before = layers()
+    begun = time.monotonic()
+    bake(images, PLAIN, REVISION="0" * 40, COMMIT_TIME="1700000000")
+    figures["rebuild of a commit without changes, both architectures"] = (
+        f"{time.monotonic() - begun:.1f} s"
+    )
+    made = json.loads(run("docker", "image", "inspect", f"{NAMESPACE}/crmsys:{VERSION}"))
+    after = layers()
+    bake(images, **of_the_commit(images))
+
+    assert after == before
+    assert made[0]["Created"] == "2023-11-14T22:13:20Z"
+    assert made[0]["Config"]["Labels"]["org.opencontainers.image.revision"] == "0" * 40
+
+
+def test_what_all_services_need_is_one_layer(images: Path) -> None:
+    shared, own, _, _ = zip(*(ids[-4:] for ids in layers().values()), strict=True)
+
+    assert len(set(shared)) == 1
+    assert len(set(own)) == len(PORTS)
+
+
+def test_who_asks_for_a_load_gets_the_same_images_once(images: Path) -> None:
+    commit = of_the_commit(images)
+
+    assert bake(images, "--load", PLAIN, **commit) == bake(images, PLAIN, **commit)
+    told = attempt(
+        *(*BAKE, "--load", "--progress=plain", "local-crm-api"),
+        cwd=images,
+        NAMESPACE=NAMESPACE,
+        **commit,
+    )
+    bake(images, **commit)  # of which the last one has made this machine's alone
+
+    assert told.returncode == 0, told.stderr
+    assert told.stderr.count("exporting to image") == 1
+
+
+def test_the_recipe_is_checked_without_a_build(clone: Path, tmp_path: Path) -> None:
+    told = run(*BAKE, "validate", cwd=clone)
+    assert told.count("Check complete, no warnings found.") == 5
+
+    planted = new_clone(tmp_path)
+    recipe = planted / "Dockerfile"
+    recipe.write_text(recipe.read_text().replace("FROM tools AS kit", "FROM tools as kit"))
+    done = attempt(*BAKE, "validate", cwd=planted)
+    assert done.returncode != 0
+    assert "FromAsCasing" in done.stdout + done.stderr
+
+
 def layers() -> dict[str, list[str]]:
     names = [f"{NAMESPACE}/{repository}:{VERSION}" for repository in PORTS]
     found = json.loads(run("docker", "image", "inspect", *names))
-    return {name: one["RootFS"]["Layers"] for name, one in zip(names, found, strict=True)}
+    # The CRM's last one is the console.
+    return {
+        name: one["RootFS"]["Layers"][: -1 if name.endswith(f"/crmsys:{VERSION}") else None]
+        for name, one in zip(names, found, strict=True)
+    }
 
 
+@pytest.mark.timeout(400)
 def test_the_other_architecture_runs_under_emulation(images: Path) -> None:
     if not (HANDLERS / "qemu-aarch64").exists():
         pytest.skip("no handler for arm64 on this machine")
@@ -106,7 +162,7 @@ def test_the_other_architecture_runs_under_emulation(images: Path) -> None:
 
 def test_a_wheel_for_another_machine_fails_the_build(clone: Path, tmp_path: Path) -> None:
     planted = new_clone(tmp_path)
-    recipe = planted / "Dockerfile"
+    recipe = planted / "docker" / "install_locked.sh"
     text = recipe.read_text()
     recipe.write_text(text.replace('--python-platform "$machine-manylinux_2_28"', ""))
     assert recipe.read_text() != text
@@ -127,7 +183,8 @@ def test_a_platform_may_choose_the_user_and_only_group_0_reads_the_database(
     images: Path, image: str, user: str
 ) -> None:
     name = f"{NAMESPACE}/{image}:{VERSION}"
-    make = 'python -m "$(ls /opt/app | grep -v service_kit)" migrate && stat -c "%a %g" /data/*.db'
+    service = "$(ls /opt/app | grep -v -e service_kit -e console)"
+    make = f'python -m "{service}" migrate && stat -c "%a %g" /data/*.db'
 
     made = run("docker", "run", "--rm", f"--user={user}", name, "sh", "-c", make)
 
@@ -148,7 +205,11 @@ print(sorted(p.name for p in pathlib.Path("/opt/app").iterdir()))
     found = run("docker", "run", "--rm", name, "python", "-c", look).splitlines()
 
     assert found[:3] == ["[]", "[]", "[]"]
-    assert len(json.loads(found[3].replace("'", '"'))) == 2
+    console = ["console"] if image == "crmsys" else []
+    services = ("crm_api", "inventory_api", "integration_service")
+    service = [one for one in services if one in found[3]]
+    assert json.loads(found[3].replace("'", '"')) == sorted([*console, *service, "service_kit"])
+    assert len(service) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The production overlay: what is promised of it, read back from the containers that run."""
+"""Production under Compose: what is promised of it, read back from the containers that run."""
 
 import json
 import re
@@ -6,20 +6,24 @@ import shutil
 import ssl
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
 import pytest
 
+from service_kit import VERSION
 from tests.conftest import ROOT
 from tests.images.engine import NAMESPACE, attempt, inspect, run, served_by, until
+from tests.upgrades.code import NEXT
 
 PROJECT = "crmsys-test-prod"
-COMPOSE = ["docker", "compose", "-f", "docker-compose.yml", "-f", "docker-compose.prod.yml"]
+COMPOSE = ["docker", "compose", "-f", "docker-compose.prod.yml"]
 SERVICES = ["crm_api", "inventory_api", "integration_service"]
-LIMIT_IDLE_MIB = 90
+LIMIT_IDLE_MIB = 95
 ACCOUNTS = ["postgres", "crm", "inventory", "integration"]
 # Runs in the CRM's container: shows each account each password, and asks for each database.
 TRY_ALL = """
@@ -103,12 +107,10 @@ def call(root: Path, url: str, *, token: str = "", **request: Any) -> httpx.Resp
 
 def test_a_customer_gets_a_package(stack: Path) -> None:
     agent = token(stack, "crm_api_tokens", "agent")
-    clerk = token(stack, "inventory_api_tokens", "clerk")
     jane = {"name": "Jane Doe", "email": "jane@example.com"}
     made = call(stack, "https://crm.localhost/api/customers", token=agent, json=jane)
     assert made.status_code == 201
-    url = f"https://inventory.localhost/package-requests?customer_id={made.json()['uid']}"
-    until(lambda: len(call(stack, url, token=clerk).json()) == 1)
+    wait_for_package(stack, made.json()["uid"])
 
 
 def test_a_token_that_the_crm_issues_opens_the_others(stack: Path) -> None:
@@ -123,6 +125,50 @@ def test_no_demo_token_and_no_anonymous_caller_gets_in(stack: Path) -> None:
     url = "https://crm.localhost/api/customers"
     assert call(stack, url, token="agent123").status_code == 401
     assert call(stack, url, json={"name": "A", "email": "a@example.com"}).status_code == 401
+
+
+def test_development_does_not_touch_what_serves_in_production(stack: Path) -> None:
+    """Whoever forgets the file's name starts a project of its own; its volumes are others."""
+    for files in (["-f", "docker-compose.yml"], []):
+        told = json.loads(run("docker", "compose", *files, "config", "--format=json", cwd=stack))
+        assert told["name"] == "crmsys-dev"
+        assert told["volumes"]["crm_data"]["name"] == "crmsys-dev_crm_data"
+    told = json.loads(run(*COMPOSE, "config", "--format=json", cwd=stack))
+    assert told["volumes"]["crm_data"]["name"] == "crmsys_crm_data"
+
+
+def test_who_names_both_files_as_before_gets_production(stack: Path) -> None:
+    both = ["docker", "compose", "-f", "docker-compose.yml", *COMPOSE[2:]]
+    for profile in ("", "postgres"):
+        variables = {"NAMESPACE": NAMESPACE, "COMPOSE_PROFILES": profile}
+        alone, over = (
+            json.loads(run(*command, "config", "--format=json", cwd=stack, **variables))
+            for command in (COMPOSE, both)
+        )
+        for part in ("name", "services", "networks", "volumes"):
+            assert alone[part] == over[part]
+
+
+@pytest.mark.parametrize("stack", [""], ids=["sqlite"], indirect=True)
+@pytest.mark.parametrize("service", SERVICES)
+def test_development_on_the_data_of_production_is_refused(stack: Path, service: str) -> None:
+    once = ["run", "--rm", "--no-deps", "-T", service, "python", "-m", service, "serve"]
+    done = attempt("docker", "compose", *once, cwd=stack, **environment(""))
+
+    assert done.returncode == 2
+    [told] = [line for line in done.stderr.splitlines() if line.startswith(f"{service}: ")]
+    assert "it has served in production since" in told
+
+
+def test_a_setting_in_the_environment_reaches_the_service(stack: Path) -> None:
+    given = {"LEASE_SECONDS": "7", "WORKERS": "2", "ROUTES_FILE": "./some/routes.toml"}
+    told = json.loads(run(*COMPOSE, "config", "--format=json", cwd=stack, **given))
+    service = told["services"]["integration_service"]
+
+    assert service["environment"]["LEASE_SECONDS"] == "7"
+    assert service["environment"]["WORKERS"] == "2"
+    assert service["environment"]["ROUTES_FILE"] == "/etc/crmsys/routes.toml"
+    assert told["configs"]["routes_file"]["file"] == str(stack / "some" / "routes.toml")
 
 
 def test_the_commands_are_right_as_printed(stack: Path) -> None:
@@ -197,6 +243,21 @@ def test_a_body_has_the_size_that_the_services_allow(stack: Path, chunked: bool)
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["request_id"] == answer.headers["x-request-id"]
         assert "strict-transport-security" in answer.headers
+
+
+def test_a_file_to_import_may_be_larger(stack: Path) -> None:
+    admin = token(stack, "crm_api_tokens", "admin")
+    for size, status in ((2**22, 422), (50 * 2**20, 422), (50 * 2**20 + 1, 413)):
+        answer = call(
+            stack,
+            "https://crm.localhost/api/imports",
+            token=admin,
+            content=b" " * size,
+            headers={"Content-Type": "text/csv"},
+        )
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert ("52428800 bytes" in answer.json()["detail"]) == (status == 413)
 
 
 def test_what_is_refused_before_its_body_is_read_is_told_so(stack: Path) -> None:
@@ -304,6 +365,75 @@ def test_a_password_opens_its_account_and_that_its_database_alone(stack: Path) -
             assert outcome == "in", (account, database)
         else:
             assert outcome == "InsufficientPrivilegeError", (account, database)
+
+
+def test_a_profile_that_leaves_the_services_on_their_files_is_refused(stack: Path) -> None:
+    command = [*COMPOSE, "--profile", "postgres", "up", "--detach", "postgres"]
+    done = attempt(*command, cwd=stack, **environment(""))
+
+    assert done.returncode != 0
+    assert '"set-COMPOSE_PROFILES-to-postgres" didn\'t complete successfully' in done.stderr
+
+
+def test_the_next_release_and_back_lose_nobody(stack: Path, next_images: None) -> None:
+    """There is one container of each, so whoever calls meanwhile has to call again."""
+    profile = "postgres" if "postgres" in running_services(stack) else ""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    [printed] = re.findall(r"\| Compose \| `VERSION=0.5.0 (docker compose [^`]+)`", page)
+    added: list[str] = []
+    with ThreadPoolExecutor(1) as caller:
+        is_over = Event()
+        calling = caller.submit(add_customers, stack, added, is_over)
+        try:
+            for version in (NEXT, VERSION):
+                wait_for_more(added)
+                run("bash", "-c", printed, cwd=stack, VERSION=version, **environment(profile))
+                for name in ("crm", "inventory", "integration"):
+                    answer = call(stack, f"https://{name}.localhost/health/ready")
+                    assert answer.json()["version"] == version
+        finally:
+            is_over.set()
+        calling.result(60)
+
+    for uid in added:
+        wait_for_package(stack, uid)
+
+
+def wait_for_more(added: list[str]) -> None:
+    wanted = len(added) + 5
+    until(lambda: len(added) >= wanted)
+
+
+def wait_for_package(root: Path, uid: str) -> None:
+    clerk = token(root, "inventory_api_tokens", "clerk")
+    url = f"https://inventory.localhost/package-requests?customer_id={uid}"
+    until(lambda: len(call(root, url, token=clerk).json()) == 1)
+
+
+def running_services(root: Path) -> list[str]:
+    shown = ["ps", "--services", "--status", "running"]
+    return run(*COMPOSE, *shown, cwd=root, **environment("")).split()
+
+
+def add_customers(root: Path, added: list[str], is_over: Event) -> None:
+    """Add one after another, each by a key of its own, as often as it takes."""
+    agent = token(root, "crm_api_tokens", "agent")
+    while not is_over.is_set():
+        key = f"next-{len(added)}"
+        try:
+            answer = call(
+                root,
+                "https://crm.localhost/api/customers",
+                token=agent,
+                json={"name": "Jane Doe", "email": f"{key}@example.com"},
+                headers={"Idempotency-Key": key},
+            )
+        except httpx.TransportError:
+            continue
+        if answer.status_code not in {502, 503, 504}:
+            assert answer.status_code == 201, answer.text
+            added.append(answer.json()["uid"])
+        is_over.wait(0.1)
 
 
 def test_it_stops_at_once_and_in_peace(stack: Path, figures) -> None:

@@ -28,6 +28,7 @@ from service_kit.process.stopping import Stopping
 from tests.conftest import copy_of_template
 from tests.integration_service.doubles import CrmDouble, InventoryDouble
 from tests.integration_service.fragile import FragileDatabase
+from tests.integration_service.webhooks import SECRET, ReceiverDouble
 
 
 class FakeClock:
@@ -60,7 +61,14 @@ class Integration:
         self.settings = settings
         self.database = database
         self.clock = clock
-        self.poller = Poller(settings, database, Stopping(), clock=clock, monotonic=clock.monotonic)
+        self.poller = Poller(
+            settings,
+            database,
+            Stopping(),
+            settings.read_routes(),
+            clock=clock,
+            monotonic=clock.monotonic,
+        )
         for link in (self.poller.crm.link, self.poller.targets.inventory.link):
             link._blip_wait = wait_none()
 
@@ -84,9 +92,24 @@ class Integration:
             await self.send()
         await self.send()
 
+    async def listen(self) -> None:
+        """Read the feed to its end for webhooks."""
+        while await self.poller.subscriptions.poll(self.lease, wait=0) == 0:
+            pass
+
+    async def report(self) -> None:
+        """Send what is due to webhooks."""
+        for reporting in self.poller.reporting:
+            await reporting.drain(self.lease)
+
     async def erase(self) -> None:
         """Have Inventory erase whom the CRM has erased, and may be told of."""
         while await self.poller.erasing.erase_some(self.lease):
+            pass
+
+    async def readdress(self) -> None:
+        """Tell Inventory the new addresses that it may be told of."""
+        while await self.poller.readdressing.tell_some(self.lease):
             pass
 
     async def die(self) -> None:
@@ -104,7 +127,7 @@ class Integration:
     async def rows(self) -> dict[str, Delivery]:
         """Return all deliveries by their customers, in order."""
         page = await self.database.read(store.page, store.Filter(), None, 10_000)
-        return {row.customer_uid: row for row in page.rows}
+        return {row.subject: row for row in page.rows}
 
     async def states(self) -> dict[str, str]:
         return {uid: row.state for uid, row in (await self.rows()).items()}
@@ -253,9 +276,22 @@ def inventory(far_sides: respx.MockRouter) -> Iterator[InventoryDouble]:
     inventory = InventoryDouble()
     far_sides.post("http://inventory/package-requests/batch").mock(side_effect=inventory)
     far_sides.get("http://inventory/package-requests").mock(side_effect=inventory.list)
+    far_sides.post("http://inventory/package-requests/addresses").mock(
+        side_effect=inventory.readdress
+    )
     far_sides.post("http://inventory/package-requests/erasures").mock(side_effect=inventory.erase)
     yield inventory
     inventory.check()
+
+
+@pytest.fixture
+def shop(far_sides: respx.MockRouter, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReceiverDouble]:
+    """Be the receiver of a webhook, whose secret is set."""
+    monkeypatch.setenv("SHOP_SECRET", SECRET)
+    shop = ReceiverDouble()
+    far_sides.post("http://127.0.0.1:9/hooks/shop").mock(side_effect=shop)
+    yield shop
+    shop.check()
 
 
 @pytest.fixture

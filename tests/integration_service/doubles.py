@@ -32,8 +32,9 @@ def answers(status: int, headers: dict[str, str] | None = None, **content: Any) 
     return lambda _double, _request: httpx.Response(status, headers=headers, **content)
 
 
-def refuses(status: int, slug: str, detail: str = "It is not to be.") -> Fault:
+def refuses(status: int, slug: str, detail: str = "It is not to be.", **members: str) -> Fault:
     problem = {"type": f"urn:problem:{slug}", "title": "No", "status": status, "detail": detail}
+    problem |= members
     return answers(status, PROBLEM, json=problem)
 
 
@@ -125,6 +126,9 @@ class InventoryDouble(_Double):
         # Whom it was asked to erase, call by call; without dry runs.
         self.erasures: list[list[str]] = []
         self.erasure_faults: deque[Fault] = deque()
+        # What it was told of addresses, call by call.
+        self.readdressings: list[list[dict[str, Any]]] = []
+        self.address_faults: deque[Fault] = deque()
         self.packages: dict[tuple[str, str, int], dict[str, Any]] = {}
         self.lists: list[httpx.Request] = []
 
@@ -178,10 +182,39 @@ class InventoryDouble(_Double):
             for made in self.packages.values():
                 if made["customer_id"] in self.erased:
                     made.pop("customer_name", None)
+                    made.pop("ship_to", None)
                     if made["status"] in LIVE:
                         made["status"] = "cancelled"
         told = {"dry_run": body.get("dry_run", False), "erased": number, "customer_ids": news}
         return httpx.Response(200, json=told)
+
+    async def readdress(self, request: httpx.Request) -> httpx.Response:
+        """Give what is not packed the new addresses, but no older one than it has."""
+        changes = json.loads(request.content)
+        self.readdressings.append(changes)
+        if self.address_faults:
+            answer = self.address_faults.popleft()(self, request)
+            if isinstance(answer, httpx.Response):
+                return answer
+        return self.take_addresses(request)
+
+    def take_addresses(self, request: httpx.Request) -> httpx.Response:
+        changes = json.loads(request.content)
+        return httpx.Response(200, json=[self._readdress(one) for one in changes])
+
+    def _readdress(self, change: dict[str, Any]) -> dict[str, Any]:
+        if change["customer_id"] in self.erased:
+            return refused(change["customer_id"], 410, "customer-erased")
+        if change["ship_to"] is not None and not change["ship_to"].get("lines"):
+            return refused(change["customer_id"], 422, "invalid-request")
+        changed = 0
+        for made in self.packages.values():
+            is_open = made["status"] in {"pending", "backordered"}
+            is_newer = change["as_of"] >= (made.get("ship_to_as_of") or "")
+            if made["customer_id"] == change["customer_id"] and is_open and is_newer:
+                changed += made.get("ship_to") != change["ship_to"]
+                made |= {"ship_to": change["ship_to"], "ship_to_as_of": change["as_of"]}
+        return {"status": 200, "updated": changed}
 
     def has_to_erase(self, customer: str) -> bool:
         return customer not in self.erased or bool(self._to_erase(customer))
@@ -308,10 +341,13 @@ class CrmDouble(_Double):
         """Answer one event."""
         position = int(request.url.path.rpartition("/")[2])
         if position > self.head:
+            self.number()
+        if position > self.head:
             return problem(404, "event-not-found")
         if position <= self.pruned:
             return problem(410, "cursor-expired")
-        return httpx.Response(200, json=self.events[position - 1])
+        behind = {"X-Feed-Cursor": f"{self.epoch}-{position}"}
+        return httpx.Response(200, json=self.events[position - 1], headers=behind)
 
     async def announce(self, request: httpx.Request) -> httpx.Response:
         """Write down how far a reader is."""
@@ -357,7 +393,7 @@ class CrmDouble(_Double):
         """Read the position in a cursor that the feed can continue from, or refuse it."""
         position = 0 if cursor is None else self._place(cursor)
         if isinstance(position, int) and position < self.pruned:
-            return problem(410, "cursor-expired")
+            return problem(410, "cursor-expired", oldest_cursor=f"{self.epoch}-{self.pruned}")
         return position
 
     def carry_out(self, request: httpx.Request) -> httpx.Response:
@@ -420,8 +456,8 @@ def a_page(
     return httpx.Response(200, headers={**(headers or {}), **more}, json=items[start:end])
 
 
-def problem(status: int, slug: str) -> httpx.Response:
-    answer = refuses(status, slug)(None, httpx.Request("GET", "http://crm"))
+def problem(status: int, slug: str, **members: str) -> httpx.Response:
+    answer = refuses(status, slug, **members)(None, httpx.Request("GET", "http://crm"))
     assert isinstance(answer, httpx.Response)
     return answer
 

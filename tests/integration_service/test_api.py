@@ -1,5 +1,6 @@
 """What people see of the integration, and who may; the tests' own process does the polling."""
 
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -215,6 +216,19 @@ async def test_deliveries_are_listed_by_state_and_page_newest_last(
         assert await walk(mixed_api, **query) == expected
 
 
+async def test_a_delivery_says_by_which_trace_it_is_found(
+    mixed: Integration, mixed_api: httpx.AsyncClient
+) -> None:
+    span = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    traced = f"UPDATE deliveries SET traceparent = '{span}' WHERE subject = 'late'"  # noqa: S608
+    await mixed.database.write(change, traced)
+
+    for path in (f"{DELIVERIES}/late", "/routes/welcome-package/deliveries/late"):
+        assert (await mixed_api.get(path)).json()["traceparent"] == span
+    other = next(uid for uid in await mixed.states() if uid != "late")
+    assert (await mixed_api.get(f"{DELIVERIES}/{other}")).json()["traceparent"] is None
+
+
 async def test_a_delivery_is_shown_with_every_attempt(
     mixed: Integration, mixed_api: httpx.AsyncClient, clock: FakeClock
 ) -> None:
@@ -357,7 +371,7 @@ async def test_each_example_of_the_documentation_works_when_sent(
                 if parameter["in"] == "path":
                     crm.register(example)
                     await integration.poll()
-                    answer = await api.get(path.replace(f"{{{name}}}", str(example)))
+                    answer = await api.get(re.sub(r"\{\w+\}", str(example), path))
                 else:
                     answer = await api.get(path, params={name: example})
                 assert answer.status_code == 200

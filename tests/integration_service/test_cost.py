@@ -21,7 +21,7 @@ async def test_a_page_and_a_batch_cost_as_many_statements_for_few_as_for_many(
             await integration.work()
         cost.append(len(sent))
 
-    assert cost[0] == cost[1] <= 19
+    assert cost[0] == cost[1] <= 21  # one of them looks up where the packages go
 
 
 @pytest.mark.engine("sqlite")

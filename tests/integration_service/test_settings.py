@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from integration_service.routes.definitions import WELCOME
+from integration_service.routes.file import default_text
 from integration_service.settings import Settings
 from service_kit.process.cli import Service
 from service_kit.process.environment import Refused
+from tests.integration_service.routes.writing import WEBHOOK
 
 SERVICE = Service("integration_service", 8002)
 PRODUCTION = {
@@ -160,6 +163,57 @@ def test_a_value_out_of_bounds_is_refused_by_name(
 ) -> None:
     with pytest.raises(Refused, match=variable):
         read(monkeypatch, **{variable: value})
+
+
+def test_without_a_file_there_is_the_built_in_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch).read_routes() == (WELCOME,)
+
+
+def test_a_file_of_routes_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "routes.toml"
+    path.write_text(default_text() + WEBHOOK)
+
+    settings = read(monkeypatch, ROUTES_FILE=str(path), WEB_SHOP_SECRET="x")
+
+    assert [route.name for route in settings.read_routes()] == ["welcome-package", "web-shop"]
+
+
+def test_a_file_of_routes_with_mistakes_is_refused_with_all_of_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "routes.toml"
+    path.write_text(WEBHOOK.replace("name", "nmae") + "start_from = 1.5\n")
+
+    with pytest.raises(Refused) as refused:
+        read(monkeypatch, ROUTES_FILE=str(path))
+
+    heading, *told = str(refused.value).splitlines()
+    assert heading == "ROUTES_FILE can't be used:"
+    assert [line.partition(": ")[0] for line in told] == [f"{path}:{n}" for n in (1, 2, 7)]
+
+
+def test_a_secret_that_a_route_names_must_be_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "routes.toml"
+    path.write_text(WEBHOOK)
+    monkeypatch.setenv("ROUTES_FILE", str(path))
+
+    with pytest.raises(Refused, match=f"{path}:6: route web-shop: secret: WEB_SHOP_SECRET is not"):
+        Settings.from_environment(tmp_path)
+
+    (tmp_path / "web_shop_secret").write_text("x")
+    Settings.from_environment(tmp_path)
+
+
+def test_where_routes_start_is_said_in_one_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "routes.toml"
+    path.write_text(default_text())
+
+    with pytest.raises(Refused, match="START_FROM is the built-in route's: unset it"):
+        read(monkeypatch, ROUTES_FILE=str(path), START_FROM="now")
 
 
 def test_authorities_that_are_not_there_are_refused_where_they_are_needed(

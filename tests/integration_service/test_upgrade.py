@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from integration_service.deliveries import store
 from integration_service.settings import Settings
 from service_kit.database import open_database
 from service_kit.database.migrations import Migrations
@@ -39,6 +40,24 @@ ATTEMPT = (
     "INSERT INTO attempts (delivery_id, at, status, duration_ms)"
     " SELECT id, {at}, 201, 1.5 FROM deliveries WHERE customer_uid = 'sent'"
 )
+# Of the version before webhooks: very many, in every state that there was.
+NUMBER = 100_000
+STATES = ("pending", "retrying", "dead", "skipped", "undone")
+MANY = f"""
+INSERT INTO deliveries (route, subject, occurrence, customer_name, sequence, state, attempt_count,
+    next_attempt_at, never_claimed, tried_seconds_before, created_at, updated_at, skip_reason)
+WITH RECURSIVE numbers (n, kind) AS (
+    SELECT 1, 1 UNION ALL SELECT n + 1, (n + 1) % 500 FROM numbers WHERE n < {NUMBER}
+), named AS (
+    SELECT n, CASE kind {" ".join(f"WHEN {n} THEN '{state}'" for n, state in enumerate(STATES))}
+        ELSE 'delivered' END AS state FROM numbers
+)
+SELECT 'welcome-package', 'customer-' || n, 1, 'Jane', n, state,
+    CASE state WHEN 'pending' THEN 0 ELSE 1 END,
+    CASE WHEN state IN ('pending', 'retrying') THEN {{at}} END,
+    state = 'pending', 0, {{at}}, {{at}}, CASE state WHEN 'skipped' THEN 'unwanted' END
+FROM named
+"""  # noqa: S608 (of this file alone)
 
 
 @pytest.fixture
@@ -166,3 +185,33 @@ async def test_its_deliveries_are_those_of_the_welcome_route_and_nobody_gets_a_s
     )
     assert sent.request_id == SENT.strip("'")
     assert [(one.status, one.duration_ms) for one in sent.attempts] == [(201, 1.5)]
+
+
+@pytest.fixture
+def before_webhooks(engine: str, new_database: NewDatabase, tmp_path: Path, noon: str) -> str:
+    """Give the URL of a large ledger that was made before there were webhooks."""
+    return old_ledger(engine, new_database, tmp_path, "0014", MANY.format(at=noon))
+
+
+async def counted(integration: Integration) -> dict[str, int]:
+    return await integration.database.read(store.counts)
+
+
+async def test_a_large_ledger_keeps_every_state_and_only_what_is_owed_is_sent(
+    before_webhooks: str, crm: CrmDouble, inventory: InventoryDouble, clock: FakeClock
+) -> None:
+    of_each = NUMBER // 500
+    # The feed is read from its beginning once more, so it reports customers in every state again.
+    crm.register(*(f"customer-{number}" for number in range(1, 1001)), "new")
+
+    async with started(before_webhooks, clock) as integration:
+        before = await counted(integration)
+        await integration.work()
+        after = await counted(integration)
+
+    assert before == {**dict.fromkeys(STATES, of_each), "delivered": NUMBER - 5 * of_each}
+    owed = [f"customer-{n}" for n in range(1, NUMBER + 1) if n % 500 in {0, 1}]
+    assert sorted(inventory.owners) == sorted([*owed, "new"])
+    assert sum(map(len, inventory.batches)) == len(owed) + 1
+    kept = dict.fromkeys(("dead", "skipped", "undone"), of_each)
+    assert after == {**kept, "delivered": NUMBER - 3 * of_each + 1}

@@ -44,6 +44,12 @@ async def twelve(shared_inventory: httpx.AsyncClient) -> httpx.AsyncClient:
         ({"created_after": "2026-01-05T10:00:00Z"}, [11, 12]),
         ({"created_after": "2026-01-05T09:59:59.999999Z"}, [10, 11, 12]),
         ({"created_after": "2026-01-05T12:00:00+02:00"}, [11, 12]),
+        ({"created_before": "2026-01-05T03:00:00Z"}, [1, 2]),
+        ({"created_before": "2026-01-05T03:00:00.000001Z"}, [1, 2, 3]),
+        (
+            {"created_after": "2026-01-05T02:00:00Z", "created_before": "2026-01-05T05:00:00Z"},
+            [3, 4],
+        ),
         ({"status": "shipped", "package_type": "gift"}, [6, 12]),
         ({"status": "shipped", "created_after": "2026-01-05T06:00:00Z"}, [9, 12]),
     ],

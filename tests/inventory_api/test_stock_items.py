@@ -5,10 +5,11 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
-from tests.inventory_api.conftest import request_package
+from tests.inventory_api.conftest import app_of, request_package
 from tests.inventory_api.stock import (
     add_item,
     add_kit,
@@ -248,6 +249,30 @@ async def test_one_of_two_who_have_seen_the_same_changes_it(
     [changed] = [answer for answer in answers if answer.status_code == 200]
     assert Counter(answer.status_code for answer in answers) == {200: 1, 412: 7}
     assert await look_up(shared_inventory, sku) == (changed.json(), changed.headers["etag"])
+
+
+@pytest.mark.engine("postgresql")
+async def test_who_waits_for_a_change_to_end_is_told_of_it(
+    shared_inventory: httpx.AsyncClient,
+) -> None:
+    sku = await add_item(shared_inventory)
+    _, etag = await look_up(shared_inventory, sku)
+    other = await asyncpg.connect(app_of(shared_inventory).state.settings.database_url)
+    changing = other.transaction()
+    await changing.start()
+    await other.execute(
+        "UPDATE items SET name = 'Other', version = version + 1 WHERE sku = $1", sku
+    )
+
+    waiting = asyncio.create_task(change(shared_inventory, sku, etag, name="Mine"))
+    while not await other.fetchval("SELECT 1 FROM pg_locks WHERE NOT granted LIMIT 1"):
+        assert not waiting.done()
+        await asyncio.wait([waiting], timeout=0.02)
+    await changing.commit()
+    await other.close()
+
+    assert (await waiting).status_code == 412
+    assert (await look_up(shared_inventory, sku))[0]["name"] == "Other"
 
 
 async def test_of_changes_at_once_none_is_lost(shared_inventory: httpx.AsyncClient) -> None:

@@ -290,6 +290,7 @@ class Stock(RuleBasedStateMachine):
                 one.status = "pending"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.engine("sqlite", "postgresql")
 def test_stock_is_what_a_model_of_it_says(settings: Settings, engine: str) -> None:

@@ -294,3 +294,19 @@ async def test_who_comes_later_gets_what_is_too_little_for_those_before(
 
     assert made == ["backordered", "pending", "backordered"]
     assert await find_faults(shared_inventory) == []
+
+
+async def test_the_ledger_is_read_from_either_end(shared_inventory: httpx.AsyncClient) -> None:
+    sku = await add_item(shared_inventory, 10)
+    for quantity in (1, 2, 3):
+        await receive(shared_inventory, sku, quantity)
+    oldest_first = await ledger(shared_inventory, sku)
+
+    address, newest_first = f"/items/{sku}/movements?sort=-id&limit=3", []
+    while address:
+        answer = await shared_inventory.get(address)
+        newest_first += answer.json()
+        address = str(answer.links.get("next", {}).get("url", ""))
+
+    assert [row["on_hand_delta"] for row in oldest_first] == [10, 1, 2, 3]
+    assert newest_first == oldest_first[::-1]

@@ -21,6 +21,7 @@ CREATES = {"still-running", "idempotency-key-reused"}
 REFUSALS: dict[str, set[str]] = {
     f"POST {LIST}": {"package-request-conflict", "customer-erased", "erased", *CREATES},
     f"POST {LIST}/batch": CREATES,
+    f"POST {LIST}/moves": CREATES,
     f"GET {LIST}/{{request_id}}": {"package-request-not-found"},
     f"POST {LIST}/{{request_id}}/{{move}}": {
         *("package-request-not-found", "invalid-transition", "precondition-failed")

@@ -1,12 +1,20 @@
 """Planted bugs by package, each with the tests that must catch it; see `make mutants`."""
 
 from tests.mutants import (
+    console,
+    console_work,
+    copies,
     crm,
     database,
+    database_pooler,
     integration,
     integration_deliveries,
+    integration_events,
+    integration_routes,
+    integration_webhooks,
     inventory,
     process,
+    tools,
     web,
     web_audit,
     web_identity,
@@ -14,14 +22,22 @@ from tests.mutants import (
 )
 
 MUTANTS = [
+    *console.MUTANTS,
+    *console_work.MUTANTS,
     *crm.MUTANTS,
     *inventory.MUTANTS,
     *integration.MUTANTS,
     *integration_deliveries.MUTANTS,
+    *integration_events.MUTANTS,
+    *integration_webhooks.MUTANTS,
+    *integration_routes.MUTANTS,
     *web.MUTANTS,
     *web_audit.MUTANTS,
     *web_identity.MUTANTS,
     *web_oidc.MUTANTS,
     *process.MUTANTS,
     *database.MUTANTS,
+    *database_pooler.MUTANTS,
+    *tools.MUTANTS,
+    *copies.MUTANTS,
 ]

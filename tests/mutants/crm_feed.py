@@ -16,9 +16,9 @@ MUTANTS = [
         kind="condition",
         file="crm_api/feed/service.py",
         text="""    if position < pruned:
-        _refuse_expired(pruned)  # in""",
+        # In""",
         instead="""    if position < 0:
-        _refuse_expired(pruned)  # in""",
+        # In""",
         tests=(
             f"{_FEED_PRUNING}::test_a_page_is_whole_or_refused_when_its_start_is_pruned_meanwhile",
         ),
@@ -60,10 +60,12 @@ MUTANTS = [
         kind="boundary",
         file="crm_api/feed/service.py",
         text="""    if position < pruned:
-        _refuse_expired(pruned)
+        _refuse_expired(head.epoch, pruned)
+    return position
 """,
         instead="""    if position <= pruned:
-        _refuse_expired(pruned)
+        _refuse_expired(head.epoch, pruned)
+    return position
 """,
         tests=(f"{_FEED_PRUNING}::test_who_has_not_read_what_was_pruned_is_told_so",),
     ),
@@ -99,7 +101,33 @@ MUTANTS = [
         file="crm_api/feed/store.py",
         text="row_number() OVER (ORDER BY id)",
         instead="row_number() OVER (ORDER BY id DESC)",
-        tests=(f"{_FEED}::test_each_change_is_told_as_it_was_and_keeps_its_place",),
+        tests=(f"{_FEED}::test_what_was_left_without_a_position_comes_before_what_is_new",),
+    ),
+    Mutant(
+        name="what was left without a position comes after what is new",
+        kind="condition",
+        file="crm_api/feed/store.py",
+        text="first = None if end.unnumbered else end.last_position + 1",
+        instead="first = end.last_position + 1",
+        tests=(f"{_FEED}::test_what_was_left_without_a_position_comes_before_what_is_new",),
+    ),
+    Mutant(
+        name="a customer takes a position while others wait for theirs",
+        kind="condition",
+        file="crm_api/feed/store.py",
+        text=".where(~_IS_UNNUMBERED, func.pg_try_advisory_xact_lock(LOCK))",
+        instead=".where(func.pg_try_advisory_xact_lock(LOCK))",
+        tests=(f"{_FEED}::test_what_was_left_without_a_position_comes_before_what_is_new",),
+        engine="both",
+    ),
+    Mutant(
+        name="who is refused takes a position",
+        kind="dropped",
+        file="crm_api/feed/store.py",
+        text=", exists().select_from(added))",
+        instead=")",
+        tests=(f"{_FEED}::test_who_is_refused_takes_no_position",),
+        engine="both",
     ),
     Mutant(
         name="the next commit is awaited from after the look",
@@ -162,9 +190,9 @@ MUTANTS = [
         name="the head of the feed does not move when events are numbered",
         kind="dropped",
         file="crm_api/feed/store.py",
-        text='        db.execute(_ADVANCE, {"count": count})\n',
+        text="        _advance(db, count)\n",
         instead="        pass\n",
-        tests=(f"{_FEED}::test_pages_follow_each_other_without_a_hole",),
+        tests=(f"{_FEED}::test_what_was_left_without_a_position_comes_before_what_is_new",),
     ),
     Mutant(
         name="what was pruned is not remembered",
@@ -195,9 +223,22 @@ MUTANTS = [
         name="whoever waits keeps a place of those who work",
         kind="dropped",
         file="crm_api/feed/router.py",
-        text="with slot_of(request).waiting(wait) if wait else nullcontext():",
-        instead="with nullcontext():",
+        text="""    with slot_of(request).waiting(wait) if wait else nullcontext():
+        page =""",
+        instead="""    with nullcontext():
+        page =""",
         tests=(f"{_FEED_WAITING}::test_who_waits_takes_the_place_of_nobody_who_works",),
+    ),
+    Mutant(
+        name="where the feed ends is told before what is committed has a position",
+        kind="dropped",
+        file="crm_api/feed/service.py",
+        text="""    if head.unnumbered:
+        await assign_all_positions(database)
+""",
+        instead="""    if head.unnumbered:
+""",
+        tests=("tests/crm_api/test_feed_head.py::test_what_no_reader_has_seen_counts",),
     ),
     Mutant(
         name="pruning goes beyond the slowest reader",
@@ -211,9 +252,17 @@ MUTANTS = [
         name="an event that is not numbered is called pruned",
         kind="condition",
         file="crm_api/feed/service.py",
-        text="    if position > last:\n        raise EventNotFound",
-        instead="    if position < last:\n        raise EventNotFound",
+        text="    if position > head.last_position:\n        raise EventNotFound",
+        instead="    if position < head.last_position:\n        raise EventNotFound",
         tests=(f"{_FEED}::test_an_event_that_is_not_there_yet_is_told_from_one_that_is_pruned",),
+    ),
+    Mutant(
+        name="an event that nobody has read yet is not found",
+        kind="dropped",
+        file="crm_api/feed/service.py",
+        text="            await assign_all_positions(database)\n    return await database.read(get",
+        instead="            pass\n    return await database.read(get",
+        tests=(f"{_FEED}::test_an_event_is_found_though_nobody_has_read_that_far",),
     ),
     Mutant(
         name="a reader is kept events for at the very end of its seven days",

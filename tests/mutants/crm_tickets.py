@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 _IDEMPOTENCY_KEYS = "tests/crm_api/test_idempotency_keys.py"
+_LISTS = "tests/crm_api/test_ticket_lists.py"
 _SLA = "tests/crm_api/test_sla.py"
 _TICKETS = "tests/crm_api/test_tickets.py"
 
@@ -64,6 +65,14 @@ MUTANTS = [
         tests=(f"{_TICKETS}::test_pages_lead_to_everything_once",),
     ),
     Mutant(
+        name="of tickets with one deadline a page shows those it ends among only in part",
+        kind="boundary",
+        file="crm_api/tickets/lists.py",
+        text="[tuple_(_DUE_AT, tickets.c.id) > key, _DUE_AT.is_(None)]",
+        instead="[literal(due_at, UtcDateTime) < _DUE_AT, _DUE_AT.is_(None)]",
+        tests=(f"{_LISTS}::test_pages_show_what_a_filter_leaves_once_and_in_order",),
+    ),
+    Mutant(
         name="a deadline is computed before the change is in the history",
         kind="order",
         file="crm_api/tickets/service.py",
@@ -108,6 +117,14 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        name="who may not read customers is shown those of tickets",
+        kind="scope",
+        file="crm_api/tickets/router.py",
+        text="        check_scopes(who, _INCLUDES_CUSTOMERS)\n",
+        instead="        pass\n",
+        tests=(f"{_LISTS}::test_who_may_not_read_customers_is_shown_none",),
+    ),
+    Mutant(
         name="a ticket is not locked for its change",
         kind="scope",
         file="crm_api/tickets/store.py",
@@ -138,7 +155,7 @@ MUTANTS = [
         name="the text of a deleted ticket stays in the search",
         kind="dropped",
         file="crm_api/tickets/store.py",
-        text="    _SEARCH.remove(db, ticket_id)\n",
+        text="    SEARCH.remove(db, ticket_id)\n",
         instead="",
         tests=(f"{_TICKETS}::test_a_deleted_ticket_is_gone_with_all_that_hung_on_it",),
     ),

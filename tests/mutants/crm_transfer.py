@@ -2,6 +2,7 @@
 
 from tests.mutants.mutant import Mutant
 
+_ADDRESSES = "tests/crm_api/test_customer_addresses.py"
 _TRANSFER = "tests/crm_api/test_transfer.py"
 
 MUTANTS = [
@@ -106,6 +107,14 @@ MUTANTS = [
         tests=(
             f"{_TRANSFER}::test_a_reference_or_an_address_that_stands_in_a_file_twice_is_nobodys",
         ),
+    ),
+    Mutant(
+        name="a file without an address empties it",
+        kind="scope",
+        file="crm_api/transfer/importing.py",
+        text="    if not set(ADDRESS).isdisjoint(header):\n",
+        instead="    if header:\n",
+        tests=(f"{_ADDRESSES}::test_a_file_without_its_columns_leaves_an_address_alone",),
     ),
     Mutant(
         name="no welcome is not passed on",

@@ -7,7 +7,10 @@ _SQLITE = "tests/service_kit/test_database_sqlite.py"
 _BOTH = "tests/service_kit/test_database.py"
 _MUTE = "tests/service_kit/test_mute_database.py"
 _PREPARED = "tests/service_kit/test_prepared.py"
+_RETENTION = "tests/service_kit/test_retention.py"
+_COMPATIBLE = "tests/service_kit/test_compatible_schemas.py"
 _MIGRATIONS = "tests/service_kit/test_migrations.py"
+_PRODUCTION = "tests/service_kit/test_production.py"
 
 MUTANTS = [
     Mutant(
@@ -113,8 +116,8 @@ MUTANTS = [
         name="a connection with an outdated statement is kept",
         kind="dropped",
         file="service_kit/database/postgres/database.py",
-        text="                    driver.terminate()\n",
-        instead="",
+        text="                        driver.terminate()\n",
+        instead="                        pass\n",
         tests=(f"{_POSTGRES}::test_a_column_whose_type_is_changed_under_it_costs_nobody_an_error",),
         engine="both",
     ),
@@ -133,6 +136,30 @@ MUTANTS = [
         text="if not self._run(write) and self._driver.total_changes != changes",
         instead="if not self._run(write)",
         tests=(f"{_SQLITE}::test_only_what_fails_half_way_has_its_group_run_again",),
+    ),
+    Mutant(
+        name="a start in production is forgotten",
+        kind="dropped",
+        file="service_kit/web/app.py",
+        text="        await retry_while_starting(database.write, production.remember)\n",
+        instead="        pass\n",
+        tests=(f"{_PRODUCTION}::test_a_start_in_production_is_remembered",),
+    ),
+    Mutant(
+        name="development migrates what serves in production",
+        kind="condition",
+        file="service_kit/process/cli.py",
+        text=' if settings.environment == "production" else refuse_development\n',
+        instead="\n",
+        tests=(f"{_PRODUCTION}::test_development_is_refused_before_anything_is_migrated",),
+    ),
+    Mutant(
+        name="demo data go among real ones",
+        kind="condition",
+        file="service_kit/web/app.py",
+        text="    if since is None:\n",
+        instead="    if True:\n",
+        tests=(f"{_PRODUCTION}::test_no_demo_data_are_put_into_one_that_has",),
     ),
     Mutant(
         name="a group commits beside a work that failed half-way",
@@ -272,9 +299,46 @@ MUTANTS = [
         name="a database of another service is migrated",
         kind="condition",
         file="service_kit/database/migrations/__init__.py",
-        text="        elif owner != self.service:",
-        instead="        elif False:",
+        text="        if owner not in {None, self.service}:",
+        instead="        if owner is None:",
         tests=(f"{_MIGRATIONS}::test_another_services_database_is_refused_in_words",),
+    ),
+    Mutant(
+        name="an older release runs on any newer schema",
+        kind="condition",
+        file="service_kit/database/migrations/__init__.py",
+        text=" and found.compatible_with in self.revisions:",
+        instead=":",
+        tests=(
+            f"{_COMPATIBLE}::test_an_older_release_starts_where_every_migration_that_it_lacks_allows_it",
+        ),
+    ),
+    Mutant(
+        name="the mildest of several migrations decides on which release can run",
+        kind="boundary",
+        file="service_kit/database/migrations/__init__.py",
+        text="        return max(getattr(one.module",
+        instead="        return min(getattr(one.module",
+        tests=(
+            f"{_COMPATIBLE}::test_a_schema_names_its_release_and_the_oldest_one_that_can_run_on_it",
+        ),
+    ),
+    Mutant(
+        name="what was recorded of another schema counts for this one",
+        kind="scope",
+        file="service_kit/database/migrations/release.py",
+        text=".where(_RELEASE.c.revision == revision)",
+        instead="",
+        tests=(f"{_COMPATIBLE}::test_what_a_schema_says_of_another_revision_counts_for_nothing",),
+    ),
+    Mutant(
+        name="a migration keeps others waiting for as long as it waits itself",
+        kind="boundary",
+        file="service_kit/database/migrations/__init__.py",
+        text="lock_timeout = '{_TABLE_LOCK_SECONDS}s'",
+        instead="lock_timeout = '{_LOCK_SECONDS}s'",
+        tests=(f"{_COMPATIBLE}::test_a_migration_that_waits_for_a_table_lets_others_pass",),
+        engine="both",
     ),
     Mutant(
         name="two processes migrate at once",
@@ -392,5 +456,32 @@ MUTANTS = [
         tests=(
             f"{_SQLITE}::test_new_files_are_closed_to_all_but_a_group_that_may_write_to_the_folder",
         ),
+    ),
+    Mutant(
+        name="young rows among old ones are deleted with them",
+        kind="scope",
+        file="service_kit/database/pruning.py",
+        text="""            columns.id <= bindparam("through"),
+            instant < bindparam("before", type_=UtcDateTime),
+""",
+        instead="""            columns.id <= bindparam("through"),
+""",
+        tests=(f"{_RETENTION}::test_young_rows_among_old_ones_stay",),
+    ),
+    Mutant(
+        name="rows that a clock dated ahead keep all behind them",
+        kind="condition",
+        file="service_kit/database/pruning.py",
+        text="elif all(at <= now + _SKEW for _, at in rows):",
+        instead="else:",
+        tests=(f"{_RETENTION}::test_rows_that_a_clock_dated_ahead_keep_no_others",),
+    ),
+    Mutant(
+        name="a row of the very instant is older than it",
+        kind="boundary",
+        file="service_kit/database/pruning.py",
+        text="instant < bindparam(",
+        instead="instant <= bindparam(",
+        tests=(f"{_RETENTION}::test_rows_older_than_an_instant_are_deleted",),
     ),
 ]

@@ -18,7 +18,8 @@ _FORKS.set_forkserver_preload(
 )
 # Added to pytest's exit codes, of which Python's own 1, for what ends in a traceback, is none then.
 _OWN_CODES = 10
-_OURS = {"tests", "tools", "crm_api", "inventory_api", "integration_service", "service_kit"}
+_SERVICES = {"crm_api", "inventory_api", "integration_service"}
+_OURS = {"console", "service_kit", "tests", "tools", *_SERVICES}
 
 
 # Plugins were imported before pytest could rewrite what they assert.

@@ -7,6 +7,7 @@ _LEASE = f"{_TESTS}/ledger/test_lease.py"
 _INGEST = f"{_TESTS}/feed/test_ingest.py"
 _RECOVERY = f"{_TESTS}/feed/test_recovery.py"
 _ERASING = f"{_TESTS}/deliveries/test_erasing.py"
+_AHEAD = f"{_TESTS}/feed/test_sent_ahead.py"
 _DISPATCH = f"{_TESTS}/deliveries/test_dispatch.py"
 _CIRCUIT = f"{_TESTS}/targets/test_circuit.py"
 _CONTROL = f"{_TESTS}/operations/test_control.py"
@@ -75,8 +76,8 @@ POLLER = [
         name="an order to compare wakes nobody",
         kind="scope",
         file="integration_service/poller/poller.py",
-        text="self.ingest.erased, self.reconciler.wanted)",
-        instead="self.ingest.erased)",
+        text="self.ingest.erased, noted, self.reconciler.wanted)",
+        instead="self.ingest.erased, noted)",
         tests=(f"{_CONTROL}::test_whoever_is_told_to_look_wakes_every_loop",),
     ),
     Mutant(
@@ -107,14 +108,14 @@ POLLER = [
         name="a process that is late to renew its lease is ready",
         kind="condition",
         file="integration_service/poller/poller.py",
-        text='return "its lease has run out" if is_late or self._has_expired else None',
-        instead='return "its lease has run out" if self._has_expired else None',
+        text="if is_late or self._has_expired:",
+        instead="if self._has_expired:",
         tests=(f"{_LEASE}::test_a_poller_that_is_late_to_renew_is_not_ready",),
     ),
     Mutant(
         name="after a look at once nobody waits for news before the next poll is due",
         kind="scope",
-        file="integration_service/poller/poller.py",
+        file="integration_service/poller/reading.py",
         text="                    seconds = min(seconds, EARLY_ANSWER_PAUSE_SECONDS)\n",
         instead="                    pass\n",
         tests=(f"{_CONTROL}::test_whichever_replica_is_told_the_one_that_polls_looks_at_once",),
@@ -122,8 +123,8 @@ POLLER = [
     Mutant(
         name="a wake-up cuts a poll that is already writing",
         kind="condition",
-        file="integration_service/poller/poller.py",
-        text="if not poll.done() and self.ingest.is_waiting and not skip_long_poll:",
+        file="integration_service/poller/reading.py",
+        text="if not poll.done() and self._reader.is_waiting and not skip_long_poll:",
         instead="if not poll.done() and not skip_long_poll:",
         tests=(f"{_CONTROL}::test_a_wake_up_does_not_cut_a_poll_that_is_already_writing",),
     ),
@@ -152,7 +153,7 @@ POLLER = [
         name="a pause is not written beside the time for which was tried",
         kind="dropped",
         file="integration_service/poller/control.py",
-        text="            await self._database.write(targets.save, lease, self._circuit)\n",
+        text="            await self._database.write(targets.save, lease, circuit)\n",
         instead="",
         tests=(f"{_CONTROL}::test_no_delivery_grows_older_while_it_is_paused",),
     ),
@@ -238,6 +239,22 @@ LEDGER = [
 
 FEED = [
     Mutant(
+        name="whom a lost commit may have noted as being sent is not given back",
+        kind="dropped",
+        file="integration_service/feed/ingest.py",
+        text="            self._unsent = ahead.uids\n            ahead.drop()\n",
+        instead="            ahead.drop()\n",
+        tests=(f"{_AHEAD}::test_a_note_whose_outcome_nobody_knows_loses_nobody",),
+    ),
+    Mutant(
+        name="who is sent by a loop that has ended stays claimed",
+        kind="condition",
+        file="integration_service/feed/ingest.py",
+        text="if not ahead.tell(noted) and not noted.is_settled:",
+        instead="if not ahead.tell(noted) and noted.is_settled:",
+        tests=(f"{_AHEAD}::test_who_is_sent_by_a_loop_that_ended_meanwhile_is_given_back",),
+    ),
+    Mutant(
         name="a page that has more behind it counts as the end of the feed",
         kind="condition",
         file="integration_service/feed/ingest.py",
@@ -262,11 +279,13 @@ FEED = [
         kind="order",
         file="integration_service/feed/store.py",
         text="""    erasures.note(db, erased, now)
+    destinations.note(db, changed)
     new = owe(db, arrivals, now)
-    if""",
-        instead="""    new = owe(db, arrivals, now)
+""",
+        instead="""    destinations.note(db, changed)
+    new = owe(db, arrivals, now)
     erasures.note(db, erased, now)
-    if""",
+""",
         tests=(f"{_ERASING}::test_of_an_erasure_on_the_same_page_nothing_is_sent",),
     ),
     Mutant(
@@ -307,9 +326,9 @@ FEED = [
     Mutant(
         name="a CRM that says when to come back is asked before",
         kind="scope",
-        file="integration_service/feed/ingest.py",
-        text="max(self._settings.polling_interval_seconds, failure.retry_after)",
-        instead="self._settings.polling_interval_seconds",
+        file="integration_service/feed/outages.py",
+        text="max(interval, failure.retry_after)",
+        instead="interval",
         tests=(f"{_INGEST}::test_a_crm_that_says_when_to_come_back_is_left_alone_for_so_long",),
     ),
     Mutant(
@@ -330,23 +349,4 @@ FEED = [
     ),
 ]
 
-ROUTES = [
-    Mutant(
-        name="for a welcome that is 0 no package is made",
-        kind="condition",
-        file="integration_service/routes/definitions.py",
-        text="return type(value) is type(wanted) and value == wanted  # for Python 0 == False",
-        instead="return bool(value == wanted)",
-        tests=(f"{_TESTS}/routes/test_definitions.py",),
-    ),
-    Mutant(
-        name="the feed is not asked for what undoes a delivery",
-        kind="dropped",
-        file="integration_service/routes/definitions.py",
-        text="return (*self.on, *self.undo_on)",
-        instead="return self.on",
-        tests=(f"{_TESTS}/routes/test_definitions.py",),
-    ),
-]
-
-MUTANTS = POLLER + LEDGER + FEED + ROUTES
+MUTANTS = POLLER + LEDGER + FEED

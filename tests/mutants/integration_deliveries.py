@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 _TESTS = "tests/integration_service"
 _LEASE = f"{_TESTS}/ledger/test_lease.py"
+_AHEAD = f"{_TESTS}/feed/test_sent_ahead.py"
 _DISPATCH = f"{_TESTS}/deliveries/test_dispatch.py"
 _POLICY = f"{_TESTS}/deliveries/test_retry_policy.py"
 _CONTROL = f"{_TESTS}/operations/test_control.py"
@@ -12,9 +13,36 @@ _FAILURES = f"{_TESTS}/targets/test_failures.py"
 _WIRE = f"{_TESTS}/targets/test_wire.py"
 _RECONCILE = f"{_TESTS}/reconcile/test_reconcile.py"
 _ERASING = f"{_TESTS}/deliveries/test_erasing.py"
+_READDRESSING = f"{_TESTS}/deliveries/test_readdressing.py"
 _COMMANDS = f"{_TESTS}/operations/test_commands.py"
+_MINUTES = f"{_TESTS}/deliveries/test_minutes.py"
+_SAVE = "await self._database.write(claims.save_settlements, lease, self._route.name, settlements)"
 
 DELIVERIES = [
+    Mutant(
+        name="yesterday's deliveries are counted with today's",
+        kind="condition",
+        file="integration_service/deliveries/minutes.py",
+        text='"{0} = excluded.{0} + CASE WHEN " + _IS_SAME + " THEN',
+        instead='"{0} = excluded.{0} + CASE WHEN 1 = 1 THEN',
+        tests=(f"{_MINUTES}::test_a_day_is_kept_and_no_more",),
+    ),
+    Mutant(
+        name="an address is told before its package is there",
+        kind="condition",
+        file="integration_service/deliveries/destinations.py",
+        text="_SHOWN.where(IS_SENDING, ~_HAS_NO_PACKAGE_YET)",
+        instead='_SHOWN.where(IS_SENDING, bindparam("epoch") > 0)',
+        tests=(f"{_READDRESSING}::test_of_a_dead_delivery_the_address_waits_for_its_retry",),
+    ),
+    Mutant(
+        name="an erased customer's address stays in the ledger",
+        kind="dropped",
+        file="integration_service/deliveries/erasures.py",
+        text='    db.execute(_FORGET_ADDRESS, {"uids": uids})\n',
+        instead="",
+        tests=(f"{_READDRESSING}::test_an_erased_customers_address_is_nowhere_and_not_told",),
+    ),
     Mutant(
         name="what failed ten times is given up however short that was",
         kind="condition",
@@ -32,15 +60,31 @@ DELIVERIES = [
         tests=(f"{_POLICY}::test_it_is_given_up_only_after_enough_attempts_and_enough_time",),
     ),
     Mutant(
+        name="new customers are sent ahead of those who wait",
+        kind="order",
+        file="integration_service/deliveries/claims.py",
+        text="        ~exists().where(UNFINISHED, _OF_ROUTE, _FRESH),\n",
+        instead="",
+        tests=(f"{_AHEAD}::test_nobody_overtakes_who_waits",),
+    ),
+    Mutant(
+        name="who is known is sent ahead once more",
+        kind="scope",
+        file="integration_service/deliveries/claims.py",
+        text="        ~exists().where(_IS_OF_THESE),\n",
+        instead="",
+        tests=(f"{_AHEAD}::test_who_is_known_is_not_sent_again",),
+    ),
+    Mutant(
         name="a success is told before it is written down",
         kind="order",
         file="integration_service/deliveries/dispatch.py",
-        text="""        await self._database.write(claims.save_settlements, lease, settlements)
+        text=f"""        {_SAVE}
         log_settled([(one.subject, its) for one, its in zip(batch, settlements, strict=True)])
 """,
-        instead="""        outcomes = zip([one.subject for one in batch], settlements, strict=True)
+        instead=f"""        outcomes = zip([one.subject for one in batch], settlements, strict=True)
         log_settled(list(outcomes))
-        await self._database.write(claims.save_settlements, lease, settlements)
+        {_SAVE}
 """,
         tests=(f"{_DISPATCH}::test_what_could_not_be_written_down_is_sent_again",),
     ),
@@ -89,8 +133,8 @@ DELIVERIES = [
         name="a page of what is to be retried begins one too late",
         kind="boundary",
         file="integration_service/deliveries/service.py",
-        text="page_after(found, deliveries.c.id, after, limit)",
-        instead="page_after(found, deliveries.c.id, after + 1, limit)",
+        text="deliveries.c.id, after, limit)",
+        instead="deliveries.c.id, after + 1, limit)",
         tests=(f"{_CONTROL}::test_many_are_retried_by_state_and_class_page_by_page",),
     ),
     Mutant(
@@ -140,8 +184,8 @@ DELIVERIES = [
         name="one is retried beside the poller that settles it",
         kind="dropped",
         file="integration_service/deliveries/service.py",
-        text="    hold(db)\n    found = retryable(db, uid)",
-        instead="    found = retryable(db, uid)",
+        text="    hold(db)\n    found = retryable(db, subject, route)",
+        instead="    found = retryable(db, subject, route)",
         tests=(f"{_LEASE}::test_a_change_waits_for_a_write_that_has_passed_the_fence",),
         engine="both",
     ),
@@ -302,8 +346,8 @@ OPERATIONS = [
         name="run-once is content though a remote service can't be used",
         kind="condition",
         file="integration_service/operations/actions.py",
-        text='return EXIT_UNFINISHED if left or is_open or found.feed.state != "running" else 0',
-        instead='return EXIT_UNFINISHED if left or found.feed.state != "running" else 0',
+        text="return EXIT_UNFINISHED if left or is_open or not is_running else 0",
+        instead="return EXIT_UNFINISHED if left or not is_running else 0",
         tests=(f"{_COMMANDS}::test_run_once_exits_with_1_when_something_is_left",),
     ),
     Mutant(
@@ -342,8 +386,10 @@ OPERATIONS = [
         name="run-once does not renew its lease",
         kind="dropped",
         file="integration_service/operations/actions.py",
-        text="            await database.write(renew, lease, settings.lease_seconds)\n",
-        instead="",
+        text="""        await poller.dispatch.drain(lease)
+        await database.write(renew, lease, settings.lease_seconds)
+""",
+        instead="        await poller.dispatch.drain(lease)\n",
         tests=(f"{_COMMANDS}::test_run_once_keeps_its_lease_for_as_long_as_it_takes",),
     ),
     Mutant(
@@ -358,8 +404,8 @@ OPERATIONS = [
         name="how far the feed is behind is shown as nothing",
         kind="condition",
         file="integration_service/operations/overview.py",
-        text="lag_seconds=0.0 if lag == 0 else",
-        instead="lag_seconds=0.0 if not lag else",
+        text="seconds = 0.0 if lag == 0 else",
+        instead="seconds = 0.0 if not lag else",
         tests=(f"{_TESTS}/test_api.py::test_before_the_first_look_the_status_is_empty",),
     ),
 ]

@@ -46,8 +46,8 @@ ITEMS = [
         name="a full page of a ledger does not look whether there is another",
         kind="boundary",
         file="inventory_api/items/store.py",
-        text="statement = page_after(statement, movements.c.id, after, limit + 1)",
-        instead="statement = page_after(statement, movements.c.id, after, limit)",
+        text="movements.c.id, after, limit + 1, ascending=ascending)",
+        instead="movements.c.id, after, limit, ascending=ascending)",
         tests=(f"{_STOCK_MOVEMENTS}::test_pages_of_a_ledger_hold_each_row_once_newest_last",),
     ),
     Mutant(
@@ -91,7 +91,7 @@ ITEMS = [
         file="inventory_api/items/service.py",
         text="before = get(db, sku, lock=True)",
         instead="before = get(db, sku)",
-        tests=(f"{_STOCK_ITEMS}::test_one_of_two_who_have_seen_the_same_changes_it",),
+        tests=(f"{_STOCK_ITEMS}::test_who_waits_for_a_change_to_end_is_told_of_it",),
         engine="both",
     ),
     Mutant(

@@ -7,10 +7,9 @@ Kind = Literal["condition", "boundary", "order", "scope", "dropped"]
 KINDS: frozenset[str] = frozenset(get_args(Kind))
 
 
-# Too small for a bug of each kind, so counted with what uses it: the feed is read by what the
-# routes say.
+# Too small for a bug of each kind, so counted with what uses it: the secrets that routes name.
 _PART_OF = {
-    "integration_service/routes": "integration_service/feed",
+    "integration_service": "integration_service/routes",
 }
 
 

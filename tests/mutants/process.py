@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 _TESTS = "tests/service_kit"
 _PROTOCOL = f"{_TESTS}/test_protocol.py"
+_RETENTION = f"{_TESTS}/test_retention.py"
 _RATES = f"{_TESTS}/test_rate_limits.py"
 
 MUTANTS = [
@@ -44,6 +45,14 @@ MUTANTS = [
         text='fields.setdefault("request_id", request_id)',
         instead='fields["request_id"] = request_id',
         tests=(f"{_TESTS}/test_logs.py::test_a_line_may_name_another_request",),
+    ),
+    Mutant(
+        name="a volume somewhere else counts as the database's",
+        kind="scope",
+        file="service_kit/process/volumes.py",
+        text='any(str(parent) in points for parent in path.parents if parent != Path("/"))',
+        instead='points - {"/"}',
+        tests=(f"{_TESTS}/test_volumes.py::test_with_a_volume_it_says_nothing",),
     ),
     Mutant(
         name="who stops waiting for the metrics stops them for all",
@@ -119,5 +128,21 @@ MUTANTS = [
         text="            self._take_host_of_target()\n",
         instead="            pass\n",
         tests=(f"{_PROTOCOL}::test_of_a_whole_url_as_the_target_its_host_counts",),
+    ),
+    Mutant(
+        name="nothing is pruned after the first hour",
+        kind="dropped",
+        file="service_kit/process/retention.py",
+        text="    while not stopping.begun:\n        for one",
+        instead="    if not stopping.begun:\n        for one",
+        tests=(f"{_RETENTION}::test_the_timer_prunes_again_and_again",),
+    ),
+    Mutant(
+        name="what is kept for 0 days is deleted at once",
+        kind="condition",
+        file="service_kit/process/retention.py",
+        text="return now - timedelta(days=days) if days else None",
+        instead="return now - timedelta(days=days)",
+        tests=(f"{_RETENTION}::test_a_setting_says_for_how_many_days",),
     ),
 ]

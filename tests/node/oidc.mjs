@@ -17,7 +17,7 @@ const provider = new Provider(issuer, {
       client_id: "warehouse-tool",
       client_secret: "a-secret-of-the-tests",
       grant_types: ["authorization_code", "client_credentials"],
-      redirect_uris: ["http://127.0.0.1:9/signed-in"],
+      redirect_uris: ["http://127.0.0.1:9/signed-in", "http://127.0.0.1:9/console/signed-in"],
       id_token_signed_response_alg: "RS256",
     },
   ],

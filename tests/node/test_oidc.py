@@ -21,6 +21,7 @@ from tests.oidc import CLIENT, FORGERIES, SETTINGS, Key, claims_of, header_of, r
 pytestmark = pytest.mark.engine("sqlite")
 
 SECRET = "a-secret-of-the-tests"
+PUBLIC = "http://127.0.0.1:9"
 SIGNED_IN = "http://127.0.0.1:9/signed-in"  # nobody is there: the code is read from the redirect
 
 
@@ -74,19 +75,27 @@ class RealProvider:
             "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
             "code_challenge_method": "S256",
         }
-        with httpx.Client(base_url=self.issuer, timeout=10) as browser:
-            shown = browser.get("/auth", params=asked)
-            for prompt in ("login", "consent"):
-                form = {"prompt": prompt, "login": name, "password": "any"}
-                answer = browser.post(shown.headers["location"], data=form)
-                shown = browser.get(answer.headers["location"])
-        code = httpx.URL(shown.headers["location"]).params["code"]
+        with httpx.Client(timeout=10) as browser:
+            address = httpx.URL(f"{self.issuer}/auth", params=asked)
+            code = httpx.URL(self.sign_in_at(browser, str(address), name)).params["code"]
         return self._token(
             grant_type="authorization_code",
             code=code,
             redirect_uri=SIGNED_IN,
             code_verifier=verifier,
         )
+
+    def sign_in_at(self, browser: httpx.Client, address: str, name: str) -> str:
+        """Go where a client has sent the browser, and sign in. Returns where that leads."""
+        shown = browser.get(address)
+        for prompt in ("login", "consent"):
+            form = {"prompt": prompt, "login": name, "password": "any"}
+            answer = browser.post(self._at(shown), data=form)
+            shown = browser.get(self._at(answer))
+        return str(shown.headers["location"])
+
+    def _at(self, answer: httpx.Response) -> httpx.URL:
+        return httpx.URL(self.issuer).join(answer.headers["location"])
 
     def _token(self, **form: str) -> dict[str, str]:
         answer = httpx.post(f"{self.issuer}/token", data=form, auth=(CLIENT, SECRET), timeout=10)
@@ -193,3 +202,29 @@ async def test_keys_change_and_the_provider_is_away_for_an_hour(
 
 async def statuses(services: dict[str, httpx.AsyncClient], token: str) -> list[int]:
     return [(await who(client, token)).status_code for client in services.values()]
+
+
+async def test_a_person_signs_in_to_the_console(
+    provider: RealProvider, new_database: NewDatabase
+) -> None:
+    settings = import_module("crm_api.settings").Settings(
+        database_url=new_database("crm_api"),
+        oidc_issuer=provider.issuer,
+        oidc_client_id=CLIENT,
+        oidc_client_secret=SECRET,
+        public_url=PUBLIC,
+        **SETTINGS,
+    )
+    app = import_module("crm_api.app").create_app(settings)
+    async with running(app) as browser:
+        begun = await browser.get("/console/sign-in/provider?next=/customers")
+        with httpx.Client(timeout=10) as person:
+            returned = provider.sign_in_at(person, begun.headers["location"], "ann")
+        back = returned.removeprefix(PUBLIC)
+        assert back.startswith("/console/signed-in?")
+
+        signed_in = await browser.get(back)
+
+        assert signed_in.headers["location"] == "/console/customers"
+        assert "ann" in (await browser.get("/console/customers")).text
+        assert (await browser.get(back)).status_code == 401, "a code is good once"

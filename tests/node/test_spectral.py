@@ -49,16 +49,16 @@ ANSWERS = r"\w+ answer .*"
 PUBLIC = r"\w+ answer (/health|/health/ready|/metrics) get\b.*"
 FREE_TEXTS = (
     "name|company|phone|metadata|external_ref|subject|description|assignee|body|note|reason|"
-    "customer_name|actor|q"
+    "customer_name|actor|q|lines|postal_code|city|region"
 )
 KEYS = (
-    "customer|customer_ids?|customer_uid|request_id|sku|cursor|after|since|types|If-Match|"
+    "customer|customer_ids?|customer_uid|request_ids?|sku|cursor|after|since|types|If-Match|"
     "If-None-Match|token|token_type_hint"
 )
 GROWING = (
     "PickList properties items|Stats properties low_stock|Verification properties differences|"
     "Repair properties repaired|DeliveryDetail properties attempts|Fault properties loc|"
-    "RouteOut properties (on|undo_on)"
+    "RouteOut properties (on|undo_on)|ChangedTicketData properties changed"
 )
 EXCEPTIONS = [
     AllowedFinding(
@@ -75,7 +75,7 @@ EXCEPTIONS = [
     AllowedFinding("api4:2023-rate-limit-responses-429", PUBLIC, "As above: they are not limited."),
     AllowedFinding(
         "api1:2023-no-numeric-ids",
-        r"crm_api request \S+ \w+ parameters (ticket_id|token_id|customer_id) schema",
+        r"crm_api request \S+ \w+ parameters (ticket_id|token_id|customer_id|import_id) schema",
         "The contract promises the CRM's integer ids. Scopes guard them, not that they are secret.",
     ),
     AllowedFinding(
@@ -136,10 +136,11 @@ def place_of(name: str, document: Json, sent: set[str], path: list[str]) -> str:
     if root == "components":
         is_sent = rest[0] == "schemas" and rest[1] in sent
     else:
-        is_sent = len(rest) > 2 and rest[2] in REQUEST
+        # What a webhook takes is ours, as an answer is.
+        is_sent = root == "paths" and len(rest) > 2 and rest[2] in REQUEST
         if rest[2:3] == ["parameters"]:
             at, method, _, number, *_ = rest
-            rest[3] = document["paths"][at][method]["parameters"][int(number)]["name"]
+            rest[3] = document[root][at][method]["parameters"][int(number)]["name"]
     return " ".join([name, "request" if is_sent else "answer", *rest])
 
 

@@ -1,6 +1,7 @@
 """A small service of the tests' own, which keeps boxes, to try the kit on; on both engines."""
 
 import sqlite3
+import uuid
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -214,6 +215,17 @@ def create_app(
         prefix="/api",
         stored_answers=stored_answers,
     )
+
+
+@pytest.fixture
+def empty_database(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the URL of a database with nothing in it."""
+    if engine == "sqlite":
+        return f"sqlite:///{tmp_path}/new/folder/empty.db"
+    server: str = request.getfixturevalue("postgres_server")
+    name = f"empty_{uuid.uuid4().hex[:8]}"
+    run_sql(server, f"CREATE DATABASE {name}")
+    return with_database(server, name)
 
 
 @pytest.fixture(scope="session")

@@ -373,6 +373,7 @@ def test_workers_share_the_requests_and_one_that_dies_is_replaced(serve: Serve) 
     assert server.log.count(f"Child process [{second.pid}] died") == 1
 
 
+@pytest.mark.long
 def test_a_worker_that_hangs_is_replaced(serve: Serve) -> None:
     server = serve(constants=IMPATIENT, WORKERS="2")
     ask(server, 1, "/health")

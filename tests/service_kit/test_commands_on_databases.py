@@ -11,11 +11,14 @@ from tests.conftest import SERVICES
 
 COMMANDS = [
     ("crm_api", "prune-feed --older-than-days 7"),
+    ("crm_api", "prune"),
     ("crm_api", "export-customers"),
     ("crm_api", "import-customers new.csv"),
     ("crm_api", "import-customers new.csv --dry-run"),
     ("inventory_api", "verify"),
     ("inventory_api", "verify --repair"),
+    ("inventory_api", "prune"),
+    ("integration_service", "prune"),
     ("integration_service", "status"),
     ("integration_service", "status --json"),
     ("integration_service", "dead-letters"),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import resource
 import shutil
 import sqlite3
@@ -434,7 +435,8 @@ async def test_new_files_are_closed_to_all_but_a_group_that_may_write_to_the_fol
     finally:
         os.umask(before)
 
-    assert modes == dict.fromkeys(("new.db", "new.db-wal", "new.db-shm"), mode)
+    files = ("new.db", "new.db-wal", "new.db-shm", "new.db.in-use")
+    assert modes == dict.fromkeys(files, mode)
     [rescued] = [name for name in modes_in(place) if ".rescued-" in name]
     assert modes_in(place)[rescued] == mode
 
@@ -665,6 +667,17 @@ async def test_an_operator_is_told_which_file_it_is(tmp_path: Path) -> None:
         "the file and its folder must be this user's to write"
     )
     assert str(tmp_path) not in str(told.value)
+
+
+async def test_an_operator_is_told_who_may_not_make_the_file() -> None:
+    with pytest.raises(DatabaseUnavailable) as told:
+        await open_database("sqlite:////dev/null/crm.db").open()
+
+    assert re.fullmatch(
+        rf"\[Errno \d+\] [\w ]+: '/dev/null.*': user {os.getuid()}: the file and its folder must "
+        "be this user's to write",
+        reason(told.value),
+    )
 
 
 async def test_an_operator_is_told_which_file_is_locked(

@@ -67,6 +67,7 @@ def loaded_by(service: str, new_database: Callable[[str], str]) -> Callable[...,
 
 
 # What a service loads itself, it loads on either engine.
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("engine", "service"),
     [

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from service_kit.database import Database, DatabaseUnavailable, interface, open_database
 from service_kit.database.errors import is_transient
+from service_kit.database.hosts import split
 from service_kit.database.postgres import connect, notify, pool, sessions
 from service_kit.database.postgres import database as postgres
 from service_kit.database.postgres.connect import Connections
@@ -129,6 +130,19 @@ async def test_a_new_connection_is_not_waited_for_either(
     await database.close()
 
 
+async def test_of_several_hosts_a_silent_one_is_passed_over_by_the_next_try(
+    proxied_url: str, proxy: DatabaseProxy, postgres_server: str
+) -> None:
+    with proxied(postgres_server) as other, falls_mute(proxy):
+        hosts = [f"127.0.0.1:{one.server_address[1]}" for one in (proxy, other)]
+        connections = Connections(split(proxied_url).with_hosts(*hosts), "test")
+        with pytest.raises(TimeoutError):
+            await connections.open()
+        connection = await connections.open()
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+
+
 async def test_a_first_connection_that_falls_silent_is_not_waited_for(
     proxied_url: str, proxy: DatabaseProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,8 +169,8 @@ async def test_a_first_connection_that_falls_silent_is_not_waited_for(
 async def test_a_ping_says_so_soon(
     database: Database, proxy: DatabaseProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interface, "PING_SECONDS", SHORT)
-    with proxy.mute():
+    with proxy.mute(), monkeypatch.context() as patch:
+        patch.setattr(interface, "PING_SECONDS", SHORT)
         async with asyncio.timeout(SHORT + 1):
             with pytest.raises(DatabaseUnavailable, match="does not answer"):
                 await database.ping()

@@ -31,11 +31,13 @@ GET = b"GET /echo HTTP/1.1\r\nHost: crm\r\n\r\n"
 POST = b"POST /echo HTTP/1.1\r\nHost: crm\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 LARGE = 2 * 1024 * 1024
+LEAST_BODY = 20
 
 
 class Impatient(DeadlineProtocol):
     head_deadline = HEAD_DEADLINE
     body_deadline = BODY_DEADLINE
+    least_body_bytes = LEAST_BODY
     linger = 0.2
     max_pipelined = 4
     latest: "Impatient"
@@ -72,6 +74,8 @@ async def app(scope, receive, send):
     """Echo what came; except that some paths take long, or answer without reading."""
     path = scope["path"]
     body, more = b"", path not in {"/early", "/abandoned"}
+    if path == "/upload":
+        scope["slow_body"] = True
     if path == "/late":
         await asyncio.sleep(2 * BODY_DEADLINE)
     while more:
@@ -301,6 +305,34 @@ async def test_a_client_that_drips_its_body_is_told_and_closed(wire, stopwatch, 
         document = await wire.refusal()
     assert stopwatch.shows_at_least(BODY_DEADLINE)
     assert (document["status"], document["instance"]) == (408, "/echo")
+
+
+UPLOAD = POST.replace(b"/echo", b"/upload")
+
+
+async def test_a_slow_body_is_not_cut_where_it_may_be_slow(wire, stopwatch):
+    size, step = 3000, 100
+    await wire.send(UPLOAD + b"Content-Length: %d\r\n\r\n" % size)
+    await wire.send(*[b"x" * step] * (size // step), every=3 * BODY_DEADLINE / (size // step))
+    assert (await wire.answer()).seen["size"] == size
+    assert stopwatch.shows_at_least(3 * BODY_DEADLINE)
+
+
+@pytest.mark.usefixtures("others_are_served")
+@pytest.mark.parametrize("begun", [b"", b"x" * LEAST_BODY], ids=["at-once", "later"])
+async def test_a_body_that_may_be_slow_may_not_fall_silent(wire, stopwatch, begun):
+    await wire.send(UPLOAD + b"Content-Length: 1000\r\n\r\n" + begun)
+    document = await wire.refusal()
+    assert stopwatch.shows_at_least((1 + bool(begun)) * BODY_DEADLINE)
+    assert (document["status"], document["instance"]) == (408, "/upload")
+
+
+@pytest.mark.usefixtures("others_are_served")
+async def test_a_body_that_may_be_slow_may_not_drip(wire, stopwatch):
+    async with dripping(wire, UPLOAD + b"Content-Length: 1000\r\n\r\n", b"x"):
+        document = await wire.refusal()
+    assert stopwatch.shows_at_least(BODY_DEADLINE)
+    assert document["type"] == "urn:problem:request-timeout"
 
 
 async def test_a_slow_handler_is_not_cut(wire):

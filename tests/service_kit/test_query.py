@@ -91,7 +91,8 @@ def test_a_route_knows_the_parameters_that_its_description_shows(name: str) -> N
     paths = app.openapi()["paths"]
 
     for route in app.routes:
-        assert isinstance(route, GuardedRoute)
+        if not isinstance(route, GuardedRoute):
+            continue  # the console, which has pages
         operations = paths.get(route.path_format, {})
         shown = {
             parameter["name"]

@@ -238,6 +238,11 @@ def test_production_refuses_a_demo_token_of_a_file_too(
         ({"LOG_FORMAT": "xml"}, "LOG_FORMAT: "),
         ({"DATABASE_URL": f"mysql://u:{SECRET}@host/x"}, "DATABASE_URL: it must start with"),
         ({"DATABASE_URL": f"u:{SECRET}@host/x"}, "DATABASE_URL: it must start with"),
+        ({"DATABASE_DIRECT_URL": f"u:{SECRET}@host/x"}, "DATABASE_DIRECT_URL: it must start with"),
+        (
+            {"DATABASE_URL": "sqlite:///x", "DATABASE_DIRECT_URL": f"postgresql://u:{SECRET}@h/x"},
+            "DATABASE_DIRECT_URL says nothing while DATABASE_URL names a file",
+        ),
     ],
 )
 def test_a_fault_is_named_by_its_variable_and_without_its_value(
@@ -318,6 +323,14 @@ def test_what_is_no_name_of_a_host_is_refused_by_its_place(read: Any, host: str)
 )
 def test_a_database_is_known_by_its_scheme(read: Any, scheme: str) -> None:
     assert read(DATABASE_URL=f"{scheme}x").database_url == f"{scheme}x"
+
+
+def test_what_takes_a_session_goes_past_a_pooler(read: Any, tmp_path: Path) -> None:
+    (tmp_path / "DATABASE_DIRECT_URL").write_text("postgresql://server/x\n")
+
+    assert read(DATABASE_URL="postgresql://pooler/x").session_url == "postgresql://pooler/x"
+    behind = read(tmp_path, DATABASE_URL="postgresql://pooler/x")
+    assert behind.session_url == "postgresql://server/x"
 
 
 def test_a_secret_may_be_a_file_of_its_variables_name(read: Any, tmp_path: Path) -> None:

@@ -15,8 +15,20 @@ BEYOND = {
     "eight descriptors are kept for each answer",
 }
 
-FIRST_PAGE_BEFORE_NUMBERING = [
-    Change("crm_api/customers/service.py", "    if is_behind:\n", "    if is_behind and False:\n"),
+SETTLED_BEFORE_SENT = [
+    Change(
+        "integration_service/deliveries/dispatch.py",
+        """
+            called = await self._call(ahead.batch, requests)
+""",
+        """
+            soon = [Made(200, "soon") for _ in requests]
+            soon_called = Called(soon, self._clock(), 0.0)
+            ahead.settlements = self._delivered(ahead.batch, soon, soon_called)
+            ahead.answered.set()
+            called = await self._call(ahead.batch, requests)
+""",
+    ),
 ]
 NO_BRAKE = [
     Change(
@@ -91,6 +103,28 @@ ERASURES_ARE_NOT_COMPARED = [
     ),
 ]
 
+ORDER_LOST = [
+    Change(
+        "integration_service/deliveries/claims.py",
+        "_TAKE_DUE_IN_TURN = _taking(_in_order(deliveries.c.id, _DUE, ~HAS_EARLIER))",
+        "_TAKE_DUE_IN_TURN = _taking(_in_order(deliveries.c.id, _DUE))",
+    ),
+]
+ONE_CIRCUIT_FOR_ALL_WEBHOOKS = [
+    Change(
+        "integration_service/poller/poller.py",
+        """
+        self.targets = open_targets(settings, routes, monotonic)
+""",
+        """
+        self.targets = open_targets(settings, routes, monotonic)
+        webhooks = list(self.targets.webhooks.values())
+        for one in webhooks:
+            one.circuit = webhooks[0].circuit
+""",
+    ),
+]
+
 
 def as_here(bug: Bug) -> Bug:
     """Call what it breaks by this judge's names; whom the campaign serves, it sends a package."""
@@ -99,9 +133,7 @@ def as_here(bug: Bug) -> Bug:
 
 
 BUGS: list[Bug] = [
-    bug(
-        "a first page's cursor before what is not numbered", FIRST_PAGE_BEFORE_NUMBERING, "unwanted"
-    ),
+    bug("what is sent ahead is noted as delivered before", SETTLED_BEFORE_SENT, "missing"),
     bug("a repair without a brake", NO_BRAKE, "flood"),
     bug("anybody's refusal is believed", ANY_REFUSAL_IS_BELIEVED, "dead"),
     bug("a probe waits for a clock that was set back", PROBE_WAITS_FOR_THE_CLOCK, "stuck"),
@@ -115,5 +147,7 @@ BUGS: list[Bug] = [
     ),
     bug("Inventory forgets whom it erased", INVENTORY_FORGETS_WHOM_IT_ERASED, "unwanted"),
     bug("erasures are not compared", ERASURES_ARE_NOT_COMPARED, "unwanted", "remembered"),
+    bug("a subject's events are sent out of turn", ORDER_LOST, "disordered"),
+    bug("webhooks share a circuit", ONE_CIRCUIT_FOR_ALL_WEBHOOKS, "shared"),
     *(as_here(one) for one in CHAOS_BUGS if one.engine == "sqlite" and one.name not in BEYOND),
 ]

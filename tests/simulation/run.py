@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,11 +15,12 @@ import httpx
 
 from crm_api.feed import service as feed
 from integration_service.poller import control
-from integration_service.targets import http
+from integration_service.targets import http, webhook
 from tests.simulation import judge, steps
 from tests.simulation.clocks import SimulatedLoop, simulated
 from tests.simulation.network import Wire
 from tests.simulation.steps import Step
+from tests.simulation.webhooks import SECRET, SECRET_NAME
 from tests.simulation.world import LOGGERS, Listener, Setup, World, loop_heard
 
 Images = dict[str, bytes]
@@ -69,7 +71,9 @@ def _in_place_of_the_real_one(world: World) -> Iterator[None]:
     listener = Listener(world)
     with ExitStack() as stack:
         stack.enter_context(simulated(world.loop, world.chance, world.now))
-        stack.enter_context(mock.patch.object(http, "_Transport", Wire))
+        stack.enter_context(mock.patch.object(http, "Transport", Wire))
+        stack.enter_context(mock.patch.object(webhook, "Transport", Wire))
+        stack.enter_context(mock.patch.dict(os.environ, {SECRET_NAME: SECRET}))
         # What only looks again in case no news came; it is most of what a quiet second costs.
         stack.enter_context(mock.patch.object(control, "CHECK_SECONDS", 5.0))
         stack.enter_context(mock.patch.object(feed, "RECHECK_SECONDS", 5.0))

@@ -20,6 +20,7 @@ from integration_service.ledger import control
 from service_kit.web.auth import COMMAND_LINE
 from tests.simulation.machines import Process
 from tests.simulation.network import FAULTS
+from tests.simulation.webhooks import ADDRESSES, NEWS, ORDERED, resume_route
 from tests.simulation.world import SERVERS, SERVICES, Person, Setup, World
 
 HOUR, DAY = 3600.0, 86400.0
@@ -28,6 +29,8 @@ POLLERS = ("poller 1", "poller 2")
 NEWEST = -1
 FOREIGN = sorted(name for name in FAULTS if name.startswith("foreign"))
 OWN = sorted(FAULTS.keys() - FOREIGN)
+# Of a webhook any 2xx is a success, whoever has answered it.
+REFUSALS = [name for name in FOREIGN if name != "foreign_200"]
 Details = tuple[Any, ...]
 Draw = Callable[[random.Random], Details]
 
@@ -81,6 +84,7 @@ def draw_setup(seed: int) -> Setup:
             "polling_interval_seconds": chance.choice((5, 10)),
             "reconcile_interval_seconds": chance.choice((10, 40)),
         },
+        webhooks=chance.random() < 0.3,
     )
 
 
@@ -144,11 +148,20 @@ async def register_many(world: World) -> None:
 
 
 async def _register(world: World) -> None:
-    # Whoever got no answer asks again, with the same key, before anybody else does.
-    number = len(world.people)
-    person = Person(number, [f"Person-{number:04}"], world.clocks["crm"].meter())
-    person.is_owed = world.owes_newcomers()
+    """Add somebody. Whoever got no answer asks again, with the same key, before anybody else does.
+
+    Such a one may have been there since the first time, or come only now.
+    """
+    is_owed, person = world.owes_newcomers(), world.unanswered
+    if person is None:
+        number = len(world.people)
+        at = world.clocks["crm"].meter()
+        person = Person(number, [f"Person-{number:04}"], at, is_owed=is_owed)
+    elif person.is_owed != is_owed:
+        person.is_owed = "either"
+    world.unanswered = person
     answer = await _send_registration(world, person)
+    world.unanswered = None
     if answer.status_code == httpx.codes.CREATED:
         person.uid = answer.json()["uid"]
         world.people.append(person)
@@ -201,6 +214,7 @@ async def erase(world: World, number: int) -> None:
         is_erased = (person.uid,) in erased
     if is_erased:
         person.is_erased, person.is_undone = True, False
+        person.erased_at = world.loop.time()
 
 
 @step(3, _number)
@@ -224,6 +238,8 @@ async def request_by_hand(world: World, number: int) -> None:
         raise NothingToDo
     # With another name, or none, it would contradict what the integration sends.
     new = {"customer_id": person.uid, "customer_name": person.names[0]}
+    if person.is_owed == "no":
+        person.is_owed = "either"  # until a comparison finds the package, it may be handed out
     await world.ask("inventory", "POST", "/package-requests", json=new)
 
 
@@ -254,6 +270,19 @@ async def resume(world: World) -> None:
     await poller.carry_out(poller.database.write(control.resume, COMMAND_LINE))
 
 
+@step(2, lambda chance: (chance.choice((ORDERED, NEWS)), chance.choice(("pause", "resume"))))
+async def steer_a_route(world: World, route: str, order: str) -> None:
+    """Pause or resume one route, and accept its gap, if it has one."""
+    if not world.setup.webhooks:
+        raise NothingToDo
+    poller = _process(world, *POLLERS)
+    if order == "pause":
+        work = poller.database.write(control.pause_route, route, poller.clock.now(), COMMAND_LINE)
+    else:
+        work = poller.database.write(resume_route, route)
+    await poller.carry_out(work)
+
+
 @step(1)
 async def poll(world: World) -> None:
     poller = _process(world, *POLLERS)
@@ -277,6 +306,7 @@ async def reconcile(world: World) -> None:
 @step(2, lambda chance: (chance.choice((0.0, 5.0, DAY)),))
 async def prune_feed(world: World, older_than: float) -> None:
     crm = _process(world, "crm")
+    world.may_have_gaps = True
     before = crm.clock.now() - timedelta(seconds=older_than)
     await crm.carry_out(feed.prune(crm.database, before))
 
@@ -292,7 +322,7 @@ def _process(world: World, *names: str) -> Process:
 # --- time, and what goes wrong
 
 
-@step(8, lambda chance: (chance.choice((0.5, 0.5, 5.0, 5.0, 20.0, 20.0, 300.0)),))
+@step(8, lambda chance: (chance.choice((0.5, 0.5, 0.5, 5.0, 5.0, 5.0, 20.0, 20.0, 300.0)),))
 async def wait(world: World, seconds: float) -> None:
     await asyncio.sleep(seconds)
 
@@ -308,6 +338,21 @@ async def wait(world: World, seconds: float) -> None:
 async def network(world: World, service: str, fault: str, requests: int) -> None:
     """Let the same happen to the next few requests to a service."""
     world.links[service].faults.extend([fault] * requests)
+
+
+@step(
+    12,
+    lambda chance: (
+        chance.choice(sorted(ADDRESSES)),
+        chance.choice((chance.choice(REFUSALS), chance.choice(OWN))),
+        chance.choice((1, 1, 2, 5, 12)),
+    ),
+)
+async def receiver_fails(world: World, route: str, fault: str, requests: int) -> None:
+    """Let the same happen to the next few webhooks of a route."""
+    if not world.setup.webhooks:
+        raise NothingToDo
+    world.receivers[route].faults.extend([fault] * requests)
 
 
 @step(3, lambda chance: (chance.randrange(1000), chance.choice((1, 5, 20))))

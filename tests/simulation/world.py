@@ -31,6 +31,7 @@ from service_kit.process.stopping import Stopping
 from tests.simulation.clocks import SimulatedLoop, WallClock
 from tests.simulation.machines import PROCESS, Disk, Process
 from tests.simulation.network import Link
+from tests.simulation.webhooks import ADDRESSES, Receiver, routes
 
 SERVERS = ("crm", "inventory")
 SERVICES = (*SERVERS, "integration")
@@ -50,6 +51,8 @@ class Setup:
     has_file: bool = True
     stock: int = 1000
     settings: dict[str, Any] = field(default_factory=dict)
+    # Whether there are two webhooks beside the welcome package.
+    webhooks: bool = False
 
 
 @dataclass
@@ -61,10 +64,13 @@ class Person:
     # By the meter of the CRM's clock.
     registered_at: float
     uid: str = ""
-    # yes; no; or either, where it was added while the integration decided where to start
+    # yes; no; or either, where it may have been added before or after the integration decided where
+    # to start
     is_owed: str = "yes"
     is_of_batch: bool = False
     is_erased: bool = False
+    # By the loop's time.
+    erased_at: float = 0.0
     # Its erasure, or all of it, was undone by a restored CRM.
     is_undone: bool = False
 
@@ -83,11 +89,15 @@ class World:
         self.findings: list[tuple[str, str]] = []
         self.done: Counter[str] = Counter()
         self.people: list[Person] = []
+        # Who asked to be added and got no answer.
+        self.unanswered: Person | None = None
         self.clocks = {service: WallClock(loop) for service in SERVICES}
         self.disks = disks()
         for service, image in images.items():
             self.disks[service].put_back(image)
         self.links = {service: Link(self, service) for service in SERVERS}
+        self.receivers = {route: Receiver(self, route) for route in ADDRESSES}
+        self.links |= {ADDRESSES[route]: one for route, one in self.receivers.items()}
         self.backups: dict[str, list[bytes]] = {service: [] for service in SERVICES}
         self.apps = apps()
         self.processes: dict[str, Process | None] = {}
@@ -95,6 +105,8 @@ class World:
         self.has_started = False
         # Whether Inventory was put back, after which only a comparison finds what it no longer has.
         self.has_lost_packages = False
+        # Whether anything was put back or pruned that a reader of the feed needs.
+        self.may_have_gaps = False
         self._background: set[asyncio.Task[Any]] = set()
         self._backed_up = dict.fromkeys(SERVICES, -1)
 
@@ -152,12 +164,14 @@ class World:
             update={
                 "database_url": url,
                 "start_from": self.setup.start_from,
+                "webhook_allow_private": True,
                 **self.setup.settings,
             }
         )
-        poller = Poller(settings, process.database, Stopping(), clock=process.clock.now)
+        wanted = routes(with_webhooks=self.setup.webhooks)
+        poller = Poller(settings, process.database, Stopping(), wanted, clock=process.clock.now)
         process.at_death.append(poller._file_lock.release)
-        for circuit in (poller.crm.circuit, poller.targets.inventory.circuit):
+        for circuit in (poller.crm.circuit, *(target.circuit for target in poller.targets)):
             # Its default is the real time.monotonic, bound before there was a simulated one.
             if hasattr(circuit, "monotonic"):
                 circuit.monotonic = self.loop.time
@@ -234,6 +248,7 @@ class World:
         self._backed_up[service] = -1
         self.note(f"{service} is restored")
         self.has_lost_packages |= service == "inventory"
+        self.may_have_gaps |= service != "inventory"
         if service == "crm":
             there = dict(self.disks["crm"].rows("SELECT uid, erased_at FROM customers"))
             for person in self.people:
@@ -265,7 +280,7 @@ class Listener(logging.Handler):
         process = PROCESS.get(None)
         said = record.getMessage()
         self._world.note(f"{process.name if process else '-'}: {said}")
-        if "is dead until" in said:
+        if "is dead until" in said and "no longer in the feed" not in said:
             self._world.found("dead", said)
         elif record.exc_info and isinstance(record.exc_info[1], Exception):
             trace = traceback.format_exception(record.exc_info[1], limit=-4)

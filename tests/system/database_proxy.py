@@ -22,6 +22,8 @@ CHUNK = 1 << 16
 BEGIN, COMMIT = b"BEGIN", b"COMMIT;"
 # What a statement brings that is a transaction by itself: data for the feed.
 DATA = b'"uid":"'
+# What a server's new session says of itself: its process's number comes next.
+KEY_DATA = b"K\0\0\0\x0c"
 STARTING = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
 ENDED = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
 
@@ -41,6 +43,8 @@ class DatabaseProxy(ThreadingTCPServer):
         # How many connections to come are told that the server is still starting.
         self.starting = 0
         self.is_mute = False
+        # Whether clients are given other numbers of sessions than the server's, as by a pooler.
+        self.pools = False
         # How many connections have fallen silent with something to say.
         self.silenced = 0
         self.clients: set[socket.socket] = set()
@@ -95,7 +99,7 @@ class _Connection(BaseRequestHandler):
                 if self.server.is_mute:
                     self.swallow()
                 elif database in readable:
-                    forward(database, self.request)
+                    forward(database, self.request, renumbered if self.server.pools else None)
                 elif self.commits(self.request.recv(CHUNK, socket.MSG_PEEK)):
                     self.server.watch("before")
                     forward(self.request, database)
@@ -123,10 +127,18 @@ def error_message(content: bytes) -> bytes:
     return b"E" + (len(content) + 4).to_bytes(4) + content
 
 
-def forward(one: socket.socket, other: socket.socket) -> None:
+def renumbered(data: bytes) -> bytes:
+    """Change the number of a session where that is what the server says."""
+    before, key, after = data.partition(KEY_DATA)
+    return before + key + after[:3] + bytes([after[3] ^ 1]) + after[4:] if key else data
+
+
+def forward(
+    one: socket.socket, other: socket.socket, change: Callable[[bytes], bytes] | None = None
+) -> None:
     if not (data := one.recv(CHUNK)):
         raise ConnectionError("hung up")
-    other.sendall(data)
+    other.sendall(change(data) if change else data)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ class Change:
 
 def copy_of_the_code(folder: Path, changes: Sequence[Change]) -> Path:
     """Copy the services' packages, and change the copy; each text must stand there once."""
-    for package in (*SERVICES, "service_kit"):
+    for package in (*SERVICES, "console", "service_kit"):
         shutil.copytree(ROOT / package, folder / package)
     for change in changes:
         path = folder / change.file

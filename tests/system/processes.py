@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 NAP = 0.02
 
 
@@ -96,6 +97,14 @@ class Nursery:
         order: dict[str, Any] = {"command": [*command], "environment": dict(environment)}
         order |= {"folder": str(folder), "output": str(output), "errors": str(errors)}
         return Child(self, self.ask(order | {"constants": dict(constants)})["pid"])
+
+    def run(self, command: str, environment: Mapping[str, str], folder: Path) -> tuple[int, str]:
+        """Run a printed `python -m …` in a folder. Returns its exit code and what it said."""
+        output = folder / "output.txt"
+        output.unlink(missing_ok=True)
+        _, _, *arguments = shlex.split(command)
+        code = self.start(arguments, environment, folder, output, output).wait(seconds=60)
+        return code, output.read_text()
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None

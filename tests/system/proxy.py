@@ -1,15 +1,14 @@
 """Stands between two services, and lets a test act on each request before and after it passes."""
 
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from types import TracebackType
-from typing import Any, Literal, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Literal
+
+from tests.system.in_between import Connections, InBetween
 
 PATIENCE = 30.0
 
@@ -29,46 +28,19 @@ class Passing:
     answer: bytes = b""
 
 
-class Proxy:
+class Proxy(InBetween):
     """Forwards to one server. `watch` is told of each request, in the thread that forwards it."""
 
     def __init__(self, port: int) -> None:
         self.watch: Callable[[Passing], Any] = lambda _: None
-        self._server = _Server(port, self)
-        self._thread = Thread(target=self._server.serve_forever, args=(0.05,))
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.hang_up()
-        self._server.server_close()
+        super().__init__(_Server(port, self))
 
 
-class _Server(ThreadingHTTPServer):
-    # Its end waits for the threads: each of them ends when one of its two sides has.
-    daemon_threads = False
-
+class _Server(Connections):
     def __init__(self, port: int, proxy: Proxy) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.port = port
         self.proxy = proxy
-        self.connections: set[socket.socket] = set()
-
-    def hang_up(self) -> None:
-        """End the connections that are kept, whose clients may live on."""
-        for connection in list(self.connections):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), OSError):  # a client that was killed resets

@@ -7,6 +7,7 @@ import signal
 import socket
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
@@ -54,6 +55,11 @@ class Port:
         self._socket.close()
 
 
+# How long a page's note waits for the answer to what it sends: to its end, or not at all.
+ANSWER_SECONDS = "integration_service.feed.ingest:ANSWER_SECONDS"
+TOGETHER, APART = 60.0, 0.0
+
+
 class Server:
     """One service, by whichever process it runs as at the moment."""
 
@@ -70,7 +76,8 @@ class Server:
         # How often it was found dead.
         self.deaths = 0
         self.process: Child | None = None
-        self._nursery = nursery
+        # Whose code runs from the next start on.
+        self.nursery = nursery
         self._folder = folder
         self._port = Port()
         self._loop = asyncio.Runner()
@@ -102,7 +109,7 @@ class Server:
         """Start it with what is in its environment from now on."""
         self.environment.update(environment)
         own = {"PORT": str(self.port), "DATABASE_URL": self.database_url}
-        self.process = self._nursery.start(
+        self.process = self.nursery.start(
             [self.service, "serve"],
             bare_environment() | own | self.environment,
             self._folder,
@@ -141,12 +148,16 @@ class Server:
     def close(self) -> None:
         if self.process is not None:
             end(self.process)
+        self.disconnect()
+        self._loop.close()
+        self._port.close()
+
+    def disconnect(self) -> None:
+        """Close the connection that `rows` keeps: nobody is to be connected to the database."""
         if self._connection is not None:
             with suppress(*GONE):  # the database server may have ended it
                 self._loop.run(self._connection.close())
             self._connection = None
-        self._loop.close()
-        self._port.close()
 
     def logged(self) -> str:
         return self.log.read_text() if self.log.exists() else ""
@@ -162,6 +173,19 @@ class Server:
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
                 return database.execute(statement).fetchall()
         return self._loop.run(self._fetch(statement))
+
+    def takes_writes(self) -> bool:
+        """Tell whether its database lets somebody write at this moment; only SQLite may not."""
+        if not self.uses_sqlite:
+            return True
+        path = self.database_url.removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            database.execute("ROLLBACK")
+        return True
 
     async def _fetch(self, statement: str) -> list[tuple[Any, ...]]:
         if self._connection is not None:
@@ -246,18 +270,21 @@ class Stack:
             server.start()
         self.wait_until_ready()
 
-    def add_replica(self) -> Server:
-        """Let a second integration stand by on the database of the first."""
-        replica = Server(
-            self.integration.service,
-            self._nursery,
-            self._folder,
-            self.integration.database_url,
-            replica=2,
-        )
-        replica.environment.update(self.integration.environment)
+    def add_replica(self, server: Server | None = None) -> Server:
+        """Add a second process on the database of a service; of the integration unless told."""
+        first = server or self.integration
+        replica = Server(first.service, self._nursery, self._folder, first.database_url, replica=2)
+        replica.environment.update(first.environment)
         self.servers.append(replica)
         return replica
+
+    def add_console(self) -> Server:
+        """Let the console run by itself, on a file of its own."""
+        url = f"sqlite:///{self._folder / 'console.db'}"
+        console = Server("console", self._nursery, self._folder, url)
+        console.environment.update(CRM_API_URL=self.crm.url, INVENTORY_API_URL=self.inventory.url)
+        self.servers.append(console)
+        return console
 
     def polls(self, integration: Server) -> bool:
         """Tell whether it is this one that has the lease."""
@@ -289,7 +316,7 @@ class Stack:
 
     def wait_until_quiet(self, *, meanwhile: Callable[[], Any] | None = None) -> None:
         """Wait until the feed is read to its end and nobody is owed a package any more."""
-        until(self._is_quiet, "all is quiet", meanwhile=meanwhile)
+        until(self.is_quiet, "all is quiet", meanwhile=meanwhile)
 
     def check(self) -> None:
         """Find every promise kept."""
@@ -312,7 +339,7 @@ class Stack:
                 email for email in emails if self.outcomes.get(email, "refused") == "refused"
             ],
             missing=sorted(set(customers) - set(packages)),
-            double=sorted(uid for uid in set(packages) if packages.count(uid) > 1),
+            double=sorted(uid for uid, number in Counter(packages).items() if number > 1),
             phantom=sorted(set(packages) - set(customers)),
             undelivered=self.integration.rows(
                 "SELECT subject, state, error FROM deliveries WHERE state <> 'delivered'"
@@ -366,7 +393,8 @@ class Stack:
         self.outcomes[email] = "ok" if is_there else "refused"
         return True
 
-    def _is_quiet(self) -> bool:
+    def is_quiet(self) -> bool:
+        """Tell whether the feed is read to its end and nobody is owed a package any more."""
         [(head, unnumbered)] = self.crm.rows(
             "SELECT last_position, (SELECT count(*) FROM events WHERE position IS NULL)"
             " FROM feed_head"

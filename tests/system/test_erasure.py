@@ -11,10 +11,11 @@ from threading import Event
 import pytest
 
 from tests.conftest import bearer
+from tests.sweeps import ENGINES, SIDES, sample
 from tests.system.crash_points import When
 from tests.system.processes import PATIENCE, until
 from tests.system.proxy import Dropped, Passing, Proxy
-from tests.system.stack import Stack
+from tests.system.stack import ANSWER_SECONDS, APART, TOGETHER, Stack
 
 ERASURES = "/package-requests/erasures"
 ADMIN = bearer("admin123")
@@ -80,6 +81,8 @@ def inventory(stack: Stack) -> Iterator[Proxy]:
         yield proxy
 
 
+@pytest.mark.sweep
+@pytest.mark.engine(*sample(ENGINES, every=2, first=1))
 def test_who_is_erased_while_it_is_paused_gets_nothing_after_it(
     stack: Stack, people: People
 ) -> None:
@@ -97,7 +100,8 @@ def test_who_is_erased_while_it_is_paused_gets_nothing_after_it(
     assert (people.package(jane), people.package(john)) == (None, "pending")
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.sweep
+@pytest.mark.parametrize(("engine", "when"), sample(SIDES, every=2), indirect=["engine"])
 def test_a_poller_that_dies_at_an_erasure_leaves_it_to_the_next(
     stack: Stack, people: People, inventory: Proxy, when: When
 ) -> None:
@@ -121,15 +125,22 @@ def test_a_poller_that_dies_at_an_erasure_leaves_it_to_the_next(
     assert (people.state(jane), people.package(jane)) == ("undone", "cancelled")
 
 
+@pytest.mark.sweep
+@pytest.mark.engine(*sample(ENGINES, every=2))
+# Sent while it was noted, the dead process has left no trace of it; or it was noted as claimed.
+@pytest.mark.parametrize(("seconds", "state"), [(TOGETHER, "skipped"), (APART, "undone")])
 def test_a_request_that_arrives_after_the_erasure_makes_no_package(
-    stack: Stack, people: People, inventory: Proxy
+    stack: Stack, people: People, inventory: Proxy, seconds: float, state: str
 ) -> None:
+    stack.integration.constants[ANSWER_SECONDS] = seconds
     is_applied = Event()
     passed: list[Passing] = []
 
     def delay(passing: Passing) -> None:
         if passing.when == "before" and passing.path == "/package-requests/batch":
             inventory.watch = passed.append
+            if seconds == APART:
+                until(lambda: stack.integration.rows("SELECT id FROM deliveries"), "it is noted")
             os.kill(stack.integration.pid, signal.SIGKILL)
             assert is_applied.wait(PATIENCE)
 
@@ -141,7 +152,7 @@ def test_a_request_that_arrives_after_the_erasure_makes_no_package(
     people.erase(jane)
     stack.revive()
     people.wait_until_applied(jane)
-    assert people.state(jane) == "undone"
+    assert people.state(jane) == state
 
     is_applied.set()
 

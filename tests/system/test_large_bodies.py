@@ -18,6 +18,7 @@ def peak_memory(pid: int) -> int:
     return int(status_of(pid)["VmHWM"].removesuffix(" kB")) * 1024
 
 
+@pytest.mark.long
 @pytest.mark.engine("sqlite")
 def test_two_hundred_mebibytes_in_chunks_cost_no_memory(stack: Stack) -> None:
     stack.crm.start()

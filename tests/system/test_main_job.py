@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.conftest import ROOT, SERVICES
+from tests.sweeps import sample
 from tests.system.processes import PATIENCE, bare_environment, until
 from tests.system.stack import BUG, Port, Stack
 
@@ -31,6 +32,13 @@ PACKAGES = "curl http://localhost:8001/package-requests"
 
 # A stop may take ten seconds, P9 says.
 STOP_SECONDS = 10.0
+# How a service ends, on which engine; each second one is one way on each engine.
+ENDS = [
+    ("sqlite", signal.SIGTERM),
+    ("sqlite", signal.SIGKILL),
+    ("postgresql", signal.SIGKILL),
+    ("postgresql", signal.SIGTERM),
+]
 CLIENTS = 4
 CUSTOMERS_EACH = 20
 
@@ -196,7 +204,8 @@ def test_a_package_is_requested_in_time(stack: Stack, interval: str, long_poll: 
     stack.check()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+@pytest.mark.sweep
+@pytest.mark.parametrize(("engine", "number"), sample(ENDS, every=2), indirect=["engine"])
 def test_each_service_is_ended_in_a_stream_of_new_customers(
     stack: Stack, number: signal.Signals
 ) -> None:

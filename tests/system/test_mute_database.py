@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.sweeps import sample
 from tests.system.database_proxy import DatabaseProxy, proxied
 from tests.system.processes import until
 from tests.system.stack import Server, Stack
@@ -43,7 +44,8 @@ def start(stack: Stack, server: Server, proxy: DatabaseProxy) -> None:
     stack.wait_until_quiet()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.sweep
+@pytest.mark.parametrize("name", sample(NAMES, every=3, first=2))
 def test_it_shows_and_heals(stack: Stack, proxy: DatabaseProxy, name: str) -> None:
     server = stack.server(name)
     start(stack, server, proxy)
@@ -62,7 +64,8 @@ def test_it_shows_and_heals(stack: Stack, proxy: DatabaseProxy, name: str) -> No
     assert [one.pid for one in stack.servers] == pids
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.sweep
+@pytest.mark.parametrize("name", sample(NAMES, every=3, first=1))
 def test_a_stop_takes_no_longer(stack: Stack, proxy: DatabaseProxy, name: str) -> None:
     server = stack.server(name)
     start(stack, server, proxy)

@@ -50,6 +50,7 @@ def powered(
         yield stack, Power(stack.servers, tmp_path / "kept")
 
 
+@pytest.mark.long
 def test_a_loss_of_power_takes_nothing_back(powered: tuple[Stack, Power]) -> None:
     """Of one service at a time, then of all at once; with work under way, and at rest."""
     stack, power = powered
@@ -69,6 +70,7 @@ def test_a_loss_of_power_takes_nothing_back(powered: tuple[Stack, Power]) -> Non
     stack.check()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("code", [FORGETFUL], indirect=True, ids=["synchronous = NORMAL"])
 def test_a_database_that_forgets_is_found(powered: tuple[Stack, Power]) -> None:
     stack, power = powered

@@ -4,7 +4,10 @@ import signal
 import sqlite3
 from contextlib import closing
 
+import pytest
+
 from tests.conftest import run_sql
+from tests.sweeps import ENGINES, sample
 from tests.system.processes import until
 from tests.system.stack import Stack
 
@@ -21,6 +24,8 @@ def become_another(stack: Stack) -> None:
         run_sql(stack.crm.database_url, ANOTHER)
 
 
+@pytest.mark.sweep
+@pytest.mark.engine(*sample(ENGINES, every=2))
 def test_a_replaced_crm_is_read_anew_and_nobody_gets_a_second_package(stack: Stack) -> None:
     stack.start()
     stack.add_customers(3)

@@ -11,6 +11,7 @@ import pytest
 from crm_api.tokens import known
 from service_kit.web import introspection
 from tests.conftest import NewDatabase, bearer
+from tests.sweeps import ENGINES, sample
 from tests.system.processes import Nursery, until
 from tests.system.stack import Server, Stack
 
@@ -89,6 +90,8 @@ def wait_until_refused(
     return last_accepted_at
 
 
+@pytest.mark.sweep
+@pytest.mark.engine(*sample(ENGINES, every=2, first=1))
 def test_the_other_process_refuses_a_revoked_token_in_time(
     pair: list[Server], client: httpx.Client
 ) -> None:
@@ -105,6 +108,8 @@ def test_the_other_process_refuses_a_revoked_token_in_time(
     assert last_accepted_at - revoked_at < BELIEVED_SECONDS
 
 
+@pytest.mark.sweep
+@pytest.mark.engine(*sample(ENGINES, every=2))
 def test_a_token_works_at_once_everywhere_and_through_a_restart(
     pair: list[Server], client: httpx.Client
 ) -> None:

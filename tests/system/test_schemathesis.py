@@ -3,7 +3,7 @@
 It sends real services what the descriptions allow and what they forbid, and follows their links.
 Its choices are the same each time, and bounded by numbers of requests, never by time. It tries what
 lies at the limits of all operations, on both engines, in `make sweeps`; in `make test` of each
-sixth one, on SQLite.
+twelfth one, on SQLite, and with fewer choices of each kind.
 """
 
 import copy
@@ -16,9 +16,7 @@ from schemathesis.engine import events, from_schema
 
 from tests.conftest import SERVICES, bearer
 from tests.described import description
-from tests.sweeps import sample
 from tests.system.stack import BUG, Stack
-from tools.api_examples import operations
 
 CHECKS = (
     "not_a_server_error",
@@ -34,7 +32,8 @@ CHECKS = (
     "use_after_free",
     "ensure_resource_availability",
 )
-NOT_COVERED = {"coverage": {"enabled": False}}
+# So many of what each operation takes are tried, and so many ways from one operation to the next.
+MOST_EXAMPLES = 3
 
 
 def settings(service: str, url: str, engine: str) -> dict[str, Any]:
@@ -57,13 +56,13 @@ def settings(service: str, url: str, engine: str) -> dict[str, Any]:
                 "enabled": engine == "postgresql",
                 "unexpected-methods": ["put", "trace"],
             },
-            "fuzzing": {"generation": {"max-examples": 3}},
-            "stateful": {"max-steps": 6, "generation": {"max-examples": 3}},
+            "fuzzing": {"generation": {"max-examples": MOST_EXAMPLES}},
+            "stateful": {"max-steps": 6, "generation": {"max-examples": MOST_EXAMPLES}},
         },
         "operations": [
             {
                 # It takes items of any shape, and says for each by itself what is wrong with it.
-                "include-path-regex": "/batch$",
+                "include-path-regex": "/(batch|addresses)$",
                 "checks": {"negative_data_rejection": {"enabled": False}},
             },
             {
@@ -78,15 +77,8 @@ def settings(service: str, url: str, engine: str) -> dict[str, Any]:
                 "checks": {"use_after_free": {"enabled": False}},
             },
             {"include-path-regex": "/events$", "parameters": {"query.wait": 0}},
-            *({"include-name": name, "phases": NOT_COVERED} for name in left_out(service)),
         ],
     }
-
-
-def left_out(service: str) -> list[str]:
-    """Name the operations whose limits are tried in a whole sweep alone: most of the requests."""
-    names = [one.name for one in operations(description(service))]
-    return sorted(set(names) - set(sample(names, every=6)))
 
 
 class Search:
@@ -118,8 +110,7 @@ def _faults_of(event: events.ScenarioFinished) -> Iterator[str]:
                 yield f"{fault.operation}: {fault.title}\n{fault.message}\n{found.code_sample}"
 
 
-@pytest.mark.sweep
-@pytest.mark.engine(*sample(["sqlite", "postgresql"], every=2))
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_answer_is_as_it_is_promised(stack: Stack, engine: str, service: str) -> None:

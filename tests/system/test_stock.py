@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.conftest import NewDatabase, bearer
 from tests.inventory_api.stock import audit
+from tests.sweeps import ENGINES, SIDES, sample
 from tests.system.crash_points import When, environment
 from tests.system.processes import Nursery, until
 from tests.system.stack import BUG, Server, Stack
@@ -129,6 +130,8 @@ def statuses(server: Server) -> list[str]:
     return [row[0] for row in server.rows("SELECT status FROM package_requests ORDER BY id")]
 
 
+@pytest.mark.sweep
+@pytest.mark.engine(*sample(ENGINES, every=2, first=1))
 def test_the_books_balance_after_kills_in_the_middle_of_batches(shop: Shop) -> None:
     shop.server.restart()
     shop.open(on_hand=60)
@@ -155,7 +158,8 @@ def test_the_books_balance_after_kills_in_the_middle_of_batches(shop: Shop) -> N
     assert Counter(statuses(shop.server))["backordered"] > 0
 
 
-@pytest.mark.parametrize("when", get_args(When))
+@pytest.mark.sweep
+@pytest.mark.parametrize(("engine", "when"), sample(SIDES, every=2), indirect=["engine"])
 def test_a_batch_that_dies_at_any_point_reserves_once_or_not_at_all(
     shop: Shop, engine: str, when: When, library: Path, tmp_path: Path
 ) -> None:
@@ -210,6 +214,8 @@ def kept_alive(server: Server) -> Iterator[None]:
         watching.result()
 
 
+@pytest.mark.sweep
+@pytest.mark.engine(*sample(ENGINES, every=2))
 def test_who_comes_first_is_served_first_from_the_crm_to_the_shelf(
     stack: Stack, engine: str
 ) -> None:

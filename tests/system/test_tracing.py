@@ -137,6 +137,7 @@ def test_one_trace_leads_from_the_customer_to_its_package(stack: Stack, receiver
         assert uid.encode() not in told
 
 
+@pytest.mark.long
 def test_a_receiver_that_does_not_answer_disturbs_nobody(stack: Stack) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         for server in stack.servers:

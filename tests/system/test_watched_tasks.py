@@ -73,6 +73,7 @@ def test_the_process_ends(
         assert "ZeroDivisionError" in server.logged()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.engine("postgresql")
 def test_a_worker_is_replaced(code: Path, new_database: NewDatabase, tmp_path: Path) -> None:

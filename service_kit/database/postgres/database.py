@@ -1,6 +1,7 @@
 """PostgreSQL: asyncpg under SQLAlchemy Core; each write is a transaction of its own."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,6 +13,7 @@ from service_kit.database.errors import (
     DatabaseBusy,
     DurabilityMissing,
     is_conflict,
+    is_standby,
     is_unavailable,
     origin,
     raise_unavailable,
@@ -27,17 +29,25 @@ CONFLICT_TRIES = 8
 WORK_SECONDS = 15.0
 _DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 
+logger = logging.getLogger("service_kit")
+
 Run = Callable[[PooledConnection], Awaitable[T]]
 
 
 class PostgresDatabase(Database):
-    """A pool of connections; any number of processes may share the server."""
+    """A pool of connections; any number of processes may share the server.
 
-    def __init__(self, url: str, name: str, *, pool_size: int) -> None:
+    `direct_url` leads to it past a pooler, for what needs a session of its own.
+    """
+
+    def __init__(
+        self, url: str, name: str, *, pool_size: int, direct_url: str | None = None
+    ) -> None:
         super().__init__()
         self._connections = Connections(url, name)
+        self._direct = Connections(direct_url, name) if direct_url else self._connections
         self._pool = AutocommitPool(self._connections, pool_size)
-        self._notifier = CommitNotifier(self._connections.open, self.committed)
+        self._notifier = CommitNotifier(self._direct, self.committed)
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
@@ -55,6 +65,7 @@ class PostgresDatabase(Database):
     def abort(self) -> None:
         super().abort()
         self._connections.terminate_all()
+        self._direct.terminate_all()
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         self.check_open()
@@ -114,7 +125,8 @@ class PostgresDatabase(Database):
         """Run a work on one of the pool's connections.
 
         A connection whose prepared statements are outdated by a change of a table is dropped, and
-        the work is run again on another. That may be as old, but a new one is not.
+        the work is run again on another. That may be as old, but a new one is not. One to a server
+        that is no longer the primary is dropped too; the next one may lead to the new primary.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -126,9 +138,11 @@ class PostgresDatabase(Database):
                 try:
                     return await run(connection)
                 except Exception as error:
+                    if is_outdated(error) or is_standby(error):
+                        driver.terminate()
                     if not is_outdated(error):
                         raise
-                    driver.terminate()
+                    logger.info("A table's columns have changed; the statement is run again.")
                 finally:
                     deadline.cancel()
 

@@ -27,20 +27,31 @@ T = TypeVar("T")
 
 
 class PooledConnection(NamedTuple):
-    """SQLAlchemy's connection, in autocommit, and the driver's connection under it."""
+    """SQLAlchemy's connection, in autocommit, and the driver's connection under it.
+
+    Behind a pooler `set_local` begins each transaction, and nothing runs outside of one.
+    """
 
     core: AsyncConnection
     driver: asyncpg.Connection
+    set_local: str | None = None
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        """Run a work; each of its statements is a transaction of its own."""
+        """Run a work; each of its statements is a transaction of its own, but behind a pooler."""
+        if self.set_local is not None:
+            return await self.run_in_transaction(work)
         return await self.core.run_sync(work)
 
-    async def run_in_transaction(self, work: Callable[[Connection], T]) -> T:
-        """Run a work between BEGIN and COMMIT, or ROLLBACK where it raises."""
-        transaction = self.driver.transaction()
+    async def run_in_transaction(self, work: Callable[[Connection], T], **options: Any) -> T:
+        """Run a work between BEGIN and COMMIT, or ROLLBACK where it raises.
+
+        `options` are asyncpg's own for a transaction: its isolation, and whether it only reads.
+        """
+        transaction = self.driver.transaction(**options)
         await transaction.start()
         try:
+            if self.set_local is not None:
+                await self.driver.execute(self.set_local)
             result = await self.core.run_sync(work)
         except BaseException:
             if not self.driver.is_closed():
@@ -61,7 +72,7 @@ class AutocommitPool:
         self._opened: list[asyncpg.Connection] = []
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=self._take_opened,
+            creator=self._adapt_opened,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
             json_deserializer=from_json,
@@ -113,6 +124,7 @@ class AutocommitPool:
 
     async def _open(self) -> PooledConnection:
         driver = await self._connections.open()
+        is_pooled = self._connections.is_pooled(driver)
         self._opened.append(driver)
         seconds = connect.CONNECT_SECONDS
         # Until the new connection has answered SQLAlchemy's questions about its server.
@@ -134,7 +146,20 @@ class AutocommitPool:
             return found
 
         await core.execution_options(**{FETCH: fetch})
-        return PooledConnection(core, driver)
+        return PooledConnection(core, driver, self._connections.set_local if is_pooled else None)
+
+    def _adapt_opened(self) -> Any:
+        """Do what SQLAlchemy does with an `async_creator`, to which it passes no arguments.
+
+        Behind a pooler it keeps no statements: no session has them prepared, so none would report
+        that their tables have changed.
+        """
+        is_pooled = self._connections.is_pooled(self._opened[-1])
+        dbapi: Any = self._engine.dialect.dbapi
+        return dbapi.connect(
+            async_creator_fn=self._take_opened,
+            prepared_statement_cache_size=0 if is_pooled else connect.KEPT_STATEMENTS,
+        )
 
     async def _take_opened(self) -> asyncpg.Connection:
         return self._opened.pop()  # SQLAlchemy asks for it before anything else runs

@@ -105,15 +105,17 @@ def fetch_by_driver(connection: Connection) -> None:
 
 
 def note_file(error: Exception, path: Path) -> None:
-    """Note on an error of SQLite's, which names no file, which one it is and what to look at."""
+    """Note on an error which file it is, which SQLite does not say, and what to look at."""
     cause = origin(error)
-    if not isinstance(cause, sqlite3.Error) or hasattr(cause, "__notes__"):
+    if not isinstance(cause, sqlite3.Error | OSError) or hasattr(cause, "__notes__"):
         return
     code = sqlite_code(cause)
-    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}:
-        cause.add_note(
-            f"{path} (user {os.getuid()}): the file and its folder must be this user's to write"
-        )
+    cant_open = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}
+    theirs = "the file and its folder must be this user's to write"
+    if isinstance(cause, OSError):  # which names it
+        cause.add_note(f"user {os.getuid()}: {theirs}")
+    elif code in cant_open:
+        cause.add_note(f"{path.absolute()} (user {os.getuid()}): {theirs}")
     elif code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         cause.add_note(f"{path}: another process is writing to it")
     else:

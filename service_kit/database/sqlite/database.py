@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -30,6 +31,7 @@ from service_kit.database.sqlite.connect import (
 )
 from service_kit.database.sqlite.files import DatabaseFiles, FilesChanged
 from service_kit.database.sqlite.groups import Group, QueuedWrite, TransactionLost
+from service_kit.database.sqlite.usage import FileUse
 
 # WAL readers wait for nobody, except briefly while another process recovers after a crash.
 READ_BUSY_SECONDS = 1.0
@@ -79,15 +81,14 @@ class SqliteDatabase(Database):
         await self._truncate_log()
 
     def _connect(self) -> None:
-        reads = sqlite_engine(self._path, query_only=True, busy_seconds=READ_BUSY_SECONDS)
-        self._reading = reads.connect()
-        try:
-            self._writing = sqlite_engine(self._path).connect()
-        except Exception:
-            self._reading.close()
-            raise
-        fetch_by_driver(self._reading)
-        self._files = DatabaseFiles(self._path)
+        with ExitStack() as unless_connected:
+            self._use = unless_connected.enter_context(FileUse(self._path))
+            reads = sqlite_engine(self._path, query_only=True, busy_seconds=READ_BUSY_SECONDS)
+            self._reading = unless_connected.enter_context(reads.connect())
+            self._writing = unless_connected.enter_context(sqlite_engine(self._path).connect())
+            fetch_by_driver(self._reading)
+            self._files = DatabaseFiles(self._path)
+            unless_connected.pop_all()
 
     async def close(self) -> None:
         self._closing = True
@@ -101,6 +102,7 @@ class SqliteDatabase(Database):
         self._scanners.shutdown()
         self._reading.close()
         self._writing.close()
+        self._use.release()
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         self.check_open()

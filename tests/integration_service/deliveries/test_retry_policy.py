@@ -19,7 +19,9 @@ from integration_service.targets.circuit import Circuit
 from integration_service.targets.failures import (
     LONGEST_RETRY_AFTER_SECONDS,
     CallFailed,
+    Gone,
     Misconfigured,
+    NotAccepted,
     Refused,
     RefusedAsErased,
     Timeout,
@@ -34,7 +36,7 @@ MADE = Made(201, "r-1")
 
 
 def claimed(id_: int = 1, **changed: object) -> Claimed:
-    fresh = Claimed(id_, "welcome-package", f"c{id_}", 1, None, None, 0, None, 0.0)
+    fresh = Claimed(id_, "welcome-package", f"c{id_}", 1, None, 1, None, 0, None, 0.0)
     return fresh._replace(**changed)
 
 
@@ -52,7 +54,9 @@ def circuit(**changed: object) -> Circuit:
         (Timeout("x"), AfterCall.RETRY, AfterCall.RETRY),
         (TooLarge("x"), AfterCall.RETRY, AfterCall.RETRY),
         (Unfit("x"), AfterCall.HALVE, AfterCall.RETRY),
+        (NotAccepted("x"), AfterCall.RETRY, AfterCall.RETRY),
         (Misconfigured("x"), AfterCall.GIVE_BACK, AfterCall.GIVE_BACK),
+        (Gone("x"), AfterCall.GIVE_BACK, AfterCall.GIVE_BACK),
     ],
 )
 def test_what_a_failed_call_leads_to(
@@ -63,7 +67,10 @@ def test_what_a_failed_call_leads_to(
     assert after_call([claimed(1)], failure, circuit(opened_at=NOW)) is AfterCall.GIVE_BACK
 
 
-@pytest.mark.parametrize("failure", [Transient("x", status=500), Unfit("x", status=422)])
+@pytest.mark.parametrize(
+    "failure",
+    [Transient("x", status=500), Unfit("x", status=422), NotAccepted("x", status=404)],
+)
 def test_a_delivery_that_fails_while_others_succeed_is_retried_alone(failure: CallFailed) -> None:
     failed = claimed(first_failed_at=NOW, tried_seconds_before=5.0)
 
@@ -83,6 +90,7 @@ def test_a_delivery_that_fails_while_others_succeed_is_retried_alone(failure: Ca
         (Transient("x"), "retrying", "transient"),
         (TooLarge("x"), "retrying", "transient"),
         (Unfit("x"), "retrying", "transient"),
+        (NotAccepted("x"), "retrying", "transient"),
     ],
 )
 def test_what_an_attempt_leads_to(result: Result, state: str, error_class: str | None) -> None:

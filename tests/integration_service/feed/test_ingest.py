@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from integration_service.feed import ingest, store
+from integration_service.feed import high_mark, ingest, store
 from integration_service.feed.models import Newest
 from integration_service.targets import http
 from tests.integration_service.conftest import FakeClock, Integration, Log, Start
@@ -523,7 +523,7 @@ async def test_reading_pauses_above_the_high_mark_and_goes_on_at_half_of_it(
     log: Log,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ingest, "HIGH_MARK", 6)
+    monkeypatch.setattr(high_mark, "HIGH_MARK", 6)
     integration = await start(batch_size=2)
     crm.register(*(f"c{n}" for n in range(20)))
     delivered: set[str] = set()
@@ -538,7 +538,7 @@ async def test_reading_pauses_above_the_high_mark_and_goes_on_at_half_of_it(
     await read_all(integration)
     looks = len(crm.looks)
     assert await owed(integration) == [f"c{n}" for n in range(8)]
-    assert any("reading the feed pauses" in line for line in log.infos)
+    assert any("reading the feed for it pauses" in line for line in log.infos)
 
     # Four are left: not yet half of the mark.
     delivered |= {f"c{n}" for n in range(4)}
@@ -551,7 +551,7 @@ async def test_reading_pauses_above_the_high_mark_and_goes_on_at_half_of_it(
     await integration.send()
     await read_all(integration)
     assert await owed(integration) == [f"c{n}" for n in range(12)]
-    assert any("reading the feed goes on" in line for line in log.infos)
+    assert any("reading the feed for it goes on" in line for line in log.infos)
 
 
 async def test_a_page_too_large_to_be_read_is_asked_for_in_smaller_ones(

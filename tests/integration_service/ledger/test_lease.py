@@ -15,7 +15,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, MetaData
 
-from integration_service.deliveries import claims, erasures, service
+from integration_service.deliveries import claims, destinations, erasures, service
 from integration_service.deliveries.models import Arrival, ErasedCustomer, Settlement
 from integration_service.deliveries.schemas import RetryOrder
 from integration_service.feed import store
@@ -29,6 +29,7 @@ from integration_service.settings import Settings
 from integration_service.tables import metadata
 from integration_service.targets import store as targets
 from integration_service.targets.circuit import Circuit
+from integration_service.targets.target import Destination
 from service_kit.database import Database, open_database
 from service_kit.process import clock as system_clock
 from service_kit.web.auth import COMMAND_LINE
@@ -196,29 +197,43 @@ Write = Callable[..., Any]
 WRITES: dict[Write, tuple[Any, ...]] = {
     store.begin: (NOW, Newest("a-9", None)),
     store.note_page: ([Arrival("new", None, 9)], MOVE, NOW),
+    store.note_ahead: ([Arrival("new", None, 9)], MOVE, NOW, {}),
     store.mark_feed: ("diverged", "It is another.", NOW),
     store.note_error: ("It is down.", NOW),
     claims.claim_fresh: (WELCOME.name, NOW, 10),
     claims.claim_retries: (WELCOME.name, NOW + timedelta(hours=1), 10),
+    claims.claim_events: (WELCOME.name, NOW, 10),
     claims.claim_probe: (WELCOME.name, []),
     claims.reschedule_future_dated: (NOW,),
     claims.unclaim: ([1, 2],),
     claims.unclaim_all: (WELCOME.name,),
-    claims.save_settlements: ([SETTLED],),
+    claims.unclaim_customers: (WELCOME.name, ["ada", "bob"]),
+    claims.save_settlements: (WELCOME.name, [SETTLED]),
     claims.release_held: ([WELCOME.name], NOW),
     targets.save: (CIRCUIT,),
     store.begin_recovery: ("diverged", "It is another.", NOW),
     store.note_walked: (WALKING, WALKED, NOW),
+    destinations.done: ([Destination("ada", None, NOW)],),
     erasures.done: (["ada"], NOW),
     leases.renew: (1000,),
 }
-READS = {claims.next_due, erasures.due, leases.fence, leases.release}
+READS = {
+    claims.claimed,
+    claims.kinds_due,
+    claims.may_send_ahead,
+    claims.moved_since,
+    claims.next_due,
+    destinations.due,
+    erasures.due,
+    leases.fence,
+    leases.release,
+}
 
 
 def test_the_table_of_writes_is_complete() -> None:
     found = {
         function
-        for module in (store, claims, targets, erasures, leases)
+        for module in (store, claims, targets, destinations, erasures, leases)
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if not name.startswith("_")
         and function.__module__ == module.__name__
@@ -522,9 +537,10 @@ class DyingDatabase(FragileDatabase):
 
 
 LOOPS: dict[str, Callable[[Poller, Lease], Awaitable[None]]] = {
-    "reading": lambda poller, lease: poller._read_feed(lease),
+    "reading": lambda poller, lease: poller.feed_loops[0].run(lease, poller._stopping),
     "dispatching": lambda poller, lease: poller.dispatch.run(lease, poller._stopping),
     "erasing": lambda poller, lease: poller.erasing.run(lease, poller._stopping),
+    "readdressing": lambda poller, lease: poller.readdressing.run(lease, poller._stopping),
     "control": lambda poller, lease: poller.control.run(lease, poller._stopping),
     "comparing": lambda poller, _: poller.reconciler.run(poller._stopping),
 }

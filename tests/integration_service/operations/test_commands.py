@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -33,6 +34,7 @@ from tests.integration_service.doubles import (
     refuses,
     refuses_each,
 )
+from tests.integration_service.webhooks import ReceiverDouble, of_routes, webhook
 
 
 @pytest.fixture(autouse=True)
@@ -489,3 +491,62 @@ def test_a_process_of_its_own_does_it_over_the_wire(
     assert "1 delivered" in done.stdout
     assert "INFO: Found new customer: Customer ada (ID: ada)" in done.stderr
     assert "INFO: Successfully created package request for customer ID: ada" in done.stderr
+
+
+@pytest.fixture
+def shop_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crm: CrmDouble, shop: ReceiverDouble
+) -> None:
+    """Have a file with one route, to a webhook, and three events that it has reported."""
+    monkeypatch.setenv("ROUTES_FILE", str(of_routes(tmp_path, webhook())["routes_file"]))
+    monkeypatch.setenv("WEBHOOK_ALLOW_PRIVATE", "true")
+    crm.register("ada", "bob", "cid")
+    assert main(["run-once"]) == 0
+
+
+def test_reconcile_names_the_events_that_a_webhook_was_not_owed(
+    shop_alone: None,
+    ledger_url: str,
+    crm: CrmDouble,
+    shop: ReceiverDouble,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lost = ("DELETE FROM attempts", "DELETE FROM deliveries WHERE sequence = 2")
+    capsys.readouterr()
+    assert main(["reconcile", "--route", "shop"]) == 0
+    assert capsys.readouterr().out == (
+        "reconcile   3 events through position 3: 0 missing, 0 enqueued\n"
+    )
+    at(ledger_url, lambda database: database.write(change, *lost))
+
+    assert main(["reconcile", "--route", "shop", "--repair", "--json"]) == 1
+
+    printed = json.loads(capsys.readouterr().out)
+    [missing] = printed["missing"]
+    assert (missing["position"], missing["subject"]) == (2, "bob")
+    assert printed["run"] == {
+        "route": "shop",
+        "through_position": 3,
+        "events": 3,
+        "missing": 1,
+        "repaired": 1,
+    }
+    assert main(["run-once"]) == 0
+    assert shop.sequences.count(2) == 2
+    assert main(["reconcile", "--route", "shop"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--route", "store"], "there is no route store to a webhook"),
+        (["--route", "shop", "--repair", "--confirm"], "--confirm is for packages"),
+    ],
+    ids=["unknown", "confirm"],
+)
+def test_reconcile_refuses_what_no_webhook_has(
+    shop_alone: None, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    assert main(["reconcile", *options]) == 2
+
+    assert words in capsys.readouterr().err

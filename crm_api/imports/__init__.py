@@ -1,0 +1,1 @@
+"""Customers out of CSV files that come over HTTP, imported in the background."""
