@@ -8,7 +8,20 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.databases import postgres_server
-from bench.parts import bodies, detection, fairness, growth, http, peers, pipeline, start
+from bench.parts import (
+    bodies,
+    copies,
+    day,
+    detection,
+    fairness,
+    growth,
+    http,
+    peers,
+    pipeline,
+    repeats,
+    start,
+    webhooks,
+)
 from bench.place import Parts, Place
 from bench.report import Comparison, head, save, show
 
@@ -17,9 +30,13 @@ PARTS: Parts = {
     "bodies": bodies.measure,
     "fairness": fairness.measure,
     "pipeline": pipeline.measure,
+    "day": day.measure,
+    "repeats": repeats.measure,
     "detection": detection.measure,
+    "webhooks": webhooks.measure,
     "start": start.measure,
     "growth": growth.measure,
+    "copies": copies.measure,
     "peers": peers.measure,
 }
 

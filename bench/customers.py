@@ -19,6 +19,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from statistics import median
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -130,7 +131,7 @@ def requests(number: int, turn: int) -> Sequence[tuple[str, str]]:
     ]
 
 
-def person(number: int) -> dict[str, str]:
+def person(number: int) -> dict[str, Any]:
     """Make the customer with this number, always the same."""
     chance = random.Random(number)  # noqa: S311 (a benchmark)
     first, last, firm = ("".join(chance.choices(SYLLABLES, k=3)).title() for _ in range(3))

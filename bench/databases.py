@@ -9,9 +9,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
+from bench.processes import cpu_seconds
 from crm_api.search import fold, trigram_numbers
 from service_kit.process.cli import Service
 
@@ -55,6 +57,12 @@ def postgres_server() -> Iterator[str]:
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def postgres_cpu_seconds(server: str) -> float:
+    """Return the processor time that a `postgres_server` has taken, for all of its databases."""
+    [folder] = parse_qs(urlsplit(server).query)["host"]
+    return cpu_seconds(int(Path(folder, "postmaster.pid").read_text().split()[0]))
 
 
 def new_database(engine: str, folder: Path, server: str, service: str | None = None) -> str:

@@ -5,6 +5,7 @@
 It asks for all packages of a page at once, as a batch; what it has sent is kept in its own state.
 """
 
+import os
 import sys
 from typing import Any
 
@@ -13,7 +14,7 @@ import httpx
 from dlt.sources.rest_api import rest_api_source
 
 READER = {"Authorization": "Bearer integration123"}
-BATCH = 500
+BATCH = int(os.environ.get("BATCH", "500"))
 
 
 def main(crm: str, inventory: str, folder: str) -> None:

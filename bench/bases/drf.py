@@ -39,7 +39,7 @@ from django.core.wsgi import get_wsgi_application  # noqa: E402 (Django is set u
 from django.db import connection, models  # noqa: E402
 from django.http import JsonResponse  # noqa: E402
 from django.urls import include, path  # noqa: E402
-from rest_framework import permissions, routers, serializers, viewsets  # noqa: E402
+from rest_framework import pagination, permissions, routers, serializers, viewsets  # noqa: E402
 
 
 class Customer(models.Model):
@@ -69,10 +69,16 @@ class HasToken(permissions.BasePermission):
         return secrets.compare_digest(given, f"Bearer {TOKEN}")
 
 
+class Pages(pagination.CursorPagination):
+    page_size = 50
+    ordering = "id"
+
+
 class Customers(viewsets.ModelViewSet):
     queryset = Customer.objects.order_by("id")
     serializer_class = CustomerSerializer
     permission_classes = (HasToken,)
+    pagination_class = Pages
 
 
 def health(_request: Any) -> JsonResponse:

@@ -1,6 +1,5 @@
 """From a customer's commit in the CRM to its package in Inventory, with long polls and without."""
 
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from collections.abc import Iterator
 from bench.place import Place
 from bench.processes import service
 from bench.report import Comparison, compare
-from bench.stacks import Stack, call, stack
+from bench.stacks import Stack, call, stack, watch
 
 A_SECOND = 10
 # Without long polls a look at the feed comes this often.
@@ -37,33 +36,21 @@ def measure(place: Place) -> Iterator[Comparison]:
         yield compare("detection", what, base, "ms", [on], [off], less_is_better=True, note=note)
 
 
-def latencies(running: Stack, number: int) -> list[float]:
+def latencies(running: Stack, number: int, name: str = "customer") -> list[float]:
     """Add customers at a steady pace. Returns, for each, after how many ms its package was seen."""
     seen: dict[str, float] = {}
-    watching = threading.Thread(target=watch, args=(running.inventory_url, number, seen))
+    give_up_at = time.monotonic() + 30 + number / A_SECOND
+    watching = threading.Thread(
+        target=watch, args=(running.inventory_url, number, seen, give_up_at)
+    )
     watching.start()
     committed: dict[str, float] = {}
     next_at = time.perf_counter()
     for n in range(number):
-        new = {"name": f"Customer {n}", "email": f"customer{n}@example.com"}
+        new = {"name": f"Customer {n}", "email": f"{name}{n}@example.com"}
         uid = call(running.crm, "POST", "/api/customers", new)["uid"]
         committed[uid] = time.perf_counter()
         next_at += 1 / A_SECOND
         time.sleep(max(0.0, next_at - time.perf_counter()))
     watching.join()
     return [(seen[uid] - at) * 1000 for uid, at in committed.items()]
-
-
-def watch(url: str, number: int, seen: dict[str, float]) -> None:
-    """Look into Inventory's database itself, again and again, until all packages are there."""
-    database = sqlite3.connect(url.removeprefix("sqlite:///"))
-    last, give_up_at = 0, time.monotonic() + 30 + number / A_SECOND
-    while len(seen) < number and time.monotonic() < give_up_at:
-        rows = database.execute(
-            "SELECT id, customer_id FROM package_requests WHERE id > ? ORDER BY id", (last,)
-        ).fetchall()
-        now = time.perf_counter()
-        for last, uid in rows:  # noqa: B007 (the last one is where the next look goes on)
-            seen[uid] = now
-        time.sleep(0.001)
-    database.close()
