@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -389,14 +389,19 @@ def test_the_next_release_and_back_lose_nobody(stack: Path, next_images: None) -
                 wait_for_more(added)
                 run("bash", "-c", printed, cwd=stack, VERSION=version, **environment(profile))
                 for name in ("crm", "inventory", "integration"):
-                    answer = call(stack, f"https://{name}.localhost/health/ready")
-                    assert answer.json()["version"] == version
+                    until(partial(serves, stack, name, version))
         finally:
             is_over.set()
         calling.result(60)
 
     for uid in added:
         wait_for_package(stack, uid)
+
+
+def serves(root: Path, name: str, version: str) -> bool:
+    """Tell if this release answers: for some seconds the front still asks where the old one was."""
+    answer = call(root, f"https://{name}.localhost/health/ready")
+    return answer.status_code == 200 and answer.json()["version"] == version
 
 
 def wait_for_more(added: list[str]) -> None:

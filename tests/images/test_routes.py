@@ -43,5 +43,11 @@ def walked(images: Path, tmp_path: Path) -> Iterator[None]:
 def test_the_receiver_prints_what_it_has_verified() -> None:
     [printed] = re.findall(r"Within a second the receiver prints\n\n```text\n(.*?)\n```", PAGE)
 
-    # A receiver that comes late on a busy machine is tried again after a while.
-    until(lambda: printed in run("docker", "logs", f"{NETWORK}-shop"), 200)
+    try:
+        # A receiver that comes late on a busy machine is tried again after a while.
+        until(lambda: printed in run("docker", "logs", f"{NETWORK}-shop"), 200)
+    except AssertionError as error:
+        for name in NAMES:
+            logs = attempt("docker", "logs", f"{NETWORK}-{name}")
+            error.add_note(f"{name}:\n{logs.stdout}{logs.stderr}")
+        raise
