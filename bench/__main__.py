@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.databases import postgres_server
 from bench.parts import (
     bodies,
+    console,
     copies,
     day,
     detection,
@@ -34,6 +35,7 @@ PARTS: Parts = {
     "repeats": repeats.measure,
     "detection": detection.measure,
     "webhooks": webhooks.measure,
+    "console": console.measure,
     "start": start.measure,
     "growth": growth.measure,
     "copies": copies.measure,
