@@ -53,11 +53,10 @@ def backup(service: Service, options: argparse.Namespace) -> int:
 def verify(service: Service, options: argparse.Namespace) -> int:
     """Print a line for each fault; it needs no settings and no database but the file."""
     from service_kit.database.copies.checking import verify as find_faults
-    from service_kit.process.progress import shown
 
     def run() -> int:
         path: Path = options.file.absolute()
-        about, faults = find_faults(service.migrations(), contents_of(service), path, shown)
+        about, faults = find_faults(service.migrations(), contents_of(service), path)
         for fault in faults:
             print(f"{path}: {fault}")  # noqa: T201 (likewise)
         if about is not None and not faults:

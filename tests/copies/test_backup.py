@@ -16,9 +16,11 @@ from typing import Self
 import pytest
 from sqlalchemy import Connection, text
 
+from crm_api.customers import service as customers
 from inventory_api.items.models import items
 from inventory_api.package_requests.models import erased_customers
 from service_kit.database import open_database
+from service_kit.web.auth import COMMAND_LINE
 from tests.conftest import ROOT, SERVICES, NewDatabase
 from tests.copies.conftest import Run
 from tests.copies.rows import Copied, change, path_of
@@ -34,13 +36,16 @@ on_sqlite = pytest.mark.engine("sqlite")
 AHEAD = (
     "UPDATE alembic_version SET version_num = '9999';UPDATE backup_manifest SET revision = '9999'"
 )
+CHANGED = "it has changed since it was written: its SHA-256 is another"
 # What may befall a backup of the CRM, and what is then said of it.
 DAMAGE = {
-    "UPDATE customers SET name = 'Eve' WHERE id = 3": "customers has other rows than were backed",
-    "DELETE FROM audit_entries WHERE id = 3": "audit_entries has 29 rows, not 30",
-    "DROP TABLE pruned_registrations": "its table pruned_registrations is missing",
+    "UPDATE customers SET name = 'Eve' WHERE id = 3": CHANGED,
+    "DELETE FROM audit_entries WHERE id = 3": CHANGED,
+    "DROP TABLE pruned_registrations": CHANGED,
+    "UPDATE backup_manifest SET taken_at = '2026-01-05 12:00:00.000000'": CHANGED,
+    "UPDATE backup_manifest SET sha256 = ''": CHANGED,
     "DELETE FROM backup_manifest": "it has no manifest, so it is no backup",
-    "DROP TABLE backup_tables": "it has no manifest, so it is no backup",
+    "DROP TABLE backup_manifest": "it has no manifest, so it is no backup",
     "UPDATE alembic_version SET version_num = '0001'": "its schema is at 0001, not at ",
     AHEAD: "its schema is at 9999, this version knows it up to ",
     "DELETE FROM customers WHERE id = 4": "a row of tickets refers to none of customers",
@@ -66,7 +71,7 @@ def test_a_backup_has_all_rows_and_nothing_else_is_left(
     rows = sum(found.rows for found in one.digests(url).values())
     tables = len(one.contents.tables)
     assert (ran.code, ran.out) == (0, f"{file}: {rows} rows of {tables} tables\n"), ran.err
-    assert f"rows: {rows} of {rows}" in ran.err
+    assert re.search(r"(rows|pages): (\d+) of \2\n", ran.err), ran.err
     assert [path.name for path in tmp_path.iterdir()] == ["copy.db"]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     # It is a whole database of its own: with the schema, the counters, the search.
@@ -245,8 +250,10 @@ def move_one(db: Connection) -> None:
 
 
 def test_under_load_a_backup_is_of_one_instant(
-    new_database: NewDatabase, run: Run, tmp_path: Path
+    new_database: NewDatabase, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """However long it takes: no writer makes it begin again."""
+    monkeypatch.setattr("service_kit.database.copies.backup.PAGES_AT_ONCE", 2)
     one, url = Copied("inventory_api"), new_database("inventory_api")
     one.fill(url)
     change(one.migrations, url, lambda db: db.execute(items.update().values(on_hand=10**9)))
@@ -264,6 +271,20 @@ def test_under_load_a_backup_is_of_one_instant(
             seen.add(erased)
 
     assert len(seen) == 4
+
+
+def test_what_was_erased_is_in_no_page_of_a_backup(
+    new_database: NewDatabase, run: Run, tmp_path: Path
+) -> None:
+    one, url, file = Copied("crm_api"), new_database("crm_api"), tmp_path / "copy.db"
+    one.fill(url)
+    run("crm_api", url, "backup", file)
+    assert "Ä9 email".encode() in file.read_bytes(), "else it would prove nothing"
+
+    change(one.migrations, url, lambda db: customers.erase(db, 9, None, COMMAND_LINE))
+    assert run("crm_api", url, "backup", file).code == 0
+
+    assert "Ä9 email".encode() not in file.read_bytes()
 
 
 @on_sqlite

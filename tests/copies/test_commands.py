@@ -71,7 +71,7 @@ def test_progress_is_a_bar_on_a_terminal(new_database: NewDatabase, tmp_path: Pa
 
     assert ran.returncode == 0, shown
     assert "\x1b[" in shown
-    assert "rows" in shown
+    assert "pages" in shown
 
 
 @pytest.mark.parametrize("command", ["verify", "restore"])
@@ -111,7 +111,7 @@ def test_a_command_that_is_interrupted_says_so(
         raise KeyboardInterrupt
 
     url, file = new_database("crm_api"), tmp_path / "copy.db"
-    monkeypatch.setattr("service_kit.database.copies.rows.copy", interrupted)
+    monkeypatch.setattr("service_kit.database.copies.checksum.seal", interrupted)
 
     ran = run("crm_api", url, "backup", file)
 

@@ -35,12 +35,20 @@ MUTANTS = [
         tests=(f"{_COMMANDS}::test_a_full_disk_is_told_and_all_is_as_before",),
     ),
     Mutant(
-        name="a backup of SQLite sees what is committed meanwhile",
-        kind="scope",
-        file=f"{_COPIES}/connections.py",
-        text='        driver(db).execute("BEGIN")\n',
+        name="a backup that somebody has changed passes for whole",
+        kind="dropped",
+        file=f"{_COPIES}/checking.py",
+        text="    if not checksum.is_sealed(path, found.sha256):\n",
+        instead="    if False:\n",
+        tests=(f"{_BACKUP}::test_what_has_befallen_a_backup_is_told",),
+    ),
+    Mutant(
+        name="a checksum is of what stands before it alone",
+        kind="boundary",
+        file=f"{_COPIES}/checksum.py",
+        text="        found.update(view[at + len(_ZEROS) :])\n",
         instead="",
-        tests=(f"{_BACKUP}::test_under_load_a_backup_is_of_one_instant",),
+        tests=("tests/copies/test_checksum.py::test_any_other_byte_is_told",),
     ),
     Mutant(
         name="a backup of PostgreSQL sees what is committed meanwhile",
@@ -90,7 +98,9 @@ MUTANTS = [
         file=f"{_COPIES}/moving.py",
         text="""        lock_alone(source, self._contents.tables)
         with replacing(path) as part:
-            backup.fill(self._migrations, self._contents, source, part, self._show, self._seal)
+            backup.fill(self._migrations, self._contents, source, part, self._show)
+            with filling(part) as target:
+                self._seal(source, target)
 """,
         instead="        lock_alone(source, self._contents.tables)\n",
         tests=(f"{_MOVE}::test_a_move_that_broke_is_run_again",),
@@ -100,8 +110,8 @@ MUTANTS = [
         name="rows that arrive otherwise do not stop a move",
         kind="dropped",
         file=f"{_COPIES}/moving.py",
-        text="            refuse_different(read, rows.digests(target, tables, advance))\n",
-        instead="            rows.digests(target, tables, advance)\n",
+        text="        rows.refuse_different(source, target, self._contents.tables, self._show)\n",
+        instead="",
         tests=(f"{_MOVE}::test_rows_that_arrive_otherwise_stop_the_move",),
     ),
     Mutant(

@@ -1,14 +1,14 @@
-"""Verifies a backup: the file, its rows against its manifest, and the service's own rules."""
+"""Verifies a backup: the file, its checksum, its schema, and the service's own rules."""
 
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from service_kit.database.copies import manifest, rows
-from service_kit.database.copies.contents import Contents, CopyFailed, Show
+from service_kit.database.copies import checksum, manifest
+from service_kit.database.copies.contents import Contents, CopyFailed
 from service_kit.database.copies.files import reading
 from service_kit.database.copies.manifest import Manifest
 from service_kit.database.errors import reason
@@ -19,7 +19,7 @@ MOST_FAULTS = 20
 
 
 def verify(
-    migrations: Migrations, contents: Contents, path: Path, show: Show
+    migrations: Migrations, contents: Contents, path: Path
 ) -> tuple[Manifest | None, list[str]]:
     """Return what a backup says of itself, and a sentence for each fault that it has.
 
@@ -30,7 +30,7 @@ def verify(
     try:
         with reading(path) as db:
             found = manifest.find(db)
-            faults = list(_faults(migrations, contents, db, found, show))
+            faults = list(_faults(migrations, contents, path, db, found))
     except (DBAPIError, sqlite3.Error) as error:
         return None, [f"it can't be read: {reason(error)}"]
     return found, faults
@@ -39,9 +39,9 @@ def verify(
 def _faults(
     migrations: Migrations,
     contents: Contents,
+    path: Path,
     db: Connection,
     found: Manifest | None,
-    show: Show,
 ) -> Iterator[str]:
     if damage := [fault for fault in _damage(db) if fault]:
         yield from damage
@@ -52,7 +52,8 @@ def _faults(
     if found.service != migrations.service:
         yield f"it is a backup of {found.service}, not of {migrations.service}"
         return
-    yield from _different(db, show)
+    if not checksum.is_sealed(path, found.sha256):
+        yield "it has changed since it was written: its SHA-256 is another"
     revision = current_revision(db)
     if revision != found.revision:
         yield f"its schema is at {revision or 'nothing'}, not at {found.revision}"
@@ -72,20 +73,3 @@ def _damage(db: Connection) -> Iterator[str]:
         MOST_FAULTS
     ):
         yield f"it is damaged: a row of {table} refers to none of {parent}"
-
-
-def _different(db: Connection, show: Show) -> Iterator[str]:
-    """Compare each table with the manifest, by the file's own schema, whichever that is."""
-    said = manifest.digests(db)
-    there = MetaData()
-    there.reflect(db, only=lambda name, _: name in said)
-    for name in said.keys() - there.tables.keys():
-        yield f"its table {name} is missing"
-    tables = list(there.tables.values())
-    with show("rows checked", rows.count(db, tables)) as advance:
-        found = rows.digests(db, tables, advance)
-    for name in sorted(found):
-        if found[name].rows != said[name].rows:
-            yield f"its table {name} has {found[name].rows} rows, not {said[name].rows}"
-        elif found[name] != said[name]:
-            yield f"its table {name} has other rows than were backed up"

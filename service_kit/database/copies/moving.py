@@ -23,8 +23,7 @@ from service_kit.database.copies.connections import (
     refuse_other_schema,
 )
 from service_kit.database.copies.contents import Contents, CopyFailed, Show
-from service_kit.database.copies.files import alone, reading, replacing
-from service_kit.database.copies.restoring import refuse_different
+from service_kit.database.copies.files import alone, filling, reading, replacing
 from service_kit.database.migrations import Migrations
 from service_kit.database.moved import drop_mark, find_mark, place_of, set_mark
 from service_kit.database.sqlite.connect import driver, file_of, sqlite_engine
@@ -103,9 +102,9 @@ class _Move:
         tables = self._contents.tables
         self._migrations.upgrade_on(target)
         with self._show("rows", rows.count(source, tables)) as advance:
-            read = rows.copy(source, target, tables, advance)
+            rows.copy(source, target, tables, advance)
         self._contents.rebuild(target)
-        self._seal(target, read)
+        self._seal(source, target)
 
     def _leave(self, source: Connection, path: Path) -> None:
         """Fill a new SQLite file, and mark the database of PostgreSQL as moved."""
@@ -115,14 +114,14 @@ class _Move:
             raise CopyFailed(f"{path} is there: a move makes a new file")
         lock_alone(source, self._contents.tables)
         with replacing(path) as part:
-            backup.fill(self._migrations, self._contents, source, part, self._show, self._seal)
+            backup.fill(self._migrations, self._contents, source, part, self._show)
+            with filling(part) as target:
+                self._seal(source, target)
         set_mark(source, "moved", place_of(self.target))
 
-    def _seal(self, target: Connection, read: rows.Digests) -> None:
-        """Find in the target what was read from the source, and mark it as not yet to be used."""
-        tables = self._contents.tables
-        with self._show("rows compared", rows.count(target, tables)) as advance:
-            refuse_different(read, rows.digests(target, tables, advance))
+    def _seal(self, source: Connection, target: Connection) -> None:
+        """Find in the target what is in the source, and mark it as not yet to be used."""
+        rows.refuse_different(source, target, self._contents.tables, self._show)
         set_mark(target, "arriving", place_of(self.source))
 
     def _arrive(self, target: Connection) -> None:

@@ -43,7 +43,7 @@ def restore(
     migrations: Migrations, contents: Contents, path: Path, url: str, show: Show
 ) -> Restored:
     """Put a backup in a database's place, in one step. Raises CopyFailed or SchemaMismatch."""
-    found, faults = checking.verify(migrations, contents, path, show)
+    found, faults = checking.verify(migrations, contents, path)
     if found is None or faults:
         raise CopyFailed(f"{path} is not restored: {'; '.join(faults[:3])}")
     if is_sqlite(url):
@@ -81,9 +81,9 @@ def _into_postgres(
         lock_alone(target, contents.tables)
         with reading(working) as source:
             with show("rows", rows.count(source, contents.tables)) as advance:
-                written = rows.copy(source, target, contents.tables, advance)
+                rows.copy(source, target, contents.tables, advance)
             contents.rebuild(target)
-            refuse_different(written, rows.digests(target, contents.tables, lambda _: None))
+            rows.refuse_different(source, target, contents.tables, show)
 
     with tempfile.TemporaryDirectory(prefix="restore-") as folder:
         working = Path(folder) / "working.db"
@@ -91,11 +91,6 @@ def _into_postgres(
         redone = _renew(migrations, contents, working, _recall(contents, kept))
         on_postgres(migrations, url, run)
     return kept, redone
-
-
-def refuse_different(written: rows.Digests, found: rows.Digests) -> None:
-    if names := rows.different(written, found):
-        raise CopyFailed(f"other rows were found than were written, in {', '.join(names)}")
 
 
 def _recall(contents: Contents, path: Path | None) -> Redo | None:

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from sqlalchemy import Column, ColumnElement, Connection, Row, String, Table, func, select, text
 
 from service_kit.database.copies import counters
-from service_kit.database.copies.contents import Advance
+from service_kit.database.copies.contents import Advance, CopyFailed, Show
 
 # So many are in memory at once.
 ROWS_AT_ONCE = 1000
@@ -26,59 +26,45 @@ class Digest(NamedTuple):
 Digests = Mapping[str, Digest]
 
 
-class _Hasher:
-    def __init__(self) -> None:
-        self._rows = 0
-        self._hash = hashlib.sha256()
-
-    def add(self, rows: Sequence[Row[*tuple[Any, ...]]]) -> None:
-        for row in rows:
-            self._hash.update(to_json([_plain(value) for value in row]))
-            self._hash.update(b"\n")
-        self._rows += len(rows)
-
-    def digest(self) -> Digest:
-        return Digest(self._rows, self._hash.hexdigest())
-
-
 def count(db: Connection, tables: Sequence[Table]) -> int:
     return sum(db.execute(select(func.count()).select_from(one)).scalar_one() for one in tables)
 
 
 def digests(db: Connection, tables: Sequence[Table], advance: Advance) -> Digests:
     """Hash tables as they are."""
-    return {table.name: _walk(db, table, advance) for table in tables}
+    return {table.name: _digest(db, table, advance) for table in tables}
 
 
-def copy(
-    source: Connection, target: Connection, tables: Sequence[Table], advance: Advance
-) -> Digests:
-    """Replace all rows of the target by those of the source, and its counters of ids.
-
-    Returns what was read.
-    """
+def copy(source: Connection, target: Connection, tables: Sequence[Table], advance: Advance) -> None:
+    """Replace all rows of the target by those of the source, and its counters of ids."""
     _empty(target, tables)
-    found = {table.name: _walk(source, table, advance, target) for table in tables}
+    for table in tables:
+        for rows in _read(source, table):
+            target.execute(table.insert(), [dict(row._mapping) for row in rows])  # noqa: SLF001 (its public name)
+            advance(len(rows))
     # Behind the rows: a number that is handed out meanwhile on PostgreSQL is not taken back.
     counters.write(target, tables, counters.read(source, tables))
-    return found
 
 
-def different(one: Digests, other: Digests) -> list[str]:
-    """Name the tables that are not the same."""
-    return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+def refuse_different(
+    source: Connection, target: Connection, tables: Sequence[Table], show: Show
+) -> None:
+    """Raise CopyFailed unless the target has the rows of the source."""
+    with show("rows compared", 2 * count(source, tables)) as advance:
+        written, found = (digests(db, tables, advance) for db in (source, target))
+    if names := sorted(table.name for table in tables if written[table.name] != found[table.name]):
+        raise CopyFailed(f"other rows were found than were written, in {', '.join(names)}")
 
 
-def _walk(
-    db: Connection, table: Table, advance: Advance, target: Connection | None = None
-) -> Digest:
-    hasher = _Hasher()
+def _digest(db: Connection, table: Table, advance: Advance) -> Digest:
+    number, found = 0, hashlib.sha256()
     for rows in _read(db, table):
-        hasher.add(rows)
-        if target is not None:
-            target.execute(table.insert(), [dict(row._mapping) for row in rows])  # noqa: SLF001 (its public name)
+        for row in rows:
+            found.update(to_json([_plain(value) for value in row]))
+            found.update(b"\n")
+        number += len(rows)
         advance(len(rows))
-    return hasher.digest()
+    return Digest(number, found.hexdigest())
 
 
 def _read(db: Connection, table: Table) -> Iterator[Sequence[Row[*tuple[Any, ...]]]]:
