@@ -20,6 +20,7 @@ BUSY_SECONDS = 2.0
 _FILLING = (
     "journal_mode = MEMORY",
     "synchronous = OFF",
+    "cache_size = -65536",  # 64 MiB: indexes are filled in any order
     "foreign_keys = ON",
     "secure_delete = ON",
 )

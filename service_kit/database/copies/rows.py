@@ -39,8 +39,9 @@ def copy(source: Connection, target: Connection, tables: Sequence[Table], advanc
     """Replace all rows of the target by those of the source, and its counters of ids."""
     _empty(target, tables)
     for table in tables:
+        names = [column.name for column in _columns(table)]
         for rows in _read(source, table):
-            target.execute(table.insert(), [dict(row._mapping) for row in rows])  # noqa: SLF001 (its public name)
+            target.execute(table.insert(), [dict(zip(names, row, strict=True)) for row in rows])
             advance(len(rows))
     # Behind the rows: a number that is handed out meanwhile on PostgreSQL is not taken back.
     counters.write(target, tables, counters.read(source, tables))
@@ -68,14 +69,17 @@ def _digest(db: Connection, table: Table, advance: Advance) -> Digest:
 
 
 def _read(db: Connection, table: Table) -> Iterator[Sequence[Row[*tuple[Any, ...]]]]:
-    """Read a table a part at a time: the engine's own cursor, which sorts once if at all.
-
-    Columns come by name, since their order tells when a column was added and not what is in it.
-    """
-    columns = sorted(table.c, key=lambda column: column.name)
+    """Read a table a part at a time: the engine's own cursor, which sorts once if at all."""
     keys = [_bytewise(db, column) for column in table.primary_key]
     options = {"yield_per": ROWS_AT_ONCE}
-    yield from db.execute(select(*columns).order_by(*keys), execution_options=options).partitions()
+    yield from db.execute(
+        select(*_columns(table)).order_by(*keys), execution_options=options
+    ).partitions()
+
+
+def _columns(table: Table) -> list[Column[Any]]:
+    """List columns by name: their order tells when a column was added, not what is in it."""
+    return sorted(table.c, key=lambda column: column.name)
 
 
 def _bytewise(db: Connection, column: Column[Any]) -> ColumnElement[Any]:
