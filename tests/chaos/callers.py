@@ -133,7 +133,9 @@ class Client:
         """Send what must be refused: no address, or one that is taken."""
         new = self._new()
         if self._own and self._chance.random() < 0.5:
-            new["email"] = self._chance.choice(self._own).upper()
+            # As the CRM keeps it: a domain is written in small letters.
+            local, _, domain = self._chance.choice(self._own).partition("@")
+            new["email"] = f"{local.upper()}@{domain}"
             if self._book.may_forget:  # it may be free again, and whoever gives up never hears it
                 self._book.outcomes[new["email"]] = "unknown"
         else:

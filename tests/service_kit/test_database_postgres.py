@@ -1,6 +1,7 @@
 """What PostgreSQL brings with it: conflicts, connections that break, limits, settings."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -208,6 +209,20 @@ async def test_a_connection_that_breaks_in_a_work_is_replaced(
 
     assert await database.write(add, "box") == 1
     await assert_all_are_back(database)
+
+
+async def test_connections_are_made_after_one_broke_and_the_clock_was_set_back(
+    database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLAlchemy's pool would take each new one for older than the failure, and make it again."""
+    with pytest.raises(DatabaseUnavailable):
+        await database.read(
+            lambda db: db.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        )
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
+
+    assert await database.read(labels) == []
 
 
 async def test_with_a_connection_that_breaks_the_idle_ones_go_too(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
 from pydantic_core import from_json
-from sqlalchemy import Connection, NullPool
+from sqlalchemy import Connection, ExceptionContext, NullPool, event
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from service_kit.database.errors import DatabaseBusy
@@ -78,6 +78,7 @@ class AutocommitPool:
             json_deserializer=from_json,
             hide_parameters=True,
         )
+        event.listen(self._engine.sync_engine, "handle_error", _keep_others)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[PooledConnection]:
@@ -174,3 +175,12 @@ class AutocommitPool:
             other = self._idle.pop()
             other.driver.terminate()
             await other.core.close()
+
+
+def _keep_others(context: ExceptionContext) -> None:
+    """Let SQLAlchemy's pool, which keeps none, not compare the age of new connections.
+
+    After one broke it would do so by the time of day, and refuse all new ones for as long as a
+    clock was set back.
+    """
+    context.invalidate_pool_on_disconnect = False
