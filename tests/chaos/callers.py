@@ -14,6 +14,7 @@ from tests.system.stack import Outcome
 
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 LARGEST_BATCH = 20
+MOST_NAMES_IN_A_ROW = 4
 FEW_SECONDS = 0.3
 # So late an answer of a CRM that is gone may still arrive.
 UNDER_WAY_SECONDS = 5.0
@@ -148,9 +149,15 @@ class Client:
             self._book.contradictions.append(f"{new['email']} was answered with {status}: {body}")
 
     async def _change(self, ended: asyncio.Event) -> None:
+        """Rename a customer some times in a row: whoever is told in order has several at once."""
         if not self._known:
             return
-        uid = self._chance.choice(self._known)
+        is_newest = self._chance.random() < 0.5
+        uid = self._known[-1] if is_newest else self._chance.choice(self._known)
+        for _ in range(self._chance.randint(1, MOST_NAMES_IN_A_ROW)):
+            await self._rename(uid, ended)
+
+    async def _rename(self, uid: str, ended: asyncio.Event) -> None:
         known = self._book.customers[uid]
         name = f"Renamed {self._number}-{self._next()}"
         known.all_names |= known.names | {name}
