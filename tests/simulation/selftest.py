@@ -17,10 +17,10 @@ from tests.simulation.planted import BUGS
 from tests.system.planting import copy_of_the_code
 
 EXAMPLES = 3000
-SECONDS = 240
+SECONDS = 480
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(660)
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_a_planted_bug_is_found(bug: Bug, tmp_path: Path) -> None:
     code = copy_of_the_code(tmp_path, bug.changes)
