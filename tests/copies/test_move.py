@@ -223,10 +223,9 @@ def test_rows_that_arrive_otherwise_stop_the_move(
     Copied("crm_api").fill(source)
     real = moving.rows.copy
 
-    def copy(source: Any, target: Any, tables: Any, advance: Any) -> Any:
-        found = real(source, target, tables, advance)
+    def copy(source: Any, target: Any, tables: Any, show: Any) -> None:
+        real(source, target, tables, show)
         target.execute(text("UPDATE customers SET name = 'Eve' WHERE id = 7"))
-        return found
 
     monkeypatch.setattr(moving.rows, "copy", copy)
 

@@ -75,8 +75,7 @@ def fill(
     """Make a service's SQLite file with the rows that another connection sees."""
     with filling(path) as db:
         migrations.upgrade_on(db)
-        with show("rows", rows.count(source, contents.tables)) as advance:
-            rows.copy(source, db, contents.tables, advance)
+        rows.copy(source, db, contents.tables, show)
         contents.rebuild(db)
 
 

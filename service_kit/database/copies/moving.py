@@ -99,10 +99,8 @@ class _Move:
             raise CopyFailed(
                 f"{place_of(self.target)} is not empty: a move needs an empty database"
             )
-        tables = self._contents.tables
         self._migrations.upgrade_on(target)
-        with self._show("rows", rows.count(source, tables)) as advance:
-            rows.copy(source, target, tables, advance)
+        rows.copy(source, target, self._contents.tables, self._show)
         self._contents.rebuild(target)
         self._seal(source, target)
 

@@ -80,8 +80,7 @@ def _into_postgres(
     def run(target: Connection) -> None:
         lock_alone(target, contents.tables)
         with reading(working) as source:
-            with show("rows", rows.count(source, contents.tables)) as advance:
-                rows.copy(source, target, contents.tables, advance)
+            rows.copy(source, target, contents.tables, show)
             contents.rebuild(target)
             rows.refuse_different(source, target, contents.tables, show)
 

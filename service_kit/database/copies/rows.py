@@ -35,14 +35,15 @@ def digests(db: Connection, tables: Sequence[Table], advance: Advance) -> Digest
     return {table.name: _digest(db, table, advance) for table in tables}
 
 
-def copy(source: Connection, target: Connection, tables: Sequence[Table], advance: Advance) -> None:
+def copy(source: Connection, target: Connection, tables: Sequence[Table], show: Show) -> None:
     """Replace all rows of the target by those of the source, and its counters of ids."""
     _empty(target, tables)
-    for table in tables:
-        names = [column.name for column in _columns(table)]
-        for rows in _read(source, table):
-            target.execute(table.insert(), [dict(zip(names, row, strict=True)) for row in rows])
-            advance(len(rows))
+    with show("rows", count(source, tables)) as advance:
+        for table in tables:
+            names = [column.name for column in _columns(table)]
+            for rows in _read(source, table):
+                target.execute(table.insert(), [dict(zip(names, row, strict=True)) for row in rows])
+                advance(len(rows))
     # Behind the rows: a number that is handed out meanwhile on PostgreSQL is not taken back.
     counters.write(target, tables, counters.read(source, tables))
 
@@ -72,9 +73,8 @@ def _read(db: Connection, table: Table) -> Iterator[Sequence[Row[*tuple[Any, ...
     """Read a table a part at a time: the engine's own cursor, which sorts once if at all."""
     keys = [_bytewise(db, column) for column in table.primary_key]
     options = {"yield_per": ROWS_AT_ONCE}
-    yield from db.execute(
-        select(*_columns(table)).order_by(*keys), execution_options=options
-    ).partitions()
+    statement = select(*_columns(table)).order_by(*keys)
+    yield from db.execute(statement, execution_options=options).partitions()
 
 
 def _columns(table: Table) -> list[Column[Any]]:
