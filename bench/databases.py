@@ -15,6 +15,7 @@ import asyncpg
 
 from bench.processes import cpu_seconds
 from crm_api.search import fold, trigram_numbers
+from service_kit.database.sqlite.connect import file_of
 from service_kit.process.cli import Service
 
 ENGINES = ("sqlite", "postgresql")
@@ -90,7 +91,7 @@ def fill(url: str, rows: int) -> None:
 
 def run_sql(url: str, *statements: str) -> None:
     if url.startswith("sqlite:"):
-        connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+        connection = sqlite3.connect(file_of(url))
         connection.executescript(";".join(statements))
         connection.close()
     else:

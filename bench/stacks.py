@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.place import TOKEN, Place
 from bench.processes import Server, service
+from service_kit.database.sqlite.connect import file_of
 
 BATCH = 500
 
@@ -85,7 +86,7 @@ def watch(url: str, number: int, seen: dict[str, float], give_up_at: float, firs
 
     Those count whose ids are above `first`. `seen` gets the instant of each, by its customer.
     """
-    database = sqlite3.connect(url.removeprefix("sqlite:///"))
+    database = sqlite3.connect(file_of(url))
     last = first
     while len(seen) < number and time.monotonic() < give_up_at:
         rows = database.execute(

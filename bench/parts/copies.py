@@ -13,6 +13,7 @@ from bench.databases import ENGINES, fill
 from bench.place import Place
 from bench.processes import bare_environment
 from bench.report import Comparison, compare
+from service_kit.database.sqlite.connect import file_of
 
 CUSTOMERS = 1_000_000
 GOAL = 1.5
@@ -71,13 +72,13 @@ def crm(command: str, path: Path, url: str) -> float:
 
 def back_up(engine: str, url: str, path: Path) -> float:
     if engine == "sqlite":
-        return timed(sys.executable, "-c", ONLINE_BACKUP, url.removeprefix("sqlite:///"), path)
+        return timed(sys.executable, "-c", ONLINE_BACKUP, file_of(url), path)
     return timed(PROGRAMS / "pg_dump", "-Fc", "-f", path, url)
 
 
 def put_back(engine: str, path: Path, url: str) -> float:
     if engine == "sqlite":
-        return timed(sys.executable, "-c", ONLINE_BACKUP, path, url.removeprefix("sqlite:///"))
+        return timed(sys.executable, "-c", ONLINE_BACKUP, path, file_of(url))
     return timed(PROGRAMS / "pg_restore", "-d", url, path)
 
 

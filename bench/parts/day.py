@@ -18,6 +18,7 @@ from bench.place import TOKEN, Place
 from bench.processes import Server, bare_environment, base, service
 from bench.report import Comparison, compare
 from bench.stacks import stack, watch
+from service_kit.database.sqlite.connect import file_of
 
 RATES = (1, 10, 50)
 # Enough for a 99th percentile, but where only one comes in a second.
@@ -173,7 +174,7 @@ def dbos_handler(place: Place) -> Iterator[Running]:
             "/health",
             INVENTORY_API_URL=inventory.url,
             WORKFLOWS_URL=place.database("sqlite"),
-            CUSTOMERS_FILE=place.database("sqlite").removeprefix("sqlite:///"),
+            CUSTOMERS_FILE=str(file_of(place.database("sqlite"))),
         ) as entry,
     ):
         yield Running(entry, (entry, inventory), url)

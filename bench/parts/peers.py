@@ -19,6 +19,7 @@ from bench.place import BASE_TOKEN, Place
 from bench.processes import Server, bare_environment, server
 from bench.report import Comparison, compare
 from bench.stacks import call
+from service_kit.database.sqlite.connect import file_of
 
 CONNECTIONS = 16
 GOAL = 2.0
@@ -82,7 +83,7 @@ def _directus(place: Place, command: str) -> Peer:
         "ADMIN_PASSWORD": "not-asked-for",
         "ADMIN_TOKEN": BASE_TOKEN,
         "DB_CLIENT": "sqlite3",
-        "DB_FILENAME": url.removeprefix("sqlite:///"),
+        "DB_FILENAME": str(file_of(url)),
         "HOST": "127.0.0.1",
         "KEY": "bench",
         "LOG_LEVEL": "error",

@@ -19,6 +19,7 @@ from bench.place import Place
 from bench.processes import Server, bare_environment, service
 from bench.report import Comparison, compare
 from bench.stacks import Stack, add_customers, integration
+from service_kit.database.sqlite.connect import file_of
 
 BACKLOG, SAMPLE = 50_000, 300
 # Of peers that have one workflow or job for each: so many that their start is little of it.
@@ -100,7 +101,7 @@ def through_peer(place: Place, crm: Server, peer: Peer, number: int) -> tuple[fl
 
 def packages(inventory_url: str) -> int:
     """Count those in Inventory's database: what failed quietly would be the fastest of all."""
-    with closing(sqlite3.connect(inventory_url.removeprefix("sqlite:///"))) as database:
+    with closing(sqlite3.connect(file_of(inventory_url))) as database:
         [number] = database.execute("SELECT count(*) FROM package_requests").fetchone()
     return int(number)
 
