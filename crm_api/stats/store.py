@@ -9,13 +9,12 @@ from crm_api.feed.models import events, feed_head
 from crm_api.stats.schemas import Stats, TicketStats, WaitingTickets
 from crm_api.tickets.lifecycle import PRIORITIES, STATUSES, WORKING
 from crm_api.tickets.models import tickets
+from service_kit.database.counting import KindCounts
 from service_kit.process import clock
 
 _CUSTOMERS = select(func.count()).select_from(customers)
 _ERASED = _CUSTOMERS.where(customers.c.erased_at.is_not(None))
-_TICKETS = select(tickets.c.status, tickets.c.priority, func.count()).group_by(
-    tickets.c.status, tickets.c.priority
-)
+_TICKETS = KindCounts(tickets.c.status, tickets.c.priority)
 _OVERDUE = (
     select(func.count()).select_from(tickets).where(tickets.c.due_at <= bindparam("overdue_at"))
 )
@@ -52,7 +51,7 @@ def count(db: Connection) -> Stats:
     """Count what there is. An erased customer is none; a status that no ticket has is 0."""
     by_status: Counter[str] = Counter()
     by_priority: Counter[str] = Counter()
-    for status, priority, number in db.execute(_TICKETS):
+    for (status, priority), number in _TICKETS(db).items():
         by_status[status] += number
         by_priority[priority] += number
     live, overdue, head = db.execute(_REST, {"overdue_at": clock.now()}).one()

@@ -26,16 +26,17 @@ from integration_service.deliveries.models import (
 from integration_service.deliveries.schemas import Attempt
 from integration_service.ledger.models import routes
 from integration_service.routes.definitions import WELCOME
+from service_kit.database.counting import KindCounts
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.prepared import Prepared, PreparedChange, PreparedValues
 from service_kit.database.rows import find_all, find_one, page_after
 from service_kit.web.paging import Page, page_of
 
-_COUNTS = select(deliveries.c.state, func.count().label("number")).group_by(deliveries.c.state)
-_COUNTS_OF_ROUTE = _COUNTS.where(deliveries.c.route == bindparam("route"))
+_COUNTS = KindCounts(deliveries.c.state)
 _COUNTS_BY_ROUTE = select(deliveries.c.route, deliveries.c.state, func.count().label("number"))
 _COUNTS_BY_ROUTE = _COUNTS_BY_ROUTE.group_by(deliveries.c.route, deliveries.c.state)
+_COUNTS_OF_ROUTE = _COUNTS_BY_ROUTE.where(deliveries.c.route == bindparam("route"))
 _TWO_ROUTES = select(routes.c.name).limit(2)
 _OLDEST = select(func.min(func.coalesce(deliveries.c.enqueued_at, deliveries.c.created_at))).where(
     deliveries.c.state.in_(("pending", "retrying"))
@@ -124,9 +125,9 @@ def page(db: Connection, filters: Filter, after: int | None, limit: int) -> Page
 
 def counts(db: Connection, route: str | None = None) -> dict[str, int]:
     """Count the deliveries in each state, of one route or all. Costs grow with their number."""
-    of_all = route is None or _only_route(db) == route
-    found = db.execute(_COUNTS) if of_all else db.execute(_COUNTS_OF_ROUTE, {"route": route})
-    return {row.state: row.number for row in found}
+    if route is None or _only_route(db) == route:
+        return {state: number for (state,), number in _COUNTS(db).items()}
+    return {row.state: row.number for row in db.execute(_COUNTS_OF_ROUTE, {"route": route})}
 
 
 def counts_by_route(db: Connection) -> dict[tuple[str, str], int]:

@@ -12,7 +12,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
-    func,
     insert,
     literal_column,
     or_,
@@ -30,6 +29,7 @@ from inventory_api.package_requests.models import (
     reservations,
 )
 from inventory_api.tables import stored_answers
+from service_kit.database.counting import KindCounts
 from service_kit.database.listed import is_listed
 from service_kit.database.on_conflict import insert_missing
 from service_kit.database.personal import blanks
@@ -162,9 +162,7 @@ _ERASE = (
         version=package_requests.c.version + 1,
     )
 )
-_COUNTS = select(package_requests.c.status, func.count().label("number")).group_by(
-    package_requests.c.status
-)
+_COUNTS = KindCounts(package_requests.c.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,4 +320,4 @@ def erase(db: Connection, customer_ids: Collection[str]) -> None:
 
 
 def counts(db: Connection) -> dict[str, int]:
-    return {row.status: row.number for row in db.execute(_COUNTS)}
+    return {status: number for (status,), number in _COUNTS(db).items()}

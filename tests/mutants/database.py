@@ -364,6 +364,22 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        name="those of the usual kind are counted with all others",
+        kind="scope",
+        file="service_kit/database/counting.py",
+        text="if left := total - sum(counts.values()):",
+        instead="if left := total:",
+        tests=("tests/service_kit/test_counting.py",),
+    ),
+    Mutant(
+        name="of two columns only the first tells kinds apart",
+        kind="dropped",
+        file="service_kit/database/counting.py",
+        text="in enumerate(columns):",
+        instead="in enumerate(columns[:1]):",
+        tests=("tests/service_kit/test_counting.py",),
+    ),
+    Mutant(
         name="a page begins with the last row of the one before",
         kind="boundary",
         file="service_kit/database/prepared.py",
