@@ -1,4 +1,4 @@
-"""The console: how soon its pages are there, and what ten open ones cost the API's callers."""
+"""The console: how soon its pages are there, and what it costs the API's callers."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import httpx
 
 from bench.databases import fill, run_sql
 from bench.loading import Request, put_load
-from bench.parts.http import GET, POST
+from bench.parts.http import GET, PAGE, POST
 from bench.place import TOKEN, Place
 from bench.processes import Server, service, wait_until
 from bench.report import Comparison, compare
@@ -43,19 +43,24 @@ PAGES = (
 
 def measure(place: Place) -> Iterator[Comparison]:
     customers = 10_000 if place.quick else 100_000
-    with _platform(place, customers) as crm:
+    with _platform(place, customers) as (crm, without):
         yield from _pages(place, crm, customers)
+        for request, what in ((GET, "GET by id"), (PAGE, "page of 50"), (POST, "POST")):
+            yield _beside_none(place, crm, without, request, what)
         for request, what in ((GET, "GET by id"), (POST, "POST")):
             yield from _beside_open_ones(place, crm, request, what)
 
 
 @contextmanager
-def _platform(place: Place, customers: int) -> Iterator[Server]:
-    """Run all three services, each with so many of its own; gives a CRM whose console sees them."""
+def _platform(place: Place, customers: int) -> Iterator[tuple[Server, Server]]:
+    """Run all three services, each with so many of its own.
+
+    Gives a CRM whose console sees them, and one on the same database that has no console.
+    """
     url = place.database("sqlite", "crm_api")
     fill(url, customers)
     with (
-        service("crm_api", place.folder, url) as read,
+        service("crm_api", place.folder, url, CONSOLE="false") as read,
         stack(place, read) as running,
         # Another process on the same database: it is told where the others are.
         service(
@@ -69,7 +74,7 @@ def _platform(place: Place, customers: int) -> Iterator[Server]:
         wait_until(lambda: running.delivered() == customers, "all have a package", pause=0.5)
         run_sql(running.inventory_url, SHIPPED)
         run_sql(url, CLOSED)
-        yield crm
+        yield crm, read
 
 
 def _pages(place: Place, crm: Server, customers: int) -> Iterator[Comparison]:
@@ -93,6 +98,21 @@ def _pages(place: Place, crm: Server, customers: int) -> Iterator[Comparison]:
         what = f"{customers} customers, /console{page}: p95"
         base = "GET by id, p95"
         yield compare("console", what, base, "ms", [own], [beside], less_is_better=True, note=note)
+
+
+def _beside_none(
+    place: Place, crm: Server, without: Server, request: Request, what: str
+) -> Comparison:
+    """Load the API in turns where there is a console, which nobody has open, and where is none."""
+    own, beside = [], []
+    for _ in range(place.rounds):
+        own.append(put_load(crm, [request], 16, place.seconds))
+        beside.append(put_load(without, [request], 16, place.seconds))
+    return compare(
+        *("console", f"{what}, with a console", "without one", "req/cpu s"),
+        [1e6 / one.cpu_us for one in own],
+        [1e6 / one.cpu_us for one in beside],
+    )
 
 
 def _beside_open_ones(
