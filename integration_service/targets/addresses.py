@@ -134,13 +134,17 @@ async def resolve(url: httpx.URL, *, allow_private: bool) -> list[str]:
         rows = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         found = list(dict.fromkeys(str(row[4][0]) for row in rows))
     for one in found:
-        if reason := refusal(ip_address(one), allow_private=allow_private):
+        if reason := _refusal_of(one, allow_private=allow_private):
             raise AddressRefused(f"its name leads to {one}, whose address is {reason}")
     return found
 
 
 # Receivers' names lead to few addresses, and they are judged anew at each try.
 @lru_cache(maxsize=1000)
+def _refusal_of(address: str, *, allow_private: bool) -> str | None:
+    return refusal(ip_address(address), allow_private=allow_private)
+
+
 def refusal(address: Address, *, allow_private: bool) -> str | None:
     """Say why nothing may be sent to an address; None where it may.
 

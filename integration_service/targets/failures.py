@@ -26,7 +26,7 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -154,7 +154,7 @@ def classify_item(status: int, document: Any, customer_uid: str) -> CallFailed:
     return kind(_words(status, document), status=status, problem=problem)
 
 
-def classify_receiver(status: int, headers: httpx.Headers, excerpt: str) -> CallFailed:
+def classify_receiver(status: int, headers: Mapping[str, str], excerpt: str) -> CallFailed:
     """Classify what a webhook's receiver answered instead of 2xx.
 
     `excerpt` is for whoever looks at the delivery. It is in no log line, so not in the error.
@@ -262,7 +262,7 @@ def _words(status: int, document: Any) -> str:
     return f"it answered {status}: {str(words)[:500]}"
 
 
-def _sent_at(headers: httpx.Headers) -> datetime:
+def _sent_at(headers: Mapping[str, str]) -> datetime:
     """Read the sender's clock, which a Retry-After date is by; else take our own."""
     try:
         sent_at = email.utils.parsedate_to_datetime(headers.get("date", ""))

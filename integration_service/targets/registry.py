@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from integration_service.routes.definitions import Route, WebhookRoute
 from integration_service.settings import Settings
@@ -10,9 +10,11 @@ from integration_service.targets.addresses import AddressRefused, checked_url
 from integration_service.targets.circuit import Circuit
 from integration_service.targets.inventory import Inventory
 from integration_service.targets.signatures import key_of
-from integration_service.targets.webhook import Webhook
 from integration_service.webhook_secrets import secret_values
 from service_kit.process.environment import Refused
+
+if TYPE_CHECKING:
+    from integration_service.targets.webhook import Webhook
 
 
 class WithCircuit(Protocol):
@@ -25,7 +27,7 @@ class WithCircuit(Protocol):
 class Targets:
     inventory: Inventory
     # By the names of their routes.
-    webhooks: dict[str, Webhook]
+    webhooks: dict[str, "Webhook"]
 
     def __iter__(self) -> Iterator[WithCircuit]:
         yield self.inventory
@@ -41,21 +43,30 @@ def open_targets(
 ) -> Targets:
     """Make what the routes send to. Raises Refused for a webhook that can't be one."""
     check_webhooks(settings, routes)
+    reported = [route for route in routes if isinstance(route, WebhookRoute)]
     return Targets(
         inventory=Inventory(settings, monotonic),
-        webhooks={
-            route.name: Webhook(
-                route.name,
-                route.url,
-                secret_values(route.secrets),
-                allow_private=settings.webhook_allow_private,
-                ca_file=settings.ca_file,
-                monotonic=monotonic,
-            )
-            for route in routes
-            if isinstance(route, WebhookRoute)
-        },
+        webhooks=_webhooks(settings, reported, monotonic) if reported else {},
     )
+
+
+def _webhooks(
+    settings: Settings, routes: Sequence[WebhookRoute], monotonic: Callable[[], float]
+) -> dict[str, "Webhook"]:
+    # Loaded only where there are any: what posts to them is eleven megabytes in memory.
+    from integration_service.targets.webhook import Webhook
+
+    return {
+        route.name: Webhook(
+            route.name,
+            route.url,
+            secret_values(route.secrets),
+            allow_private=settings.webhook_allow_private,
+            ca_file=settings.ca_file,
+            monotonic=monotonic,
+        )
+        for route in routes
+    }
 
 
 def check_webhooks(settings: Settings, routes: Sequence[Route]) -> None:

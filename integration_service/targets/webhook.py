@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from integration_service.targets.addresses import (
     AddressRefused,
     checked_url,
     host_header_of,
-    host_of,
     resolve,
 )
 from integration_service.targets.circuit import Circuit
@@ -28,10 +28,10 @@ from integration_service.targets.failures import (
     Misconfigured,
     Timeout,
     Transient,
-    classify_exception,
     classify_receiver,
 )
-from integration_service.targets.http import CONNECT_SECONDS, Transport, repeating_after_blips
+from integration_service.targets.http import repeat_after_blips
+from integration_service.targets.posting import Posted, Poster
 from integration_service.targets.signatures import PREFIX, key_of, sign
 from integration_service.targets.target import Made
 from service_kit import VERSION
@@ -40,7 +40,6 @@ from service_kit.process.logs import current_request_id, new_request_id
 from service_kit.process.outgoing import ssl_context_for
 
 SECONDS = 15.0
-LARGEST_ANSWER = 64 * 1024
 THRESHOLD = 5
 PROBE_SECONDS = 5.0
 LONGEST_PROBE_SECONDS = 60.0
@@ -92,10 +91,15 @@ class Webhook:
         self._hidden = [*_hidden_of(self._url), *(one.removeprefix(PREFIX) for one in secrets)]
         self._allow_private = allow_private
         self._seconds = SECONDS
-        # Without a client around it, which would keep cookies and look into redirects.
-        self._transport = Transport(
-            verify=ssl_context_for(str(self._url), ca_file), trust_env=False
-        )
+        self._same_headers = {
+            "Host": host_header_of(self._url),
+            "User-Agent": f"crmsys/{VERSION}",
+            "Accept": "*/*",
+            # A small compressed answer can unfold to more than there is memory.
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/cloudevents+json",
+        }
+        self._poster = Poster(self._url, ssl_context_for(str(self._url), ca_file))
         self.circuit = Circuit(
             target=f"{WEBHOOK_CIRCUIT}{route}",
             label=f"Webhook {route}",
@@ -106,7 +110,7 @@ class Webhook:
         )
 
     async def close(self) -> None:
-        await self._transport.aclose()
+        await self._poster.close()
 
     async def send(self, event: Mapping[str, Any], *, once: bool = False) -> Made:
         """Send one event of the feed, and repeat it at once a few times after a blip.
@@ -121,20 +125,20 @@ class Webhook:
         )
         parent = tracing.valid_traceparent(event.get("traceparent"))
         with tracing.span("send webhook", SpanKind.PRODUCER, [parent]):
-            status: int = await repeating_after_blips(once=once)(self._try, message)
+            status = await repeat_after_blips(partial(self._try, message), once=once)
         return Made(status, message.webhook_id)
 
     async def _try(self, message: _Message) -> int:
-        response, content = await self._answer(message)
-        if response.is_success:
-            return response.status_code
-        excerpt = excerpt_of(content, self._hidden, message.data)
-        raise classify_receiver(response.status_code, response.headers, excerpt)
+        answer = await self._answer(message)
+        if httpx.codes.is_success(answer.status):
+            return answer.status
+        excerpt = excerpt_of(answer.content, self._hidden, message.data)
+        raise classify_receiver(answer.status, answer.headers, excerpt)
 
-    async def _answer(self, message: _Message) -> tuple[httpx.Response, bytes]:
+    async def _answer(self, message: _Message) -> Posted:
         """Look up, connect, send and read. Raises CallFailed where there is no answer in time."""
         try:
-            # Over all of it: httpx limits single reads, so one byte a second would never end.
+            # Over all of it: one byte a second would never end.
             async with asyncio.timeout(self._seconds):
                 addresses = await resolve(self._url, allow_private=self._allow_private)
                 return await self._traced(addresses, message)
@@ -144,29 +148,17 @@ class Webhook:
             raise Misconfigured(str(refused)) from None
         except socket.gaierror as error:
             raise _classify_lookup(error) from None
-        except httpx.HTTPError as error:
-            raise classify_exception(error) from error
 
-    async def _traced(
-        self, addresses: Sequence[str], message: _Message
-    ) -> tuple[httpx.Response, bytes]:
+    async def _traced(self, addresses: Sequence[str], message: _Message) -> Posted:
         with tracing.span("POST", SpanKind.CLIENT, **{"http.request.method": "POST"}) as current:
-            response = await self._respond(addresses, self._headers(message), message.body)
-            current.set_attribute("http.response.status_code", response.status_code)
-            try:
-                return response, await _read(response)
-            finally:
-                await response.aclose()
+            answer = await self._poster.post(addresses, self._headers(message), message.body)
+            current.set_attribute("http.response.status_code", answer.status)
+            return answer
 
     def _headers(self, message: _Message) -> dict[str, str]:
         timestamp = int(time.time())
         headers = {
-            "Host": host_header_of(self._url),
-            "User-Agent": f"crmsys/{VERSION}",
-            "Accept": "*/*",
-            # A small compressed answer can unfold to more than there is memory.
-            "Accept-Encoding": "identity",
-            "Content-Type": "application/cloudevents+json",
+            **self._same_headers,
             "X-Request-ID": message.request_id,
             "webhook-id": message.webhook_id,
             "webhook-timestamp": str(timestamp),
@@ -176,30 +168,6 @@ class Webhook:
             headers["traceparent"] = current
         return headers
 
-    async def _respond(
-        self, addresses: Sequence[str], headers: Mapping[str, str], body: bytes
-    ) -> httpx.Response:
-        """Send to the first of the addresses, all of them checked, that can be connected to."""
-        *others, last = addresses
-        for address in others:
-            try:
-                return await self._send(address, headers, body)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                continue  # nothing was sent
-        return await self._send(last, headers, body)
-
-    async def _send(self, address: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
-        timeout = httpx.Timeout(self._seconds, connect=CONNECT_SECONDS)
-        request = httpx.Request(
-            "POST",
-            # The address that was checked: a name could lead elsewhere when it is looked up again.
-            self._url.copy_with(host=address),
-            headers=headers,
-            content=body,
-            extensions={"sni_hostname": host_of(self._url), "timeout": timeout.as_dict()},
-        )
-        return await self._transport.handle_async_request(request)
-
 
 def _body(event: Mapping[str, Any]) -> bytes:
     """Write the event as CloudEvents does, where a sequence is a text that sorts as it does."""
@@ -207,16 +175,6 @@ def _body(event: Mapping[str, Any]) -> bytes:
     if "sequence" in given:
         given["sequence"] = str(given["sequence"]).zfill(SEQUENCE_DIGITS)
     return json.dumps(given, separators=(",", ":")).encode()
-
-
-async def _read(response: httpx.Response) -> bytes:
-    """Read an answer, or the beginning of one that is too long."""
-    content = bytearray()
-    async for chunk in response.aiter_raw():
-        content += chunk
-        if len(content) >= LARGEST_ANSWER:
-            break
-    return bytes(content[:LARGEST_ANSWER])
 
 
 def _classify_lookup(error: socket.gaierror) -> CallFailed:

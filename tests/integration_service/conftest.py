@@ -22,6 +22,7 @@ from integration_service.reconcile import store as runs
 from integration_service.reconcile.schemas import ReconcileRun
 from integration_service.settings import Settings
 from integration_service.tables import metadata
+from integration_service.targets import webhook
 from service_kit.database import Database, open_database
 from service_kit.database.sqlite.connect import sqlite_engine
 from service_kit.process.stopping import Stopping
@@ -29,6 +30,7 @@ from tests.conftest import copy_of_template
 from tests.integration_service.doubles import CrmDouble, InventoryDouble
 from tests.integration_service.fragile import FragileDatabase
 from tests.integration_service.webhooks import SECRET, ReceiverDouble
+from tests.posting import HttpxPoster
 
 
 class FakeClock:
@@ -253,8 +255,9 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def far_sides() -> Iterator[respx.MockRouter]:
+def far_sides(monkeypatch: pytest.MonkeyPatch) -> Iterator[respx.MockRouter]:
     """Be the whole network: what is asked of any other address fails the test."""
+    monkeypatch.setattr(webhook, "Poster", HttpxPoster)
     with respx.mock(assert_all_called=False) as router:
         yield router
 

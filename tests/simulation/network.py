@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import httpx
 
+from tests.posting import HttpxPoster
 from tests.simulation.machines import PROCESS
 
 if TYPE_CHECKING:
@@ -95,6 +96,13 @@ class Wire(httpx.AsyncBaseTransport):
         self._process.check()
         stream = httpx.ByteStream(answer.content)
         return httpx.Response(answer.status_code, headers=answer.headers, stream=stream)
+
+
+class WirePoster(HttpxPoster):
+    """What its webhooks have in place of sockets."""
+
+    def __init__(self, url: httpx.URL, context: Any) -> None:
+        super().__init__(url, context, Wire())
 
 
 async def _answer(app: Any, request: httpx.Request) -> httpx.Response:

@@ -18,7 +18,7 @@ from integration_service.poller import control
 from integration_service.targets import http, webhook
 from tests.simulation import judge, steps
 from tests.simulation.clocks import SimulatedLoop, simulated
-from tests.simulation.network import Wire
+from tests.simulation.network import Wire, WirePoster
 from tests.simulation.steps import Step
 from tests.simulation.webhooks import SECRET, SECRET_NAME
 from tests.simulation.world import LOGGERS, Listener, Setup, World, loop_heard
@@ -72,7 +72,7 @@ def _in_place_of_the_real_one(world: World) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(simulated(world.loop, world.chance, world.now))
         stack.enter_context(mock.patch.object(http, "Transport", Wire))
-        stack.enter_context(mock.patch.object(webhook, "Transport", Wire))
+        stack.enter_context(mock.patch.object(webhook, "Poster", WirePoster))
         stack.enter_context(mock.patch.dict(os.environ, {SECRET_NAME: SECRET}))
         # What only looks again in case no news came; it is most of what a quiet second costs.
         stack.enter_context(mock.patch.object(control, "CHECK_SECONDS", 5.0))

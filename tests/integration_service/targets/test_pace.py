@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -45,13 +44,12 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 async def link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Link]:
     """A link to a service that allows a caller five requests a second."""
     app = create_app(new_sqlite(tmp_path), rate_limit=Rate(5, 1))
-    real = httpx.AsyncClient
 
-    def in_process(**arguments: Any) -> httpx.AsyncClient:
-        return real(**{**arguments, "transport": httpx.ASGITransport(app)})
+    def in_process(**_: object) -> httpx.ASGITransport:
+        return httpx.ASGITransport(app)
 
     async with running(app):
-        monkeypatch.setattr(links.httpx, "AsyncClient", in_process)
+        monkeypatch.setattr(links, "Transport", in_process)
         link = Link("http://test", "admin123")
         yield link
         await link.close()
