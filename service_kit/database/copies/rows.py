@@ -11,6 +11,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, String, Table, fu
 
 from service_kit.database.copies import counters
 from service_kit.database.copies.contents import Advance, CopyFailed, Show
+from service_kit.database.prepared import PreparedChange
 
 # So many are in memory at once.
 ROWS_AT_ONCE = 1000
@@ -41,8 +42,9 @@ def copy(source: Connection, target: Connection, tables: Sequence[Table], show: 
     with show("rows", count(source, tables)) as advance:
         for table in tables:
             names = [column.name for column in _columns(table)]
+            insert = PreparedChange(table.insert(), columns=names)
             for rows in _read(source, table):
-                target.execute(table.insert(), [dict(zip(names, row, strict=True)) for row in rows])
+                insert.each(target, [dict(zip(names, row, strict=True)) for row in rows])
                 advance(len(rows))
     # Behind the rows: a number that is handed out meanwhile on PostgreSQL is not taken back.
     counters.write(target, tables, counters.read(source, tables))
