@@ -130,7 +130,7 @@ class Link:
             "User-Agent": "crmsys-integration",
         }
         # Without a client around it, which would keep cookies and look into redirects, and takes a
-        # fifth of the time of a call. It costs 25 ms to make, so it lives as long as the process.
+        # fifth of the time of a call. To make one costs 25 ms, so it lives as long as the process.
         self._transport = Transport(verify=ssl_context_for(base_url, ca_file), trust_env=False)
 
     async def close(self) -> None:
