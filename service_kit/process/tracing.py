@@ -58,7 +58,10 @@ def valid_traceparent(value: object) -> str | None:
 
 
 def _is_on() -> bool:
-    """Whether anything is behind OpenTelemetry's interface, which takes its time to do nothing."""
+    """Whether anything is behind OpenTelemetry's interface, which takes its time to do nothing.
+
+    Where nothing is, it still hands on the span of whoever has called.
+    """
     is_bare = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
     return not (is_bare and isinstance(_tracer, trace.ProxyTracer))
 
@@ -71,10 +74,10 @@ def span(
 
     Without parents it is part of what is being traced already.
     """
-    if not _is_on():
+    contexts = [_context_of(parent) for parent in dict.fromkeys(filter(None, parents))]
+    if not (contexts or _is_on() or trace.get_current_span().get_span_context().is_valid):
         yield trace.INVALID_SPAN
         return
-    contexts = [_context_of(parent) for parent in dict.fromkeys(filter(None, parents))]
     around = contexts[0] if len(contexts) == 1 else Context() if contexts else None
     linked = contexts if len(contexts) > 1 else []
     with _tracer.start_as_current_span(

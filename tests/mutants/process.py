@@ -75,6 +75,14 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        name="without a receiver of traces a caller's span is not handed on",
+        kind="scope",
+        file="service_kit/process/tracing.py",
+        text="if not (contexts or _is_on()",
+        instead="if not (_is_on()",
+        tests=("tests/crm_api/test_feed.py::test_an_event_names_the_span_it_came_about_in",),
+    ),
+    Mutant(
         name="the timer of a connection outlives it",
         kind="dropped",
         file="service_kit/process/protocol.py",
