@@ -131,7 +131,9 @@ def test_the_platform_goes_on_and_nothing_is_missing_or_double(stack: Stack) -> 
     before = stack.inventory.rows("SELECT request_id, customer_id FROM package_requests")
     [(unread,)] = stack.crm.rows("SELECT uid FROM customers ORDER BY id DESC LIMIT 1")
 
-    stack.start()
+    # The integration last: its comparison with the others begins at once, and they migrate first.
+    for server in stack.servers:
+        server.restart()
     stack.wait_until_quiet()
     until(lambda: "undone" in states(stack), "erasures are applied again")
     stack.add_customers(2)
