@@ -168,11 +168,15 @@ class Reporting:
             if not self._under_way and not self._waiting:
                 await self._take(claims.claim_probe, lease, list(self._probed))
             return LONGEST_NAP_SECONDS
-        if due_at > now:
-            if not await self._database.read(claims.has_future_dated, now):
-                return (due_at - now).total_seconds()
+        number = 0
+        if due_at <= now:
+            number = await self._take(claims.claim_events, lease, now, CLAIMED_AT_ONCE)
+        # What is due may be held by what a clock has put off that was set back since.
+        if not number and await self._database.read(claims.has_future_dated, now):
             await self._database.write(claims.reschedule_future_dated, lease, now)
-        number = await self._take(claims.claim_events, lease, now, CLAIMED_AT_ONCE)
+            number = await self._take(claims.claim_events, lease, now, CLAIMED_AT_ONCE)
+        if not number and due_at > now:
+            return (due_at - now).total_seconds()
         return 0.0 if number == CLAIMED_AT_ONCE else LONGEST_NAP_SECONDS
 
     async def _take(self, claim: Callable[..., list[Claimed]], lease: Lease, *which: Any) -> int:

@@ -396,6 +396,21 @@ async def test_in_order_the_events_of_a_subject_follow_one_another(
         assert of_subject == sorted(of_subject)
 
 
+async def test_in_order_nothing_waits_for_a_clock_that_was_set_back(
+    in_order: Integration, crm: CrmDouble, shop: ReceiverDouble
+) -> None:
+    """What has come since is due, and held by what seems to be due in an hour only."""
+    crm.publish(ticket("t1", 1))
+    await in_order.listen()
+    in_order.clock.jump(hours=-1)
+    crm.publish(ticket("t1", 2))
+    await in_order.listen()
+
+    await in_order.report()
+
+    assert shop.sequences == [1, 2]
+
+
 async def test_in_order_one_route_does_not_wait_for_another(
     start: Start, crm: CrmDouble, shop: ReceiverDouble, tmp_path: Path, far_sides: respx.MockRouter
 ) -> None:
