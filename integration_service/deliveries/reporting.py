@@ -84,9 +84,11 @@ class Reporting:
         self._waiting: deque[Claimed] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         self._is_ending = False
-        # What came of those that were sent, until it is written down; and who is given back.
+        # The lease under which is sent; and what came of it, until it is written down.
+        self._lease: Lease | None = None
         self._settled: list[tuple[Claimed, Settlement]] = []
         self._settled_since = 0.0
+        # Whom to give back.
         self._returned: list[int] = []
         self._gone: Gone | None = None
         self._answers_again = False
@@ -118,7 +120,14 @@ class Reporting:
                 return
 
     async def begin(self, lease: Lease) -> None:
-        """Write down what a loop before this one has sent, and give back what it had claimed."""
+        """Write down what a loop before this one has sent, and give back what it had claimed.
+
+        Not what was sent under another lease: whoever had the lease since has sent it as well.
+        """
+        if lease != self._lease:
+            self._lease, self._gone, self._answers_again = lease, None, False
+            self._settled.clear()
+            self._returned.clear()
         await self._settle(lease)
         self._waiting.clear()
         self._is_ending = False

@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 _TESTS = "tests/integration_service/targets"
 _ADDRESSES = f"{_TESTS}/test_addresses.py"
 _EXCERPTS = f"{_TESTS}/test_excerpts.py"
+_REPORTING = "tests/integration_service/deliveries/test_reporting.py"
 _WEBHOOK = f"{_TESTS}/test_webhook.py"
 _RESTORED = "tests/integration_service/feed/test_restored_crm.py"
 
@@ -112,6 +113,24 @@ MUTANTS = [
         text="                if len(content) >= LARGEST_ANSWER:\n                    break\n",
         instead="",
         tests=(f"{_WEBHOOK}::test_of_an_endless_answer_only_the_beginning_is_read",),
+    ),
+    Mutant(
+        name="what was sent under a lost lease is written down under the next one",
+        kind="scope",
+        file="integration_service/deliveries/reporting.py",
+        text="if lease != self._lease:",
+        instead="if self._lease is None:",
+        tests=(
+            f"{_REPORTING}::test_what_was_sent_under_a_lost_lease_is_written_down_under_no_later_one",
+        ),
+    ),
+    Mutant(
+        name="in order, what is due hides what a clock has put off",
+        kind="condition",
+        file="integration_service/deliveries/reporting.py",
+        text="if not number and await self._database.read(claims.has_future_dated, now):",
+        instead="if due_at > now and await self._database.read(claims.has_future_dated, now):",
+        tests=(f"{_REPORTING}::test_in_order_nothing_waits_for_a_clock_that_was_set_back",),
     ),
     Mutant(
         name="a redirect is followed",

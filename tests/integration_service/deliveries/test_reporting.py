@@ -1,6 +1,7 @@
 """Events reach webhooks at least once, in the order that is asked for, and nothing is given up."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -513,6 +514,28 @@ async def test_after_a_crash_what_was_under_way_is_sent_again_with_its_identity(
     assert len(shop.ids) >= len(ids)
     assert await states(again) == ["delivered"]
     await again.die()
+
+
+async def test_what_was_sent_under_a_lost_lease_is_written_down_under_no_later_one(
+    integration: Integration, crm: CrmDouble, shop: ReceiverDouble
+) -> None:
+    """Another poller has sent it since; a failure from before would make it wait for ever."""
+    crm.register("ada")
+    await integration.listen()
+    [reporting] = integration.poller.reporting
+    shop.faults.append(httpx.Response(500))
+    await reporting.begin(integration.lease)
+    await reporting.step(integration.lease)
+    await all_arrived(reporting)
+    await integration.database.write(
+        change,
+        "UPDATE deliveries SET state = 'delivered', next_attempt_at = NULL, claimed_epoch = NULL",
+        "UPDATE poller SET lease_epoch = lease_epoch + 2",
+    )
+
+    await reporting.begin(replace(integration.lease, epoch=integration.lease.epoch + 2))
+
+    assert await states(integration) == ["delivered"]
 
 
 async def test_a_poller_that_lost_its_lease_writes_nothing_down(
