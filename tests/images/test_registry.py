@@ -25,6 +25,7 @@ BASE_LAYERS = 1
 # What the services share, and the service: the layers that a change of our code makes anew.
 CODE_LAYERS = 2
 LIMIT_COMPRESSED = 28_000_000  # 5 of them verify the tokens of an OpenID provider
+LIMIT_WITH_WEBHOOKS = 29_000_000  # 2 of them send webhooks
 # Of all three images on one host, which have the packages that all need in common.
 LIMIT_COMPRESSED_STACK = 30_000_000
 LIMIT_CODE_LAYER = 140_000
@@ -65,7 +66,8 @@ def test_each_image_is_an_index_with_an_alias_for_each_architecture(pushed, figu
             figures[f"{image}, {architecture}, compressed, without the base"] = (
                 f"{size / 1e6:.1f} MB"
             )
-            assert size <= LIMIT_COMPRESSED
+            sends_webhooks = image == "crmsys-integration"
+            assert size <= (LIMIT_WITH_WEBHOOKS if sends_webhooks else LIMIT_COMPRESSED)
             sizes = [layer["size"] for layer in one["layers"]]
             if image == "crmsys":
                 assert sizes.pop() <= LIMIT_CONSOLE_LAYER
