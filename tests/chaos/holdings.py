@@ -7,9 +7,9 @@ from pathlib import Path
 from tests.system.processes import status_of
 from tests.system.stack import Server, Stack
 
-# What one may hold beyond another that has done nothing yet: a pool of connections that is full,
-# threads that wait for the next work, pages of a heap.
-MORE_DESCRIPTORS = 16
+# What one may hold beyond another that has done nothing yet: a pool of twenty connections that is
+# full and a few that callers keep, threads that wait for the next work, pages of a heap.
+MORE_DESCRIPTORS = 32
 MORE_THREADS = 6
 MORE_MEBIBYTES = 32
 
