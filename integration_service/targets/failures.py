@@ -189,7 +189,16 @@ def classify_unreadable(status: int, headers: httpx.Headers) -> CallFailed:
 
 def classify_exception(error: httpx.HTTPError) -> CallFailed:
     """Classify a failed exchange."""
+    if (known := classify_cause(error)) is not None:
+        return known
     message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return Misconfigured(message)
+    return Timeout(message) if isinstance(error, httpx.TimeoutException) else Transient(message)
+
+
+def classify_cause(error: BaseException | None) -> CallFailed | None:
+    """Classify a failure to connect by what is beneath it, whatever library reports it."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Untrusted(f"its certificate is not trusted: {cause.verify_message}")
@@ -197,9 +206,7 @@ def classify_exception(error: httpx.HTTPError) -> CallFailed:
             return Misconfigured(f"TLS failed: {cause}")
         if isinstance(cause, socket.gaierror):
             return Misconfigured(f"its name has no address: {cause}")
-    if isinstance(error, httpx.UnsupportedProtocol):
-        return Misconfigured(message)
-    return Timeout(message) if isinstance(error, httpx.TimeoutException) else Transient(message)
+    return None
 
 
 def is_blip(error: BaseException) -> bool:
@@ -275,10 +282,10 @@ def _writable(text: str) -> str:
     return _UNWRITABLE.sub("\ufffd", text)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """Walk down to the first cause. A chain may be a circle: `raise a from b` where a caused b."""
     seen: set[int] = set()
-    cause: BaseException | None = error
+    cause = error
     while cause is not None and id(cause) not in seen:
         yield cause
         seen.add(id(cause))

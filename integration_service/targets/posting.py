@@ -10,13 +10,7 @@ import httpx
 from yarl import URL
 
 from integration_service.targets.addresses import host_of
-from integration_service.targets.failures import (
-    CallFailed,
-    Misconfigured,
-    Timeout,
-    Transient,
-    Untrusted,
-)
+from integration_service.targets.failures import CallFailed, Timeout, Transient, classify_cause
 from integration_service.targets.http import CONNECT_SECONDS
 
 LARGEST_ANSWER = 64 * 1024
@@ -101,14 +95,10 @@ def _with_address(url: httpx.URL, address: str) -> URL:
 
 def _classify(error: aiohttp.ClientError) -> CallFailed:
     """Say what a failed exchange means. The library's own words may show the URL."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        said = getattr(error.certificate_error, "verify_message", "")
-        return Untrusted(f"its certificate is not trusted: {said}")
-    if isinstance(error, aiohttp.ClientSSLError):
-        return Misconfigured(f"TLS failed: {error.os_error}")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        # Not of itself, which calls itself an error of TLS and lacks what such errors have.
+        return classify_cause(error.__cause__) or Transient(f"no connection: {error.os_error}")
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return Timeout(f"no connection within {CONNECT_SECONDS:g} s")
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return Transient(f"no connection: {error.os_error}")
     is_hung_up = isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError)
     return Transient("it hung up in the middle" if is_hung_up else "its answer is not HTTP")
