@@ -9,7 +9,7 @@ import httpx
 
 from bench.databases import fill, run_sql
 from bench.loading import Request, put_load
-from bench.parts.http import GET, PAGE, POST
+from bench.parts.http import GET, PAGE, POST, in_turns
 from bench.place import TOKEN, Place
 from bench.processes import Server, service, wait_until
 from bench.report import Comparison, compare
@@ -104,14 +104,11 @@ def _beside_none(
     place: Place, crm: Server, without: Server, request: Request, what: str
 ) -> Comparison:
     """Load the API in turns where there is a console, which nobody has open, and where is none."""
-    own, beside = [], []
-    for _ in range(place.rounds):
-        own.append(put_load(crm, [request], 16, place.seconds))
-        beside.append(put_load(without, [request], 16, place.seconds))
+    found = in_turns(place, {"own": (crm, request), "without": (without, request)}, 16)
     return compare(
         *("console", f"{what}, with a console", "without one", "req/cpu s"),
-        [1e6 / one.cpu_us for one in own],
-        [1e6 / one.cpu_us for one in beside],
+        [1e6 / one.cpu_us for one in found["own"]],
+        [1e6 / one.cpu_us for one in found["without"]],
     )
 
 

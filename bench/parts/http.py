@@ -53,7 +53,7 @@ def _floor(place: Place) -> Iterator[Comparison]:
     """Tell what the server beneath costs: the least for anything on it."""
     servers = {"raw": place.base("raw", "/"), "cma": place.base("cma")}
     ways = {name: (server, _as_base(GET)) for name, server in servers.items()}
-    found = _in_turns(place, ways, 16)
+    found = in_turns(place, ways, 16)
     yield _by_cpu("a constant, no framework", "FastAPI, no database", found["raw"], found["cma"])
 
 
@@ -67,7 +67,7 @@ def _against_cma(
 ) -> Iterator[Comparison]:
     ways = {"cma": (cma, _as_base(other))}
     ways |= {engine: (crm, request) for engine, crm in crms.items()}
-    found = _in_turns(place, ways, connections)
+    found = in_turns(place, ways, connections)
     for engine in crms:
         yield _by_cpu(
             f"{name_of(request)}, {engine}, {connections}",
@@ -87,7 +87,7 @@ def _against_tutorial(place: Place, engine: str, crm: Server) -> Iterator[Compar
     put_load(tutorial, [_as_base(POST)], 1, 1.0)
     for request in (GET, POST):
         ways = {"own": (crm, request), "tutorial": (tutorial, _as_base(request))}
-        found = _in_turns(place, ways, TUTORIAL_CONNECTIONS)
+        found = in_turns(place, ways, TUTORIAL_CONNECTIONS)
         what = f"{name_of(request)}, {engine}, {TUTORIAL_CONNECTIONS}"
         goal = TUTORIAL_GOALS.get(request) if engine == "sqlite" else None
         yield _by_cpu(what, "tutorials' way", found["own"], found["tutorial"], goal)
@@ -120,7 +120,7 @@ def _crowd(place: Place, engine: str, crm: Server) -> Iterator[Comparison]:
     )
 
 
-def _in_turns(
+def in_turns(
     place: Place, ways: Mapping[str, tuple[Server, Request]], connections: int
 ) -> dict[str, list[Loaded]]:
     """Load each of them for a while, one after another, and all of that again and again."""
