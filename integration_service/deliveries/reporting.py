@@ -84,11 +84,11 @@ class Reporting:
         self._waiting: deque[Claimed] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         self._is_ending = False
-        # The lease under which is sent; and what came of it, until it is written down.
+        # The lease under which all of this is sent.
         self._lease: Lease | None = None
+        # What came of those that were sent, until it is written down; and who is given back.
         self._settled: list[tuple[Claimed, Settlement]] = []
         self._settled_since = 0.0
-        # Whom to give back.
         self._returned: list[int] = []
         self._gone: Gone | None = None
         self._answers_again = False
